@@ -1,0 +1,1 @@
+"""kfit, the launcher: job files to Kubernetes Jobs, and what became of them."""

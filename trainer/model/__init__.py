@@ -1,0 +1,1 @@
+"""What is fitted: features, builtins, loss weights, strategy, repairs of upstream."""

@@ -1,0 +1,1 @@
+"""What a run does and leaves: fit, callbacks, checkpoints, export, report, ledger."""

@@ -1,0 +1,176 @@
+"""What the feed and the model agree on: columns, what is known of them, and how a batch is packed.
+
+The feed writes packed batches and the model reads them; neither imports the other. Both read this.
+
+A batch leaves the feed as ``(x, y, w)``:
+
+* ``x["numbers"]``  float32 ``[B, N]``: numeric columns and the elements of vectors; null is NaN.
+* ``x["codes"]``    int32 ``[B, C]``: categorical columns; 0 is missing, 1 unseen, 2… the vocabulary
+  (hashed columns: 0 is missing, 1… the buckets).
+* ``y``             float32 ``[B]`` (int32 for multiclass): the label.
+* ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
+
+``x`` lacks a key whose width is 0. The last batch of an epoch is filled up to B with rows of weight 0,
+and its real rows weigh B / real rows more, so that a mean over B is the mean over the real rows for any
+number of replicas. The fill tells metrics how much such a batch counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["numeric", "categorical", "vector"]
+Task = Literal["binary", "multiclass", "regression"]
+
+#: Codes of categorical columns below the vocabulary.
+MISSING_CODE = 0
+UNSEEN_CODE = 1
+FIRST_VOCABULARY_CODE = 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the set, as its shards store it.
+
+    Attributes:
+        name: Its name in the schema, or the key of a hive partition.
+        kind: How it is used.
+        arrow: Its Arrow type as text: `int64`, `timestamp[us]`, `dictionary<...>` is given as its value type.
+        dtype: dtype of the exported model's input: `float32`, `float64`, `int8`…`uint64`, `bool`, `string`.
+            An integer or bool column that may be null enters as `float64` with NaN for null (as pandas
+            does); decimals as `float64`; dates as `int32` days and timestamps as `int64` in their own
+            unit since the epoch. A null string is the empty string.
+        size: Elements of a vector; 1 for the other kinds.
+        partition: Whether it is a hive partition key, not stored in the files.
+    """
+
+    name: str
+    kind: Kind
+    arrow: str
+    dtype: str
+    size: int = 1
+    partition: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What one pass over a split knows of one column.
+
+    Attributes:
+        rows: Rows seen, nulls included.
+        nulls: Null rows (for float columns NaN is counted apart, in `nans`).
+        nans: NaN values. infinities: infinite values.
+        mean: Mean of the finite values; variance: population variance (Chan et al. 1983, pairwise merge).
+            Vectors: over all elements.
+        minimum, maximum: of the finite values.
+        quantiles: Probability -> value (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99), from a deterministic
+            sample of at most 65,536 rows: exact below that.
+        histogram: (edges [K + 1], counts [K]) of numeric columns, from the same sample.
+        values: (value, rows) most frequent first, then by value: all of them for categorical columns
+            and labels.
+        distinct: Number of distinct values (numeric: within the sample).
+        first_bad: Shard and row of the first NaN or infinity, for the error.
+        element_means, element_variances: vectors only, one per element.
+    """
+
+    rows: int
+    nulls: int
+    nans: int = 0
+    infinities: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+    minimum: float = 0.0
+    maximum: float = 0.0
+    quantiles: Mapping[float, float] = field(default_factory=dict)
+    histogram: tuple[tuple[float, ...], tuple[int, ...]] = ((), ())
+    values: tuple[tuple[str | int, int], ...] = ()
+    distinct: int = 0
+    first_bad: str = ""
+    element_means: tuple[float, ...] = ()
+    element_variances: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One split's statistics: rows, every feature column, the label and the sample weight by name."""
+
+    rows: int
+    columns: Mapping[str, ColumnStatistics]
+
+
+@dataclass(frozen=True)
+class NumberField:
+    """A numeric column or a vector inside `numbers`.
+
+    Attributes:
+        column: The column.
+        start: Its first packed column; it takes `column.size` of them.
+        offset: Subtracted in float64 before the cast to float32, so that timestamps and large
+            identifiers keep their precision. 0.0 for most columns.
+    """
+
+    column: Column
+    start: int
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class CodeField:
+    """A categorical column inside `codes`.
+
+    Attributes:
+        column: The column.
+        start: Its packed column.
+        vocabulary: Its known values in code order (code 2 is the first); empty when hashed.
+        buckets: Number of hash buckets, 0 for a vocabulary. A value's code is
+            1 + tf.strings.to_hash_bucket_fast(text of the value, buckets).
+        fill: The value that stands in for null, or None: null is code 0.
+    """
+
+    column: Column
+    start: int
+    vocabulary: tuple[str | int, ...] = ()
+    buckets: int = 0
+    fill: str | int | None = None
+
+    @property
+    def cardinality(self) -> int:
+        """How many codes there are: every code is in [0, cardinality)."""
+        return self.buckets + 1 if self.buckets else len(self.vocabulary) + FIRST_VOCABULARY_CODE
+
+
+@dataclass(frozen=True)
+class LabelField:
+    """The label. `classes` holds a multiclass label's values in class order (else empty)."""
+
+    name: str
+    arrow: str
+    task: Task
+    classes: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How raw columns become a packed row. The order of fields is the job file's order of features."""
+
+    numbers: tuple[NumberField, ...]
+    codes: tuple[CodeField, ...]
+    label: LabelField
+    sample_weight: str | None = None
+
+    @property
+    def numbers_width(self) -> int:
+        """Columns of `numbers`."""
+        return sum(f.column.size for f in self.numbers)
+
+    @property
+    def codes_width(self) -> int:
+        """Columns of `codes`."""
+        return len(self.codes)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The feature columns: numbers first, then codes."""
+        return tuple(f.column for f in (*self.numbers, *self.codes))

@@ -1,0 +1,451 @@
+"""The only user of fsspec: object stores and local folders behind a handful of verbs.
+
+Every verb takes URIs (`s3://bucket/key`, `gs://…`, `az://…`, `file:///path`, or a plain path) and raises
+nothing but `StorageError` and its two kinds below. Writes are whole: a reader sees the old object, the
+new one, or none, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import random
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from trainer.errors import ConfigError, StorageError
+
+T = TypeVar("T")
+
+#: One deadline for an operation with all its retries.
+DEADLINE_S = 60.0
+_FIRST_BACKOFF_S = 0.2
+_LONGEST_BACKOFF_S = 8.0
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+class NotFound(StorageError):
+    """There is no object, folder or bucket of that name."""
+
+
+class AlreadyExists(StorageError):
+    """A create-only write met an object that is already there."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object.
+
+    Attributes:
+        uri: Where it is.
+        name: Its path relative to what was listed; the same for a copy of the folder elsewhere.
+        size_bytes: Its size.
+        version: What changes when its content does: the ETag; locally size and time of change.
+    """
+
+    uri: str
+    name: str
+    size_bytes: int
+    version: str
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a local URI, None for an object store's."""
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://"))
+    return None if "://" in uri else Path(uri)
+
+
+def join(uri: str, *parts: str) -> str:
+    """Appends path parts to a URI."""
+    return "/".join([uri.rstrip("/") or "/", *parts]).replace("//", "/") if "://" not in uri else "/".join(
+        [uri.rstrip("/"), *parts]
+    )
+
+
+def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".pq")) -> list[StoredObject]:
+    """Finds the objects that folders, URIs and globs name.
+
+    A folder gives every object below it that ends in one of `suffixes`; objects and folders whose name
+    begins with `_` or `.` are left out, as every reader of hive layouts does. An object named outright is
+    taken whatever it is called.
+
+    Args:
+        where: A folder, an object, a glob (`*`, `?`, `[…]`, `**`), or a list of them.
+        suffixes: What a folder's objects end in.
+
+    Returns:
+        The objects, each once, ordered by name, then by URI.
+
+    Raises:
+        NotFound: One of them names nothing.
+        StorageError: The store is out of reach or refuses.
+    """
+    found: dict[str, StoredObject] = {}
+    for uri in [where] if isinstance(where, str) else where:
+        objects = _expand_glob(uri) if _WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+        if not objects:
+            raise NotFound(
+                f"{'glob matches nothing' if _WILDCARD.search(uri) else 'no Parquet file there'}",
+                where=uri,
+                remedy="check the path; folders are searched for *.parquet",
+            )
+        found.update((o.uri, o) for o in objects)
+    return sorted(found.values(), key=lambda o: (o.name, o.uri))
+
+
+def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
+    everything = list_objects(uri)
+    if len(everything) == 1 and everything[0].name == "":
+        only = everything[0]
+        # A single object keeps its hive folders in its name: they carry column values.
+        return [StoredObject(only.uri, _hive_tail(only.uri), only.size_bytes, only.version)]
+    if not everything and not exists(uri):
+        raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
+    return [o for o in everything if o.name.endswith(tuple(suffixes)) and not _hidden(o.name)]
+
+
+def _expand_glob(uri: str) -> list[StoredObject]:
+    head = uri[: _WILDCARD.search(uri).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    pattern = re.compile(_glob_regex(uri[len(head) + 1 :]))
+    try:
+        objects = list_objects(head or ".")
+    except NotFound:
+        return []
+    return [o for o in objects if pattern.fullmatch(o.name)]
+
+
+def _glob_regex(glob: str) -> str:
+    """`*` and `?` stop at a slash, `**` does not."""
+    out = []
+    for part in re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", glob):
+        if part.startswith("**"):
+            out.append(r"(?:.*/)?" if part.endswith("/") else ".*")
+        elif part == "*":
+            out.append("[^/]*")
+        elif part == "?":
+            out.append("[^/]")
+        elif part.startswith("["):
+            out.append(fnmatch.translate(part)[4:-3])
+        else:
+            out.append(re.escape(part))
+    return "".join(out)
+
+
+def _hive_tail(uri: str) -> str:
+    parts = uri.split("/")
+    start = len(parts) - 1
+    while start > 0 and "=" in parts[start - 1]:
+        start -= 1
+    return "/".join(parts[start:])
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) and "=" not in part for part in name.split("/"))
+
+
+def list_objects(uri: str) -> list[StoredObject]:
+    """Every object below a folder (or the one object itself, named ""), in the order of names.
+
+    Raises:
+        NotFound: A local folder or a bucket that is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        return _call("list", uri, lambda: _list_local(uri, path))
+    fs = _filesystem(uri)
+    scheme = uri.partition("://")[0]
+
+    def listed() -> list[StoredObject]:
+        root = fs._strip_protocol(uri).rstrip("/")
+        fs.invalidate_cache()
+        out = []
+        for key, info in fs.find(root, detail=True).items():
+            if info.get("type") == "directory" or key.endswith("/"):
+                continue
+            name = key[len(root) :].lstrip("/")
+            out.append(StoredObject(f"{scheme}://{key}", name, int(info["size"]), _version(info)))
+        if not out and "/" not in root and not fs.exists(root):
+            raise FileNotFoundError(f"bucket {root} does not exist")
+        return sorted(out, key=lambda o: o.name)
+
+    return _call("list", uri, listed)
+
+
+def _list_local(uri: str, path: Path) -> list[StoredObject]:
+    def one(file: Path, name: str) -> StoredObject:
+        stat = file.stat()
+        found = f"{uri.rstrip('/')}/{name}" if name else uri
+        return StoredObject(found, name, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+    if path.is_file():
+        return [one(path, "")]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist")
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    names = [
+        os.path.relpath(os.path.join(folder, file), path)
+        for folder, _, files in os.walk(path, followlinks=True, onerror=refuse)
+        for file in files
+    ]
+    return [one(path / name, name) for name in sorted(names)]
+
+
+def _version(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "content_settings", "md5Hash", "generation", "LastModified", "mtime"):
+        if info.get(key):
+            return str(info[key]).strip('"')
+    return str(info.get("size"))
+
+
+def stat(uri: str) -> StoredObject:
+    """Size and version of one object.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        found = _call("stat", uri, lambda: path.stat())
+        return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    fs = _filesystem(uri)
+    info = _call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
+    return StoredObject(uri, "", int(info["size"]), _version(info))
+
+
+def exists(uri: str) -> bool:
+    """Whether an object or a folder of that name is there."""
+    if (path := local_path(uri)) is not None:
+        return path.exists()
+    fs = _filesystem(uri)
+    return bool(_call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))
+
+
+def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Reads an object, or its bytes from `start` up to `end`.
+
+    Raises:
+        NotFound: It is not there.
+        StorageError: The store is out of reach or refuses.
+    """
+    if (path := local_path(uri)) is not None:
+
+        def read_local() -> bytes:
+            with path.open("rb") as file:
+                file.seek(start or 0)
+                return file.read() if end is None else file.read(end - (start or 0))
+
+        return _call("read", uri, read_local)
+    fs = _filesystem(uri)
+    return bytes(_call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
+
+
+def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
+    """Writes a whole object.
+
+    Args:
+        uri: Where to.
+        data: The content.
+        create_only: Refuse where something is already there; decided by the store, not by a look before.
+        deadline_s: Give up after so long, retries included.
+
+    Raises:
+        AlreadyExists: `create_only`, and it is there.
+        StorageError: The store is out of reach or refuses.
+    """
+    if (path := local_path(uri)) is not None:
+        _call("write", uri, lambda: _write_local(path, data, create_only), deadline_s)
+        return
+    fs = _filesystem(uri)
+    mode = "create" if create_only else "overwrite"
+    _call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
+
+
+def _write_local(path: Path, data: bytes, create_only: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        if create_only:
+            os.link(temporary, path)  # fails where path exists, and is whole where it does not
+        else:
+            os.replace(temporary, path)
+            return
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    os.unlink(temporary)
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def delete(uri: str) -> None:
+    """Deletes an object or everything below a folder; nothing there is fine."""
+    if (path := local_path(uri)) is not None:
+        _call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
+        return
+    fs = _filesystem(uri)
+    with contextlib.suppress(NotFound):
+        _call("delete", uri, lambda: fs.rm(uri, recursive=True))
+
+
+def upload_folder(folder: Path, uri: str) -> None:
+    """Writes every file below a local folder below a URI."""
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        write(join(uri, file.relative_to(folder).as_posix()), file.read_bytes())
+
+
+def download_folder(uri: str, folder: Path) -> None:
+    """Reads every object below a URI into a local folder."""
+    for stored in list_objects(uri):
+        target = folder / stored.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(read(stored.uri))
+
+
+def partition_values(name: str) -> dict[str, str]:
+    """The `key=value` folders of a path: `dt=2013-01-01/part-0.parquet` -> `{"dt": "2013-01-01"}`."""
+    from urllib.parse import unquote
+
+    pairs = (part.partition("=") for part in name.split("/")[:-1] if "=" in part)
+    return {key: unquote(value) for key, _, value in pairs}
+
+
+def quote_part(value: str) -> str:
+    """A value as it stands in a hive folder's name."""
+    return quote(value, safe=" -_.,+@")
+
+
+# --- the boundary ---------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def _opened(scheme: str) -> Any:
+    import fsspec
+
+    options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if scheme in ("s3", "s3a"):
+        # One deadline governs retries (ours), so botocore's own stay short.
+        options["config_kwargs"] = {
+            "connect_timeout": 5,
+            "read_timeout": 30,
+            "retries": {"max_attempts": 2, "mode": "standard"},
+            "max_pool_connections": 32,
+        }
+        if any(os.environ.get(k) for k in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
+            # Self-hosted S3 rarely has a name per bucket.
+            options["config_kwargs"]["s3"] = {"addressing_style": "path"}
+    return fsspec.filesystem(scheme, **options)
+
+
+def _filesystem(uri: str) -> Any:
+    scheme = uri.partition("://")[0]
+    try:
+        return _opened(scheme)
+    except ImportError as missing:
+        extra = _EXTRAS.get(scheme)
+        raise ConfigError(
+            f"{scheme}:// needs a package that is not installed ({missing.name or missing})",
+            where=uri,
+            remedy=f"pip install 'kfit[{extra}]'" if extra else "install the package fsspec names",
+        ) from missing
+    except ValueError as unknown:
+        raise ConfigError(
+            f"unknown scheme {scheme!r}", where=uri, remedy="use a path, file://, s3://, gs:// or az://"
+        ) from unknown
+
+
+def _call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
+    """Runs an operation, retries what may pass by itself, and translates what does not."""
+    ends = time.monotonic() + deadline_s
+    for backoff_s in _backoffs():
+        try:
+            return operation()
+        except (StorageError, ConfigError):
+            raise
+        except Exception as error:
+            refused = _translate(verb, uri, error)
+            if refused is not None:
+                raise refused from error
+            if time.monotonic() + backoff_s > ends:
+                raise StorageError(
+                    f"cannot {verb} after {deadline_s:.0f} s of retries: {_first_line(error)}",
+                    where=uri,
+                    remedy="check that the endpoint answers (AWS_ENDPOINT_URL) and the network policy allows it",
+                ) from error
+            time.sleep(backoff_s)
+    raise AssertionError("the backoffs never end")
+
+
+def _backoffs() -> Iterator[float]:
+    backoff_s = _FIRST_BACKOFF_S
+    while True:
+        yield backoff_s * random.uniform(0.5, 1.5)
+        backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+
+
+def _translate(verb: str, uri: str, error: Exception) -> StorageError | None:
+    """The error a person sees, or None where another try may help."""
+    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) if hasattr(error, "response") else ""
+    cause = error.__cause__
+    if not code and cause is not None and hasattr(cause, "response"):
+        code = str(cause.response.get("Error", {}).get("Code", ""))
+    text = _first_line(error)
+    if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+        return AlreadyExists("is already there", where=uri)
+    if isinstance(error, IsADirectoryError | NotADirectoryError):
+        return StorageError(f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse")
+    if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
+        return NotFound(
+            "no such bucket" if "bucket" in text.lower() or code == "NoSuchBucket" else "no such path",
+            where=uri,
+            remedy="check the path, its bucket and its spelling",
+        )
+    if isinstance(error, PermissionError) or code in ("AccessDenied", "403", "Forbidden"):
+        return StorageError(
+            f"no permission to {verb}: {text}", where=uri, remedy="grant it, or run under a service account that has it"
+        )
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken") or (
+        type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
+    ):
+        return StorageError(
+            f"the store refuses the credentials: {text}",
+            where=uri,
+            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a service account",
+        )
+    if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
+        return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")
+    return None if isinstance(error, OSError | TimeoutError) or _transient(error) else StorageError(
+        f"cannot {verb}: {type(error).__name__}: {text}", where=uri
+    )
+
+
+def _transient(error: Exception) -> bool:
+    module = type(error).__module__.partition(".")[0]
+    return module in ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "google", "azure", "asyncio", "fsspec")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
