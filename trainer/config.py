@@ -102,9 +102,7 @@ class Categorical(Strict):
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )
     buckets: PositiveInt | None = Field(None, description="Hash buckets; hash only, and needed there.")
-    max_vocabulary: PositiveInt = Field(
-        10_000, description="The most frequent values kept; the rest count as unseen."
-    )
+    max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Values with fewer training rows count as unseen.")
     impute: Constant | None = Field(
         None, description="The value that stands in for null. Default: null is a category of its own."
@@ -308,8 +306,8 @@ class Fit(Strict):
     loss: Literal["auto", "mse", "mae", "huber"] = Field(
         "auto", description="auto: cross-entropy; for regression mse. The others are for regression."
     )
-    metrics: list[Literal["auc", "pr_auc", "accuracy", "precision", "recall", "mae", "rmse", "r2", "top5"]] | None = Field(
-        None, description="Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2."
+    metrics: list[Literal["auc", "pr_auc", "accuracy", "precision", "recall", "mae", "rmse", "r2", "top5"]] | None = (
+        Field(None, description="Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.")
     )
     class_weight: Literal["balanced"] | dict[int | str, float] | None = Field(
         None,

@@ -58,9 +58,7 @@ EXIT_CODES: tuple[ExitMeaning, ...] = (
     ExitMeaning(ExitCode.CONFIG, "configuration is wrong", "FailJob", True),
     ExitMeaning(ExitCode.DATA, "data breaks its contract", "FailJob", True),
     ExitMeaning(ExitCode.STORAGE, "storage out of reach after retries", "Count", True),
-    ExitMeaning(
-        ExitCode.PROGRAM, "a fault of the program or of the user's model code", "Count", True
-    ),
+    ExitMeaning(ExitCode.PROGRAM, "a fault of the program or of the user's model code", "Count", True),
     ExitMeaning(ExitCode.PREEMPTED, "preempted; a checkpoint is committed", "Ignore", False),
     ExitMeaning(ExitCode.PEER_LOST, "a peer worker was lost", "Ignore", False),
 )

@@ -70,7 +70,9 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
         mark = getattr(broken, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(broken, "problem", None) or "cannot be parsed"
-        raise ConfigError(f"not YAML: {problem}", where=place, remedy="mend the line, often an indent or a quote") from broken
+        raise ConfigError(
+            f"not YAML: {problem}", where=place, remedy="mend the line, often an indent or a quote"
+        ) from broken
     if not isinstance(document, dict):
         raise ConfigError(
             f"a job file is a mapping, this is {_named(document)}", where=str(path), remedy="see docs/job-file.md"
@@ -241,7 +243,12 @@ def _real_path(loc: Path_, values: Any) -> Path_:
 
 
 def _is_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (part[:1].isupper() or "[" in part or part.startswith("constrained-") or part in ("str", "int", "float", "bool", "numeric", "categorical", "vector"))
+    return isinstance(part, str) and (
+        part[:1].isupper()
+        or "[" in part
+        or part.startswith("constrained-")
+        or part in ("str", "int", "float", "bool", "numeric", "categorical", "vector")
+    )
 
 
 def _message(model: type[BaseModel], error: Any, at: Path_, values: Any) -> str:
@@ -303,6 +310,13 @@ def _kind_of(member: Any) -> str:
 def _named(value: Any) -> str:
     if value is None:
         return "nothing (null)"
-    words = {str: "text", dict: "a mapping", list: "a list", bool: "a truth value", int: "a whole number", float: "a number"}
+    words = {
+        str: "text",
+        dict: "a mapping",
+        list: "a list",
+        bool: "a truth value",
+        int: "a whole number",
+        float: "a number",
+    }
     word = words.get(type(value), type(value).__name__)
     return word if isinstance(value, dict | list) else f"{value!r} ({word})"

@@ -69,8 +69,10 @@ def local_path(uri: str) -> Path | None:
 
 def join(uri: str, *parts: str) -> str:
     """Appends path parts to a URI."""
-    return "/".join([uri.rstrip("/") or "/", *parts]).replace("//", "/") if "://" not in uri else "/".join(
-        [uri.rstrip("/"), *parts]
+    return (
+        "/".join([uri.rstrip("/") or "/", *parts]).replace("//", "/")
+        if "://" not in uri
+        else "/".join([uri.rstrip("/"), *parts])
     )
 
 
@@ -416,7 +418,9 @@ def _translate(verb: str, uri: str, error: Exception) -> StorageError | None:
     if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
         return AlreadyExists("is already there", where=uri)
     if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return StorageError(f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse")
+        return StorageError(
+            f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse"
+        )
     if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
         return NotFound(
             "no such bucket" if "bucket" in text.lower() or code == "NoSuchBucket" else "no such path",
@@ -437,14 +441,26 @@ def _translate(verb: str, uri: str, error: Exception) -> StorageError | None:
         )
     if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
         return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")
-    return None if isinstance(error, OSError | TimeoutError) or _transient(error) else StorageError(
-        f"cannot {verb}: {type(error).__name__}: {text}", where=uri
+    return (
+        None
+        if isinstance(error, OSError | TimeoutError) or _transient(error)
+        else StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
     )
 
 
 def _transient(error: Exception) -> bool:
     module = type(error).__module__.partition(".")[0]
-    return module in ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "google", "azure", "asyncio", "fsspec")
+    return module in (
+        "aiohttp",
+        "botocore",
+        "aiobotocore",
+        "urllib3",
+        "requests",
+        "google",
+        "azure",
+        "asyncio",
+        "fsspec",
+    )
 
 
 def _first_line(error: Exception) -> str:

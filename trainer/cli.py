@@ -1,0 +1,259 @@
+"""The command line of the trainer: words in, exit code out.
+
+Every heavy import is inside the command that needs it: `--help` must be quick, and `check` and
+`statistics` run on machines without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from trainer import __version__
+from trainer.errors import ConfigError, ExitCode, KfitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trainer.config import Config
+
+Command = Callable[..., Any]
+
+_job = click.argument("job", type=click.Path(dir_okay=False))
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
+)
+_output = click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="trainer")
+def cli() -> None:
+    """Keras training as a batch job: Parquet in, a servable model out.
+
+    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 75 preempted.
+    """
+
+
+@cli.command()
+@_job
+@_set
+@click.option("--run", "run_id", envvar="KFIT_RUN", help="The run's id; the same id goes on where it stopped.")
+@click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
+@_output
+def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, form: str) -> None:
+    """Train, checkpoint, export and report one run of JOB."""
+    config = _load(job, overrides)
+    _quiet_tensorflow()
+    from trainer.run.fit import fit as run_fit
+    from trainer.run.fit import new_run_id
+    from trainer.run.progress import make_progress, metrics_table
+
+    err = _console()
+    run_id = run_id or new_run_id(_job_name(job))
+    result = run_fit(config, run_id=run_id, devices=devices, progress=make_progress(err))
+    if form == "json":
+        _print_json(dict(result.document))
+        return
+    _out().print(metrics_table(result.document))
+    for name in ("report.html", "model"):
+        # One line a path, never wrapped: people copy it.
+        click.echo(f"{name.removesuffix('.html'):<7} {result.uri}/{name}")
+
+
+@cli.command()
+@_job
+@_set
+@_output
+def check(job: str, overrides: tuple[str, ...], form: str) -> None:
+    """All that can be known of JOB before a GPU is held: configuration, shards, schema, rows, output."""
+    config = _load(job, overrides)
+    from trainer.run.check import check as run_check
+    from trainer.run.check import check_table
+
+    found = run_check(config)
+    if form == "json":
+        _print_json(found)
+    else:
+        _out().print(check_table(found))
+
+
+@cli.command()
+@_job
+@_set
+@_output
+def statistics(job: str, overrides: tuple[str, ...], form: str) -> None:
+    """One pass over JOB's training rows: nulls, distribution and values of every column."""
+    config = _load(job, overrides)
+    from trainer.feed.prepare import prepare
+    from trainer.run.check import statistics_json, statistics_table
+    from trainer.run.fit import local_cache
+    from trainer.run.progress import make_progress
+
+    progress = make_progress(_console())
+    try:
+        prepared = prepare(
+            config, cache=local_cache(), progress=lambda done, total: progress.phase("statistics", done, total)
+        )
+    finally:
+        progress.stop()
+    if form == "json":
+        _print_json(statistics_json(prepared))
+    else:
+        _out().print(statistics_table(prepared))
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--data", required=True, multiple=True, help="Parquet: folder, URI or glob; may be repeated.")
+@_output
+def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
+    """Score MODEL (a run's URI, its model/, or an output.uri) on labelled data."""
+    _quiet_tensorflow()
+    from trainer.run.ask import evaluate as run_evaluate
+    from trainer.run.check import values_table
+
+    with _counting("evaluated") as seen:
+        found = run_evaluate(model, list(data), seen=seen)
+    if form == "json":
+        _print_json(found)
+    else:
+        _out().print(values_table(f"{found['run']}: {found['rows']:,} rows", found["metrics"]))
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--data", required=True, multiple=True, help="Parquet: folder, URI or glob; may be repeated.")
+@click.option("--output", required=True, help="Folder or URI for the answers, a file a shard.")
+@_output
+def predict(model: str, data: tuple[str, ...], output: str, form: str) -> None:
+    """Ask MODEL: Parquet in, Parquet out, with a column `prediction`."""
+    _quiet_tensorflow()
+    from trainer.run.ask import predict as run_predict
+
+    with _counting("predicted") as seen:
+        found = run_predict(model, list(data), output, seen=seen)
+    if form == "json":
+        _print_json(found)
+    else:
+        click.echo(f"{found['rows']:,} rows in {found['shards']} shards -> {output}")
+
+
+# --- the edges ------------------------------------------------------------------------------------
+
+
+def _load(job: str, overrides: tuple[str, ...]) -> Config:
+    from trainer.config import Config
+
+    return Config.load(job, list(overrides))
+
+
+def _job_name(job: str) -> str:
+    """The job file's `name`, which belongs to the chart; the file's own name without one."""
+    import re
+    from pathlib import Path
+
+    from trainer.jobfile import load_yaml
+
+    name = str(load_yaml(Path(job))[0].get("name") or Path(job).stem)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"
+
+
+def _quiet_tensorflow() -> None:
+    """Less noise of oneDNN, absl and XLA; errors stay. Only works before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+class _counting:  # noqa: N801 - reads as a verb where it is used
+    """A spinner with a row count on stderr while a command streams."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._status: Any = None
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._status = _console().status(f"{self._verb} 0 rows")
+        self._status.start()
+        return lambda rows: self._status.update(f"{self._verb} {rows:,} rows")
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _out() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    from trainer.run.folder import to_json
+
+    click.echo(to_json(document).decode(), nl=False)
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Runs a command line and returns its exit code; every fault is one message on stderr.
+
+    Args:
+        command: The click command.
+        arguments: Words after the program's name; sys.argv by default.
+
+    Returns:
+        An exit code of the table, or 130 when interrupted.
+    """
+    try:
+        command.main(args=arguments, standalone_mode=False)
+    except KfitError as error:
+        click.echo(f"error: {error}", err=True)
+        return int(error.exit_code)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as wrong:
+        # A word click does not know is configuration, not its own exit code 2.
+        context = getattr(wrong, "ctx", None)
+        hint = f"; try {context.command_path} --help" if context else ""
+        click.echo(f"error: {wrong.format_message().rstrip('.')}{hint}", err=True)
+        return int(ConfigError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception:
+        traceback.print_exc()
+        click.echo("error: this is a fault of kfit; please report the lines above", err=True)
+        return int(ExitCode.PROGRAM)
+    return 0
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process now.
+
+    A Python interpreter that ends while a tf.data thread waits for the interpreter lock hangs for ever
+    and holds its GPU (seen with TensorFlow 2.21). So flush, then go without the interpreter's own end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+def main() -> NoReturn:
+    """Entry point of `trainer`."""
+    leave(run(cli))

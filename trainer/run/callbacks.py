@@ -1,0 +1,393 @@
+"""Keras callbacks of a run, and the state they must not forget when the run is stopped and goes on.
+
+`EarlyStopping` and `ReduceLROnPlateau` reset themselves in `on_train_begin` and Keras saves neither
+(keras#14862), so their few attributes are part of a checkpoint and put back after that reset.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.config import Config, EarlyStopping, ReduceOnPlateau
+from trainer.errors import ConfigError, Preempted
+from trainer.run import state
+from trainer.run.checkpoints import AsyncWriter, Snapshot
+from trainer.run.ledger import Ledger
+from trainer.run.progress import Progress
+
+Logs = Mapping[str, Any]
+
+#: Metrics of which less is better; of the others more is.
+_LESS_IS_BETTER = {"loss", "mae", "rmse", "mse"}
+#: What each callback remembers between epochs.
+_REMEMBERED = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+@dataclass
+class Cursor:
+    """Where the run stands: `step` steps of `epoch` are done; `total` counts optimizer steps."""
+
+    epoch: int = 0
+    step: int = 0
+    total: int = 0
+
+
+@dataclass
+class Memory:
+    """What a run carries from step to step beside the model's variables.
+
+    Attributes:
+        cursor: Where the run stands.
+        history: Keras History: name -> one value an epoch.
+        lines: The lines of metrics.jsonl so far.
+        best_epoch: Epoch of the best value (from 0), -1 before the first.
+        best_value: The best value of the watched metric.
+        best_weights: Weights of that epoch.
+        callbacks: Attributes of Keras callbacks by class name.
+        stopped_early: Whether early stopping ended the run.
+    """
+
+    cursor: Cursor = field(default_factory=Cursor)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_value: float | None = None
+    best_weights: dict[str, np.ndarray] | None = None
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped_early: bool = False
+
+
+def mode_of(monitor: str, mode: str) -> str:
+    """`min` or `max` for a metric of that name."""
+    if mode != "auto":
+        return mode
+    return "min" if monitor.removeprefix("val_") in _LESS_IS_BETTER else "max"
+
+
+def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> None:
+    """Checks that watched metrics are there to be watched.
+
+    Raises:
+        ConfigError: A monitor names no metric of the run.
+    """
+    names = ["loss", *metrics]
+    available = names + ([f"val_{n}" for n in names] if validation else [])
+    for key in ("early_stopping", "reduce_on_plateau"):
+        part: EarlyStopping | ReduceOnPlateau | None = getattr(config.fit, key)
+        if part is not None and part.monitor not in available:
+            raise ConfigError(
+                f"there is no metric {part.monitor!r}",
+                where=f"run.fit.{key}.monitor",
+                remedy=f"choose one of {', '.join(available)}",
+            )
+
+
+def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[keras.callbacks.Callback]:
+    """The stock callbacks that the configuration asks for."""
+    made: list[keras.callbacks.Callback] = []
+    if stop := config.fit.early_stopping:
+        made.append(
+            keras.callbacks.EarlyStopping(
+                monitor=stop.monitor,
+                patience=stop.patience,
+                min_delta=stop.min_delta,
+                mode=mode_of(stop.monitor, stop.mode),
+            )
+        )
+    if plateau := config.fit.reduce_on_plateau:
+        made.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor=plateau.monitor,
+                factor=plateau.factor,
+                patience=plateau.patience,
+                min_delta=plateau.min_delta,
+                cooldown=plateau.cooldown,
+                min_lr=plateau.min_learning_rate,
+                mode=mode_of(plateau.monitor, plateau.mode),
+            )
+        )
+    if tensorboard_folder is not None:
+        made.append(keras.callbacks.TensorBoard(tensorboard_folder, write_graph=False, update_freq="epoch"))
+    return made
+
+
+class StopRequest:
+    """Set by SIGTERM or SIGINT; a second signal leaves at once.
+
+    Handlers can only be set in the main thread; elsewhere (a library call in a notebook's thread) the
+    request can still be made by `set`.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._before: dict[int, Any] = {}
+        self.signal_name = ""
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self.set(signal.Signals(number).name)
+
+    def set(self, reason: str) -> None:
+        """Asks the run to stop after the step under way."""
+        self.signal_name = reason
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run shall stop."""
+        return self._event.is_set()
+
+
+class Remember(keras.callbacks.Callback):
+    """Keeps `Memory` up to date, and puts it back into callbacks that forget. Stands after them in the list.
+
+    Args:
+        memory: What is kept.
+        watched: The stock callbacks.
+        monitor: Metric that decides which epoch is best. mode: `min` or `max`.
+        line_every: Steps between two lines of metrics.jsonl; fixed by the data, so that a run that was
+            stopped writes the same lines as one that was not.
+        restore_metrics: Puts metric accumulators back after Keras resets them, in the midst of an epoch.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        watched: list[keras.callbacks.Callback],
+        *,
+        monitor: str,
+        mode: str,
+        line_every: int,
+        restore_metrics: Callable[[], None] | None,
+    ) -> None:
+        super().__init__()
+        self._memory = memory
+        self._watched = [(c, names) for c in watched for kind, names in _REMEMBERED.items() if isinstance(c, kind)]
+        self._monitor, self._sign = monitor, 1.0 if mode == "max" else -1.0
+        self._line_every = line_every
+        self._restore_metrics = restore_metrics
+        self._first_step = memory.cursor.step
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Puts back what stock callbacks have just forgotten."""
+        for callback, _ in self._watched:
+            for name, value in self._memory.callbacks.get(type(callback).__name__, {}).items():
+                setattr(callback, name, value)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Puts back the accumulators of an epoch that was cut."""
+        self._first_step = self._memory.cursor.step
+        if self._restore_metrics is not None:
+            self._restore_metrics()
+            self._restore_metrics = None
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Moves the cursor; now and then a line of metrics."""
+        cursor = self._memory.cursor
+        done = self._first_step + batch + 1
+        before = cursor.step
+        cursor.total += done - before
+        cursor.step = done
+        if done // self._line_every > before // self._line_every:
+            self._line({"epoch": cursor.epoch, "step": cursor.total, **_plain(logs or {})})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Closes the epoch: history, best, cursor."""
+        memory = self._memory
+        values = _plain(logs or {})
+        for name, value in values.items():
+            memory.history.setdefault(name, []).append(value)
+        self._line({"epoch": epoch, "step": memory.cursor.total, "end": True, **values})
+        value = values.get(self._monitor)
+        if value is not None and (memory.best_value is None or self._sign * (value - memory.best_value) > 0):
+            memory.best_value, memory.best_epoch = value, epoch
+            memory.best_weights = state.weights(self.model)
+        memory.cursor.epoch, memory.cursor.step = epoch + 1, 0
+        memory.stopped_early = bool(self.model.stop_training)
+        for callback, names in self._watched:
+            memory.callbacks[type(callback).__name__] = {n: _number(getattr(callback, n)) for n in names}
+
+    def _line(self, values: dict[str, Any]) -> None:
+        self._memory.lines.append({"time": round(time.time(), 3), **values})
+
+
+class Checkpointing(keras.callbacks.Callback):
+    """Snapshots the run when its interval is over, at every stop request, and at the end of epochs if asked.
+
+    Stands last in the list, so that what it saves is whole.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        writer: AsyncWriter,
+        every: str,
+        stop: StopRequest,
+        ledger: Ledger,
+        identity: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self._memory, self._writer, self._stop, self._ledger = memory, writer, stop, ledger
+        self._identity = identity
+        amount, unit = parse_every(every)
+        self._every_s = amount if unit == "s" else math.inf
+        self._every_steps = int(amount) if unit == "step" else 0
+        self._every_epochs = int(amount) if unit == "epoch" else 0
+        self._last_s = time.monotonic()
+        self._last_step = memory.cursor.total
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves when it is time; leaves when asked to."""
+        if self._stop.requested:
+            self._leave()
+        due = time.monotonic() - self._last_s >= self._every_s or (
+            self._every_steps and self._memory.cursor.total - self._last_step >= self._every_steps
+        )
+        if due and not self._writer.busy:
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves when it is time; leaves when asked to."""
+        if self._stop.requested and not self.model.stop_training:
+            self._leave()
+        if self._every_epochs and (epoch + 1) % self._every_epochs == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Copies the state (the only part that blocks) and hands it to the writer."""
+        with self._ledger.phase("checkpoint_stall"):
+            self._writer.join()
+            self._writer.submit(take_snapshot(self.model, self._memory, self._identity))
+        self._last_s, self._last_step = time.monotonic(), self._memory.cursor.total
+
+    def _leave(self) -> None:
+        self.save()
+        self._writer.wait()
+        cursor = self._memory.cursor
+        raise Preempted(
+            f"stopped by {self._stop.signal_name} at epoch {cursor.epoch + 1}, step {cursor.step}; "
+            f"a checkpoint is committed",
+            remedy="start the same run again and it goes on from there",
+        )
+
+
+class Show(keras.callbacks.Callback):
+    """Hands steps and epochs to the progress display."""
+
+    def __init__(self, memory: Memory, progress: Progress) -> None:
+        super().__init__()
+        self._memory, self._progress = memory, progress
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Draws now and then; logs are brought from the device only when they are drawn."""
+        cursor = self._memory.cursor
+        self._progress.step(cursor.epoch, cursor.step, lambda: _plain(logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """One kept line for the epoch."""
+        self._progress.epoch_end(epoch, _plain(logs or {}), best=self._memory.best_epoch == epoch)
+
+
+class WatchLoss(keras.callbacks.Callback):
+    """Stops the run at the first loss that is not finite; `explain` makes the error for a person.
+
+    The running mean of an epoch stays NaN once one step's loss was, so looking every `every` steps misses
+    none; on a GPU each look waits for the device.
+    """
+
+    def __init__(self, memory: Memory, explain: Callable[[int, int], Exception], *, every: int) -> None:
+        super().__init__()
+        self._memory, self._explain, self._every = memory, explain, every
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Looks at the loss."""
+        if (batch + 1) % self._every == 0:
+            self._look(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Looks at the loss, the validation's too."""
+        self._look(logs)
+
+    def _look(self, logs: Logs | None) -> None:
+        for name in ("loss", "val_loss"):
+            if logs and name in logs and not math.isfinite(float(logs[name])):
+                raise self._explain(self._memory.cursor.epoch, self._memory.cursor.step)
+
+
+def take_snapshot(model: Any, memory: Memory, identity: Mapping[str, Any]) -> Snapshot:
+    """The run's whole state in host memory; `identity` is what a resuming run must share."""
+    groups = state.snapshot(model)
+    if memory.best_weights is not None:
+        groups["best"] = memory.best_weights
+    cursor = memory.cursor
+    return Snapshot(
+        step=cursor.total,
+        groups=groups,
+        state={
+            **identity,
+            "cursor": {"epoch": cursor.epoch, "step": cursor.step, "total": cursor.total},
+            "history": {k: list(v) for k, v in memory.history.items()},
+            "lines": list(memory.lines),
+            "best": {"epoch": memory.best_epoch, "value": memory.best_value},
+            "callbacks": {k: dict(v) for k, v in memory.callbacks.items()},
+            "stopped_early": memory.stopped_early,
+        },
+    )
+
+
+def memory_from(snapshot: Snapshot) -> Memory:
+    """The inverse of `take_snapshot`, without the model's variables."""
+    kept = snapshot.state
+    best = snapshot.groups.get("best")
+    return Memory(
+        cursor=Cursor(**kept["cursor"]),
+        history={k: list(v) for k, v in kept["history"].items()},
+        lines=list(kept["lines"]),
+        best_epoch=int(kept["best"]["epoch"]),
+        best_value=kept["best"]["value"],
+        best_weights=dict(best) if best is not None else None,
+        callbacks=dict(kept["callbacks"]),
+        stopped_early=bool(kept["stopped_early"]),
+    )
+
+
+def parse_every(every: str) -> tuple[float, str]:
+    """`5m` -> (300.0, "s"), `500 steps` -> (500.0, "step"), `1 epoch` -> (1.0, "epoch")."""
+    digits = "".join(c for c in every if c.isdigit())
+    unit = every[len(digits) :].strip().rstrip("s") or "s"
+    factor = {"s": 1, "m": 60, "h": 3600}.get(unit)
+    return (float(digits) * factor, "s") if factor else (float(digits), unit)
+
+
+def _plain(logs: Logs) -> dict[str, float]:
+    return {name: _number(value) for name, value in logs.items()}
+
+
+def _number(value: Any) -> Any:
+    """A plain number; keeps None, ints and bools as they are (JSON must give them back equal)."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return float(np.asarray(value))

@@ -1,0 +1,70 @@
+"""Names of what a run leaves in storage; see "What a run leaves" in docs/."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from trainer import storage
+from trainer.errors import ConfigError
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<output.uri>/runs/<run id>/`.
+
+    Attributes:
+        output_uri: The job file's `output.uri`.
+        run_id: The run's name below it.
+    """
+
+    output_uri: str
+    run_id: str
+
+    def __post_init__(self) -> None:
+        if not _RUN_ID.fullmatch(self.run_id):
+            raise ConfigError(
+                f"{self.run_id!r} is no run id",
+                where="--run",
+                remedy="use letters, digits, '.', '_' and '-', beginning with a letter or a digit",
+            )
+
+    @property
+    def uri(self) -> str:
+        """The run's folder."""
+        return storage.join(self.output_uri, "runs", self.run_id)
+
+    def path(self, *parts: str) -> str:
+        """URI of something inside the run's folder."""
+        return storage.join(self.uri, *parts)
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON document of the run, None where it has not been written."""
+        try:
+            document: dict[str, Any] = json.loads(storage.read(self.path(name)))
+        except storage.NotFound:
+            return None
+        return document
+
+    def write_json(self, name: str, document: dict[str, Any]) -> None:
+        """Writes a JSON document of the run, whole."""
+        storage.write(self.path(name), to_json(document))
+
+
+def to_json(document: Any) -> bytes:
+    """JSON as this project writes it: readable, and strict (NaN and infinity become null)."""
+    return (json.dumps(_finite(document), indent=2, sort_keys=False, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

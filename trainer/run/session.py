@@ -1,0 +1,276 @@
+"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only when data was found whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import Config
+from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
+from trainer.feed.dataset import Feed, class_weights
+from trainer.feed.prepare import Prepared
+from trainer.model.build import build
+from trainer.model.features import Features
+from trainer.model.strategy import make_strategy, seed_everything
+from trainer.model.trainable import compile_model
+from trainer.run import callbacks, state
+from trainer.run.callbacks import Memory
+from trainer.run.checkpoints import AsyncWriter, Snapshot
+from trainer.run.ledger import Ledger
+from trainer.run.progress import Progress
+
+#: Lines of metrics.jsonl within an epoch.
+_LINES_AN_EPOCH = 20
+#: On a GPU a look at the loss waits for the device.
+_LOOK_AT_LOSS_EVERY_ON_GPU = 16
+#: Rows of the validation set that the report draws from.
+_REPORT_ROWS = 2_000_000
+
+
+class Session:
+    """Owns the feeds and the model of one process's part in a run.
+
+    Args:
+        config: The configuration.
+        prepared: What is known of the data.
+        devices: `auto`, `gpu`, `cpu` or `cpu:N`.
+
+    Attributes:
+        features: What the model was built with.
+        built: The model on packed inputs, without training's wrapping.
+        wait_s: Seconds that training waited for the feed.
+    """
+
+    def __init__(self, config: Config, prepared: Prepared, devices: str) -> None:
+        self._config, self._prepared = config, prepared
+        strategy = make_strategy(devices)
+        replicas = strategy.num_replicas_in_sync
+        batch = config.fit.batch_size
+        if batch % replicas:
+            low = batch - batch % replicas
+            raise ConfigError(
+                f"batch_size {batch} does not divide among {replicas} replicas",
+                where="run.fit.batch_size",
+                remedy=f"use {' or '.join(str(b) for b in (low, low + replicas) if b)}",
+            )
+        seed_everything(config)
+        weights = class_weights(config, prepared)
+        self._train = self._open("train", shuffle=config.data.shuffle is not False, class_weight=weights)
+        self._validation = self._open("validation", shuffle=False) if prepared.rows.get("validation") else None
+        self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
+        with strategy.scope():
+            self.features = Features(prepared.layout, config, prepared.statistics["train"])
+            self.built = build(self.features, config)
+            fitted = config.model_copy(
+                update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
+            )
+            self.model = compile_model(self.built, fitted, self._train.steps * config.fit.epochs)
+        self._pending: Snapshot | None = None
+        callbacks.check_monitors(config, self._metric_names(), validation=self._validation is not None)
+
+    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None) -> Feed:
+        fit = self._config.fit
+        return Feed(
+            self._prepared, split, batch_size=fit.batch_size, seed=fit.seed, shuffle=shuffle, class_weight=class_weight
+        )
+
+    def _metric_names(self) -> list[str]:
+        return [name for name in self.model.metrics_names_of_run() if name != "loss"]
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that training waited for the feed."""
+        return self._train.wait_s
+
+    def resume(self, snapshot: Snapshot | None) -> Memory:
+        """Puts a snapshot's variables back and gives what the run remembers (a fresh memory without one)."""
+        if snapshot is None:
+            return Memory()
+        memory = callbacks.memory_from(snapshot)
+        state.restore(self.model, snapshot.groups, metrics=False)
+        if memory.cursor.step:
+            self._pending = snapshot
+        return memory
+
+    def fit(
+        self,
+        memory: Memory,
+        writer: AsyncWriter,
+        progress: Progress,
+        ledger: Ledger,
+        tensorboard: str | None,
+        extra: dict[str, Any],
+    ) -> None:
+        """Trains from the memory's cursor to the last epoch.
+
+        An epoch that was cut is finished by a call of its own, since Keras holds one number of steps for
+        all epochs of a call.
+
+        Raises:
+            NotFiniteError: The loss became NaN or infinite.
+            Preempted: Asked to stop; a checkpoint is committed.
+            KfitError: The feed's own fault, under its own name.
+        """
+        epochs, steps = self._config.fit.epochs, self._train.steps
+        progress.start(
+            epochs=epochs,
+            steps=steps,
+            rows_per_step=self._config.fit.batch_size,
+            first_epoch=memory.cursor.epoch,
+            first_step=memory.cursor.step,
+        )
+        with callbacks.StopRequest() as stop:
+            try:
+                if memory.cursor.step:
+                    left = steps - memory.cursor.step
+                    listeners = self._listeners(memory, writer, progress, ledger, None, extra, stop)
+                    self._keras_fit(memory, memory.cursor.epoch + 1, left, listeners)
+                if memory.cursor.epoch < epochs and not memory.stopped_early:
+                    listeners = self._listeners(memory, writer, progress, ledger, tensorboard, extra, stop)
+                    self._keras_fit(memory, epochs, steps, listeners)
+            except (KfitError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                raise self._cause(error) from error
+
+    def _keras_fit(self, memory: Memory, epochs: int, steps: int, listeners: list[Any]) -> None:
+        self._train.seek(memory.cursor.epoch, memory.cursor.step)
+        validation = self._validation
+        self.model.fit(
+            self._train.dataset().repeat(),
+            epochs=epochs,
+            initial_epoch=memory.cursor.epoch,
+            steps_per_epoch=steps,
+            validation_data=validation.dataset().repeat() if validation else None,
+            validation_steps=validation.steps if validation else None,
+            callbacks=listeners,
+            verbose=0,
+        )
+
+    def _listeners(
+        self,
+        memory: Memory,
+        writer: AsyncWriter,
+        progress: Progress,
+        ledger: Ledger,
+        tensorboard: str | None,
+        extra: dict[str, Any],
+        stop: callbacks.StopRequest,
+    ) -> list[keras.callbacks.Callback]:
+        config = self._config
+        stock = callbacks.keras_callbacks(config, tensorboard)
+        early = config.fit.early_stopping
+        monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
+        pending = self._pending
+        self._pending = None
+        gpu = bool(tf.config.list_logical_devices("GPU"))
+        remember = callbacks.Remember(
+            memory,
+            stock,
+            monitor=monitor,
+            mode=callbacks.mode_of(monitor, early.mode if early else "auto"),
+            line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
+            restore_metrics=(lambda: state.restore(self.model, pending.groups, metrics=True)) if pending else None,
+        )
+        return [
+            *stock,
+            remember,
+            callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if gpu else 1),
+            callbacks.Show(memory, progress),
+            callbacks.Checkpointing(memory, writer, config.output.checkpoint.every, stop, ledger, extra),
+        ]
+
+    def _cause(self, error: Exception) -> Exception:
+        """The feed's own exception where there is one: tf.data only passes on its text."""
+        for feed in (self._train, self._validation):
+            if feed is not None and feed.error is not None:
+                return feed.error if isinstance(feed.error, Exception) else error
+        if isinstance(error, tf.errors.OpError | ValueError | TypeError):
+            return ModelCodeError(
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                where="model.fit",
+                remedy="the step of the model failed; try it on a few rows with fit.jit_compile: false",
+            )
+        return error
+
+    def _explain(self, epoch: int, step: int) -> NotFiniteError:
+        """Names the step and the columns behind a loss that is not finite."""
+        at = max(0, step - 1)
+        x, _, _ = self._batch(epoch, at)
+        names = self._suspects(x) if x else []
+        return NotFiniteError(
+            f"the loss is not finite at epoch {epoch + 1}, step {step}"
+            + (
+                f"; not finite or very large in that batch: {', '.join(names)}"
+                if names
+                else "; all columns of that batch are finite"
+            ),
+            where="run.fit",
+            remedy="lower fit.optimizer.learning_rate, set global_clip_norm, or mend the columns named",
+        )
+
+    def _batch(self, epoch: int, step: int) -> tuple[Any, Any, Any]:
+        if step >= self._train.steps:
+            return {}, None, None
+        with Feed(
+            self._prepared,
+            "train",
+            batch_size=self._config.fit.batch_size,
+            seed=self._config.fit.seed,
+            shuffle=self._config.data.shuffle is not False,
+            epoch=epoch,
+            step=step,
+        ) as feed:
+            x, y, w = next(iter(feed.dataset()))
+            return x, y, w
+
+    def _suspects(self, x: dict[str, Any]) -> list[str]:
+        """Columns whose values in a batch are infinite, or far from what training saw (over 1e6 deviations)."""
+        numbers = np.asarray(x["numbers"], np.float64) if "numbers" in x else None
+        if numbers is None:
+            return []
+        statistics = self._prepared.statistics["train"].columns
+        found = []
+        for field in self._prepared.layout.numbers:
+            known = statistics[field.column.name]
+            block = numbers[:, field.start : field.start + field.column.size] + field.offset - known.mean
+            if np.isinf(block).any() or (np.abs(block) > 1e6 * max(known.variance, 1e-12) ** 0.5).any():
+                found.append(field.column.name)
+        return found
+
+    def settle(self, memory: Memory) -> None:
+        """Ends with the best epoch's weights where the configuration wants them."""
+        stop = self._config.fit.early_stopping
+        if stop is not None and stop.restore_best_weights and memory.best_weights is not None:
+            state.set_weights(self.model, memory.best_weights)
+
+    def validation_predictions(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows)."""
+        if self._validation is None:
+            return None, None
+        predict = tf.function(lambda x: self.built(x, training=False), reduce_retracing=True)
+        labels, predictions, seen = [], [], 0
+        with self._open("validation", shuffle=False) as feed:
+            for x, y, _ in feed.dataset().take(feed.steps):
+                real = min(self._config.fit.batch_size, feed.rows - seen)
+                labels.append(np.asarray(y)[:real])
+                predictions.append(np.asarray(predict(x), np.float32)[:real])
+                seen += real
+                if seen >= min(feed.rows, _REPORT_ROWS):
+                    break
+        stacked = np.concatenate(predictions)
+        return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked
+
+    def close(self) -> None:
+        """Ends the feeds' threads."""
+        for feed in (self._train, self._validation):
+            if feed is not None:
+                feed.close()
+
+
+def _largest_divisor(steps: int, wanted: int) -> int:
+    """The largest divisor of `steps` up to `wanted`: Keras would run the last call of an epoch past its end."""
+    return next(k for k in range(min(wanted, steps), 0, -1) if steps % k == 0)
