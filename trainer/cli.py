@@ -49,7 +49,6 @@ def cli() -> None:
 def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, form: str) -> None:
     """Train, checkpoint, export and report one run of JOB."""
     config = _load(job, overrides)
-    _quiet_tensorflow()
     from trainer.run.fit import fit as run_fit
     from trainer.run.fit import new_run_id
     from trainer.run.progress import make_progress, metrics_table
@@ -114,7 +113,9 @@ def statistics(job: str, overrides: tuple[str, ...], form: str) -> None:
 @_output
 def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     """Score MODEL (a run's URI, its model/, or an output.uri) on labelled data."""
-    _quiet_tensorflow()
+    from trainer.quiet import import_tensorflow
+
+    import_tensorflow()
     from trainer.run.ask import evaluate as run_evaluate
     from trainer.run.check import values_table
 
@@ -133,7 +134,9 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
 @_output
 def predict(model: str, data: tuple[str, ...], output: str, form: str) -> None:
     """Ask MODEL: Parquet in, Parquet out, with a column `prediction`."""
-    _quiet_tensorflow()
+    from trainer.quiet import import_tensorflow
+
+    import_tensorflow()
     from trainer.run.ask import predict as run_predict
 
     with _counting("predicted") as seen:
@@ -162,13 +165,6 @@ def _job_name(job: str) -> str:
 
     name = str(load_yaml(Path(job))[0].get("name") or Path(job).stem)
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"
-
-
-def _quiet_tensorflow() -> None:
-    """Less noise of oneDNN, absl and XLA; errors stay. Only works before TensorFlow is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 class _counting:  # noqa: N801 - reads as a verb where it is used

@@ -107,6 +107,9 @@ class _Run:
         self._check_resumable(snapshot)
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
+            from trainer.quiet import import_tensorflow
+
+            import_tensorflow()
             from trainer.run.session import Session  # TensorFlow comes in here, after the data was found whole
 
             session = Session(self.config, prepared, self.devices)

@@ -38,9 +38,9 @@ class Pace:
 
     def step(self, now_s: float, done: int) -> None:
         """Takes note that `done` steps of the run are finished at `now_s`."""
-        if self._pause_from is not None:
-            self._pauses.append(max(0.0, now_s - self._pause_from - (1 / self._rate if self._rate else 0.0)))
-            self._pause_from = None
+        if self._pause_from is not None and self._rate:
+            self._pauses.append(max(0.0, now_s - self._pause_from - 1 / self._rate))
+        self._pause_from = None
         self.done = done
         self._last_at = now_s
         self._readings.append((now_s, done))

@@ -23,13 +23,13 @@ from trainer.run.words import metric
 
 
 class Progress(Protocol):
-    """How a run tells where it is. Epochs and steps count from 0, as Keras hands them to a callback."""
+    """How a run tells where it is. Epochs count from 0, as Keras counts them."""
 
     def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
         """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run goes on."""
 
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
-        """Ends a step. Cheap: `logs` is called only where something is drawn."""
+        """Says that `step` steps of the epoch are done. Cheap: `logs` is called only where something is drawn."""
 
     def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
         """Ends an epoch, its validation included. `best`: its weights are the best so far."""
@@ -100,12 +100,12 @@ class Reporter:
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
         """See `Progress.step`."""
         now_s, fit = self._clock(), self._begun()
-        first, last = epoch != fit.epoch or not fit.running, step + 1 == fit.pace.steps
+        first, last = epoch != fit.epoch or not fit.running, step >= fit.pace.steps
         due = now_s >= self._due_s
         if not (first or last or due):
             return
         self._end_phase(kept=False)
-        fit.running, fit.epoch, fit.done = True, epoch, step + 1
+        fit.running, fit.epoch, fit.done = True, epoch, step
         fit.pace.step(now_s, epoch * fit.pace.steps + fit.done)
         if due:
             fit.logs = _numbers(logs())
@@ -129,9 +129,10 @@ class Reporter:
         fit.epoch_from_s = now_s
 
     def note(self, text: str) -> None:
-        """See `Progress.note`."""
+        """See `Progress.note`. Control characters, which could move a terminal's cursor, are left out."""
+        plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
         for view in self._views:
-            view.note(text)
+            view.note(plain)
 
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
         """See `Progress.phase`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
@@ -255,6 +256,8 @@ class Events:
     def __init__(self, out: TextIO, every_s: float) -> None:
         self.every_s = every_s
         self._out = out
+        # Notes also come from the thread that uploads checkpoints.
+        self._whole_line = threading.Lock()
         self._phase: Phase | None = None
         self._phase_s = -math.inf
 
@@ -290,8 +293,10 @@ class Events:
         self._send("stop")
 
     def _send(self, kind: str, **values: Any) -> None:
-        self._out.write(json.dumps({"kfit": kind, **_finite(values)}, ensure_ascii=False, allow_nan=False) + "\n")
-        self._out.flush()
+        line = json.dumps({"kfit": kind, **_finite(values)}, ensure_ascii=False, allow_nan=False) + "\n"
+        with self._whole_line:
+            self._out.write(line)
+            self._out.flush()
 
 
 def _place(fit: Fit) -> dict[str, int]:

@@ -123,7 +123,7 @@ def _header(data: ReportData) -> Html:
         tag("span", status, class_=f"pill {'good' if status == 'succeeded' else 'odd'}"),
         tag("span", data.layout.label.task, class_="pill"),
     ]
-    reason = result.get("reason")
+    reason = result.get("reason") if status != "succeeded" else None
     return tag(
         "header",
         tag("p", *pills, class_="pills"),

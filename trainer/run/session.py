@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
+from trainer.errors import KfitError, ModelCodeError, NotFiniteError
 from trainer.feed.dataset import Feed, class_weights
 from trainer.feed.prepare import Prepared
 from trainer.model.build import build
 from trainer.model.features import Features
-from trainer.model.strategy import make_strategy, seed_everything
+from trainer.model.objective import make_metrics
+from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
 from trainer.run import callbacks, state
 from trainer.run.callbacks import Memory
@@ -47,16 +48,9 @@ class Session:
     def __init__(self, config: Config, prepared: Prepared, devices: str) -> None:
         self._config, self._prepared = config, prepared
         strategy = make_strategy(devices)
-        replicas = strategy.num_replicas_in_sync
-        batch = config.fit.batch_size
-        if batch % replicas:
-            low = batch - batch % replicas
-            raise ConfigError(
-                f"batch_size {batch} does not divide among {replicas} replicas",
-                where="run.fit.batch_size",
-                remedy=f"use {' or '.join(str(b) for b in (low, low + replicas) if b)}",
-            )
-        seed_everything(config)
+        check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
+        seed_everything(config, strategy)
+        self._on_gpu = uses_gpu(strategy)
         weights = class_weights(config, prepared)
         self._train = self._open("train", shuffle=config.data.shuffle is not False, class_weight=weights)
         self._validation = self._open("validation", shuffle=False) if prepared.rows.get("validation") else None
@@ -69,16 +63,15 @@ class Session:
             )
             self.model = compile_model(self.built, fitted, self._train.steps * config.fit.epochs)
         self._pending: Snapshot | None = None
-        callbacks.check_monitors(config, self._metric_names(), validation=self._validation is not None)
+        callbacks.check_monitors(
+            config, [m.name for m in make_metrics(config)], validation=self._validation is not None
+        )
 
     def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None) -> Feed:
         fit = self._config.fit
         return Feed(
             self._prepared, split, batch_size=fit.batch_size, seed=fit.seed, shuffle=shuffle, class_weight=class_weight
         )
-
-    def _metric_names(self) -> list[str]:
-        return [name for name in self.model.metrics_names_of_run() if name != "loss"]
 
     @property
     def wait_s(self) -> float:
@@ -147,6 +140,7 @@ class Session:
             validation_data=validation.dataset().repeat() if validation else None,
             validation_steps=validation.steps if validation else None,
             callbacks=listeners,
+            shuffle=False,  # the feed has shuffled; Keras would only warn
             verbose=0,
         )
 
@@ -166,7 +160,6 @@ class Session:
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
         pending = self._pending
         self._pending = None
-        gpu = bool(tf.config.list_logical_devices("GPU"))
         remember = callbacks.Remember(
             memory,
             stock,
@@ -178,7 +171,7 @@ class Session:
         return [
             *stock,
             remember,
-            callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if gpu else 1),
+            callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
             callbacks.Show(memory, progress),
             callbacks.Checkpointing(memory, writer, config.output.checkpoint.every, stop, ledger, extra),
         ]

@@ -1,0 +1,214 @@
+"""Whole runs on the real command line: what they leave, and that a stop anywhere changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from trainer.run.checkpoints import CheckpointStore, Snapshot
+from trainer.run.folder import RunFolder
+
+from tests import sets
+
+EPOCHS = 6
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "KFIT_"))}
+    return {**kept, "KFIT_CACHE": str(folder / "cache")}
+
+
+def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+        env=environment(folder),
+    )
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, a job with every callback, and one run `whole` that was never stopped."""
+    folder = tmp_path_factory.mktemp("fit")
+    document = sets.job(
+        sets.write(folder / "data", rows=600),
+        folder / "out",
+        data__shuffle="20k",
+        model={"builtin": "mlp", "hidden": [16], "dropout": 0.2},
+        fit={
+            "epochs": EPOCHS,
+            "batch_size": 32,
+            "class_weight": "balanced",
+            "optimizer": {"name": "adam", "learning_rate": 0.01},
+            "early_stopping": {"monitor": "val_auc", "patience": 4},
+            "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
+            "seed": 7,
+        },
+    )
+    sets.write_job(folder / "job.yaml", document)
+    done = trainer(folder, "fit", str(folder / "job.yaml"), "--run", "whole", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "succeeded"
+    return folder
+
+
+def newest(workshop: Path, run: str) -> Snapshot:
+    store = CheckpointStore(RunFolder(str(workshop / "out"), run), keep=3, note=print)
+    found = store.newest()
+    assert found is not None
+    return found
+
+
+def lines(workshop: Path, run: str) -> list[dict[str, Any]]:
+    text = (workshop / "out/runs" / run / "metrics.jsonl").read_text()
+    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in text.splitlines()]
+
+
+def same_end(workshop: Path, one: str, other: str) -> None:
+    """Weights, optimizer, best weights and metrics are equal, bit for bit."""
+    a, b = newest(workshop, one), newest(workshop, other)
+    assert a.step == b.step
+    for group in ("weights", "optimizer", "best"):
+        for name, array in a.groups[group].items():
+            np.testing.assert_array_equal(array, b.groups[group][name], err_msg=f"{group} {name}")
+    assert lines(workshop, one) == lines(workshop, other)
+    results = [json.loads((workshop / f"out/runs/{r}/result.json").read_text()) for r in (one, other)]
+    for result in results:
+        for name in ("run", "ledger_s", "finished"):
+            del result[name]
+    assert results[0] == results[1]
+
+
+def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
+    run = workshop / "out/runs/whole"
+    assert sorted(p.name for p in run.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "model",
+        "report.html",
+        "result.json",
+        "tensorboard",
+    ]
+    result = json.loads((run / "result.json").read_text())
+    assert (result["status"], result["exit_code"], result["epochs"]) == ("succeeded", 0, EPOCHS)
+    assert result["rows"] == {"train": 1920, "validation": 480}
+    assert set(result["metrics"]) == {"train", "validation"}
+    assert result["metrics"]["validation"]["auc"] > 0.7
+    assert all(np.isfinite(v) for split in result["metrics"].values() for v in split.values())
+    assert list((run / "tensorboard").rglob("events.out.*"))
+    manifest = json.loads((run / "model/MANIFEST.json").read_text())
+    assert {"model.keras", "saved_model/saved_model.pb"} <= set(manifest["files"])
+    page = (run / "report.html").read_text()
+    assert "whole" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_metrics_have_a_line_an_epoch_and_steps_between(workshop: Path) -> None:
+    found = lines(workshop, "whole")
+    ends = [line for line in found if line.get("end")]
+    assert [line["epoch"] for line in ends] == list(range(EPOCHS))
+    assert [line["step"] for line in ends] == [60 * (e + 1) for e in range(EPOCHS)]
+    steps = [line["step"] for line in found if not line.get("end")]
+    assert steps == list(range(3, 60 * EPOCHS + 1, 3))
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(workshop: Path) -> None:
+    done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "again")
+    assert done.returncode == 0, done.stderr
+    same_end(workshop, "whole", "again")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGINT", 75), ("SIGKILL", -9)])
+def test_a_stopped_run_goes_on_to_the_same_end(workshop: Path, name: str, code: int) -> None:
+    run = f"stopped-{name.lower()}"
+    command = [sys.executable, "-m", "trainer", "fit", str(workshop / "job.yaml"), "--run", run]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(workshop))
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if "epoch 2/" in line and "done" in line:
+            process.send_signal(getattr(signal, name))
+            break
+    said += process.stderr.read()
+    assert process.wait(timeout=60) == code, said
+    assert "Traceback" not in said
+    if code == 75:
+        result = json.loads((workshop / f"out/runs/{run}/result.json").read_text())
+        assert (result["status"], result["exit_code"]) == ("preempted", 75)
+    assert newest(workshop, run).step < 60 * EPOCHS
+    done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", run)
+    assert done.returncode == 0, done.stderr
+    assert "going on from the checkpoint" in done.stderr
+    same_end(workshop, "whole", run)
+
+
+def test_a_finished_run_is_left_alone(workshop: Path) -> None:
+    before = (workshop / "out/runs/whole/result.json").stat().st_mtime_ns
+    done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "whole")
+    assert done.returncode == 0
+    assert "succeeded already" in done.stderr
+    assert (workshop / "out/runs/whole/result.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_does_not_go_on_with_the_run(workshop: Path) -> None:
+    (workshop / "out/runs/whole/result.json").rename(workshop / "result.kept")
+    try:
+        done = trainer(
+            workshop, "fit", str(workshop / "job.yaml"), "--run", "whole", "--set", "run.fit.batch_size=64"
+        )
+    finally:
+        (workshop / "result.kept").rename(workshop / "out/runs/whole/result.json")
+    assert done.returncode == 64, done.stderr
+    assert "fit.batch_size: 32 -> 64" in done.stderr
+
+
+def test_two_devices_train_to_the_same_metrics(workshop: Path) -> None:
+    """Dropout draws per replica, so it is off here; sums of two halves round otherwise than one sum."""
+    off = ("--set", "run.model.dropout=0", "--set", "run.fit.epochs=1")
+    for run, devices in (("one", "cpu"), ("two", "cpu:2")):
+        done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", run, "--devices", devices, *off)
+        assert done.returncode == 0, done.stderr
+    one, two = newest(workshop, "one"), newest(workshop, "two")
+    for name, array in one.groups["weights"].items():
+        np.testing.assert_allclose(array, two.groups["weights"][name], atol=1e-4)
+
+
+def test_evaluate_scores_the_exported_model(workshop: Path) -> None:
+    done = trainer(
+        workshop, "evaluate", str(workshop / "out/runs/whole"), "--data", str(workshop / "data"), "-o", "json"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["rows"] == 2400
+    assert found["metrics"]["auc"] > 0.7
+
+
+def test_predict_writes_a_file_a_shard_with_all_columns(workshop: Path) -> None:
+    out = workshop / "answers"
+    done = trainer(
+        workshop, "predict", str(workshop / "out/runs/whole"), "--data", str(workshop / "data"), "--output", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    for source in sorted((workshop / "data").iterdir()):
+        asked, answered = pq.read_table(source), pq.read_table(out / source.name)
+        assert answered.column_names == [*asked.column_names, "prediction"]
+        assert answered.drop_columns(["prediction"]).equals(asked)
+        predictions = np.asarray(answered.column("prediction"))
+        assert ((predictions >= 0) & (predictions <= 1)).all()
+
+
+def test_no_model_there_is_named(workshop: Path) -> None:
+    done = trainer(workshop, "evaluate", str(workshop / "nowhere"), "--data", str(workshop / "data"))
+    assert done.returncode == 64
+    assert "no published model there" in done.stderr
