@@ -20,10 +20,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?|)B?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?|)B?")
 _SIZE_FACTORS = {"": 1} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("KMGT", start=1)
@@ -39,7 +40,7 @@ def parse_size(value: object) -> object:
     match = _SIZE.fullmatch(value.strip())
     if match is None:
         raise ValueError(f"{value!r} is not a size; write it like 256MiB, 8Gi or 1500000")
-    return int(float(match[1]) * _SIZE_FACTORS[match[2]])
+    return int(float(match[1]) * _SIZE_FACTORS[match[2].replace("k", "K")])
 
 
 def _check_every(value: str) -> str:
@@ -54,7 +55,14 @@ def _entrypoint(value: str) -> str:
     return value
 
 
-SizeBytes = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+SizeBytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+    ),
+]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Every = Annotated[str, AfterValidator(_check_every)]
@@ -137,7 +145,8 @@ class FractionSplit(Strict):
     fraction: Fraction = Field(description="Share of the rows that validate.")
     by: str | None = Field(
         None,
-        description="Rows with the same value of this column stay together. Default: by the row's position in its shard.",
+        description="Rows with the same value of this column stay together. "
+        "Default: by the row's position in its shard.",
     )
 
 
@@ -182,7 +191,8 @@ class Data(Strict):
     )
     memory: SizeBytes | None = Field(
         None,
-        description="Most bytes the feed holds in flight. Default: a third of the cgroup's limit, else of physical memory.",
+        description="Most bytes the feed holds in flight. Default: a third of the cgroup's limit, "
+        "else of physical memory.",
     )
     on_bad_shard: Literal["fail", "skip"] = Field(
         "fail", description="A shard that cannot be read: end with exit 65, or leave it out and count it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import types
 import typing
@@ -99,9 +100,9 @@ def _lines(node: yaml.Node | None, at: Path_, path: Path) -> Iterator[tuple[Path
 
 
 def apply_override(document: dict[str, Any], expression: str) -> None:
-    """Applies one `--set` expression as helm does: `a.b=1,c[0]=x,d={x,y},e=null`.
+    r"""Applies one `--set` expression as helm does: `a.b=1,c[0]=x,d={x,y},e=null`.
 
-    `null` removes the key; true, false and whole numbers are typed, all else is text; `\\,` and `\\.`
+    `null` removes the key; true, false and whole numbers are typed, all else is text; `\,` and `\.`
     stand for themselves. A number with a point, which helm leaves to YAML, is a float.
 
     Raises:
@@ -157,7 +158,7 @@ def _typed(value: str) -> Any:
 
 def _assign(document: Any, keys: list[str | int], value: Any, where: str) -> None:
     at = document
-    for key, following in zip(keys[:-1], keys[1:], strict=True):
+    for key, following in itertools.pairwise(keys):
         empty: Any = [] if isinstance(following, int) else {}
         at = _step(at, key, empty, where)
     last = keys[-1]

@@ -8,39 +8,40 @@ new one, or none, never half of one.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
-import random
 import re
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-from trainer.errors import ConfigError, StorageError
+from trainer.errors import ConfigError
+from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, join, local_path, partition_values, quote_part
+from trainer.storage_calls import DEADLINE_S, AlreadyExists, NotFound, call
 
-T = TypeVar("T")
-
-#: One deadline for an operation with all its retries.
-DEADLINE_S = 60.0
-_FIRST_BACKOFF_S = 0.2
-_LONGEST_BACKOFF_S = 8.0
+__all__ = [
+    "AlreadyExists",
+    "NotFound",
+    "StoredObject",
+    "delete",
+    "download_folder",
+    "exists",
+    "expand",
+    "join",
+    "list_objects",
+    "local_path",
+    "partition_values",
+    "quote_part",
+    "read",
+    "stat",
+    "upload_folder",
+    "write",
+]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
-_WILDCARD = re.compile(r"[*?\[]")
-
-
-class NotFound(StorageError):
-    """There is no object, folder or bucket of that name."""
-
-
-class AlreadyExists(StorageError):
-    """A create-only write met an object that is already there."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,6 @@ class StoredObject:
     name: str
     size_bytes: int
     version: str
-
-
-def local_path(uri: str) -> Path | None:
-    """The path of a local URI, None for an object store's."""
-    if uri.startswith("file://"):
-        return Path(uri.removeprefix("file://"))
-    return None if "://" in uri else Path(uri)
-
-
-def join(uri: str, *parts: str) -> str:
-    """Appends path parts to a URI."""
-    return (
-        "/".join([uri.rstrip("/") or "/", *parts]).replace("//", "/")
-        if "://" not in uri
-        else "/".join([uri.rstrip("/"), *parts])
-    )
 
 
 def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".pq")) -> list[StoredObject]:
@@ -96,10 +81,10 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
     """
     found: dict[str, StoredObject] = {}
     for uri in [where] if isinstance(where, str) else where:
-        objects = _expand_glob(uri) if _WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+        objects = _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri, suffixes)
         if not objects:
             raise NotFound(
-                f"{'glob matches nothing' if _WILDCARD.search(uri) else 'no Parquet file there'}",
+                f"{'glob matches nothing' if WILDCARD.search(uri) else 'no Parquet file there'}",
                 where=uri,
                 remedy="check the path; folders are searched for *.parquet",
             )
@@ -112,49 +97,20 @@ def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
     if len(everything) == 1 and everything[0].name == "":
         only = everything[0]
         # A single object keeps its hive folders in its name: they carry column values.
-        return [StoredObject(only.uri, _hive_tail(only.uri), only.size_bytes, only.version)]
+        return [StoredObject(only.uri, hive_tail(only.uri), only.size_bytes, only.version)]
     if not everything and not exists(uri):
         raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
-    return [o for o in everything if o.name.endswith(tuple(suffixes)) and not _hidden(o.name)]
+    return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
 
 
 def _expand_glob(uri: str) -> list[StoredObject]:
-    head = uri[: _WILDCARD.search(uri).start()].rpartition("/")[0]  # type: ignore[union-attr]
-    pattern = re.compile(_glob_regex(uri[len(head) + 1 :]))
+    head = WILDCARD.split(uri, maxsplit=1)[0].rpartition("/")[0]
+    pattern = re.compile(glob_regex(uri[len(head) + 1 :]))
     try:
         objects = list_objects(head or ".")
     except NotFound:
         return []
     return [o for o in objects if pattern.fullmatch(o.name)]
-
-
-def _glob_regex(glob: str) -> str:
-    """`*` and `?` stop at a slash, `**` does not."""
-    out = []
-    for part in re.split(r"(\*\*/?|\*|\?|\[[^\]]*\])", glob):
-        if part.startswith("**"):
-            out.append(r"(?:.*/)?" if part.endswith("/") else ".*")
-        elif part == "*":
-            out.append("[^/]*")
-        elif part == "?":
-            out.append("[^/]")
-        elif part.startswith("["):
-            out.append(fnmatch.translate(part)[4:-3])
-        else:
-            out.append(re.escape(part))
-    return "".join(out)
-
-
-def _hive_tail(uri: str) -> str:
-    parts = uri.split("/")
-    start = len(parts) - 1
-    while start > 0 and "=" in parts[start - 1]:
-        start -= 1
-    return "/".join(parts[start:])
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(("_", ".")) and "=" not in part for part in name.split("/"))
 
 
 def list_objects(uri: str) -> list[StoredObject]:
@@ -164,7 +120,7 @@ def list_objects(uri: str) -> list[StoredObject]:
         NotFound: A local folder or a bucket that is not there.
     """
     if (path := local_path(uri)) is not None:
-        return _call("list", uri, lambda: _list_local(uri, path))
+        return call("list", uri, lambda: _list_local(uri, path))
     fs = _filesystem(uri)
     scheme = uri.partition("://")[0]
 
@@ -181,7 +137,7 @@ def list_objects(uri: str) -> list[StoredObject]:
             raise FileNotFoundError(f"bucket {root} does not exist")
         return sorted(out, key=lambda o: o.name)
 
-    return _call("list", uri, listed)
+    return call("list", uri, listed)
 
 
 def _list_local(uri: str, path: Path) -> list[StoredObject]:
@@ -199,7 +155,7 @@ def _list_local(uri: str, path: Path) -> list[StoredObject]:
         raise error
 
     names = [
-        os.path.relpath(os.path.join(folder, file), path)
+        Path(folder, file).relative_to(path).as_posix()
         for folder, _, files in os.walk(path, followlinks=True, onerror=refuse)
         for file in files
     ]
@@ -220,10 +176,10 @@ def stat(uri: str) -> StoredObject:
         NotFound: It is not there.
     """
     if (path := local_path(uri)) is not None:
-        found = _call("stat", uri, lambda: path.stat())
+        found = call("stat", uri, lambda: path.stat())
         return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
     fs = _filesystem(uri)
-    info = _call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
+    info = call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
     return StoredObject(uri, "", int(info["size"]), _version(info))
 
 
@@ -232,7 +188,7 @@ def exists(uri: str) -> bool:
     if (path := local_path(uri)) is not None:
         return path.exists()
     fs = _filesystem(uri)
-    return bool(_call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))
+    return bool(call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))
 
 
 def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -249,9 +205,9 @@ def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
                 file.seek(start or 0)
                 return file.read() if end is None else file.read(end - (start or 0))
 
-        return _call("read", uri, read_local)
+        return call("read", uri, read_local)
     fs = _filesystem(uri)
-    return bytes(_call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
+    return bytes(call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
 
 
 def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
@@ -268,32 +224,32 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        _call("write", uri, lambda: _write_local(path, data, create_only), deadline_s)
+        call("write", uri, lambda: _write_local(path, data, create_only), deadline_s)
         return
     fs = _filesystem(uri)
     mode = "create" if create_only else "overwrite"
-    _call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
+    call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
 
 
 def _write_local(path: Path, data: bytes, create_only: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask())
         if create_only:
             os.link(temporary, path)  # fails where path exists, and is whole where it does not
         else:
-            os.replace(temporary, path)
+            temporary.replace(path)
             return
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
-    os.unlink(temporary)
+    temporary.unlink()
 
 
 @lru_cache(maxsize=1)
@@ -306,11 +262,11 @@ def _umask() -> int:
 def delete(uri: str) -> None:
     """Deletes an object or everything below a folder; nothing there is fine."""
     if (path := local_path(uri)) is not None:
-        _call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
+        call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
         return
     fs = _filesystem(uri)
     with contextlib.suppress(NotFound):
-        _call("delete", uri, lambda: fs.rm(uri, recursive=True))
+        call("delete", uri, lambda: fs.rm(uri, recursive=True))
 
 
 def upload_folder(folder: Path, uri: str) -> None:
@@ -325,19 +281,6 @@ def download_folder(uri: str, folder: Path) -> None:
         target = folder / stored.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(read(stored.uri))
-
-
-def partition_values(name: str) -> dict[str, str]:
-    """The `key=value` folders of a path: `dt=2013-01-01/part-0.parquet` -> `{"dt": "2013-01-01"}`."""
-    from urllib.parse import unquote
-
-    pairs = (part.partition("=") for part in name.split("/")[:-1] if "=" in part)
-    return {key: unquote(value) for key, _, value in pairs}
-
-
-def quote_part(value: str) -> str:
-    """A value as it stands in a hive folder's name."""
-    return quote(value, safe=" -_.,+@")
 
 
 # --- the boundary ---------------------------------------------------------------------------------
@@ -377,91 +320,3 @@ def _filesystem(uri: str) -> Any:
         raise ConfigError(
             f"unknown scheme {scheme!r}", where=uri, remedy="use a path, file://, s3://, gs:// or az://"
         ) from unknown
-
-
-def _call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
-    """Runs an operation, retries what may pass by itself, and translates what does not."""
-    ends = time.monotonic() + deadline_s
-    for backoff_s in _backoffs():
-        try:
-            return operation()
-        except (StorageError, ConfigError):
-            raise
-        except Exception as error:
-            refused = _translate(verb, uri, error)
-            if refused is not None:
-                raise refused from error
-            if time.monotonic() + backoff_s > ends:
-                raise StorageError(
-                    f"cannot {verb} after {deadline_s:.0f} s of retries: {_first_line(error)}",
-                    where=uri,
-                    remedy="check that the endpoint answers (AWS_ENDPOINT_URL) and the network policy allows it",
-                ) from error
-            time.sleep(backoff_s)
-    raise AssertionError("the backoffs never end")
-
-
-def _backoffs() -> Iterator[float]:
-    backoff_s = _FIRST_BACKOFF_S
-    while True:
-        yield backoff_s * random.uniform(0.5, 1.5)
-        backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
-
-
-def _translate(verb: str, uri: str, error: Exception) -> StorageError | None:
-    """The error a person sees, or None where another try may help."""
-    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) if hasattr(error, "response") else ""
-    cause = error.__cause__
-    if not code and cause is not None and hasattr(cause, "response"):
-        code = str(cause.response.get("Error", {}).get("Code", ""))
-    text = _first_line(error)
-    if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
-        return AlreadyExists("is already there", where=uri)
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return StorageError(
-            f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse"
-        )
-    if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
-        return NotFound(
-            "no such bucket" if "bucket" in text.lower() or code == "NoSuchBucket" else "no such path",
-            where=uri,
-            remedy="check the path, its bucket and its spelling",
-        )
-    if isinstance(error, PermissionError) or code in ("AccessDenied", "403", "Forbidden"):
-        return StorageError(
-            f"no permission to {verb}: {text}", where=uri, remedy="grant it, or run under a service account that has it"
-        )
-    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken") or (
-        type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
-    ):
-        return StorageError(
-            f"the store refuses the credentials: {text}",
-            where=uri,
-            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a service account",
-        )
-    if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
-        return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")
-    return (
-        None
-        if isinstance(error, OSError | TimeoutError) or _transient(error)
-        else StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
-    )
-
-
-def _transient(error: Exception) -> bool:
-    module = type(error).__module__.partition(".")[0]
-    return module in (
-        "aiohttp",
-        "botocore",
-        "aiobotocore",
-        "urllib3",
-        "requests",
-        "google",
-        "azure",
-        "asyncio",
-        "fsspec",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

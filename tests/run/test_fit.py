@@ -132,16 +132,16 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(workshop: Path) -> Non
 def test_a_stopped_run_goes_on_to_the_same_end(workshop: Path, name: str, code: int) -> None:
     run = f"stopped-{name.lower()}"
     command = [sys.executable, "-m", "trainer", "fit", str(workshop / "job.yaml"), "--run", run]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(workshop))
-    assert process.stderr is not None
     said = ""
-    for line in process.stderr:
-        said += line
-        if "epoch 2/" in line and "done" in line:
-            process.send_signal(getattr(signal, name))
-            break
-    said += process.stderr.read()
-    assert process.wait(timeout=60) == code, said
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(workshop)) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said += line
+            if "epoch 2/" in line and "done" in line:
+                process.send_signal(getattr(signal, name))
+                break
+        said += process.stderr.read()
+        assert process.wait(timeout=60) == code, said
     assert "Traceback" not in said
     if code == 75:
         result = json.loads((workshop / f"out/runs/{run}/result.json").read_text())

@@ -1,0 +1,117 @@
+"""One deadline, retries and translation for every call into a store.
+
+Whatever fsspec, botocore and the operating system raise ends here as a `StorageError` that a person can
+act on; what may pass by itself is tried again until the deadline.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from trainer.errors import ConfigError, StorageError
+
+T = TypeVar("T")
+
+#: One deadline for an operation with all its retries.
+DEADLINE_S = 60.0
+_FIRST_BACKOFF_S = 0.2
+_LONGEST_BACKOFF_S = 8.0
+
+
+class NotFound(StorageError):
+    """There is no object, folder or bucket of that name."""
+
+
+class AlreadyExists(StorageError):
+    """A create-only write met an object that is already there."""
+
+
+def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
+    """Runs an operation, retries what may pass by itself, and translates what does not."""
+    ends = time.monotonic() + deadline_s
+    for backoff_s in _backoffs():
+        try:
+            return operation()
+        except (StorageError, ConfigError):
+            raise
+        except Exception as error:
+            refused = translate(verb, uri, error)
+            if refused is not None:
+                raise refused from error
+            if time.monotonic() + backoff_s > ends:
+                raise StorageError(
+                    f"cannot {verb} after {deadline_s:.0f} s of retries: {_first_line(error)}",
+                    where=uri,
+                    remedy="check that the endpoint answers (AWS_ENDPOINT_URL) and the network policy allows it",
+                ) from error
+            time.sleep(backoff_s)
+    raise AssertionError("the backoffs never end")
+
+
+def _backoffs() -> Iterator[float]:
+    backoff_s = _FIRST_BACKOFF_S
+    while True:
+        yield backoff_s * random.uniform(0.5, 1.5)
+        backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+
+
+def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
+    """The error a person sees, or None where another try may help."""
+    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) if hasattr(error, "response") else ""
+    cause = error.__cause__
+    if not code and cause is not None and hasattr(cause, "response"):
+        code = str(cause.response.get("Error", {}).get("Code", ""))
+    text = _first_line(error)
+    if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+        return AlreadyExists("is already there", where=uri)
+    if isinstance(error, IsADirectoryError | NotADirectoryError):
+        return StorageError(
+            f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse"
+        )
+    if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
+        return NotFound(
+            "no such bucket" if "bucket" in text.lower() or code == "NoSuchBucket" else "no such path",
+            where=uri,
+            remedy="check the path, its bucket and its spelling",
+        )
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken") or (
+        type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
+    ):
+        return StorageError(
+            f"the store refuses the credentials: {text}",
+            where=uri,
+            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a service account",
+        )
+    if isinstance(error, PermissionError) or code in ("AccessDenied", "403", "Forbidden"):
+        return StorageError(
+            f"no permission to {verb}: {text}", where=uri, remedy="grant it, or run under a service account that has it"
+        )
+    if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
+        return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")
+    return (
+        None
+        if isinstance(error, OSError | TimeoutError) or _transient(error)
+        else StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
+    )
+
+
+def _transient(error: Exception) -> bool:
+    module = type(error).__module__.partition(".")[0]
+    return module in (
+        "aiohttp",
+        "botocore",
+        "aiobotocore",
+        "urllib3",
+        "requests",
+        "google",
+        "azure",
+        "asyncio",
+        "fsspec",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
