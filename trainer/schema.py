@@ -173,4 +173,4 @@ class Layout:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The feature columns: numbers first, then codes."""
-        return tuple(f.column for f in (*self.numbers, *self.codes))
+        return (*(f.column for f in self.numbers), *(f.column for f in self.codes))

@@ -116,14 +116,17 @@ def test_rows_that_break_the_contract_are_named(name: str, tmp_path: Path) -> No
     data.mkdir()
     for i in range(3):
         t = sets.table(100, seed=i)
-        pq.write_table(change(t) if i == 1 or name in ("one class only", "all-null column") else t, data / f"{i}.parquet")
+        pq.write_table(
+            change(t) if i == 1 or name in ("one class only", "all-null column") else t, data / f"{i}.parquet"
+        )
     done = fit(sets.write_job(tmp_path / "job.yaml", sets.job(data, tmp_path / "out")))
     refused(done, 65, *says)
     result = json.loads((tmp_path / "out/runs/r/result.json").read_text())
     assert (result["status"], result["exit_code"]) == ("failed", 65)
-    assert sorted(p.name for p in (tmp_path / "out/runs/r").iterdir()) == ["config.json", "metrics.jsonl", "result.json"][
-        :: 2
-    ]
+    assert (
+        sorted(p.name for p in (tmp_path / "out/runs/r").iterdir())
+        == ["config.json", "metrics.jsonl", "result.json"][::2]
+    )
 
 
 def int_as_float(path: Path) -> None:

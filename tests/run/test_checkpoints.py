@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from trainer import storage
 from trainer.errors import StorageError
 from trainer.run.checkpoints import AsyncWriter, CheckpointStore, Snapshot, pack, unpack

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from trainer.run.checkpoints import CheckpointStore, Snapshot
-from trainer.run.folder import RunFolder
 
 from tests import sets
+from trainer.run.checkpoints import CheckpointStore, Snapshot
+from trainer.run.folder import RunFolder
 
 EPOCHS = 6
 
@@ -164,9 +164,7 @@ def test_a_finished_run_is_left_alone(workshop: Path) -> None:
 def test_another_configuration_does_not_go_on_with_the_run(workshop: Path) -> None:
     (workshop / "out/runs/whole/result.json").rename(workshop / "result.kept")
     try:
-        done = trainer(
-            workshop, "fit", str(workshop / "job.yaml"), "--run", "whole", "--set", "run.fit.batch_size=64"
-        )
+        done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "whole", "--set", "run.fit.batch_size=64")
     finally:
         (workshop / "result.kept").rename(workshop / "out/runs/whole/result.json")
     assert done.returncode == 64, done.stderr

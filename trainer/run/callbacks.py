@@ -161,7 +161,7 @@ class StopRequest:
         return self._event.is_set()
 
 
-class Remember(keras.callbacks.Callback):
+class Remember(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps `Memory` up to date, and puts it back into callbacks that forget. Stands after them in the list.
 
     Args:
@@ -221,9 +221,9 @@ class Remember(keras.callbacks.Callback):
         for name, value in values.items():
             memory.history.setdefault(name, []).append(value)
         self._line({"epoch": epoch, "step": memory.cursor.total, "end": True, **values})
-        value = values.get(self._monitor)
-        if value is not None and (memory.best_value is None or self._sign * (value - memory.best_value) > 0):
-            memory.best_value, memory.best_epoch = value, epoch
+        watched = values.get(self._monitor)
+        if watched is not None and (memory.best_value is None or self._sign * (watched - memory.best_value) > 0):
+            memory.best_value, memory.best_epoch = watched, epoch
             memory.best_weights = state.weights(self.model)
         memory.cursor.epoch, memory.cursor.step = epoch + 1, 0
         memory.stopped_early = bool(self.model.stop_training)
@@ -234,7 +234,7 @@ class Remember(keras.callbacks.Callback):
         self._memory.lines.append({"time": round(time.time(), 3), **values})
 
 
-class Checkpointing(keras.callbacks.Callback):
+class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Snapshots the run when its interval is over, at every stop request, and at the end of epochs if asked.
 
     Stands last in the list, so that what it saves is whole.
@@ -294,7 +294,7 @@ class Checkpointing(keras.callbacks.Callback):
         )
 
 
-class Show(keras.callbacks.Callback):
+class Show(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Hands steps and epochs to the progress display."""
 
     def __init__(self, memory: Memory, progress: Progress) -> None:
@@ -311,7 +311,7 @@ class Show(keras.callbacks.Callback):
         self._progress.epoch_end(epoch, _plain(logs or {}), best=self._memory.best_epoch == epoch)
 
 
-class WatchLoss(keras.callbacks.Callback):
+class WatchLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Stops the run at the first loss that is not finite; `explain` makes the error for a person.
 
     The running mean of an epoch stays NaN once one step's loss was, so looking every `every` steps misses

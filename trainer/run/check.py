@@ -59,7 +59,7 @@ def _prove_writable(uri: str) -> None:
 def check_table(found: dict[str, Any]) -> Table:
     """The summary as a person reads it."""
     rows = ", ".join(f"{n:,} {split}" for split, n in found["rows"].items())
-    table = values_table(
+    return values_table(
         "check: all good",
         {
             "shards": f"{found['shards']:,} ({found['size_bytes'] / _MIB:,.1f} MiB)",
@@ -69,7 +69,6 @@ def check_table(found: dict[str, Any]) -> Table:
             **{f"warning {i}": w for i, w in enumerate(found["warnings"], 1)},
         },
     )
-    return table
 
 
 def values_table(title: str, values: dict[str, Any]) -> Table:

@@ -92,7 +92,7 @@ def _prove(local: Path, rows: Mapping[str, np.ndarray], expected: np.ndarray, sc
             difference = float(np.max(np.abs(got[form] - expected), initial=0.0))
             if not difference <= TOLERANCE:
                 raise ModelCodeError(
-                    f"the exported {form} predicts otherwise than the trained model (largest difference {difference:.3g})",
+                    f"the exported {form} predicts otherwise than the trained model, by up to {difference:.3g}",
                     where="model/",
                     remedy="look for a layer whose state or behaviour is not saved with the model",
                 )

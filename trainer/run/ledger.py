@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 PHASES = (
     "start",
@@ -46,8 +47,8 @@ class Ledger:
 def process_age_s() -> float:
     """Seconds since this process was started (0.0 where the system does not tell)."""
     try:
-        ticks = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
-        uptime_s = float(open("/proc/uptime").read().split()[0])
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return 0.0
     return max(0.0, uptime_s - ticks / os.sysconf("SC_CLK_TCK"))

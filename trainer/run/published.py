@@ -121,7 +121,10 @@ def manifest_of(run: str, folder: Path, layout: Layout) -> dict[str, Any]:
 
 def _layout_json(layout: Layout) -> dict[str, Any]:
     return {
-        "features": [{**asdict(f.column), "codes": isinstance(f, CodeField)} for f in (*layout.numbers, *layout.codes)],
+        "features": [
+            *({**asdict(f.column), "codes": False} for f in layout.numbers),
+            *({**asdict(f.column), "codes": True} for f in layout.codes),
+        ],
         "label": {**asdict(layout.label), "classes": list(layout.label.classes)},
         "sample_weight": layout.sample_weight,
     }

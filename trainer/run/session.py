@@ -76,7 +76,7 @@ class Session:
     @property
     def wait_s(self) -> float:
         """Seconds that training waited for the feed."""
-        return self._train.wait_s
+        return float(self._train.wait_s)
 
     def resume(self, snapshot: Snapshot | None) -> Memory:
         """Puts a snapshot's variables back and gives what the run remembers (a fresh memory without one)."""

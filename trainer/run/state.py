@@ -14,7 +14,7 @@ import numpy as np
 
 from trainer.errors import ConfigError
 
-Arrays = dict[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
 
 
 def snapshot(model: Any) -> dict[str, Arrays]:
@@ -50,7 +50,7 @@ def restore(model: Any, groups: Mapping[str, Arrays], *, metrics: bool) -> None:
         _write(model.metrics_variables, groups["metrics"])
 
 
-def weights(model: Any) -> Arrays:
+def weights(model: Any) -> dict[str, np.ndarray]:
     """Copies the weights alone."""
     return _read(model.variables)
 
@@ -68,7 +68,7 @@ def _parts(variable: Any) -> Sequence[Any]:
     return list(replicas) if synchronised and isinstance(replicas, tuple | list) else [variable]
 
 
-def _read(variables: Sequence[Any]) -> Arrays:
+def _read(variables: Sequence[Any]) -> dict[str, np.ndarray]:
     # np.array copies: the next step must not reach into the snapshot.
     return {
         f"{i:04d}.{k}": np.array(part)
