@@ -6,6 +6,7 @@ act on; what may pass by itself is tried again until the deadline.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from trainer.errors import ConfigError, StorageError
 
 T = TypeVar("T")
 
-#: One deadline for an operation with all its retries.
-DEADLINE_S = 60.0
+#: One deadline for an operation with all its retries; a pod that should rather fail early sets it lower.
+DEADLINE_S = float(os.environ.get("KFIT_STORAGE_DEADLINE_S", "60"))
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 8.0
 
@@ -87,7 +88,9 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
         )
     if isinstance(error, PermissionError) or code in ("AccessDenied", "403", "Forbidden"):
         return StorageError(
-            f"no permission to {verb}: {text}", where=uri, remedy="grant it, or run under a service account that has it"
+            f"no permission to {verb}: {text}",
+            where=uri,
+            remedy="grant it, or run under a service account that has it; a bare 403 may also mean wrong credentials",
         )
     if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
         return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")

@@ -1,0 +1,63 @@
+# Everything a bare machine with Python >= 3.11 and make needs: `make demo`, `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Tests run in parallel, one file on one worker, so that a server a file starts is started once.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types check docs docs-check lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with the locked packages
+
+# pip, not uv: it comes with Python, and it takes mirrors and certificates from where a machine's owner has
+# set them (pip.conf, PIP_*), which uv does not read. Every file's hash is checked.
+$(STAMP): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python >= 3.11 is needed; name one: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages (TensorFlow is large) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.demo/flights/_COMPLETE: examples/flights/make_data.py | $(STAMP)
+	@$(BIN)/python examples/flights/make_data.py .demo/flights
+
+demo: .demo/flights/_COMPLETE ## Train on the flights of 2013 and show where report and model lie
+	@$(BIN)/trainer fit examples/flights/job.yaml
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+
+lint: $(STAMP) ## Check style and that imports go down
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --diff .
+	@$(BIN)/lint-imports
+
+types: $(STAMP) ## Check types, strictly
+	@$(BIN)/mypy
+
+docs: $(STAMP) ## Write the generated pages of docs/
+	@$(BIN)/python -m trainer.reference docs
+
+docs-check: $(STAMP) ## Fail where a generated page is stale
+	@$(BIN)/python -m trainer.reference --check docs
+
+check: lint types docs-check test ## All of the above that can fail
+
+# Universal: one file for Linux and macOS and every Python from 3.11. uv resolves that; pip cannot.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url --no-emit-find-links pyproject.toml --extra train --extra s3
+lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for newer versions)
+	@$(BIN)/python -m pip install --quiet uv
+	$(LOCK) --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
+	$(LOCK) --constraint requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

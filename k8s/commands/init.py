@@ -1,0 +1,153 @@
+"""`kfit init`: a job file from a Parquet schema.
+
+It writes what a schema can tell and nothing more. A column it cannot place safely stands in the file as
+a comment with the reason, so that a person decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from trainer import storage
+from trainer.errors import ConfigError, DataError
+
+_MAGIC = b"PAR1"
+_PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
+_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What becomes of a column: the feature's settings, or (None) why it is left to a person."""
+
+    settings: str | None
+    why: str = ""
+
+
+def job_file(data_uri: str, *, label: str, task: str | None, output: str, name: str) -> str:
+    """The job file as YAML.
+
+    Args:
+        data_uri: A folder, an object or a glob.
+        label: Column to predict.
+        task: binary, multiclass or regression; None infers it from the label's type where that is certain.
+        output: Where runs write.
+        name: The job's name.
+
+    Raises:
+        ConfigError: The label is no column, or its type leaves the task open.
+        DataError: The first shard is not Parquet.
+        StorageError: No Parquet there, or the store refuses.
+    """
+    shard = next((s for s in storage.expand(data_uri) if s.size_bytes), None)
+    if shard is None:
+        raise DataError("every shard has zero bytes", where=data_uri, remedy="write the data again")
+    metadata = read_footer(shard)
+    schema = metadata.schema.to_arrow_schema()
+    if label not in schema.names:
+        raise ConfigError(
+            f"no column {label!r}", where=shard.uri, remedy=f"--label is one of: {', '.join(schema.names)}"
+        )
+    nulls = nulls_by_column(metadata)
+    task = task or infer_task(schema.field(label))
+    guesses = {f.name: guess(f, nulls.get(f.name, 0)) for f in schema if f.name != label}
+    guesses |= {key: Guess(None, "a hive partition") for key in storage.partition_values(shard.name) if key != label}
+    if not any(g.settings for g in guesses.values()):
+        raise ConfigError("no column beside the label that can be a feature", where=shard.uri)
+    return _yaml(data_uri, label, task, output, name, guesses)
+
+
+def read_footer(shard: storage.StoredObject) -> pq.FileMetaData:
+    """Reads a shard's footer alone: two small reads, however large the shard is."""
+    size = shard.size_bytes
+    tail = storage.read(shard.uri, max(0, size - 8), size)
+    if len(tail) < 8 or tail[4:] != _MAGIC:
+        raise DataError("not Parquet: its last bytes are not PAR1", where=shard.uri, remedy="write the shard again")
+    length = int(struct.unpack("<I", tail[:4])[0])
+    footer = storage.read(shard.uri, max(0, size - 8 - length), size)
+    try:
+        return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+    except (pa.ArrowException, OSError) as broken:
+        raise DataError(f"unreadable footer: {broken}", where=shard.uri, remedy="write the shard again") from broken
+
+
+def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
+    """Nulls of every flat column, as far as the footer's statistics tell."""
+    counts: dict[str, int] = {}
+    for g in range(metadata.num_row_groups):
+        group = metadata.row_group(g)
+        for c in range(group.num_columns):
+            chunk = group.column(c)
+            if chunk.statistics is not None and chunk.statistics.has_null_count:
+                counts[chunk.path_in_schema] = counts.get(chunk.path_in_schema, 0) + chunk.statistics.null_count
+    return counts
+
+
+def infer_task(label: pa.Field) -> str:
+    """The task a label's type leaves no doubt about."""
+    kind = label.type.value_type if types.is_dictionary(label.type) else label.type
+    if types.is_boolean(kind):
+        return "binary"
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return "regression"
+    if types.is_string(kind) or types.is_large_string(kind):
+        return "multiclass"
+    raise ConfigError(
+        f"a label of type {label.type} may be a class or an amount",
+        where=label.name,
+        remedy="say --task binary, --task multiclass or --task regression",
+    )
+
+
+def guess(field: pa.Field, nulls: int) -> Guess:
+    """What a column's name and Arrow type say about it."""
+    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+    missing = ", impute: mean, indicator: true" if nulls else ""
+    if re.search(r"(^|_)(id|uuid|key)$", field.name, re.IGNORECASE):
+        return Guess(None, "an identifier by its name")
+    if types.is_boolean(kind):
+        return Guess("{kind: categorical}")
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return Guess(f"{{kind: numeric{missing}}}")
+    if types.is_string(kind) or types.is_large_string(kind):
+        # An embedding bounds the width whatever the number of values, which no schema tells.
+        return Guess("{kind: categorical, encode: embedding}")
+    if types.is_fixed_size_list(kind) and (types.is_integer(kind.value_type) or types.is_floating(kind.value_type)):
+        return Guess(f"{{kind: vector, size: {kind.list_size}}}")
+    if types.is_temporal(kind):
+        return Guess(None, f"{kind}: newer rows lie outside what was trained on")
+    return Guess(None, f"{kind} is no column kind")
+
+
+def _yaml(data_uri: str, label: str, task: str, output: str, name: str, guesses: dict[str, Guess]) -> str:
+    lines = [
+        f"name: {_scalar(name)}",
+        "run:",
+        "  data:",
+        f"    train: {_scalar(data_uri)}",
+        "    validation: {fraction: 0.1}",
+        f"    label: {_scalar(label)}",
+        "    features:   # remove what is not known when the model is asked",
+        *(f"      {_scalar(n)}: {g.settings}" for n, g in guesses.items() if g.settings),
+        *(f"      # {_scalar(n)}: left out, {g.why}" for n, g in guesses.items() if not g.settings),
+        f"  task: {task}",
+        "  model: {builtin: mlp}",
+        "  fit:",
+        "    early_stopping: {monitor: val_loss, patience: 3}",
+        "  output:",
+        f"    uri: {_scalar(output)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(text: str) -> str:
+    """Text as YAML reads it back: JSON's quoting is YAML's wherever a plain word might mean something else."""
+    plain = _PLAIN_KEY.fullmatch(text) and text.lower() not in _YAML_WORDS
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,119 @@
+"""`kfit`: job files from schemas, and the way to the trainer."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import os
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from k8s import cli
+from k8s.commands.init import job_file
+from trainer.config import Config
+from trainer.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def lake(tmp_path):
+    folder = tmp_path / "lake" / "dt=2013-01-01"
+    folder.mkdir(parents=True)
+    columns = {
+        "late": pa.array([0, 1], pa.int8()),
+        "price": pa.array([1.5, None]),
+        "money": pa.array([decimal.Decimal("1.50"), decimal.Decimal("2.50")]),
+        "seats": pa.array([1, 2]),
+        "open": pa.array([True, False]),
+        "carrier": pa.array(["AA", "UA"]),
+        "coded": pa.array(["x", "y"]).dictionary_encode(),
+        "user_id": pa.array([1, 2]),
+        "at": pa.array([datetime.datetime(2013, 1, 1)] * 2),
+        "profile": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2)),
+        "tags": pa.array([["a"], []]),
+        "no: plain": pa.array([1.0, 2.0]),
+        "yes": pa.array([1.0, 2.0]),
+    }
+    pq.write_table(pa.table(columns), folder / "part-0.parquet")
+    return tmp_path / "lake"
+
+
+def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
+    text = job_file(str(lake), label="late", task="binary", output="models", name="job")
+    assert yaml.safe_load(text)["run"]["data"]["features"] == {
+        "price": {"kind": "numeric", "impute": "mean", "indicator": True},
+        "money": {"kind": "numeric"},
+        "seats": {"kind": "numeric"},
+        "open": {"kind": "categorical"},
+        "carrier": {"kind": "categorical", "encode": "embedding"},
+        "coded": {"kind": "categorical", "encode": "embedding"},
+        "profile": {"kind": "vector", "size": 2},
+        "no: plain": {"kind": "numeric"},
+        "yes": {"kind": "numeric"},
+    }
+    left_out = [line.split(":")[0].strip(" #") for line in text.splitlines() if "left out" in line]
+    assert left_out == ["user_id", "at", "tags", "dt"]
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    assert Config.load(path).data.label == "late"
+
+
+@pytest.mark.parametrize(("label", "task"), [("open", "binary"), ("price", "regression"), ("coded", "multiclass")])
+def test_init_infers_a_task_that_is_certain(lake, label, task):
+    assert f"  task: {task}\n" in job_file(str(lake), label=label, task=None, output="o", name="n")
+
+
+def test_init_asks_where_the_task_is_open(lake):
+    with pytest.raises(ConfigError, match="may be a class or an amount"):
+        job_file(str(lake), label="late", task=None, output="o", name="n")
+
+
+def test_init_names_the_columns_when_the_label_is_none_of_them(lake):
+    with pytest.raises(ConfigError, match="no column 'lat'") as caught:
+        job_file(str(lake), label="lat", task=None, output="o", name="n")
+    assert "late, price" in caught.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"no parquet at all", b"x", b"PAR1\xff\xff\xff\x7fPAR1"])
+def test_init_refuses_what_is_not_parquet(tmp_path, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="not Parquet|unreadable footer"):
+        job_file(str(tmp_path), label="x", task=None, output="o", name="n")
+
+
+def test_check_and_run_become_the_trainer(monkeypatch):
+    became = []
+    monkeypatch.setattr(os, "execv", lambda program, words: became.append(words[1:]))
+    runner = CliRunner()
+    for words in (["check", "j.yaml", "--set", "a=1"], ["run", "--local", "j.yaml", "--devices", "cpu:2"]):
+        assert runner.invoke(cli.cli, words).exit_code == 0
+    assert became == [
+        ["-m", "trainer", "check", "j.yaml", "--set", "a=1", "-o", "table"],
+        ["-m", "trainer", "fit", "j.yaml", "--devices", "cpu:2"],
+    ]
+
+
+def test_a_fault_is_the_trainers_exit_code(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "k8s", "check", str(tmp_path / "none.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 64
+    assert "no such job file" in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_is_quick():
+    def seconds(*words: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        return time.perf_counter() - started
+
+    # The least of a few: what else the machine does only ever adds.
+    bare = min(seconds("-c", "pass") for _ in range(5))
+    assert min(seconds("-m", "k8s", "--help") for _ in range(5)) - bare < 0.15

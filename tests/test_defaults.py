@@ -1,0 +1,97 @@
+"""Every default in one place: to change one is a decision, and shows here."""
+
+from __future__ import annotations
+
+from pydantic_core import PydanticUndefined
+
+from trainer import reference
+from trainer.config import Config
+
+DEFAULTS: dict[str, dict[str, object]] = {
+    "Config": {},
+    "Data": {
+        "validation": None,
+        "sample_weight": None,
+        "shuffle": 268435456,
+        "memory": None,
+        "on_bad_shard": "fail",
+        "max_bad_shards": 10,
+    },
+    "FractionSplit": {"by": None},
+    "NewestSplit": {},
+    "Numeric": {"scale": "standard", "impute": None, "indicator": False},
+    "Constant": {},
+    "Categorical": {
+        "encode": "one_hot",
+        "size": None,
+        "buckets": None,
+        "max_vocabulary": 10000,
+        "min_count": 1,
+        "impute": None,
+        "indicator": False,
+    },
+    "Vector": {"scale": "none", "impute": None, "indicator": False},
+    "Builtin": {"hidden": [128, 64], "activation": "relu", "dropout": 0.0, "residual": False, "l2": 0.0},
+    "Entrypoint": {"args": {}},
+    "Fit": {
+        "epochs": 10,
+        "batch_size": 1024,
+        "loss": "auto",
+        "metrics": None,
+        "class_weight": None,
+        "early_stopping": None,
+        "reduce_on_plateau": None,
+        "mixed_precision": False,
+        "jit_compile": False,
+        "steps_per_execution": 1,
+        "seed": 0,
+        "deterministic": None,
+    },
+    "Optimizer": {
+        "name": "adam",
+        "learning_rate": 0.001,
+        "momentum": 0.0,
+        "weight_decay": None,
+        "clip_norm": None,
+        "global_clip_norm": None,
+        "clip_value": None,
+    },
+    "Schedule": {
+        "decay_steps": None,
+        "decay_rate": 0.96,
+        "alpha": 0.0,
+        "warmup_steps": 0,
+        "boundaries": [],
+        "values": [],
+    },
+    "EarlyStopping": {
+        "monitor": "val_loss",
+        "patience": 3,
+        "min_delta": 0.0,
+        "mode": "auto",
+        "restore_best_weights": True,
+    },
+    "ReduceOnPlateau": {
+        "monitor": "val_loss",
+        "factor": 0.5,
+        "patience": 2,
+        "min_delta": 0.0001,
+        "cooldown": 0,
+        "min_learning_rate": 0.0,
+        "mode": "auto",
+    },
+    "Output": {"tensorboard": True},
+    "Checkpoint": {"every": "1 epoch", "keep": 3},
+}
+
+
+def test_defaults():
+    found = {
+        model.__name__: {
+            name: field.get_default(call_default_factory=True)
+            for name, field in model.model_fields.items()
+            if field.default is not PydanticUndefined
+        }
+        for _, model in reference._parts("run", Config)
+    }
+    assert found == DEFAULTS

@@ -1,0 +1,65 @@
+"""What is written beside the code says what the code says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from trainer import reference
+from trainer.config import Config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+JOBS = sorted((ROOT / "examples").rglob("job.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted(reference.pages()))
+def test_a_generated_page_is_fresh(name):
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == reference.pages()[name], "run `make docs`"
+
+
+def test_a_stale_page_fails_the_check(tmp_path, capsys):
+    assert reference.main([str(tmp_path)]) == 0
+    assert reference.main([str(tmp_path), "--check"]) == 0
+    (tmp_path / "exit-codes.md").write_text("old")
+    assert reference.main([str(tmp_path), "--check"]) == 1
+    assert capsys.readouterr().err == f"{tmp_path}/exit-codes.md is stale; run `make docs`\n"
+
+
+def test_every_option_says_what_it_means():
+    empty = [
+        f"{model.__name__}.{name}"
+        for _, model in reference._parts("run", Config)
+        for name, field in model.model_fields.items()
+        if not field.description and reference._type(field.annotation)[:1] not in ("[", "`")
+    ]
+    assert empty == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        goal = (page.parent / path) if path else page
+        assert goal.exists(), target
+        assert not anchor or anchor in reference.anchors_of(goal.read_text()), target
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda p: p.parent.name)
+def test_an_example_is_right_for_the_trainer_and_the_editor(path):
+    Config.load(path)
+    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads((ROOT / "docs" / "run.schema.json").read_text()))
+
+
+def test_the_job_file_of_the_readme_is_right(tmp_path):
+    (block,) = re.findall(r"```yaml\n(name:.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    path = tmp_path / "job.yaml"
+    path.write_text(block)
+    Config.load(path)

@@ -1,0 +1,86 @@
+"""Keeps the result of the statistics pass beside the fingerprint of the data it is true for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.config import Config
+from trainer.schema import ColumnStatistics, Statistics
+
+#: Raised when what is stored changes its meaning.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a pass came to.
+
+    Attributes:
+        statistics: By split.
+        split_rows: Shard URI -> (training rows, validation rows) of each row group.
+        bad: What was left out.
+        odd: Warnings about columns.
+    """
+
+    statistics: Mapping[str, Statistics]
+    split_rows: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    bad: tuple[str, ...]
+    odd: tuple[str, ...]
+
+
+def cache_key(config: Config, fingerprint: str, uris: Sequence[str]) -> str:
+    """Names what the statistics depend on: the data, and how it is read."""
+    parts = [_FORMAT, fingerprint, config.task, config.data.model_dump(mode="json"), list(uris)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def load(folder: Path, key: str) -> Known | None:
+    """What is known, None where nothing (readable) is."""
+    try:
+        stored = json.loads((folder / f"{key}.json").read_text())
+        return Known(
+            {split: _statistics(s) for split, s in stored["statistics"].items()},
+            {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
+            tuple(stored["bad"]),
+            tuple(stored["odd"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def store(folder: Path, key: str, known: Known) -> None:
+    """Writes it whole or not at all; a folder that cannot be written costs a pass next time, not this run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{key}.{os.getpid()}"
+        statistics = {split: asdict(s) for split, s in known.statistics.items()}
+        temporary.write_text(
+            json.dumps({"statistics": statistics, "split_rows": known.split_rows, "bad": known.bad, "odd": known.odd})
+        )
+        temporary.replace(folder / f"{key}.json")
+    except OSError:
+        return
+
+
+def _statistics(stored: Mapping[str, Any]) -> Statistics:
+    return Statistics(stored["rows"], {name: _column(c) for name, c in stored["columns"].items()})
+
+
+def _column(stored: dict[str, Any]) -> ColumnStatistics:
+    edges, counts = stored["histogram"]
+    return ColumnStatistics(
+        **{
+            **stored,
+            "quantiles": {float(p): v for p, v in stored["quantiles"].items()},
+            "histogram": (tuple(edges), tuple(counts)),
+            "values": tuple((v, n) for v, n in stored["values"]),
+            "element_means": tuple(stored["element_means"]),
+            "element_variances": tuple(stored["element_variances"]),
+        }
+    )

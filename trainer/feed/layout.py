@@ -1,0 +1,84 @@
+"""From statistics to the packed layout: vocabularies, classes, offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainer.config import Categorical, Config
+from trainer.errors import ConfigError, DataError
+from trainer.schema import CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, Statistics
+
+#: float32 counts exactly up to here.
+_EXACT_FLOAT32 = 2**24
+_WIDE = ("int32", "uint32", "int64", "uint64", "float64")
+
+
+def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, train: Statistics) -> Layout:
+    """Places every feature.
+
+    Args:
+        config: The configuration.
+        columns: Feature columns by name, in the order of the job file.
+        label_type: Arrow type of the label.
+        train: Statistics of the training split.
+
+    Returns:
+        The layout.
+
+    Raises:
+        ConfigError: A stand-in for null that the column cannot hold.
+        DataError: No value of a column is left for its vocabulary.
+    """
+    numbers: list[NumberField] = []
+    codes: list[CodeField] = []
+    width = 0
+    for name, column in columns.items():
+        feature = config.data.features[name]
+        if isinstance(feature, Categorical):
+            codes.append(_code_field(feature, column, len(codes), train.columns[name]))
+        else:
+            numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
+            width += column.size
+    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight)
+
+
+def _offset(column: Column, known: ColumnStatistics) -> float:
+    large = max(abs(known.minimum), abs(known.maximum)) > _EXACT_FLOAT32
+    return float(round(known.mean)) if column.kind == "numeric" and column.dtype in _WIDE and large else 0.0
+
+
+def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
+    values = train.columns[config.data.label].values
+    classes = tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task == "multiclass" else ()
+    return LabelField(config.data.label, label_type, config.task, classes)
+
+
+def _code_field(feature: Categorical, column: Column, start: int, known: ColumnStatistics) -> CodeField:
+    constant = None if feature.impute is None else _stored(column, feature.impute.constant)
+    # With an indicator nulls must stay visible; the model fills them then.
+    fill = None if feature.indicator else constant
+    if feature.buckets is not None:
+        return CodeField(column, start, buckets=feature.buckets, fill=fill)
+    counts = dict(known.values)
+    if constant is not None and known.nulls:
+        counts[constant] = counts.get(constant, 0) + known.nulls
+    ranked = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
+    vocabulary = tuple(v for v, n in ranked[: feature.max_vocabulary] if n >= feature.min_count)
+    if not vocabulary:
+        raise DataError(
+            f"no value of column {column.name!r} has {feature.min_count} training rows",
+            where=f"run.data.features.{column.name}.min_count", remedy="use a smaller min_count",
+        )  # fmt: skip
+    return CodeField(column, start, vocabulary=vocabulary, fill=fill)
+
+
+def _stored(column: Column, constant: object) -> str | int:
+    if column.dtype == "string":
+        return str(constant)
+    try:
+        return int(constant)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"impute.constant {constant!r} is no {column.arrow}", where=f"run.data.features.{column.name}",
+            remedy="give a value of the column's own type",
+        ) from None  # fmt: skip

@@ -1,0 +1,190 @@
+"""What a pass adds up about one column, part by part, merged in the order of the set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trainer.schema import ColumnStatistics
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+HISTOGRAM_BINS = 20
+SAMPLE_ROWS = 65_536
+
+
+@dataclass
+class Moments:
+    """Count, mean, sum of squares and range of finite values.
+
+    Attributes:
+        count: Finite values, float64 of the shape of `mean`.
+        mean: Scalar, or [size] for the elements of a vector.
+        squares: Sum of squared differences from the mean.
+        minimum, maximum: Over everything.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+    minimum: float = np.inf
+    maximum: float = -np.inf
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Moments:
+        """Of values [N] or [N, size]; what is not finite is left out."""
+        x = values.astype(np.float64, copy=False)
+        finite = np.isfinite(x)
+        if finite.all():
+            count = np.full(x.shape[1:], len(x), np.float64)
+            total, low, high = x.sum(axis=0), x.min(initial=np.inf), x.max(initial=-np.inf)
+        else:
+            count = finite.sum(axis=0).astype(np.float64)
+            total = np.where(finite, x, 0.0).sum(axis=0)
+            low, high = x.min(initial=np.inf, where=finite), x.max(initial=-np.inf, where=finite)
+        mean = np.asarray(total / np.maximum(count, 1.0))
+        off = x - mean if finite.all() else np.where(finite, x - mean, 0.0)
+        return cls(np.asarray(count), mean, np.asarray(np.square(off).sum(axis=0)), float(low), float(high))
+
+    def merge(self, other: Moments) -> Moments:
+        """Joins two parts (Chan, Golub and LeVeque 1983, pairwise update)."""
+        count = self.count + other.count
+        safe = np.maximum(count, 1.0)
+        delta = other.mean - self.mean
+        return Moments(
+            count,
+            np.where(self.count == 0, other.mean, self.mean + delta * other.count / safe),
+            self.squares + other.squares + delta**2 * self.count * other.count / safe,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+        )
+
+    def pooled(self) -> tuple[float, float]:
+        """Mean and population variance over all elements."""
+        count = self.count.sum()
+        if not count:
+            return 0.0, 0.0
+        mean = float((self.mean * self.count).sum() / count)
+        squares = float((self.squares + self.count * (self.mean - mean) ** 2).sum())
+        return mean, squares / float(count)
+
+    def variances(self) -> np.ndarray:
+        """Population variance of each element."""
+        return self.squares / np.maximum(self.count, 1.0)
+
+
+@dataclass
+class ColumnPart:
+    """One column of one part of a split.
+
+    Attributes:
+        rows: Rows, nulls included.
+        nulls: Null rows. nans: NaN values. infinities: infinite values.
+        moments: None for columns that are only counted.
+        counts: Value -> rows, of categorical columns and labels.
+        sample: Values of the sampled rows, float64 with NaN for null.
+        first_null, first_bad: Where the first one stands, or "".
+    """
+
+    rows: int = 0
+    nulls: int = 0
+    nans: int = 0
+    infinities: int = 0
+    moments: Moments | None = None
+    counts: Counter[str | int] = field(default_factory=Counter)
+    sample: list[np.ndarray] = field(default_factory=list)
+    first_null: str = ""
+    first_bad: str = ""
+
+    def merge(self, other: ColumnPart) -> None:
+        """Adds what comes after this part."""
+        self.rows += other.rows
+        self.nulls += other.nulls
+        self.nans += other.nans
+        self.infinities += other.infinities
+        if other.moments is not None:
+            self.moments = other.moments if self.moments is None else self.moments.merge(other.moments)
+        self.counts.update(other.counts)
+        self.sample.extend(other.sample)
+        self.first_null = self.first_null or other.first_null
+        self.first_bad = self.first_bad or other.first_bad
+
+
+@dataclass
+class SplitPart:
+    """All columns of one part of a split, and the hashes of its sampled rows."""
+
+    rows: int = 0
+    columns: dict[str, ColumnPart] = field(default_factory=dict)
+    hashes: list[np.ndarray] = field(default_factory=list)
+
+    def merge(self, other: SplitPart) -> None:
+        """Adds what comes after this part."""
+        self.rows += other.rows
+        self.hashes.extend(other.hashes)
+        for name, part in other.columns.items():
+            self.columns.setdefault(name, ColumnPart()).merge(part)
+
+    def chosen(self) -> np.ndarray:
+        """Which of the sampled rows stay: the 65,536 of the smallest hashes, by index."""
+        hashes = np.concatenate(self.hashes) if self.hashes else np.empty(0, np.uint64)
+        if len(hashes) <= SAMPLE_ROWS:
+            return np.arange(len(hashes))
+        return np.sort(np.argpartition(hashes, SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
+
+
+def finish(part: ColumnPart, chosen: np.ndarray, *, most_values: int | None = None) -> ColumnStatistics:
+    """A column's statistics.
+
+    Args:
+        part: All of the split.
+        chosen: The sampled rows that stay.
+        most_values: Keep so many values at the most; None: all.
+    """
+    values = tuple(sorted(part.counts.items(), key=lambda kv: (-kv[1], kv[0])))
+    common = {"rows": part.rows, "nulls": part.nulls, "nans": part.nans, "infinities": part.infinities}
+    if part.moments is None:
+        return ColumnStatistics(**common, values=values[:most_values], distinct=len(values), first_bad=part.first_bad)
+    sample = np.concatenate(part.sample) if part.sample else np.empty(0)
+    sample = sample[chosen] if len(sample) else sample
+    sample = sample[np.isfinite(sample)]
+    mean, variance = part.moments.pooled()
+    some = bool(part.moments.count.sum())
+    by_element = part.moments.mean.ndim == 1
+    return ColumnStatistics(
+        **common,
+        mean=mean,
+        variance=variance,
+        minimum=part.moments.minimum if some else 0.0,
+        maximum=part.moments.maximum if some else 0.0,
+        quantiles=_quantiles(sample),
+        histogram=_histogram(sample),
+        values=values,
+        distinct=len(values) or len(np.unique(sample)),
+        first_bad=part.first_bad,
+        element_means=_floats(part.moments.mean) if by_element else (),
+        element_variances=_floats(part.moments.variances()) if by_element else (),
+    )
+
+
+def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
+
+
+def _quantiles(sample: np.ndarray) -> dict[float, float]:
+    if not sample.size:
+        return dict.fromkeys(QUANTILES, 0.0)
+    return dict(zip(QUANTILES, _floats(np.quantile(sample, QUANTILES)), strict=True))
+
+
+def _histogram(sample: np.ndarray) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    if not sample.size:
+        return (), ()
+    low, high = float(sample.min()), float(sample.max())
+    # numpy cannot make bins over less than a few units in the last place.
+    bins = HISTOGRAM_BINS if high - low > 1e-9 * max(abs(low), abs(high)) else 1
+    span = (low, high) if bins > 1 else (low - 0.5 * max(1.0, abs(low)), high + 0.5 * max(1.0, abs(high)))
+    counts, edges = np.histogram(sample, bins=bins, range=span)
+    return _floats(edges), tuple(int(c) for c in counts)

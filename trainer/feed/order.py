@@ -1,0 +1,158 @@
+"""The order of rows: a pure function of (plan, seed, epoch), so any step opens without what came before it.
+
+Pieces are dealt to rounds of about a window. A round is held in memory whole; its pieces belong to eight
+lanes, each lane's rows are shuffled among themselves, and a batch takes from every lane in proportion.
+Eight is fixed: batches must not change with the number of replicas or workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.feed.plan import Plan
+
+LANES = 8
+
+#: Steps of a two-dimensional Kronecker lattice (Roberts 2018, R2: 1/p and 1/p² of the plastic number p).
+_SHARD_STEP = 0.7548776662466927
+_POSITION_STEP = 0.5698402909980532
+
+
+@dataclass(frozen=True)
+class Round:
+    """What is in memory at a time.
+
+    Attributes:
+        pieces: int64 [P]: pieces of the plan, ascending; the rows of the round stand in this order.
+        lanes: int8 [P]: lane of each piece.
+        index: Which round of the epoch it is.
+        start: First row of the epoch's stream that it gives.
+        rows: How many rows it gives.
+    """
+
+    pieces: np.ndarray
+    lanes: np.ndarray
+    index: int
+    start: int
+    rows: int
+
+
+def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round]:
+    """Deals the pieces of an epoch to rounds.
+
+    Args:
+        plan: The pieces.
+        seed: The run's seed.
+        epoch: Counted from 0.
+        shuffle: False: in the order of files.
+
+    Returns:
+        Rounds in the order of the epoch; every piece is in exactly one.
+    """
+    if not len(plan):
+        return []
+    wanted = max(1, -(-plan.total_rows // plan.window_rows))
+    if not shuffle:
+        return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
+    random = np.random.default_rng([seed, epoch])
+    key = (plan.shard * _SHARD_STEP + plan.position * _spread(plan) * _POSITION_STEP + random.random()) % 1.0
+    cut = _cut(np.argsort(key, kind="stable"), plan, wanted)
+    return _numbered(plan, [cut[i] for i in random.permutation(len(cut))], random)
+
+
+def _spread(plan: Plan) -> float:
+    """How many lattice steps a shard is long: the most pieces that a shard has."""
+    return float(np.bincount(plan.shard).max())
+
+
+def _cut(order: np.ndarray, plan: Plan, wanted: int) -> list[np.ndarray]:
+    """Cuts an order of pieces into parts of about equal rows."""
+    rows = plan.rows[order]
+    middle = np.cumsum(rows) - rows / 2
+    part = np.minimum((middle * wanted / plan.total_rows).astype(np.int64), wanted - 1)
+    return [np.sort(order[part == p]) for p in np.unique(part)]
+
+
+def _numbered(plan: Plan, cut: list[np.ndarray], random: np.random.Generator | None) -> list[Round]:
+    out, start = [], 0
+    for index, pieces in enumerate(cut):
+        rows = int(plan.rows[pieces].sum())
+        lanes = _deal(plan.rows[pieces], random) if random is not None else np.zeros(len(pieces), np.int8)
+        out.append(Round(pieces, lanes, index, start, rows))
+        start += rows
+    return out
+
+
+def _deal(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Lanes of pieces, balanced by rows: the largest first, each to the lane with the fewest rows."""
+    lanes = np.empty(len(rows), np.int8)
+    load = [0] * LANES
+    for piece in np.lexsort((random.random(len(rows)), -rows)):
+        lane = load.index(min(load))
+        lanes[piece] = lane
+        load[lane] += int(rows[piece])
+    return lanes
+
+
+def apportion(positions: np.ndarray, lane_rows: np.ndarray) -> np.ndarray:
+    """How many rows of each lane stand before a position of the round's stream.
+
+    Halving the lanes again and again keeps every count monotone and every sum exact, which rounding each
+    lane's share by itself does not.
+
+    Args:
+        positions: int64 [N], ascending, in [0, sum(lane_rows)].
+        lane_rows: int64 [lanes], a power of two of them.
+
+    Returns:
+        int64 [N, lanes]; rows sum to `positions`, columns never fall and end at `lane_rows`.
+    """
+    if len(lane_rows) == 1:
+        return positions[:, None]
+    half = len(lane_rows) // 2
+    total = int(lane_rows.sum())
+    left = positions * int(lane_rows[:half].sum()) // max(total, 1)
+    return np.concatenate([apportion(left, lane_rows[:half]), apportion(positions - left, lane_rows[half:])], axis=1)
+
+
+def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int, shuffle: bool) -> np.ndarray:
+    """The order in which a round gives its rows.
+
+    Args:
+        plan: The pieces.
+        part: The round.
+        seed: The run's seed.
+        epoch: Counted from 0.
+        batch_size: Rows of a global batch.
+        shuffle: False: as they stand.
+
+    Returns:
+        int64 [rows]: row of the round's matrix (its pieces one after another) at each place of its stream.
+    """
+    if not shuffle:
+        return np.arange(part.rows, dtype=np.int64)
+    piece_rows = plan.rows[part.pieces]
+    lane_rows = np.bincount(part.lanes, weights=piece_rows, minlength=LANES).astype(np.int64)
+    edges = _batch_edges(part, batch_size)
+    # [E, LANES]: rows of each lane before each edge; one row less for what each batch takes.
+    before = apportion(edges, lane_rows)
+    taken = np.diff(before, axis=0)
+    # [E - 1, LANES]: where each lane's rows begin in the stream, batch by batch.
+    begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
+    row_lanes = np.repeat(part.lanes, piece_rows)
+    out = np.empty(part.rows, np.int64)
+    for lane in np.flatnonzero(lane_rows):
+        rows = np.flatnonzero(row_lanes == lane)
+        np.random.default_rng([seed, epoch, part.index, lane]).shuffle(rows)
+        counts = taken[:, lane]
+        out[np.repeat(begin[:, lane] - before[:-1, lane], counts) + np.arange(len(rows))] = rows
+    return out
+
+
+def _batch_edges(part: Round, batch_size: int) -> np.ndarray:
+    """Where batches begin and end, counted in the round."""
+    first = -part.start % batch_size
+    inner = np.arange(first, part.rows, batch_size, dtype=np.int64)
+    return np.unique(np.concatenate([[0], inner, [part.rows]]).astype(np.int64))

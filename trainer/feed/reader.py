@@ -1,0 +1,215 @@
+"""Decodes row groups: only the columns asked for, hive keys appended, any number of threads.
+
+Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
+request, into a sparse native buffer of the object's size: Arrow never calls back into Python
+(apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import storage
+from trainer.feed.shards import BadShard, Shard
+
+#: Ranges closer than this are one request: a round trip costs more than the bytes between.
+_MERGE_GAP_BYTES = 256 * 1024
+_OPEN_FILES = 8
+
+
+class Reader:
+    """Reads row groups of a set.
+
+    A `ParquetFile` must not be shared between threads (`ReadRangeCache did not find matching cache
+    entry`), so each thread keeps a few of its own, newest used.
+
+    Args:
+        columns: Names to read, stored or hive keys.
+        partition_types: Types of the hive keys.
+        encoded: String columns to read as dictionaries.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], partition_types: Mapping[str, pa.DataType], encoded: Sequence[str] = ()
+    ) -> None:
+        self._columns = list(columns)
+        self._partition_types = partition_types
+        self._encoded = list(encoded)
+        self._local = threading.local()
+
+    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None) -> pa.Table:
+        """One row group, or rows [start, stop) of it.
+
+        Args:
+            shard: The shard.
+            group: Its row group.
+            start: First row.
+            stop: One past the last; None: all.
+
+        Returns:
+            A table with the reader's columns in their order.
+
+        Raises:
+            BadShard: The pages cannot be decoded, or the object changed since its footer was read.
+            StorageError: It is gone, or the store is out of reach.
+        """
+        rows = shard.group_rows[group]
+        whole = start == 0 and stop in (None, rows)
+        try:
+            stored = self._stored(shard)
+            file = self._open(shard, group, stored)
+            if whole:
+                table = file.read_row_group(group, columns=stored, use_threads=False)
+            else:
+                table = _slice(file, group, stored, start, rows if stop is None else stop)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(shard, group, error) from error
+        return self._with_partitions(shard, table)
+
+    def stream(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
+        """All rows of a shard, at most `rows` at a time, without ever holding a row group decoded whole."""
+        for group in range(len(shard.group_rows)):
+            try:
+                stored = self._stored(shard)
+                file = self._open(shard, group, stored)
+                for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
+                    yield self._with_partitions(shard, pa.Table.from_batches([batch]))
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(shard, group, error) from error
+
+    def _stored(self, shard: Shard) -> list[str]:
+        names = _stored_names(shard)
+        return [c for c in self._columns if c in names]
+
+    def _open(self, shard: Shard, group: int, stored: Sequence[str]) -> pq.ParquetFile:
+        if storage.local_path(shard.uri) is None:
+            return self._parquet(pa.BufferReader(fetch_group(shard, group, stored)), shard)
+        held: OrderedDict[str, pq.ParquetFile] = self._local.__dict__.setdefault("files", OrderedDict())
+        key = f"{shard.uri}:{shard.version}"
+        if key not in held:
+            if storage.stat(shard.uri).version != shard.version:
+                raise _changed(shard)
+            held[key] = self._parquet(pa.memory_map(str(storage.local_path(shard.uri))), shard)
+        held.move_to_end(key)
+        if len(held) > _OPEN_FILES:
+            held.popitem(last=False)[1].close(force=True)
+        return held[key]
+
+    def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
+        stored = _stored_names(shard)
+        encoded = [c for c in self._encoded if c in stored]
+        return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
+
+    def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
+        for name in self._columns:
+            if name not in table.column_names:
+                value = shard.partition_value(name)
+                table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
+        return table.select(self._columns)
+
+
+def _stored_names(shard: Shard) -> set[str]:
+    """Names of the stored columns; of a nested one the part before the first dot."""
+    schema = shard.metadata.schema
+    paths = [schema.column(i).path for i in range(shard.metadata.num_columns)]
+    return {*paths, *(path.partition(".")[0] for path in paths)}
+
+
+def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
+    """A column that holds one value.
+
+    Args:
+        text: The value as a path spells it; None: null.
+        arrow: Its type.
+        rows: How often.
+    """
+    return pa.repeat(pa.scalar(text, pa.string()).cast(arrow), rows)
+
+
+def _slice(file: pq.ParquetFile, group: int, columns: Sequence[str], start: int, stop: int) -> pa.Table:
+    """Rows [start, stop) of a row group too large to hold: what stands before is decoded and dropped."""
+    kept, seen = [], 0
+    for batch in file.iter_batches(65_536, row_groups=[group], columns=columns, use_threads=False):
+        low, high = max(start - seen, 0), min(stop - seen, len(batch))
+        if low < high:
+            kept.append(batch.slice(low, high - low))
+        seen += len(batch)
+        if seen >= stop:
+            break
+    return pa.Table.from_batches(kept)
+
+
+def fetch_group(shard: Shard, group: int, columns: Sequence[str]) -> pa.Buffer:
+    """The column chunks of a remote row group, at their places in a buffer of the object's size.
+
+    Args:
+        shard: The shard.
+        group: Its row group.
+        columns: Names of stored columns.
+
+    Returns:
+        A buffer; pages that were not fetched are never touched and take no memory.
+    """
+    memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for start, stop in merged(chunk_ranges(shard.metadata.row_group(group), columns)):
+        found = storage.read(shard.uri, start, stop)
+        if len(found) != stop - start:
+            raise _changed(shard)
+        memory[start:stop] = found
+    return pa.py_buffer(memory)
+
+
+def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Byte ranges of a row group's column chunks.
+
+    Args:
+        group: `pyarrow.parquet.RowGroupMetaData`.
+        columns: Names of top-level columns.
+
+    Returns:
+        (start, stop) of each, ascending.
+    """
+    wanted = set(columns)
+    out = []
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted:
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            out.append((start, start + chunk.total_compressed_size))
+    return sorted(out)
+
+
+def merged(ranges: Sequence[tuple[int, int]], gap: int = _MERGE_GAP_BYTES) -> list[tuple[int, int]]:
+    """Joins ascending ranges that are less than `gap` bytes apart."""
+    out: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if out and start - out[-1][1] <= gap:
+            out[-1] = (out[-1][0], max(stop, out[-1][1]))
+        else:
+            out.append((start, stop))
+    return out
+
+
+def _unreadable(shard: Shard, group: int, error: Exception) -> BadShard:
+    if storage.stat(shard.uri).size_bytes != shard.size_bytes:
+        return _changed(shard)
+    return BadShard(
+        f"row group {group} cannot be decoded: {str(error).splitlines()[0]}", where=shard.uri,
+        remedy="write the shard again, or set data.on_bad_shard: skip",
+    )  # fmt: skip
+
+
+def _changed(shard: Shard) -> BadShard:
+    return BadShard(
+        f"the object changed while the run reads it; its footer was read as version {shard.version}",
+        where=shard.uri, remedy="start again; write new data beside the old, never over it",
+    )  # fmt: skip

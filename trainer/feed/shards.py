@@ -1,0 +1,279 @@
+"""Finds a set's shards, reads their footers, and holds every one of them against one schema.
+
+A fault of one file must name that file before the first step, not as a decoder's message an hour later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import storage
+from trainer.errors import ConfigError, DataError
+
+Membership = Literal["train", "validation", "both"]
+
+#: One request gets most footers; longer ones take a second.
+_TAIL_BYTES = 64 * 1024
+_THREADS = 8
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+class BadShard(DataError):
+    """One shard cannot be used; `data.on_bad_shard: skip` leaves it out."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of the set.
+
+    Attributes:
+        uri: Where it is.
+        name: Its path relative to what was listed: the same for a copy of the set elsewhere.
+        size_bytes: Its size.
+        version: What changes when its content does (ETag; locally size and time of change).
+        group_rows: Rows of each row group.
+        membership: Which splits its rows belong to.
+        train_rows: Training rows of each row group.
+        validation_rows: Validation rows of each row group.
+        partitions: The hive keys of its path, as text.
+        metadata: Its parsed footer (`pyarrow.parquet.FileMetaData`).
+    """
+
+    uri: str
+    name: str
+    size_bytes: int
+    version: str
+    group_rows: tuple[int, ...]
+    membership: Membership = "train"
+    train_rows: tuple[int, ...] = ()
+    validation_rows: tuple[int, ...] = ()
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    metadata: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """All its rows."""
+        return sum(self.group_rows)
+
+    def rows_of(self, split: str) -> tuple[int, ...]:
+        """Rows of each row group that belong to a split."""
+        return self.train_rows if split == "train" else self.validation_rows
+
+    def partition_value(self, key: str) -> str | None:
+        """The text of a hive key; None where hive marks it as null."""
+        value = self.partitions.get(key)
+        return None if value == _HIVE_NULL else value
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """Good shards ordered by name, and what is common to them.
+
+    Attributes:
+        shards: The shards.
+        types: Arrow type of every needed column that the files store.
+        partition_types: Arrow type of every hive key: int64, date32 or string.
+        extra: Columns that some shard stores and nobody asked for.
+        bad: What was left out, `uri: why`.
+    """
+
+    shards: tuple[Shard, ...]
+    types: Mapping[str, pa.DataType]
+    partition_types: Mapping[str, pa.DataType]
+    extra: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+
+
+def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0) -> ShardSet:
+    """Lists shards, reads their footers in parallel and checks them against one schema.
+
+    Args:
+        where: What `trainer.storage.expand` takes.
+        needed: The columns that every shard must have, with the same type in all.
+        skip: How many bad shards may be left out; 0: the first one is an error.
+
+    Returns:
+        The shards and their common types.
+
+    Raises:
+        BadShard: A shard that is not readable Parquet, lacks a column, or has another type.
+        ConfigError: A column that no shard has.
+        StorageError: Nothing there, or the store is out of reach.
+    """
+    bad: list[str] = []
+
+    def refuse(fault: BadShard) -> None:
+        bad.append(f"{fault.where}: {fault.what}")
+        if len(bad) > skip:
+            if not skip:
+                raise fault
+            raise DataError(
+                f"{len(bad)} bad shards, data.max_bad_shards allows {skip}: {fault.what}",
+                where=fault.where,
+                remedy="mend the shards, or raise data.max_bad_shards",
+            ) from fault
+
+    shards = list(_opened(storage.expand(where), refuse))
+    if not shards:
+        raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
+    schemas = _schemas(shards)
+    partition_types = _partition_types(shards)
+    stored = [n for n in needed if any(n in schema for schema in schemas)]
+    for name in needed:
+        if name not in stored and name not in partition_types:
+            raise unknown_column(name, [*schemas[0], *partition_types])
+    types = {name: _most_common(s[name] for s in schemas if name in s) for name in stored}
+    good = []
+    for shard, schema in zip(shards, schemas, strict=True):
+        fault = _fault(shard, schema, types, [n for n in needed if n not in stored])
+        refuse(fault) if fault else good.append(shard)
+    extra = sorted(set().union(*({n for n in s if n not in types} for s in schemas)))
+    return ShardSet(tuple(good), types, partition_types, tuple(extra), tuple(bad))
+
+
+def unknown_column(name: str, known: Sequence[str]) -> ConfigError:
+    """The error for a column that the set does not have; it names the nearest one that it has."""
+    near = difflib.get_close_matches(name, known, n=1)
+    shown = ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
+    return ConfigError(
+        f"the data has no column {name!r}",
+        where="run.data",
+        remedy=f"did you mean {near[0]!r}?" if near else f"its columns: {shown}",
+    )
+
+
+def _opened(listed: Iterable[storage.StoredObject], refuse: Callable[[BadShard], None]) -> Iterable[Shard]:
+    def one(stored: storage.StoredObject) -> Shard | BadShard:
+        try:
+            metadata = read_footer(stored.uri, stored.size_bytes, stored.version)
+        except BadShard as fault:
+            return fault
+        rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
+        return Shard(
+            stored.uri, stored.name, stored.size_bytes, stored.version, rows,
+            partitions=storage.partition_values(stored.name), metadata=metadata,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:
+        for found in pool.map(one, listed):
+            if isinstance(found, BadShard):
+                refuse(found)
+            else:
+                yield found
+
+
+@lru_cache(maxsize=50_000)
+def read_footer(uri: str, size_bytes: int, version: str) -> Any:
+    """Reads one shard's footer; the same version is read once in a process.
+
+    Args:
+        uri: The shard.
+        size_bytes: Its size.
+        version: Its version: part of the cache's key.
+
+    Returns:
+        Its `pyarrow.parquet.FileMetaData`.
+
+    Raises:
+        BadShard: Empty, truncated, not Parquet, encrypted, or a footer that cannot be parsed.
+    """
+    if size_bytes == 0:
+        raise _bad(uri, "the file is empty (0 bytes)")
+    tail = storage.read(uri, max(0, size_bytes - _TAIL_BYTES), size_bytes)
+    if tail[-4:] == b"PARE":
+        raise _bad(uri, "its footer is encrypted; expected a plain Parquet footer")
+    if size_bytes < 12 or tail[-4:] != b"PAR1":
+        if storage.read(uri, 0, 4) == b"PAR1":
+            raise _bad(uri, f"truncated: it begins as Parquet and ends after {size_bytes} bytes without a footer")
+        raise _bad(uri, "not a Parquet file (no PAR1 at its end)")
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > size_bytes:
+        raise _bad(uri, f"its footer says {length} bytes, the file has {size_bytes}")
+    if length > len(tail):
+        tail = storage.read(uri, size_bytes - length, size_bytes)
+    try:
+        return pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowException, OSError) as error:
+        raise _bad(uri, f"its footer cannot be parsed: {str(error).splitlines()[0]}") from error
+
+
+def _bad(uri: str, what: str) -> BadShard:
+    return BadShard(what, where=uri, remedy="write the shard again, or set data.on_bad_shard: skip")
+
+
+def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
+    """Column -> type of each shard. Most shards share a schema, and comparing is cheaper than converting."""
+    known: list[tuple[Any, dict[str, pa.DataType]]] = []
+    out = []
+    for shard in shards:
+        schema = shard.metadata.schema
+        types = next((t for s, t in known if s.equals(schema)), None)
+        if types is None:
+            try:
+                types = {f.name: plain_type(f.type) for f in schema.to_arrow_schema()}
+            except (pa.ArrowException, OSError) as error:
+                raise _bad(shard.uri, f"its schema cannot be read: {error}") from error
+            known.append((schema, types))
+        out.append(types)
+    return out
+
+
+def plain_type(arrow: pa.DataType) -> pa.DataType:
+    """An Arrow type without its encoding: a dictionary is its values, a large string a string."""
+    if pa.types.is_dictionary(arrow):
+        return plain_type(arrow.value_type)
+    if pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow):
+        return pa.string()
+    if pa.types.is_large_list(arrow) or pa.types.is_list(arrow):
+        return pa.list_(plain_type(arrow.value_type))
+    if pa.types.is_fixed_size_list(arrow):
+        return pa.list_(plain_type(arrow.value_type), arrow.list_size)
+    return arrow
+
+
+def _fault(
+    shard: Shard, schema: Mapping[str, pa.DataType], types: Mapping[str, pa.DataType], keys: Sequence[str]
+) -> BadShard | None:
+    for name, expected in types.items():
+        found = schema.get(name)
+        if found is None:
+            return _bad(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
+        if found != expected:
+            return _bad(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
+    for key in keys:
+        if key not in shard.partitions:
+            return _bad(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
+    return None
+
+
+def _most_common(types: Iterable[pa.DataType]) -> pa.DataType:
+    return Counter(types).most_common(1)[0][0]
+
+
+def _partition_types(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
+    values: dict[str, set[str]] = {}
+    for shard in shards:
+        for key in shard.partitions:
+            values.setdefault(key, set())
+            if (value := shard.partition_value(key)) is not None:
+                values[key].add(value)
+    return {key: _text_type(found) for key, found in values.items()}
+
+
+def _text_type(values: set[str]) -> pa.DataType:
+    for arrow in (pa.int64(), pa.date32()):
+        try:
+            if values and pa.array(sorted(values)).cast(arrow) is not None:
+                return arrow
+        except pa.ArrowInvalid:
+            continue
+    return pa.string()

@@ -1,0 +1,274 @@
+"""One pass over the set: statistics of both splits, and how many rows of each row group are on which side."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.config import Categorical, Config
+from trainer.feed.moments import SAMPLE_ROWS, ColumnPart, Moments, SplitPart, finish
+from trainer.feed.reader import Reader
+from trainer.feed.shards import BadShard, Shard
+from trainer.feed.split import (
+    SplitName,
+    SplitRule,
+    day_numbers,
+    position_counts,
+    position_mask,
+    row_hashes,
+    value_mask,
+)
+from trainer.feed.threads import Pool
+from trainer.feed.values import encode, numbers, vectors
+from trainer.schema import Column, Statistics
+
+_THREADS = 2
+#: Hashed columns may have as many values as rows, and nobody needs the rare ones.
+_HASHED_VALUES = 1000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the pass looks at.
+
+    Attributes:
+        config: The configuration.
+        columns: Feature columns by name.
+        partition_types: Types of hive keys.
+        rule: How the set is split.
+        rows: All rows of the set; sizes the sample.
+    """
+
+    config: Config
+    columns: Mapping[str, Column]
+    partition_types: Mapping[str, pa.DataType]
+    rule: SplitRule
+    rows: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the pass found: its parts by split, the shards with rows of each side, what was left out."""
+
+    parts: Mapping[SplitName, SplitPart]
+    shards: tuple[Shard, ...]
+    bad: tuple[str, ...]
+
+
+def survey_set(
+    survey: Survey,
+    shards: Sequence[Shard],
+    *,
+    skip: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """Reads every row once.
+
+    Args:
+        survey: What to look at.
+        shards: Ordered by name; parts are merged in this order, so results do not depend on threads.
+        skip: How many shards that cannot be decoded may be left out.
+        progress: Told (rows done, all rows).
+
+    Returns:
+        The findings.
+
+    Raises:
+        BadShard: One shard too many cannot be decoded.
+        DataError: A value that breaks the contract on reading.
+    """
+    whole: dict[SplitName, SplitPart] = {"train": SplitPart(), "validation": SplitPart()}
+    kept, bad, done = [], [], 0
+    for shard, found in _by_shard(survey, shards):
+        if isinstance(found, BadShard):
+            bad.append(f"{shard.uri}: {found.what}")
+            if len(bad) > skip:
+                raise found
+            continue
+        for parts in found:
+            for split, part in parts.items():
+                whole[split].merge(part)
+        counts = {split: tuple(p[split].rows if split in p else 0 for p in found) for split in whole}
+        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"]))
+        done += shard.rows
+        if progress is not None:
+            progress(done, survey.rows)
+    return Findings(whole, tuple(kept), tuple(bad))
+
+
+def _by_shard(
+    survey: Survey, shards: Sequence[Shard]
+) -> Iterator[tuple[Shard, list[dict[SplitName, SplitPart]] | BadShard]]:
+    """Parts of every row group, in the order of the set, a few row groups ahead."""
+    reader = Reader(
+        _read_names(survey), survey.partition_types, [c.name for c in survey.columns.values() if c.dtype == "string"]
+    )
+    pool = Pool(_THREADS, "kfit-statistics")
+    tasks = deque((shard, group) for shard in shards for group in range(len(shard.group_rows)))
+    running: deque = deque()
+    try:
+        for shard in shards:
+            parts: list[dict[SplitName, SplitPart]] = []
+            fault: BadShard | None = None
+            for _ in shard.group_rows:
+                while tasks and len(running) < 2 * _THREADS:
+                    running.append(pool.submit(lambda t=tasks.popleft(): _group_parts(survey, reader, *t)))
+                try:
+                    parts.append(running.popleft().result())
+                except BadShard as error:
+                    fault = fault or error
+            yield shard, fault or parts
+    finally:
+        pool.close()
+
+
+def _read_names(survey: Survey) -> list[str]:
+    data = survey.config.data
+    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by]
+    return list(dict.fromkeys(n for n in names if n is not None))
+
+
+def _group_parts(survey: Survey, reader: Reader, shard: Shard, group: int) -> dict[SplitName, SplitPart]:
+    start = sum(shard.group_rows[:group])
+    table = reader.read(shard, group)
+    mask = validation_mask(survey.rule, shard, group, table)
+    sides = {"train": ~mask, "validation": mask} if mask is not None else {}
+    if mask is None:
+        sides = {m: None for m in ("train", "validation") if shard.membership in (m, "both")}
+    hashes = row_hashes(shard.name, start, len(table), "sample")
+    parts = {}
+    for split, side in sides.items():
+        rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
+        parts[split] = _part(survey, shard, table, start, rows, hashes)
+    return parts
+
+
+def validation_mask(rule: SplitRule, shard: Shard, group: int, table: pa.Table) -> np.ndarray | None:
+    """Which rows of a row group validate.
+
+    Args:
+        rule: How the set is split.
+        shard: The shard.
+        group: Its row group.
+        table: Its rows; has the rule's column.
+
+    Returns:
+        bool [rows]; None where all rows are on the shard's own side.
+    """
+    if shard.membership != "both" or rule.kind == "none":
+        return None
+    if rule.kind == "position":
+        start = sum(shard.group_rows[:group])
+        counts = position_counts(shard.name, shard.group_rows, rule.fraction)
+        return position_mask(shard.name, start, shard.group_rows[group], counts[group])
+    assert rule.by is not None
+    if rule.kind == "value":
+        return value_mask(table.column(rule.by), rule.fraction)
+    return day_numbers(table.column(rule.by)) >= rule.cutoff_day
+
+
+def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.ndarray, hashes: np.ndarray) -> SplitPart:
+    # A threshold known beforehand keeps a little more than the sample needs, whatever thread comes first.
+    share = min(1.0, 1.3 * SAMPLE_ROWS / max(survey.rows, 1) + 1e-9)
+    sampled = rows if survey.rows <= SAMPLE_ROWS else rows[hashes[rows] < np.uint64(share * (2**64 - 2048))]
+    part = SplitPart(len(rows), {}, [hashes[sampled]])
+    place = _Place(shard, start, rows, sampled)
+    data = survey.config.data
+    for column in survey.columns.values():
+        part.columns[column.name] = _column_part(column, table.column(column.name), place)
+    label = table.column(data.label)
+    part.columns[data.label] = (
+        _numeric_part(numbers(label), label, place) if survey.config.task == "regression" else _label_part(label, place)
+    )
+    if data.sample_weight is not None:
+        weight = table.column(data.sample_weight)
+        part.columns[data.sample_weight] = _numeric_part(numbers(weight), weight, place)
+    return part
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a part's rows stand: rows and sampled rows are indices into the row group."""
+
+    shard: Shard
+    start: int
+    rows: np.ndarray
+    sampled: np.ndarray
+
+    def first(self, flags: np.ndarray) -> str:
+        """The first of the part's rows with a flag, as a person finds it."""
+        hit = self.rows[flags[self.rows]]
+        return f"{self.shard.uri} row {self.start + int(hit[0])}" if len(hit) else ""
+
+
+def _column_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    if column.kind == "categorical":
+        return _counted_part(values, place)
+    where = f"{place.shard.uri}"
+    found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
+    return _numeric_part(found, values, place)
+
+
+def _numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    chosen = found if len(place.rows) == len(found) else found[place.rows]
+    part = ColumnPart(rows=len(place.rows), moments=Moments.of(chosen))
+    flat = found if found.ndim == 1 else found[:, 0]
+    part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
+    if found.dtype.kind != "f":
+        return part
+    finite = np.isfinite(chosen)
+    if finite.all() and not values.null_count:
+        return part
+    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(found), bool)
+    present = ~null if found.ndim == 1 else ~null[:, None]
+    nan, inf = np.isnan(found) & present, np.isinf(found)
+    part.nulls = int(null[place.rows].sum())
+    part.nans, part.infinities = int(nan[place.rows].sum()), int(inf[place.rows].sum())
+    bad = inf | nan
+    part.first_null = place.first(null)
+    part.first_bad = place.first(bad if bad.ndim == 1 else bad.any(axis=1))
+    return part
+
+
+def _counted_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    distinct, places = encode(values)
+    counts = np.bincount(places[place.rows] + 1, minlength=len(distinct) + 1)
+    part = ColumnPart(rows=len(place.rows), nulls=int(counts[0]))
+    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
+    if part.nulls:
+        part.first_null = place.first(places < 0)
+    return part
+
+
+def _label_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        found = numbers(values)
+        null = np.isnan(found)
+        distinct, counts = np.unique(found[place.rows][~null[place.rows]], return_counts=True)
+        part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+        part.counts = Counter(
+            {int(v) if float(v).is_integer() else float(v): int(n) for v, n in zip(distinct, counts, strict=True)}
+        )
+        return part
+    return _counted_part(values, place)
+
+
+def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
+    """Statistics of a split."""
+    chosen = part.chosen()
+    features = survey.config.data.features
+    return Statistics(
+        part.rows,
+        {
+            name: finish(column, chosen, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
+            for name, column in part.columns.items()
+        },
+    )
+
+
+def _is_hashed(feature: object) -> bool:
+    return isinstance(feature, Categorical) and feature.encode == "hash"

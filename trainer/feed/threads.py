@@ -1,0 +1,112 @@
+"""Daemon threads that are also joined, and a bounded hand-over between them.
+
+The standard executor's threads are no daemons: one stuck request would keep the process alive.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Pool:
+    """A few threads that run what they are handed, oldest first.
+
+    Args:
+        threads: How many.
+        name: Prefix of their names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, task: Callable[[], T]) -> Future[T]:
+        """Queues a task."""
+        future: Future[T] = Future()
+        self._tasks.put((future, task))
+        return future
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Drops what is queued, waits for what runs. A second time does nothing."""
+        while True:
+            try:
+                dropped = self._tasks.get_nowait()
+            except queue.Empty:
+                break
+            if dropped is not None:
+                dropped[0].cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join(timeout_s)
+        self._threads = []
+
+    def _work(self) -> None:
+        while (item := self._tasks.get()) is not None:
+            future, task = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(task())
+            except BaseException as error:
+                future.set_exception(error)
+            del item, future, task
+
+
+class Handoff(Generic[T]):
+    """A bounded queue that ends at once: by `close`, or by an error that overtakes what is queued.
+
+    Args:
+        capacity: Items held at the most.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._items: deque[T] = deque()
+        self._capacity = capacity
+        self._changed = threading.Condition()
+        self._closed = False
+        self._error: BaseException | None = None
+
+    def put(self, item: T) -> bool:
+        """Waits for room; False once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> T | None:
+        """Waits for an item; None once closed. Raises what `fail` was given."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._error is not None or bool(self._items))
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def fail(self, error: BaseException) -> None:
+        """Makes every later `get` raise."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Wakes everyone; what is queued is dropped."""
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()

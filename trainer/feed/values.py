@@ -1,0 +1,110 @@
+"""Arrow columns as numpy values: the one place that says what null, bool, decimal and time turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.errors import DataError
+from trainer.schema import Column
+
+_T = pa.types
+
+
+def as_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """One array of a column."""
+    if not isinstance(values, pa.ChunkedArray):
+        return values
+    if values.num_chunks == 1:
+        return values.chunk(0)
+    combined = values.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A numeric column [N] in its own dtype; with nulls a float one with NaN.
+
+    Bools are uint8, decimals float64, dates int32 days, timestamps int64 in their own unit.
+    """
+    array = as_array(values)
+    if _T.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if _T.is_boolean(kind):
+        array = array.cast(pa.uint8())
+    elif _T.is_decimal(kind):
+        array = array.cast(pa.float64())
+    elif _T.is_date(kind):
+        array = array.cast(pa.date32()).cast(pa.int32())
+    elif _T.is_timestamp(kind):
+        array = array.cast(pa.int64())
+    if array.null_count and not _T.is_floating(array.type):
+        array = pc.cast(array, pa.float64(), safe=False)
+    found = array.to_numpy(zero_copy_only=False)
+    return found.astype(np.float32) if found.dtype == np.float16 else found
+
+
+def vectors(column: Column, values: pa.ChunkedArray | pa.Array, where: str = "") -> np.ndarray:
+    """A vector column [N, size]; a null row is NaN throughout.
+
+    Raises:
+        DataError: A row with another number of elements.
+    """
+    array = as_array(values)
+    valid = pc.is_valid(array).to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(array).drop_null()
+    wrong = lengths.filter(pc.not_equal(lengths, column.size))
+    if len(wrong):
+        raise DataError(
+            f"column {column.name!r} has a row of {wrong[0].as_py()} elements; expected {column.size}",
+            where=where, remedy="write vectors of one length, or set its size",
+        )  # fmt: skip
+    flat = numbers(array.flatten()).reshape(-1, column.size)
+    if valid.all():
+        return flat
+    out = np.full((len(array), column.size), np.nan, flat.dtype if flat.dtype.kind == "f" else np.float64)
+    out[valid] = flat
+    return out
+
+
+def null_mask(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Bool [N]: null, or the empty string, which is what the exported model takes for null."""
+    array = as_array(values)
+    if _T.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    empty = pc.fill_null(pc.equal(array, ""), True) if is_text(array.type) else pc.is_null(array)
+    return np.asarray(empty.to_numpy(zero_copy_only=False), bool)
+
+
+def encode(values: pa.ChunkedArray | pa.Array) -> tuple[list[Any], np.ndarray]:
+    """A categorical column as its distinct values and where they stand.
+
+    Returns:
+        Distinct values (str, or int for ints and bools), and int64 [N] indices into them; -1 is null.
+        The empty string is null.
+    """
+    array = as_array(values)
+    if not _T.is_dictionary(array.type):
+        array = array.cast(pa.uint8()) if _T.is_boolean(array.type) else array
+        array = array.dictionary_encode()
+    distinct = array.dictionary.to_pylist()
+    indices = array.indices.fill_null(-1) if array.indices.null_count else array.indices
+    places = indices.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    missing = [i for i, v in enumerate(distinct) if v is None or v == ""]
+    if missing:
+        places = np.where(np.isin(places, missing), -1, places)
+    return [int(v) if isinstance(v, bool) else v for v in distinct], places
+
+
+def is_text(arrow: pa.DataType) -> bool:
+    """Whether a type holds strings."""
+    return bool(_T.is_string(arrow) or _T.is_large_string(arrow) or _T.is_string_view(arrow))
+
+
+def encoded_names(columns: Sequence[Column]) -> list[str]:
+    """Stored string columns: Parquet's own dictionaries are kept for them."""
+    return [c.name for c in columns if c.dtype == "string" and not c.partition]

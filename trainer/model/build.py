@@ -1,0 +1,25 @@
+"""From the feature specification to an uncompiled model: a builtin, or the user's own code."""
+
+from __future__ import annotations
+
+import keras
+
+from trainer.config import Builtin, Config
+from trainer.model.builtins import build_builtin
+from trainer.model.entrypoint import build_entrypoint
+from trainer.model.features import Features
+
+
+def build(features: Features, config: Config) -> keras.Model:
+    """The model to train. Call it in the scope of the strategy.
+
+    Returns:
+        An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
+
+    Raises:
+        ConfigError: An activation that Keras does not know.
+        ModelCodeError: The user's code does not import, raises, or returns what cannot be trained.
+    """
+    if isinstance(config.model, Builtin):
+        return build_builtin(features, config.model)
+    return build_entrypoint(features, config.model)

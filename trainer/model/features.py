@@ -1,0 +1,183 @@
+"""The feature specification: packed inputs and what is made of them, by stock Keras layers alone.
+
+The training model and the exported model both start from here, so there is no train/serve skew.
+Everything is float32 under any precision policy, and 500 numeric columns cost as few operations as one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from trainer.config import Categorical, Config
+from trainer.model.scaling import plan_scaling
+from trainer.schema import CodeField, Layout, Statistics
+
+_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
+
+
+class Features:
+    """What a model may learn from; the argument of an entrypoint.
+
+    An entrypoint takes `inputs()`, turns them into tensors by `encode` or `columns`, and ends in
+    `outputs` units with `activation`. Layers are shared between calls on the same inputs; each call of
+    `inputs` starts a new model.
+
+    Args:
+        layout: How raw columns are packed.
+        config: The job file's `run:` key.
+        statistics: Of the training split.
+
+    Attributes:
+        outputs: Units of the last layer: the classes of multiclass, else 1.
+        activation: Of the last layer: sigmoid (binary), softmax (multiclass), linear (regression).
+        width: Columns of what `encode` returns.
+
+    Raises:
+        ConfigError: An imputation constant that is no number.
+    """
+
+    def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:
+        self.layout = layout
+        self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
+        self.activation = _ACTIVATIONS[config.task]
+        self._scaling = plan_scaling(layout, config, statistics)
+        self._wanted = {field.column.name: _categorical(config, field) for field in layout.codes}
+        self._layers: dict[str, keras.layers.Layer] = {}
+        self.width = (
+            layout.numbers_width
+            + len(self._scaling.indicators)
+            + sum(field.cardinality for field in self._one_hot)
+            + len(self._code_indicators)
+            + sum(self._embedding_size(field) for field in self._embedded)
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C]; absent where width 0."""
+        self._layers = {}
+        widths = {"numbers": self.layout.numbers_width, "codes": self.layout.codes_width}
+        dtypes = {"numbers": "float32", "codes": "int32"}
+        return {
+            name: keras.Input(shape=(width,), dtype=dtypes[name], name=name) for name, width in widths.items() if width
+        }
+
+    def encode(self, inputs: Mapping[str, Any]) -> Any:
+        """All features as one float32 tensor [B, width].
+
+        In this order: numbers scaled and imputed, indicators of numbers, one-hots, indicators of codes,
+        embeddings.
+        """
+        parts = []
+        if self.layout.numbers:
+            parts.append(self._scaled(inputs["numbers"]))
+            if self._scaling.indicators:
+                picked = ops.take(inputs["numbers"], list(self._scaling.indicators), axis=1)
+                parts.append(ops.cast(ops.isnan(picked), "float32"))
+        if self.layout.codes:
+            parts += self._encoded_codes(inputs["codes"])
+        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
+
+    def columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Each feature by column name.
+
+        Returns:
+            Numbers and vectors: float32 [B, size], scaled and imputed. Categories: int32 codes [B].
+        """
+        found = {}
+        if self.layout.numbers:
+            scaled = self._scaled(inputs["numbers"])
+            for field in self.layout.numbers:
+                found[field.column.name] = scaled[:, field.start : field.start + field.column.size]
+        for code in self.layout.codes:
+            found[code.column.name] = self._filled(inputs["codes"], code)
+        return found
+
+    def cardinality(self, column: str) -> int:
+        """How many codes a categorical column has: what an Embedding takes as its input_dim."""
+        return next(field.cardinality for field in self.layout.codes if field.column.name == column)
+
+    def _scaled(self, numbers: Any) -> Any:
+        scaling = self._scaling
+        if (scaling.factors != 1.0).any():
+            factors = scaling.factors.tolist()
+            numbers = self._layer("number_factors", lambda name: _rescaling(factors, name))(numbers)
+        scaled = self._layer("scaled_numbers", self._normalization)(numbers)
+        if np.isnan(scaling.fills).all():
+            return scaled
+        return ops.where(ops.isnan(scaled), scaling.fills.astype("float32"), scaled)
+
+    def _normalization(self, name: str) -> keras.layers.Layer:
+        means, variances = self._scaling.means.tolist(), np.square(self._scaling.deviations).tolist()
+        return keras.layers.Normalization(axis=-1, mean=means, variance=variances, dtype="float32", name=name)
+
+    def _encoded_codes(self, codes: Any) -> list[Any]:
+        parts = [ops.one_hot(self._filled(codes, field), field.cardinality, dtype="float32") for field in self._one_hot]
+        if self._code_indicators:
+            picked = ops.take(codes, self._code_indicators, axis=1)
+            parts.append(ops.cast(ops.equal(picked, 0), "float32"))
+        for field in self._embedded:
+            layer = self._layer(f"embed_{field.start}_{_plain(field.column.name)}", self._embedding(field))
+            parts.append(layer(self._filled(codes, field)))
+        return parts
+
+    def _filled(self, codes: Any, field: CodeField) -> Any:
+        """A column's codes [B]. Where an indicator has to see nulls, they are filled here, not in the feed."""
+        column = codes[:, field.start]
+        impute = self._wanted[field.column.name].impute
+        if impute is None or field.fill is not None:
+            return column
+        # Imported late: the lookup belongs to the raw front, which imports nothing from here.
+        from trainer.model.codes import code_of
+
+        return ops.where(ops.equal(column, 0), code_of(field, impute.constant), column)
+
+    def _embedding(self, field: CodeField) -> Callable[[str], keras.layers.Layer]:
+        return lambda name: keras.layers.Embedding(
+            field.cardinality, self._embedding_size(field), dtype="float32", name=name
+        )
+
+    def _embedding_size(self, field: CodeField) -> int:
+        size = self._wanted[field.column.name].size
+        return size or min(50, math.ceil(1.6 * field.cardinality**0.56))
+
+    @property
+    def _embedded(self) -> list[CodeField]:
+        return [field for field in self.layout.codes if _is_embedded(self._wanted[field.column.name])]
+
+    @property
+    def _one_hot(self) -> list[CodeField]:
+        return [field for field in self.layout.codes if not _is_embedded(self._wanted[field.column.name])]
+
+    @property
+    def _code_indicators(self) -> list[int]:
+        return [field.start for field in self.layout.codes if self._wanted[field.column.name].indicator]
+
+    def _layer(self, name: str, make: Callable[[str], keras.layers.Layer]) -> keras.layers.Layer:
+        if name not in self._layers:
+            self._layers[name] = make(name)
+        return self._layers[name]
+
+
+def _categorical(config: Config, field: CodeField) -> Categorical:
+    feature = config.data.features[field.column.name]
+    assert isinstance(feature, Categorical)
+    return feature
+
+
+def _is_embedded(feature: Categorical) -> bool:
+    return feature.encode == "embedding" or (feature.encode == "hash" and feature.size is not None)
+
+
+def _rescaling(factors: list[float], name: str) -> keras.layers.Layer:
+    return keras.layers.Rescaling(scale=factors, dtype="float32", name=name)
+
+
+def _plain(name: str) -> str:
+    """A column's name with what Keras and TensorFlow refuse in names replaced."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)

@@ -1,0 +1,115 @@
+"""The model `fit` is called on: exact losses and metrics for padded batches on any number of replicas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import Config
+from trainer.model.objective import make_loss, make_metrics
+from trainer.model.optimizer import make_optimizer
+from trainer.model.upstream import BuildsOnce, mean_over_replicas
+
+
+class Trainable(BuildsOnce):
+    """Trains the model it wraps on batches (x, y, w) as `trainer.schema` describes them.
+
+    The loss uses the rows' weights w[:, 0]; metrics count every row with a weight above 0 once; the
+    loss of an epoch weighs each batch by its fill w[:, 1].
+
+    Args:
+        model: Uncompiled, packed inputs -> float32 [B, outputs].
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="trainable")
+        self.model = model
+        self.clips = False
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The wrapped model's output: float32 [B, outputs]."""
+        return self.model(inputs, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on one replica's share of a batch."""
+        x, y, w = data
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=True)
+            self._track_loss(loss, w)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        if self.clips:
+            gradients = mean_over_replicas(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self.compute_metrics(x, y, y_pred, sample_weight=w)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One evaluation step on one replica's share of a batch."""
+        x, y, w = data
+        y_pred = self(x, training=False)
+        self._track_loss(self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=False), w)
+        return self.compute_metrics(x, y, y_pred, sample_weight=w)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The loss of one replica's rows: sum of weight * loss / rows, plus what regularizers add."""
+        return super().compute_loss(x, _as_column(y), y_pred, sample_weight[:, 0], training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The metrics so far: rows of weight 0 are padding, all others count once."""
+        real = ops.cast(sample_weight[:, 0] > 0, "float32")
+        logs: dict[str, Any] = super().compute_metrics(x, _as_column(y), y_pred, real)
+        return logs
+
+    def _track_loss(self, loss: Any, w: Any) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
+        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1])
+
+
+def compile_model(model: keras.Model, config: Config, steps_total: int) -> Trainable:
+    """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
+
+    Args:
+        model: From `build`, in the scope of the strategy that will train it.
+        config: The job.
+        steps_total: Steps of the whole run, a schedule's default length.
+
+    Raises:
+        ConfigError: A metric that does not go with the task, or a schedule with reduce_on_plateau.
+    """
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        trainable = Trainable(model)
+        trainable.compile(
+            optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync),
+            loss=make_loss(config),
+            weighted_metrics=make_metrics(config),
+            jit_compile=config.fit.jit_compile,
+            steps_per_execution=config.fit.steps_per_execution,
+        )
+        trainable.clips = _clips(config)
+        trainable._symbolic_build(data_batch=_batch_spec(model, config))
+        trainable.optimizer.build(trainable.trainable_variables)
+    return trainable
+
+
+def _clips(config: Config) -> bool:
+    wanted = config.fit.optimizer
+    return any(clip is not None for clip in (wanted.clip_norm, wanted.global_clip_norm, wanted.clip_value))
+
+
+def _batch_spec(model: keras.Model, config: Config) -> tuple[Any, Any, Any]:
+    x = {tensor.name: tf.TensorSpec((None, tensor.shape[1]), tensor.dtype) for tensor in model.inputs}
+    label = tf.int32 if config.task == "multiclass" else tf.float32
+    return x, tf.TensorSpec((None,), label), tf.TensorSpec((None, 2), tf.float32)
+
+
+def _as_column(y: Any) -> Any:
+    """[B] -> [B, 1], the shape of what the model returns."""
+    return ops.expand_dims(y, -1) if len(y.shape) == 1 else y
