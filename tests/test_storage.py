@@ -220,7 +220,7 @@ def test_a_folder_without_permission_is_refused_at_once(tmp_path):
     ],
 )
 def test_a_bucket_that_does_not_exist_is_not_found(s3, verb, uri):
-    with pytest.raises(storage.NotFound, match="no such bucket|glob matches nothing|no such path") as caught:
+    with pytest.raises(storage.NotFound, match=r"no such bucket|glob matches nothing|no such path") as caught:
         verb(uri)
     assert "bucket" in str(caught.value)
 

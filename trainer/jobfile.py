@@ -210,6 +210,8 @@ def validate(model: type[M], values: Any, *, source: str, lines: dict[Path_, int
         faults: dict[Path_, list[str]] = {}
         for error in invalid.errors():
             at = _real_path(error["loc"], values)
+            if error["type"] == "union_tag_invalid":
+                at = (*at, "kind")
             faults.setdefault(at, []).append(_message(model, error, at, values))
     # A union reports each member it tried: a fault further down says more than one at the union itself.
     kept = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}

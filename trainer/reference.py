@@ -155,8 +155,8 @@ def exit_codes() -> str:
     )
     return (
         _GENERATED.format(source="trainer/errors.py")
-        + "# Exit codes\n\nOf `trainer`, the policy a Job's `podFailurePolicy` gives each of them, and what a command that\n"
-        "waits for the Job returns. `130` is an interrupt from the keyboard.\n\n"
+        + "# Exit codes\n\nOf `trainer`, the policy a Job's `podFailurePolicy` gives each of them, and what a command\n"
+        "that waits for the Job returns. `130` is an interrupt from the keyboard.\n\n"
         "| exit | meaning | podFailurePolicy | wait |\n| --- | --- | --- | --- |\n" + rows
     )
 

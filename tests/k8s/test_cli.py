@@ -70,7 +70,7 @@ def test_init_infers_a_task_that_is_certain(lake, label, task):
 
 
 def test_init_asks_where_the_task_is_open(lake):
-    with pytest.raises(ConfigError, match="may be a class or an amount"):
+    with pytest.raises(ConfigError, match=r"may be a class or an amount"):
         job_file(str(lake), label="late", task=None, output="o", name="n")
 
 
@@ -83,7 +83,7 @@ def test_init_names_the_columns_when_the_label_is_none_of_them(lake):
 @pytest.mark.parametrize("content", [b"no parquet at all", b"x", b"PAR1\xff\xff\xff\x7fPAR1"])
 def test_init_refuses_what_is_not_parquet(tmp_path, content):
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(DataError, match="not Parquet|unreadable footer"):
+    with pytest.raises(DataError, match=r"not Parquet|unreadable footer"):
         job_file(str(tmp_path), label="x", task=None, output="o", name="n")
 
 

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from tests import sets
+from tests.conftest import READER_KEY, READER_SECRET, S3
 from trainer import storage
 from trainer.run.checkpoints import CheckpointStore, Snapshot
 from trainer.run.folder import RunFolder
-
-if TYPE_CHECKING:
-    from tests.conftest import S3
 
 
 def trainer(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,8 +109,12 @@ class Feed:
             self._chunks, output_signature=tf.TensorSpec([None, size, width], tf.int32)
         )
         # [k, B, width] -> [B, width]: slices of whole batches, not of rows.
+        # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
+        parallel = None if _is_deterministic() else 2
         batches = chunks.unbatch().map(
-            lambda rows: _unpacked(rows, self._layout), num_parallel_calls=2, deterministic=True
+            lambda rows: _unpacked(rows, self._layout),
+            num_parallel_calls=parallel,
+            deterministic=True if parallel else None,
         )
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -119,7 +124,10 @@ class Feed:
         """Adds up in the graph how long each batch was waited for."""
 
         def clock(_: Any) -> tf.Tensor:
-            return tf.timestamp()
+            # Determinism forbids the timestamp operation; Python's clock costs some 20 µs instead.
+            return tf.numpy_function(time.time, [], tf.float64) if deterministic else tf.timestamp()
+
+        deterministic = _is_deterministic()
 
         ticks = tf.data.Dataset.counter()
         # zip asks its parts one after another: clock, batch, clock.
@@ -202,6 +210,13 @@ class _Accumulator:
     def read(self) -> float:
         with tf.device("CPU:0"):
             return float(tf.raw_ops.ReadVariableOp(resource=self._handle, dtype=tf.float64))
+
+
+def _is_deterministic() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism` is on; TensorFlow has no public way to ask."""
+    from tensorflow.python.framework import config
+
+    return bool(config.is_op_determinism_enabled())
 
 
 def _unpacked(rows: tf.Tensor, layout: Layout) -> Any:
