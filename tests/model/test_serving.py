@@ -27,7 +27,8 @@ raw = {name: tf.constant(value.tolist() if value.dtype == object else value) for
 model = keras.models.load_model(folder + "/model.keras")
 served = tf.saved_model.load(folder + "/saved_model").signatures["serving_default"]
 answer = served(**{name.replace(" ", "_"): value for name, value in raw.items()})["prediction"]
-np.savez(folder + "/answers.npz", keras=model(raw), predicted=model.predict(tf.data.Dataset.from_tensors(raw), verbose=0), saved_model=answer)
+predicted = model.predict(tf.data.Dataset.from_tensors(raw), verbose=0)
+np.savez(folder + "/answers.npz", keras=model(raw), predicted=predicted, saved_model=answer)
 """
 
 

@@ -110,7 +110,8 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
     largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
     if np.isfinite(largest) and largest > _FLOAT32_MAX:
         raise DataError(
-            f"column {name!r} has values of {largest:.3g}, beyond what float32 holds", where=f"run.data.features.{name}",
+            f"column {name!r} has values of {largest:.3g}, beyond what float32 holds",
+            where=f"run.data.features.{name}",
             remedy="scale the column before it is written",
         )  # fmt: skip
 

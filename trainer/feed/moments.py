@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Moments:
 
     def variances(self) -> np.ndarray:
         """Population variance of each element."""
-        return self.squares / np.maximum(self.count, 1.0)
+        return np.asarray(self.squares / np.maximum(self.count, 1.0))
 
 
 @dataclass
@@ -93,7 +94,7 @@ class ColumnPart:
     nans: int = 0
     infinities: int = 0
     moments: Moments | None = None
-    counts: Counter[str | int] = field(default_factory=Counter)
+    counts: Counter[Any] = field(default_factory=Counter)
     sample: list[np.ndarray] = field(default_factory=list)
     first_null: str = ""
     first_bad: str = ""
@@ -144,7 +145,7 @@ def finish(part: ColumnPart, chosen: np.ndarray, *, most_values: int | None = No
         most_values: Keep so many values at the most; None: all.
     """
     values = tuple(sorted(part.counts.items(), key=lambda kv: (-kv[1], kv[0])))
-    common = {"rows": part.rows, "nulls": part.nulls, "nans": part.nans, "infinities": part.infinities}
+    common: dict[str, Any] = {"rows": part.rows, "nulls": part.nulls, "nans": part.nans, "infinities": part.infinities}
     if part.moments is None:
         return ColumnStatistics(**common, values=values[:most_values], distinct=len(values), first_bad=part.first_bad)
     sample = np.concatenate(part.sample) if part.sample else np.empty(0)

@@ -15,9 +15,10 @@ from trainer.feed.plan import Plan
 
 LANES = 8
 
-#: Steps of a two-dimensional Kronecker lattice (Roberts 2018, R2: 1/p and 1/p² of the plastic number p).
-_SHARD_STEP = 0.7548776662466927
-_POSITION_STEP = 0.5698402909980532
+#: A round should hold as many pieces from each part of a shard, for shards cut into so many parts.
+_SCALES = np.array([2, 3, 4, 5, 6, 8, 10, 16])
+#: What a window of rows too many costs, in pieces too many of the coarsest part.
+_ROWS_COST = 8.0
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,34 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
     if not shuffle:
         return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
     random = np.random.default_rng([seed, epoch])
-    key = (plan.shard * _SHARD_STEP + plan.position * _spread(plan) * _POSITION_STEP + random.random()) % 1.0
-    cut = _cut(np.argsort(key, kind="stable"), plan, wanted)
+    cut = _stratify(plan, wanted, random)
     return _numbered(plan, [cut[i] for i in random.permutation(len(cut))], random)
 
 
-def _spread(plan: Plan) -> float:
-    """How many lattice steps a shard is long: the most pieces that a shard has."""
-    return float(np.bincount(plan.shard).max())
+def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Spreads pieces over rounds evenly by their place in the set and by their place in their shard.
+
+    Sets are often sorted, by label or by time, over all shards or within each. Of every run of `wanted`
+    neighbours each round takes one, so the first kind of order is evened out to one piece; which one goes
+    where evens out the second kind, greedily. Left to chance a round of 16 pieces was off by 5 of them.
+    """
+    # [N, scales]: which part of its shard a piece stands in, numbered through all scales.
+    parts = (plan.position[:, None] * _SCALES).astype(np.int64) + np.cumsum(_SCALES) - _SCALES
+    held = np.zeros((int(_SCALES.sum()), wanted))
+    load = np.zeros(wanted)
+    round_of = np.empty(len(plan), np.int64)
+    for start in range(0, len(plan) if wanted > 1 else 0, wanted):
+        block = np.arange(start, min(len(plan), start + wanted))
+        chance = random.random(wanted) * 1e-3
+        for piece in block[np.lexsort((random.random(len(block)), -plan.rows[block]))]:
+            chosen = int(((1.0 / _SCALES) @ held[parts[piece]] + load + chance).argmin())
+            round_of[piece] = chosen
+            chance[chosen] = np.inf
+            held[parts[piece], chosen] += 1.0
+            load[chosen] += _ROWS_COST * plan.rows[piece] / plan.window_rows
+    if wanted == 1:
+        round_of[:] = 0
+    return [np.flatnonzero(round_of == r) for r in np.unique(round_of)]
 
 
 def _cut(order: np.ndarray, plan: Plan, wanted: int) -> list[np.ndarray]:
@@ -145,7 +166,7 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     out = np.empty(part.rows, np.int64)
     for lane in np.flatnonzero(lane_rows):
         rows = np.flatnonzero(row_lanes == lane)
-        np.random.default_rng([seed, epoch, part.index, lane]).shuffle(rows)
+        np.random.default_rng([seed, epoch, part.index, int(lane)]).shuffle(rows)
         counts = taken[:, lane]
         out[np.repeat(begin[:, lane] - before[:-1, lane], counts) + np.arange(len(rows))] = rows
     return out

@@ -65,11 +65,14 @@ class Packer:
         def kept(values: np.ndarray) -> np.ndarray:
             return values if pick is None else values[pick]
 
-        columns: list[tuple[int, np.ndarray]] = []
-        for field in self._layout.numbers:
-            columns.append((field.start, kept(_numbers(field, table.column(field.column.name))).view(np.int32)))
-        for at, codes in enumerate(self._codes, self._layout.numbers_width):
-            columns.append((at, kept(codes.of(table.column(codes.field.column.name)))))
+        columns = [
+            (field.start, kept(_numbers(field, table.column(field.column.name))).view(np.int32))
+            for field in self._layout.numbers
+        ]
+        columns += [
+            (at, kept(codes.of(table.column(codes.field.column.name))))
+            for at, codes in enumerate(self._codes, self._layout.numbers_width)
+        ]
         label = kept(label_values(self._layout.label, table.column(self._layout.label.name)))
         columns.append((self.label_at, label.view(np.int32)))
         columns.append((self.weight_at, self._weights(table, label, kept).view(np.int32)))
@@ -118,11 +121,11 @@ def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
         DataError: A value that is none of the classes.
     """
     if label.task != "multiclass":
-        return numbers(values).astype(np.float32)
+        return np.asarray(numbers(values), np.float32)
     index = {value: i for i, value in enumerate(label.classes)}
     distinct, places = encode(values)
     known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
-    found = known[places]
+    found = np.asarray(known[places])
     if (found < 0).any():
         bad = next((v for v in distinct if v not in index), None)
         raise DataError(
@@ -148,7 +151,7 @@ class _Codes:
         """int32 codes [N]."""
         distinct, places = encode(values)
         known = np.append(self._known(distinct), np.int32(self._null)).astype(np.int32)
-        return known[places]
+        return np.asarray(known[places])
 
     def _known(self, distinct: Sequence[Any]) -> np.ndarray:
         if self.field.buckets:

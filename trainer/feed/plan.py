@@ -74,6 +74,13 @@ def make_plan(
                     pieces.append((shard, group, start, stop, here, (seen + (start + stop) / 2) / total))
             seen += rows
     columns = list(zip(*pieces, strict=True)) if pieces else [()] * 6
-    kinds = (np.int32, np.int32, np.int64, np.int64, np.int64, np.float64)
-    arrays = [np.array(c, dtype=k) for c, k in zip(columns, kinds, strict=True)]
-    return Plan(*arrays, window_rows=max(1, window_rows))
+    shard_of, group_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
+    return Plan(
+        shard_of.astype(np.int32),
+        group_of.astype(np.int32),
+        starts.astype(np.int64),
+        stops.astype(np.int64),
+        kept_rows.astype(np.int64),
+        positions.astype(np.float64),
+        window_rows=max(1, window_rows),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -268,10 +269,14 @@ def _with_cutoff(seen: Inspection) -> SplitRule:
         return rule
     reader = Reader([rule.by], seen.found.partition_types)
     by = rule.by
+
+    def days_of(shard: Shard, group: int) -> set[int]:
+        return set(day_numbers(reader.read(shard, group).column(by)).tolist())
+
     pool = Pool(2, "kfit-days")
     try:
         tasks = [
-            pool.submit(lambda s=shard, g=group: set(day_numbers(reader.read(s, g).column(by)).tolist()))
+            pool.submit(partial(days_of, shard, group))
             for shard in seen.shards
             for group in range(len(shard.group_rows))
         ]

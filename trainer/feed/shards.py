@@ -122,7 +122,7 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0) ->
                 remedy="mend the shards, or raise data.max_bad_shards",
             ) from fault
 
-    shards = list(_opened(storage.expand(where), refuse))
+    shards = list(_opened(_found(where), refuse))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
     schemas = _schemas(shards)
@@ -138,6 +138,14 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0) ->
         refuse(fault) if fault else good.append(shard)
     extra = sorted(set().union(*({n for n in s if n not in types} for s in schemas)))
     return ShardSet(tuple(good), types, partition_types, tuple(extra), tuple(bad))
+
+
+def _found(where: str | Sequence[str]) -> list[storage.StoredObject]:
+    """The set's objects; that there are none is a fault of the data, not of the store."""
+    try:
+        return storage.expand(where)
+    except storage.NotFound as missing:
+        raise DataError(missing.what, where=missing.where, remedy=missing.remedy) from missing
 
 
 def unknown_column(name: str, known: Sequence[str]) -> ConfigError:

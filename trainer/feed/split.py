@@ -52,7 +52,7 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
     z = values + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    return np.asarray(z ^ (z >> np.uint64(31)), np.uint64)
 
 
 def text_hash(text: str) -> int:
@@ -116,7 +116,7 @@ def value_mask(values: pa.ChunkedArray, fraction: float) -> np.ndarray:
     chosen = np.array([text_hash(f"value:{_text(v)}") < limit for v in encoded.dictionary.to_pylist()] + [False])
     chosen[-1] = text_hash(f"value:{_NULL}") < limit
     codes = encoded.indices.fill_null(len(chosen) - 1).to_numpy(zero_copy_only=False)
-    return chosen[codes]
+    return np.asarray(chosen[codes], bool)
 
 
 def _text(value: Any) -> str:
@@ -140,8 +140,8 @@ def day_numbers(values: pa.ChunkedArray) -> np.ndarray:
         )  # fmt: skip
     if pa.types.is_timestamp(array.type):
         micros = pc.cast(array, pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64()).to_numpy()
-        return np.floor_divide(micros, _US_PER_DAY)
-    return array.cast(pa.date32()).cast(pa.int32()).to_numpy().astype(np.int64)
+        return np.asarray(np.floor_divide(micros, _US_PER_DAY), np.int64)
+    return np.asarray(array.cast(pa.date32()).cast(pa.int32()).to_numpy(), np.int64)
 
 
 def first_validation_day(days: Iterable[int], share: float) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -109,14 +111,14 @@ def _by_shard(
     )
     pool = Pool(_THREADS, "kfit-statistics")
     tasks = deque((shard, group) for shard in shards for group in range(len(shard.group_rows)))
-    running: deque = deque()
+    running: deque[Future[dict[SplitName, SplitPart]]] = deque()
     try:
         for shard in shards:
             parts: list[dict[SplitName, SplitPart]] = []
             fault: BadShard | None = None
             for _ in shard.group_rows:
                 while tasks and len(running) < 2 * _THREADS:
-                    running.append(pool.submit(lambda t=tasks.popleft(): _group_parts(survey, reader, *t)))
+                    running.append(pool.submit(partial(_group_parts, survey, reader, *tasks.popleft())))
                 try:
                     parts.append(running.popleft().result())
                 except BadShard as error:
@@ -136,11 +138,13 @@ def _group_parts(survey: Survey, reader: Reader, shard: Shard, group: int) -> di
     start = sum(shard.group_rows[:group])
     table = reader.read(shard, group)
     mask = validation_mask(survey.rule, shard, group, table)
-    sides = {"train": ~mask, "validation": mask} if mask is not None else {}
-    if mask is None:
-        sides = {m: None for m in ("train", "validation") if shard.membership in (m, "both")}
+    sides: dict[SplitName, np.ndarray | None] = {"train": None, "validation": None}
+    if mask is not None:
+        sides = {"train": ~mask, "validation": mask}
+    elif shard.membership != "both":
+        sides = {shard.membership: None}
     hashes = row_hashes(shard.name, start, len(table), "sample")
-    parts = {}
+    parts: dict[SplitName, SplitPart] = {}
     for split, side in sides.items():
         rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
         parts[split] = _part(survey, shard, table, start, rows, hashes)

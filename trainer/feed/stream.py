@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -89,12 +90,10 @@ class Loading:
     def __init__(self, source: Source, part: Round, pool: Pool, matrix: np.ndarray) -> None:
         self.matrix = matrix[: part.rows]
         ends = np.cumsum(source.plan.rows[part.pieces])
-        self._tasks: list[Future[None]] = [
-            pool.submit(lambda p=int(piece), a=int(end - source.plan.rows[piece]), b=int(end): source.pack_piece(
-                p, self.matrix[a:b]
-            ))
-            for piece, end in zip(part.pieces, ends, strict=True)
-        ]  # fmt: skip
+        self._tasks: list[Future[None]] = []
+        for piece, end in zip(part.pieces.tolist(), ends.tolist(), strict=True):
+            target = self.matrix[end - int(source.plan.rows[piece]) : end]
+            self._tasks.append(pool.submit(partial(source.pack_piece, piece, target)))
 
     def wait(self) -> np.ndarray:
         """int32 [rows, width], whole. Raises what a piece raised."""
@@ -256,7 +255,8 @@ def pad_batch(batch: np.ndarray, real: int, weight_at: int, fill_at: int) -> Non
     Args:
         batch: int32 [B, width]; the first `real` rows are there. Changed in place.
         real: How many, 0 < real < B.
-        weight_at: Packed column of the weight. fill_at: of the fill.
+        weight_at: Packed column of the weight.
+        fill_at: Packed column of the fill.
     """
     size = len(batch)
     batch[real:] = batch[np.arange(size - real) % real]

@@ -44,7 +44,7 @@ def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         array = array.cast(pa.int64())
     if array.null_count and not _T.is_floating(array.type):
         array = pc.cast(array, pa.float64(), safe=False)
-    found = array.to_numpy(zero_copy_only=False)
+    found = np.asarray(array.to_numpy(zero_copy_only=False))
     return found.astype(np.float32) if found.dtype == np.float16 else found
 
 
