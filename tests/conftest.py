@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +55,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         [
             *(_weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", *options, *grpc),
             *(f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=0"),
+            # Two catalogs on fixed ports, which a second server on the machine would die of.
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         ],
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -108,22 +108,17 @@ def _free_ports(count: int) -> list[int]:
 
 def _wait_until_it_writes(server: subprocess.Popen[bytes], bucket: str, log: Path, timeout_s: float = 60.0) -> None:
     import fsspec
+    from botocore.exceptions import BotoCoreError
 
     ends = time.monotonic() + timeout_s
     fs = fsspec.filesystem("s3", skip_instance_cache=True, config_kwargs={"s3": {"addressing_style": "path"}})
     while True:
         try:
-            urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"], timeout=1).close()
-        except urllib.error.HTTPError as answered:
-            answered.close()
-        except OSError:
-            pass
-        try:
             if not fs.exists(bucket):
                 fs.mkdir(bucket)
             fs.pipe_file(f"{bucket}/ready", b"yes")
             return
-        except OSError as not_yet:
+        except (OSError, BotoCoreError) as not_yet:
             if server.poll() is not None or time.monotonic() > ends:
                 pytest.fail(f"SeaweedFS did not start: {not_yet}\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.3)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.feed.order import LANES, apportion, row_order, rounds_of
+from trainer.feed.order import LANES, apportion, rounds_of, row_order
 from trainer.feed.plan import make_plan
 
 SETS = st.lists(st.lists(st.integers(0, 40), max_size=5), min_size=1, max_size=12).filter(

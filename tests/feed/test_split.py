@@ -100,7 +100,7 @@ def test_too_few_days_are_refused():
 def test_own_uris_must_not_share_a_shard(write_set, configure):
     folder = write_set((40, 40))
     config = configure(folder, validation=str(folder / "part-1.parquet"))
-    with pytest.raises(ConfigError, match="both in data.train and in data.validation"):
+    with pytest.raises(ConfigError, match=r"both in data\.train and in data.validation"):
         inspect(config)
     own = configure(str(folder / "part-0.parquet"), validation=str(folder / "part-1.parquet"))
     assert prepare(own).rows == {"train": 40, "validation": 40}

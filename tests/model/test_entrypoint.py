@@ -47,7 +47,7 @@ def compiled(features):
 
 def raises(features):
     width = features.width
-    return width / 0  # line 42
+    return width / 0
 
 def nothing(features):
     pass
@@ -110,7 +110,7 @@ def test_own_models_train(made_by, name, args):
         ("broken:f", "broken does not import: SyntaxError", "broken.py:1"),
         ("own_model:missing", "own_model has no function 'missing'", "entrypoint"),
         ("own_model:thing", "own_model has no callable 'thing'", "entrypoint"),
-        ("own_model:raises", "own_model:raises raised: ZeroDivisionError: division by zero", "own_model.py:42"),
+        ("own_model:raises", "own_model:raises raised: ZeroDivisionError: division by zero", "own_model.py:37"),
         ("own_model:encoded", "TypeError: encoded() missing 1 required positional argument: 'units'", "entrypoint"),
         ("own_model:nothing", "own_model:nothing returned NoneType, not a Keras model", "entrypoint"),
         ("own_model:wide", "shape (None, 7), expected shape (None, 1)", "entrypoint"),

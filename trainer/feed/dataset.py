@@ -108,10 +108,10 @@ class Feed:
         chunks = tf.data.Dataset.from_generator(
             self._chunks, output_signature=tf.TensorSpec([None, size, width], tf.int32)
         )
-        # [k, B, width] -> [B, width]: slices of whole batches, not of rows.
+        # [k, B, width] -> [B, width]: slices that share the chunk's memory, where `unbatch` copies each.
         # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
         parallel = None if _is_deterministic() else 2
-        batches = chunks.unbatch().map(
+        batches = chunks.flat_map(tf.data.Dataset.from_tensor_slices).map(
             lambda rows: _unpacked(rows, self._layout),
             num_parallel_calls=parallel,
             deterministic=True if parallel else None,

@@ -47,17 +47,22 @@ class Moments:
             low, high = x.min(initial=np.inf, where=finite), x.max(initial=-np.inf, where=finite)
         mean = np.asarray(total / np.maximum(count, 1.0))
         off = x - mean if finite.all() else np.where(finite, x - mean, 0.0)
-        return cls(np.asarray(count), mean, np.asarray(np.square(off).sum(axis=0)), float(low), float(high))
+        with np.errstate(over="ignore"):
+            # Values whose squares float64 cannot hold are refused later: float32 cannot hold them either.
+            squares = np.asarray(np.square(off).sum(axis=0))
+        return cls(np.asarray(count), mean, squares, float(low), float(high))
 
     def merge(self, other: Moments) -> Moments:
         """Joins two parts (Chan, Golub and LeVeque 1983, pairwise update)."""
         count = self.count + other.count
         safe = np.maximum(count, 1.0)
         delta = other.mean - self.mean
+        with np.errstate(over="ignore"):
+            between = delta**2 * self.count * other.count / safe
         return Moments(
             count,
             np.where(self.count == 0, other.mean, self.mean + delta * other.count / safe),
-            self.squares + other.squares + delta**2 * self.count * other.count / safe,
+            self.squares + other.squares + between,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
         )

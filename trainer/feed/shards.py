@@ -44,7 +44,7 @@ class Shard:
         membership: Which splits its rows belong to.
         train_rows: Training rows of each row group.
         validation_rows: Validation rows of each row group.
-        partitions: The hive keys of its path, as text.
+        partitions: The hive keys of its whole path, as text: a folder of one day still has its day.
         metadata: Its parsed footer (`pyarrow.parquet.FileMetaData`).
     """
 
@@ -168,7 +168,7 @@ def _opened(listed: Iterable[storage.StoredObject], refuse: Callable[[BadShard],
         rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
         return Shard(
             stored.uri, stored.name, stored.size_bytes, stored.version, rows,
-            partitions=storage.partition_values(stored.name), metadata=metadata,
+            partitions=storage.partition_values(stored.uri), metadata=metadata,
         )  # fmt: skip
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,17 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
     """
     del features  # The layers it made are inside `trained`.
     inner = trained.model if isinstance(trained, Trainable) else trained
-    raw = {column.name: raw_input(column) for column in layout.columns}
+    names = signature_names(layout)
+    raw = {column.name: _raw_input(column, names[column.name]) for column in layout.columns}
     packed = {}
     if layout.numbers:
         packed["numbers"] = _numbers(layout, raw)
     if layout.codes:
         packed["codes"] = ops.stack([lookup(field, raw[field.column.name]) for field in layout.codes], axis=1)
-    return keras.Model(raw, inner(packed), name="serving")
+    with warnings.catch_warnings():
+        # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
+        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
+        return keras.Model(raw, inner(packed), name="serving")
 
 
 def export(model: keras.Model, folder: Path, layout: Layout) -> None:
@@ -58,15 +64,40 @@ def export(model: keras.Model, folder: Path, layout: Layout) -> None:
     model.save(folder / KERAS_FILE)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    specs = {column.name: _spec(column) for column in layout.columns}
+    names = signature_names(layout)
+    specs = {column.name: _spec(column, names[column.name]) for column in layout.columns}
     archive.add_endpoint("serving_default", _prediction(model), input_signature=[specs])
     archive.write_out(str(folder / SAVED_MODEL_FOLDER), verbose=False)
 
 
-def raw_input(column: Column) -> Any:
+def signature_names(layout: Layout) -> dict[str, str]:
+    """Column name -> its name in the SavedModel's signature: the same, where TensorFlow takes it.
+
+    Other characters than ASCII letters, digits and `_` become `_`; a name that is then taken gets a number.
+    """
+    kept = {column.name for column in layout.columns if _plain(column.name) == column.name}
+    names, taken = {}, set(kept)
+    for column in layout.columns:
+        name = column.name
+        if name not in kept:
+            numbered = (f"{_plain(name)}_{count}" for count in itertools.count(2))
+            tries = itertools.chain([_plain(name)], numbered)
+            name = next(one for one in tries if one not in taken)
+            taken.add(name)
+        names[column.name] = name
+    return names
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return plain if re.match(r"[A-Za-z]", plain) else f"column_{plain}"
+
+
+def _raw_input(column: Column, signature_name: str) -> Any:
     """The exported model's symbolic input of a column: [B], vectors [B, size]."""
     shape = (column.size,) if column.kind == "vector" else ()
-    return keras.Input(shape=shape, dtype=column.dtype, name=column.name)
+    name = signature_name if "/" in column.name else column.name
+    return keras.Input(shape=shape, dtype=column.dtype, name=name)
 
 
 def _prediction(model: keras.Model) -> Any:
@@ -76,9 +107,9 @@ def _prediction(model: keras.Model) -> Any:
     return serve
 
 
-def _spec(column: Column) -> tf.TensorSpec:
+def _spec(column: Column, name: str) -> tf.TensorSpec:
     shape = (None, column.size) if column.kind == "vector" else (None,)
-    return tf.TensorSpec(shape, column.dtype, name=re.sub(r"\W", "_", column.name, flags=re.ASCII))
+    return tf.TensorSpec(shape, column.dtype, name=name)
 
 
 def _numbers(layout: Layout, raw: dict[str, Any]) -> Any:
