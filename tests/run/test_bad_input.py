@@ -73,7 +73,8 @@ def test_wrong_configuration_is_named(name: str, tmp_path: Path) -> None:
         "def raises(features):\n    return 1 / 0\n\ndef number(features):\n    return 7\n"
     )
     document = sets.job(sets.write(tmp_path / "data"), tmp_path / "out", **changes)
-    refused(fit(sets.write_job(tmp_path / "job.yaml", document)), 70 if name in PROGRAM else 65 if name in DATA_AFTER_ALL else 64, *says)
+    code = 70 if name in PROGRAM else 65 if name in DATA_AFTER_ALL else 64
+    refused(fit(sets.write_job(tmp_path / "job.yaml", document)), code, *says)
 
 
 def null_label(t: pa.Table) -> pa.Table:
