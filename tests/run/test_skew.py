@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trainer.feed.dataset import Feed
-from trainer.feed.raw import raw_batches
 
 from trainer.config import Config
+from trainer.feed.dataset import Feed
 from trainer.feed.prepare import prepare
+from trainer.feed.raw import raw_batches
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.serving import serving_model
