@@ -285,3 +285,19 @@ def test_a_fault_of_the_program_is_not_tried_again():
 def test_an_unknown_scheme_is_a_fault_of_the_configuration():
     with pytest.raises(ConfigError, match="unknown scheme 'ftpx'"):
         storage.read("ftpx://a/b")
+
+
+def test_a_file_is_written_whole_and_leaves_nothing_beside_it(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    storage.write_file(str(tmp_path / "to" / "there"), source)
+    storage.write_file(str(tmp_path / "to" / "there"), source)
+    assert (tmp_path / "to" / "there").read_bytes() == source.read_bytes()
+    assert [p.name for p in (tmp_path / "to").iterdir()] == ["there"]
+
+
+def test_a_file_goes_to_an_object_store(s3, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    storage.write_file(f"s3://{s3.bucket}/files/one", source)
+    assert storage.read(f"s3://{s3.bucket}/files/one") == source.read_bytes()

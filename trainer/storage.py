@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -231,25 +231,49 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
     call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
 
 
+def write_file(uri: str, source: Path, *, deadline_s: float = DEADLINE_S) -> None:
+    """Writes a local file as a whole object without holding it in memory.
+
+    Raises:
+        StorageError: The store is out of reach or refuses.
+    """
+    if (path := local_path(uri)) is not None:
+
+        def copied() -> None:
+            with _beside(path) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.replace(path)
+
+        call("write", uri, copied, deadline_s)
+        return
+    fs = _filesystem(uri)
+    call("write", uri, lambda: fs.put_file(str(source), uri), deadline_s)
+
+
 def _write_local(path: Path, data: bytes, create_only: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with _beside(path) as temporary:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         if create_only:
             os.link(temporary, path)  # fails where path exists, and is whole where it does not
         else:
             temporary.replace(path)
-            return
-    except BaseException:
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty hidden file in the folder of `path`, so that it can take its name at once; gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    temporary.unlink()
 
 
 @lru_cache(maxsize=1)
@@ -272,7 +296,7 @@ def delete(uri: str) -> None:
 def upload_folder(folder: Path, uri: str) -> None:
     """Writes every file below a local folder below a URI."""
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        write(join(uri, file.relative_to(folder).as_posix()), file.read_bytes())
+        write_file(join(uri, file.relative_to(folder).as_posix()), file)
 
 
 def download_folder(uri: str, folder: Path) -> None:

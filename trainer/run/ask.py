@@ -157,7 +157,7 @@ def _predict_shard(model: published.Published, uri: str, target: str, rows: int,
             if writer is not None:
                 writer.close()
         if writer is not None:
-            storage.write(target, spool.read_bytes())
+            storage.write_file(target, spool)
     return total
 
 
