@@ -71,15 +71,6 @@ def vectors(column: Column, values: pa.ChunkedArray | pa.Array, where: str = "")
     return out
 
 
-def null_mask(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Bool [N]: null, or the empty string, which is what the exported model takes for null."""
-    array = as_array(values)
-    if _T.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    empty = pc.fill_null(pc.equal(array, ""), True) if is_text(array.type) else pc.is_null(array)
-    return np.asarray(empty.to_numpy(zero_copy_only=False), bool)
-
-
 def encode(values: pa.ChunkedArray | pa.Array) -> tuple[list[Any], np.ndarray]:
     """A categorical column as its distinct values and where they stand.
 

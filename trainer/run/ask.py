@@ -36,8 +36,6 @@ def evaluate(where: str, data: str | list[str], *, rows: int = _ROWS, seen: Note
         ConfigError: No model there.
         DataError: A column is missing or a label is null or none of the model's classes.
     """
-    import keras
-
     model = published.load(where)
     label = model.layout.label
     metrics = _metrics(label)
@@ -51,7 +49,6 @@ def evaluate(where: str, data: str | list[str], *, rows: int = _ROWS, seen: Note
         seen(total)
     if total == 0:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
-    assert keras is not None
     return {"run": model.run, "rows": total, "metrics": {m.name: float(m.result()) for m in metrics}}
 
 

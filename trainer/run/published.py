@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,12 @@ class Published:
         tensors = {name: tf.constant(values) for name, values in columns.items()}
         return np.asarray(self._function(tensors))
 
-    @property
+    @cached_property
     def _function(self) -> Any:
         import tensorflow as tf
 
-        if "_traced" not in self.__dict__:
-            # One trace for every number of rows.
-            traced = tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
-            object.__setattr__(self, "_traced", traced)
-        return self.__dict__["_traced"]
+        # One trace for every number of rows.
+        return tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
 
 
 def resolve(where: str) -> str:
