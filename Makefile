@@ -8,10 +8,11 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check docs docs-check lock clean
+CRASH ?=
+.PHONY: help setup demo test crash-matrix lint types check docs docs-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with the locked packages
 
@@ -34,6 +35,9 @@ demo: .demo/flights/_COMPLETE ## Train on the flights of 2013 and show where rep
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+
+crash-matrix: $(STAMP) ## Kill a run everywhere, start it again, compare (an hour; CRASH="--kills 20 --operations 20" is less)
+	@$(BIN)/python -m tests.faults.crash_matrix $(CRASH)
 
 lint: $(STAMP) ## Check style and that imports go down
 	@$(BIN)/ruff check .

@@ -44,6 +44,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "mixed_precision": False,
         "jit_compile": False,
         "steps_per_execution": 1,
+        "extend": None,
+        "warm_start": None,
         "seed": 0,
         "deterministic": None,
     },
@@ -81,7 +83,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "mode": "auto",
     },
     "Output": {"tensorboard": True},
-    "Checkpoint": {"every": "1 epoch", "keep": 3},
+    "Checkpoint": {"every": "1 epoch", "keep": 3, "patience": "30m"},
 }
 
 

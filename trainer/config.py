@@ -31,6 +31,8 @@ _SIZE_FACTORS = {"": 1} | {
     for suffix, base in (("", 1000), ("i", 1024))
 }
 _EVERY = re.compile(r"(\d+)\s*(s|m|h|steps?|epochs?)")
+_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_size(value: object) -> object:
@@ -46,6 +48,22 @@ def parse_size(value: object) -> object:
 def _check_every(value: str) -> str:
     if not (match := _EVERY.fullmatch(value)) or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not an interval; write it like 5m, 500 steps or 1 epoch")
+    return value
+
+
+def duration_s(value: str) -> int:
+    """`90s`, `30m`, `2h`, `7d` -> seconds.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if not (match := _DURATION.fullmatch(value)) or int(match[1]) == 0:
+        raise ValueError(f"{value!r} is not a duration; write it like 90s, 30m or 2h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _check_duration(value: str) -> str:
+    duration_s(value)
     return value
 
 
@@ -66,6 +84,7 @@ SizeBytes = Annotated[
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Every = Annotated[str, AfterValidator(_check_every)]
+Duration = Annotated[str, AfterValidator(_check_duration)]
 Scalar = bool | int | float | str
 
 
@@ -330,6 +349,16 @@ class Fit(Strict):
     mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU), keep weights in float32.")
     jit_compile: bool = Field(False, description="Compile the step with XLA.")
     steps_per_execution: PositiveInt = Field(1, description="Steps of one call into TensorFlow.")
+    extend: str | None = Field(
+        None,
+        description="Go on from the end of another run of the same job (its id below output.uri, or its URI) with "
+        "more epochs, as if it had never ended.",
+    )
+    warm_start: str | None = Field(
+        None,
+        description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
+        "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seeds weights, dropout and the order of rows.")
     deterministic: bool | None = Field(
         None, description="Bit-equal results for the same seed. Default: on CPU yes, on GPU no (it costs speed)."
@@ -343,7 +372,10 @@ class Checkpoint(Strict):
     """When the state of the run is kept."""
 
     every: Every = Field("1 epoch", description="5m, 500 steps or 1 epoch.")
-    keep: PositiveInt = Field(3, description="Newest checkpoints kept, beside the best.")
+    keep: PositiveInt = Field(3, description="Newest checkpoints kept; each holds the best epoch's weights too.")
+    patience: Duration = Field(
+        "30m", description="A run whose checkpoints cannot be committed for so long ends with exit 69: 90s, 30m, 2h."
+    )
 
 
 class Output(Strict):

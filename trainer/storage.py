@@ -8,6 +8,7 @@ new one, or none, never half of one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -37,10 +38,13 @@ __all__ = [
     "quote_part",
     "read",
     "stat",
+    "sweep",
     "upload_folder",
     "write",
 ]
 
+#: Names that `_beside` gives.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
@@ -231,10 +235,11 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
     call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
 
 
-def write_file(uri: str, source: Path, *, deadline_s: float = DEADLINE_S) -> None:
+def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
     """Writes a local file as a whole object without holding it in memory.
 
     Raises:
+        AlreadyExists: `create_only`, and it is there.
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
@@ -242,12 +247,16 @@ def write_file(uri: str, source: Path, *, deadline_s: float = DEADLINE_S) -> Non
         def copied() -> None:
             with _beside(path) as temporary:
                 shutil.copyfile(source, temporary)
-                temporary.replace(path)
+                if create_only:
+                    _link(temporary, path)
+                else:
+                    temporary.replace(path)
 
         call("write", uri, copied, deadline_s)
         return
     fs = _filesystem(uri)
-    call("write", uri, lambda: fs.put_file(str(source), uri), deadline_s)
+    mode = "create" if create_only else "overwrite"
+    call("write", uri, lambda: fs.put_file(str(source), uri, mode=mode), deadline_s)
 
 
 def _write_local(path: Path, data: bytes, create_only: bool) -> None:
@@ -257,21 +266,40 @@ def _write_local(path: Path, data: bytes, create_only: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         if create_only:
-            os.link(temporary, path)  # fails where path exists, and is whole where it does not
+            _link(temporary, path)
         else:
             temporary.replace(path)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Gives a file its name; fails where path exists, and path is whole where it does not."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+            raise
+        # No hard links on this file system (some network mounts): create-only still, but not whole at once;
+        # what is read through a manifest is checked by its hash.
+        with path.open("xb") as file:
+            file.write(temporary.read_bytes())
 
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """An empty hidden file in the folder of `path`, so that it can take its name at once; gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except FileNotFoundError as swept:
+        raise InterruptedError(f"{path.parent} was swept away by another process") from swept
     os.close(handle)
     temporary = Path(name)
     try:
         temporary.chmod(0o666 & ~_umask())
         yield temporary
+    except FileNotFoundError as swept:
+        # Another process of the run is starting (see `sweep`): the next try writes a new one.
+        raise InterruptedError(f"{temporary} was swept away by another process") from swept
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -293,6 +321,26 @@ def delete(uri: str) -> None:
         call("delete", uri, lambda: fs.rm(uri, recursive=True))
 
 
+def sweep(uri: str) -> None:
+    """Removes what writers that were killed left in a local folder: torn temporary files, empty folders.
+
+    Object stores leave nothing: a put that was cut off never becomes an object.
+    """
+    path = local_path(uri)
+    if path is None or not path.is_dir():
+        return
+
+    def swept() -> None:
+        for folder, _, files in os.walk(path, topdown=False):
+            for file in files:
+                if _TEMPORARY.fullmatch(file):
+                    Path(folder, file).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                Path(folder).rmdir()
+
+    call("sweep", uri, swept)
+
+
 def upload_folder(folder: Path, uri: str) -> None:
     """Writes every file below a local folder below a URI."""
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -311,7 +359,8 @@ def download_folder(uri: str, folder: Path) -> None:
 
 
 @lru_cache(maxsize=16)
-def _opened(scheme: str) -> Any:
+def _opened(scheme: str, process: int) -> Any:
+    del process  # in the key alone: a file system and its I/O thread do not survive a fork
     import fsspec
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
@@ -332,7 +381,7 @@ def _opened(scheme: str) -> Any:
 def _filesystem(uri: str) -> Any:
     scheme = uri.partition("://")[0]
     try:
-        return _opened(scheme)
+        return _opened(scheme, os.getpid())
     except ImportError as missing:
         extra = _EXTRAS.get(scheme)
         raise ConfigError(

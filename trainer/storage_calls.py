@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from trainer.errors import ConfigError, StorageError
+from trainer.errors import KfitError, StorageError
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DE
     for backoff_s in _backoffs():
         try:
             return operation()
-        except (StorageError, ConfigError):
+        except KfitError:
             raise
         except Exception as error:
             refused = translate(verb, uri, error)

@@ -125,10 +125,13 @@ def test_rows_that_break_the_contract_are_named(name: str, tmp_path: Path) -> No
     refused(done, 65, *says)
     result = json.loads((tmp_path / "out/runs/r/result.json").read_text())
     assert (result["status"], result["exit_code"]) == ("failed", 65)
-    assert (
-        sorted(p.name for p in (tmp_path / "out/runs/r").iterdir())
-        == ["config.json", "metrics.jsonl", "result.json"][::2]
-    )
+    assert sorted(
+        p.relative_to(tmp_path / "out/runs/r").as_posix() for p in (tmp_path / "out/runs/r").rglob("*.json")
+    ) == [
+        "checkpoints/claims/00000001.json",
+        "config.json",
+        "result.json",
+    ]
 
 
 def int_as_float(path: Path) -> None:

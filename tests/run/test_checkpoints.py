@@ -1,5 +1,6 @@
 """Checkpoints: a manifest commits, damage falls back, nothing is left over."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 
 from trainer import storage
 from trainer.errors import StorageError
-from trainer.run.checkpoints import AsyncWriter, CheckpointStore, Snapshot, pack, unpack
+from trainer.run.arrays import assemble, parts, table
+from trainer.run.checkpoints import CheckpointStore, Snapshot
+from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder
+from trainer.run.writer import AsyncWriter
 
 
 @pytest.fixture
@@ -17,7 +21,9 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def store(folder: RunFolder, keep: int = 2, notes: list[str] | None = None) -> CheckpointStore:
-    return CheckpointStore(folder, keep=keep, note=(notes if notes is not None else []).append)
+    made = CheckpointStore(folder, keep=keep, note=(notes if notes is not None else []).append)
+    made.take_over(made.newest())
+    return made
 
 
 def snapshot(step: int, best: float = 0.0) -> Snapshot:
@@ -90,7 +96,7 @@ def test_a_damaged_object_falls_back_to_the_one_before_and_says_so(folder: RunFo
     assert found is not None
     assert found.step == 1
     assert len(notes) == 1
-    assert "step 2 is damaged" in notes[0]
+    assert "step-00000002 is damaged" in notes[0]
 
 
 def test_a_manifest_of_the_future_is_passed_over(folder: RunFolder) -> None:
@@ -101,34 +107,172 @@ def test_a_manifest_of_the_future_is_passed_over(folder: RunFolder) -> None:
     assert found.step == 1
 
 
-def test_the_same_arrays_give_the_same_bytes() -> None:
-    arrays = {"b": np.arange(6.0), "a": np.array([True])}
-    assert pack(arrays) == pack(dict(arrays))
-    assert list(unpack(pack(arrays))) == ["b", "a"]
+def test_the_same_arrays_give_the_same_parts_and_come_back() -> None:
+    arrays = {"b": np.arange(6.0), "a": np.array([True]), "empty": np.zeros((0, 3)), "c": np.arange(5, dtype=np.int64)}
+    cut = list(parts(arrays, part_bytes=10))
+    assert cut == list(parts(dict(arrays), part_bytes=10))
+    assert [len(part) for part in cut] == [10] * 8 + [9]
+    back = assemble(table(arrays), np.frombuffer(b"".join(cut), np.uint8))
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert back[name].dtype == array.dtype
+
+
+def test_bytes_that_are_missing_are_an_error() -> None:
+    arrays = {"a": np.arange(4.0)}
+    data = np.frombuffer(b"".join(parts(arrays)), np.uint8)
+    with pytest.raises(ValueError, match="ends early"):
+        assemble(table(arrays), data[:-1])
+    with pytest.raises(ValueError, match="too many"):
+        assemble(table({}), data)
+
+
+def test_a_state_of_the_same_step_that_differs_stands_beside_it(folder: RunFolder) -> None:
+    writing = store(folder)
+    writing.commit(snapshot(1))
+    writing.commit(Snapshot(1, {"weights": {"0000.0": np.zeros(2)}}, {"cursor": {"epoch": 2}}))
+    assert {n for n in names(folder) if n.startswith("step")} == {
+        "step-00000001/MANIFEST.json",
+        "step-00000001.1/MANIFEST.json",
+    }
+    found = store(folder).newest()
+    assert found is not None
+    assert found.state == {"cursor": {"epoch": 2}}
+
+
+def test_a_lost_object_is_written_again_by_the_next_checkpoint(folder: RunFolder) -> None:
+    notes: list[str] = []
+    writing = store(folder, notes=notes)
+    writing.commit(snapshot(1, best=7.0))
+    for name in names(folder):
+        if name.startswith("objects/"):
+            Path(folder.path("checkpoints", name)).unlink()
+    writing.commit(snapshot(2, best=7.0))
+    assert "objects were lost" in notes[0]
+    writing.commit(snapshot(3, best=7.0))
+    found = CheckpointStore(folder, keep=2, note=notes.append).newest()
+    assert found is not None
+    assert found.step == 3
+
+
+# --- fencing ------------------------------------------------------------------------------------------
+
+
+def test_the_elder_of_two_processes_commits_nothing(folder: RunFolder) -> None:
+    elder, younger = store(folder), CheckpointStore(folder, keep=2, note=print)
+    elder.commit(snapshot(1))
+    resumed = younger.newest()
+    younger.take_over(resumed)
+    with pytest.raises(Superseded, match="another process of this run has taken over"):
+        elder.commit(snapshot(2))
+    assert [n for n in names(folder) if n.startswith("step")] == ["step-00000001/MANIFEST.json"]
+
+
+def test_a_commit_that_slips_through_after_the_take_over_is_void(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was paused between its last look and the write: the manifest lands, and counts for nobody."""
+    elder, younger = store(folder), CheckpointStore(folder, keep=2, note=print)
+    elder.commit(snapshot(1))
+    younger.take_over(younger.newest())
+    monkeypatch.setattr(elder.fence, "check", lambda: None)
+    elder.commit(snapshot(5))
+    assert "step-00000005/MANIFEST.json" in names(folder)
+    found = CheckpointStore(folder, keep=2, note=print).newest()
+    assert found is not None
+    assert found.step == 1
+    younger.commit(snapshot(2))
+    assert [n for n in names(folder) if n.startswith("step")] == [
+        "step-00000001/MANIFEST.json",
+        "step-00000002/MANIFEST.json",
+    ]
+
+
+def test_of_many_that_take_over_at_once_one_may_write(folder: RunFolder) -> None:
+    stores = [CheckpointStore(folder, keep=2, note=print) for _ in range(8)]
+    threads = [threading.Thread(target=s.take_over, args=(None,)) for s in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({s.fence.token for s in stores}) == 8
+    allowed = 0
+    for one in stores:
+        try:
+            one.commit(snapshot(1))
+            allowed += 1
+        except Superseded:
+            continue
+    assert allowed == 1
+
+
+def test_torn_writes_of_a_killed_process_are_swept_away(folder: RunFolder) -> None:
+    torn = Path(folder.path("checkpoints", "step-00000003"))
+    torn.mkdir(parents=True)
+    (torn / ".MANIFEST.json.a1b2c3d4").write_bytes(b"{")
+    store(folder)
+    assert not torn.exists()
+
+
+# --- the writer ---------------------------------------------------------------------------------------
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise StorageError("the store is away")
 
 
 def test_a_failed_commit_is_said_and_raised_at_the_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
     writer = AsyncWriter(store(folder), notes.append)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise StorageError("the store is away")
-
     monkeypatch.setattr(storage, "write", refuse)
     writer.submit(snapshot(3))
     with pytest.raises(StorageError, match="the store is away"):
         writer.wait()
-    assert notes == ["checkpoint of step 3 was not committed: the store is away"]
+    assert notes == ["checkpoint of step 3 was not committed: the store is away; there is none yet"]
 
 
 def test_a_later_commit_makes_up_for_a_failed_one(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = AsyncWriter(store(folder), lambda _: None)
     with monkeypatch.context() as away:
-        away.setattr(storage, "write", lambda *_, **__: (_ for _ in ()).throw(StorageError("away")))
+        away.setattr(storage, "write", refuse)
         writer.submit(snapshot(3))
         writer.join()
+    writer.check()
     writer.submit(snapshot(4))
     writer.wait()
-    found = store(folder).newest()
+    found = CheckpointStore(folder, keep=2, note=print).newest()
     assert found is not None
     assert found.step == 4
+
+
+def test_commits_that_keep_failing_end_the_run_after_its_patience(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    notes: list[str] = []
+    writer = AsyncWriter(store(folder), notes.append, patience_s=100.0, clock=lambda: now[0])
+    writer.submit(snapshot(1))
+    writer.wait()
+    monkeypatch.setattr(storage, "write", refuse)
+    now[0] = 60.0
+    writer.submit(snapshot(2))
+    writer.join()
+    writer.check()
+    assert notes == ["checkpoint of step 2 was not committed: the store is away; the newest is of step 1, 60 s ago"]
+    now[0] = 101.0
+    with pytest.raises(StorageError, match="no checkpoint could be committed for 101 s"):
+        writer.check()
+
+
+def test_a_grace_period_that_is_too_short_is_warned_of_once(folder: RunFolder) -> None:
+    notes: list[str] = []
+    ticks = iter(range(0, 1000, 10))
+    writer = AsyncWriter(store(folder), notes.append, grace_s=12.0, clock=lambda: float(next(ticks)))
+    for step in (1, 2):
+        writer.submit(snapshot(step))
+        writer.wait()
+    assert notes == [
+        "warning: a checkpoint takes 10.0 s and the grace period is 12 s; "
+        "raise terminationGracePeriodSeconds to 30 or a preempted run loses its last steps"
+    ]

@@ -7,22 +7,20 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 
 from trainer.config import Config, EarlyStopping, ReduceOnPlateau
 from trainer.errors import ConfigError, Preempted
 from trainer.run import state
-from trainer.run.checkpoints import AsyncWriter, Snapshot
 from trainer.run.ledger import Ledger
+from trainer.run.memory import Memory, number, plain, take_snapshot
 from trainer.run.progress import Progress
+from trainer.run.stop import StopRequest
+from trainer.run.writer import AsyncWriter
 
 Logs = Mapping[str, Any]
 
@@ -33,40 +31,6 @@ _REMEMBERED = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
 }
-
-
-@dataclass
-class Cursor:
-    """Where the run stands: `step` steps of `epoch` are done; `total` counts optimizer steps."""
-
-    epoch: int = 0
-    step: int = 0
-    total: int = 0
-
-
-@dataclass
-class Memory:
-    """What a run carries from step to step beside the model's variables.
-
-    Attributes:
-        cursor: Where the run stands.
-        history: Keras History: name -> one value an epoch.
-        lines: The lines of metrics.jsonl so far.
-        best_epoch: Epoch of the best value (from 0), -1 before the first.
-        best_value: The best value of the watched metric.
-        best_weights: Weights of that epoch.
-        callbacks: Attributes of Keras callbacks by class name.
-        stopped_early: Whether early stopping ended the run.
-    """
-
-    cursor: Cursor = field(default_factory=Cursor)
-    history: dict[str, list[float]] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = -1
-    best_value: float | None = None
-    best_weights: dict[str, np.ndarray] | None = None
-    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    stopped_early: bool = False
 
 
 def mode_of(monitor: str, mode: str) -> str:
@@ -123,44 +87,6 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
     return made
 
 
-class StopRequest:
-    """Set by SIGTERM or SIGINT; a second signal leaves at once.
-
-    Handlers can only be set in the main thread; elsewhere (a library call in a notebook's thread) the
-    request can still be made by `set`.
-    """
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._before: dict[int, Any] = {}
-        self.signal_name = ""
-
-    def __enter__(self) -> StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._event.is_set():
-            raise KeyboardInterrupt
-        self.set(signal.Signals(number).name)
-
-    def set(self, reason: str) -> None:
-        """Asks the run to stop after the step under way."""
-        self.signal_name = reason
-        self._event.set()
-
-    @property
-    def requested(self) -> bool:
-        """Whether the run shall stop."""
-        return self._event.is_set()
-
-
 class Remember(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps `Memory` up to date, and puts it back into callbacks that forget. Stands after them in the list.
 
@@ -212,12 +138,12 @@ class Remember(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         cursor.total += done - before
         cursor.step = done
         if done // self._line_every > before // self._line_every:
-            self._line({"epoch": cursor.epoch, "step": cursor.total, **_plain(logs or {})})
+            self._line({"epoch": cursor.epoch, "step": cursor.total, **plain(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Closes the epoch: history, best, cursor."""
         memory = self._memory
-        values = _plain(logs or {})
+        values = plain(logs or {})
         for name, value in values.items():
             memory.history.setdefault(name, []).append(value)
         self._line({"epoch": epoch, "step": memory.cursor.total, "end": True, **values})
@@ -225,17 +151,17 @@ class Remember(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         if watched is not None and (memory.best_value is None or self._sign * (watched - memory.best_value) > 0):
             memory.best_value, memory.best_epoch = watched, epoch
             memory.best_weights = state.weights(self.model)
-        memory.cursor.epoch, memory.cursor.step = epoch + 1, 0
+        memory.cursor.epoch, memory.cursor.step, memory.epoch_logs = epoch + 1, 0, None
         memory.stopped_early = bool(self.model.stop_training)
         for callback, names in self._watched:
-            memory.callbacks[type(callback).__name__] = {n: _number(getattr(callback, n)) for n in names}
+            memory.callbacks[type(callback).__name__] = {n: number(getattr(callback, n)) for n in names}
 
     def _line(self, values: dict[str, Any]) -> None:
         self._memory.lines.append({"time": round(time.time(), 3), **values})
 
 
 class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Snapshots the run when its interval is over, at every stop request, and at the end of epochs if asked.
+    """Snapshots the run when its interval is over, at every stop request, and at the end of training.
 
     Stands last in the list, so that what it saves is whole.
     """
@@ -257,17 +183,31 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         self._every_steps = int(amount) if unit == "step" else 0
         self._every_epochs = int(amount) if unit == "epoch" else 0
         self._last_s = time.monotonic()
-        self._last_step = memory.cursor.total
+        self._last = self._position()
+
+    def _position(self) -> tuple[int, int]:
+        return self._memory.cursor.epoch, self._memory.cursor.total
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves when it is time; leaves when asked to."""
+        self._writer.check()
         if self._stop.requested:
             self._leave()
         due = time.monotonic() - self._last_s >= self._every_s or (
-            self._every_steps and self._memory.cursor.total - self._last_step >= self._every_steps
+            self._every_steps and self._memory.cursor.total - self._last[1] >= self._every_steps
         )
         if due and not self._writer.busy:
             self.save()
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Keeps the epoch's training metrics: a stop during validation must not lose them."""
+        if self._memory.epoch_logs is None:
+            self._memory.epoch_logs = plain(self.model.get_metrics_result())
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Leaves when asked to; a validation may well be longer than the grace period."""
+        if self._stop.requested:
+            self._leave()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Saves when it is time; leaves when asked to."""
@@ -276,12 +216,17 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         if self._every_epochs and (epoch + 1) % self._every_epochs == 0:
             self.save()
 
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """The last state is kept whatever the interval: a stop while publishing costs no step."""
+        if self._last != self._position() and self._memory.cursor.step == 0:
+            self.save()
+
     def save(self) -> None:
         """Copies the state (the only part that blocks) and hands it to the writer."""
         with self._ledger.phase("checkpoint_stall"):
             self._writer.join()
             self._writer.submit(take_snapshot(self.model, self._memory, self._identity))
-        self._last_s, self._last_step = time.monotonic(), self._memory.cursor.total
+        self._last_s, self._last = time.monotonic(), self._position()
 
     def _leave(self) -> None:
         self.save()
@@ -304,11 +249,11 @@ class Show(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Draws now and then; logs are brought from the device only when they are drawn."""
         cursor = self._memory.cursor
-        self._progress.step(cursor.epoch, cursor.step, lambda: _plain(logs or {}))
+        self._progress.step(cursor.epoch, cursor.step, lambda: plain(logs or {}))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """One kept line for the epoch."""
-        self._progress.epoch_end(epoch, _plain(logs or {}), best=self._memory.best_epoch == epoch)
+        self._progress.epoch_end(epoch, plain(logs or {}), best=self._memory.best_epoch == epoch)
 
 
 class WatchLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -337,57 +282,9 @@ class WatchLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no
                 raise self._explain(self._memory.cursor.epoch, self._memory.cursor.step)
 
 
-def take_snapshot(model: Any, memory: Memory, identity: Mapping[str, Any]) -> Snapshot:
-    """The run's whole state in host memory; `identity` is what a resuming run must share."""
-    groups = state.snapshot(model)
-    if memory.best_weights is not None:
-        groups["best"] = memory.best_weights
-    cursor = memory.cursor
-    return Snapshot(
-        step=cursor.total,
-        groups=groups,
-        state={
-            **identity,
-            "cursor": {"epoch": cursor.epoch, "step": cursor.step, "total": cursor.total},
-            "history": {k: list(v) for k, v in memory.history.items()},
-            "lines": list(memory.lines),
-            "best": {"epoch": memory.best_epoch, "value": memory.best_value},
-            "callbacks": {k: dict(v) for k, v in memory.callbacks.items()},
-            "stopped_early": memory.stopped_early,
-        },
-    )
-
-
-def memory_from(snapshot: Snapshot) -> Memory:
-    """The inverse of `take_snapshot`, without the model's variables."""
-    kept = snapshot.state
-    best = snapshot.groups.get("best")
-    return Memory(
-        cursor=Cursor(**kept["cursor"]),
-        history={k: list(v) for k, v in kept["history"].items()},
-        lines=list(kept["lines"]),
-        best_epoch=int(kept["best"]["epoch"]),
-        best_value=kept["best"]["value"],
-        best_weights=dict(best) if best is not None else None,
-        callbacks=dict(kept["callbacks"]),
-        stopped_early=bool(kept["stopped_early"]),
-    )
-
-
 def parse_every(every: str) -> tuple[float, str]:
     """`5m` -> (300.0, "s"), `500 steps` -> (500.0, "step"), `1 epoch` -> (1.0, "epoch")."""
     digits = "".join(c for c in every if c.isdigit())
     unit = every[len(digits) :].strip().rstrip("s") or "s"
     factor = {"s": 1, "m": 60, "h": 3600}.get(unit)
     return (float(digits) * factor, "s") if factor else (float(digits), unit)
-
-
-def _plain(logs: Logs) -> dict[str, float]:
-    return {name: _number(value) for name, value in logs.items()}
-
-
-def _number(value: Any) -> Any:
-    """A plain number; keeps None, ints and bools as they are (JSON must give them back equal)."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return float(np.asarray(value))

@@ -1,36 +1,47 @@
 """Checkpoints in storage: content-addressed objects, and a manifest that commits them.
 
-A checkpoint exists when its MANIFEST.json does, and counts when every object it names has the size and
-SHA-256 it gives. Nothing is renamed and nothing committed is overwritten, so a reader sees a whole
-checkpoint or none, on object stores as on disks. Objects are named by their hash: what did not change
-since the last checkpoint (the best weights, mostly) is not written again.
+A checkpoint exists when its MANIFEST.json does and the newest claim of the run allows its token (see
+`trainer.run.fence`); it counts when every object it names has the size and SHA-256 it gives. Nothing is
+renamed and nothing committed is overwritten, so a reader sees a whole checkpoint or none, on object
+stores as on disks. Objects are named by their hash: what did not change since the last checkpoint (the
+best weights, mostly) is not written again.
 
-    checkpoints/objects/<sha256>
+    checkpoints/claims/00000002.json            who may commit
+    checkpoints/objects/<sha256>                a part of a group of arrays
     checkpoints/step-00001200/MANIFEST.json     written last, create-only
+
+Two states of the same step (before and after the validation that follows it) are `step-00001200` and
+`step-00001200.1`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
+import itertools
 import json
 import re
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from trainer import storage
-from trainer.errors import StorageError
+from trainer.run.arrays import Arrays, assemble, parts, table
+from trainer.run.fence import Claim, Fence, Stamp
 from trainer.run.folder import RunFolder, to_json
 
-FORMAT = 1
-_STEP = re.compile(r"step-(\d{8,})/MANIFEST\.json")
+FORMAT = 2
+#: Parts under way at a time, each way.
+TRANSFERS = 4
+_FOLDER = re.compile(r"(step-(\d{8,})(?:\.(\d+))?)/MANIFEST\.json")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
-Arrays = Mapping[str, np.ndarray]
+Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,18 +58,10 @@ class Snapshot:
     groups: Mapping[str, Arrays]
     state: Mapping[str, Any] = field(default_factory=dict)
 
-
-def pack(arrays: Arrays) -> bytes:
-    """Arrays as one .npz; the same arrays give the same bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **{f"{i:06d}|{name}": array for i, (name, array) in enumerate(arrays.items())})  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def unpack(data: bytes) -> dict[str, np.ndarray]:
-    """The inverse of `pack`, in the same order."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name.partition("|")[2]: archive[name] for name in sorted(archive.files)}
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for arrays in self.groups.values() for array in arrays.values())
 
 
 class CheckpointStore:
@@ -71,135 +74,192 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: RunFolder, *, keep: int, note: Callable[[str], None]) -> None:
+        self.fence = Fence(folder)
+        self._run_uri = folder.uri
         self._root = folder.path("checkpoints")
         self._keep = keep
         self._note = note
         self._known: set[str] = set()
+        self._manifests: dict[str, Manifest] = {}
+        self._lock = threading.Lock()
 
-    def commit(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot's objects, then its manifest, then prunes.
+    # --- reading ---------------------------------------------------------------------------------
 
-        A manifest of the same step that is already there is the same checkpoint, committed before a kill.
+    def newest(self) -> Snapshot | None:
+        """The newest checkpoint whose every object is whole; older ones where newer are damaged."""
+        claim = self.fence.newest()
+        for name in reversed(self._folders()):
+            try:
+                manifest = self._manifest(name)
+                if claim.allows(_stamp(name, manifest)):
+                    return self._read(manifest)
+            except (storage.NotFound, ValueError, KeyError, TypeError) as damaged:
+                self._note(f"checkpoint {name} is damaged ({damaged}); trying the one before")
+        return None
+
+    def take_over(self, resumed: Snapshot | None) -> None:
+        """Claims the run for this process, which goes on from `resumed`; later checkpoints are void from now.
 
         Raises:
             StorageError: The store is out of reach or refuses.
         """
-        objects = {name: self._put(pack(arrays)) for name, arrays in snapshot.groups.items()}
-        manifest = {"format": FORMAT, "step": snapshot.step, "objects": objects, "state": dict(snapshot.state)}
-        uri = storage.join(self._root, f"step-{snapshot.step:08d}", "MANIFEST.json")
+        last = resumed.step if resumed else -1
+
+        def accept(claim: Claim) -> Iterator[Stamp]:
+            for name in self._folders():
+                with contextlib.suppress(storage.NotFound, ValueError, KeyError, TypeError):
+                    stamp = _stamp(name, self._manifest(name))
+                    if claim.allows(stamp) and _order(name)[0] <= last:
+                        yield stamp
+
+        self.fence.take(accept)
+        storage.sweep(self._run_uri)
+
+    def _folders(self) -> list[str]:
+        """Folders of checkpoints, the oldest first."""
         try:
-            storage.write(uri, to_json(manifest), create_only=True)
-        except storage.AlreadyExists:
-            return
+            listed = storage.list_objects(self._root)
+        except storage.NotFound:
+            return []
+        return sorted((m[1] for o in listed if (m := _FOLDER.fullmatch(o.name))), key=_order)
+
+    def _manifest(self, name: str) -> Manifest:
+        if name not in self._manifests:
+            manifest = json.loads(storage.read(self._manifest_uri(name)))
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
+            self._manifests[name] = manifest
+        return self._manifests[name]
+
+    def _read(self, manifest: Manifest) -> Snapshot:
+        groups = {}
+        for group, entry in manifest["groups"].items():
+            data = np.empty(sum(part["size_bytes"] for part in entry["parts"]), np.uint8)
+            ends = itertools.accumulate((part["size_bytes"] for part in entry["parts"]), initial=0)
+            with ThreadPoolExecutor(TRANSFERS) as pool:
+                list(pool.map(lambda part, at, to=data: self._fetch(part, to, at), entry["parts"], ends))
+            groups[group] = assemble(entry["arrays"], data)
+        return Snapshot(int(manifest["step"]), groups, manifest["state"])
+
+    def _fetch(self, part: Mapping[str, Any], target: np.ndarray, at: int) -> None:
+        data = storage.read(self._object_uri(part["sha256"]))
+        if len(data) != part["size_bytes"] or hashlib.sha256(data).hexdigest() != part["sha256"]:
+            raise ValueError(f"object {part['sha256'][:12]} does not have the size and hash its manifest gives")
+        target[at : at + len(data)] = np.frombuffer(data, np.uint8)
+        with self._lock:
+            self._known.add(part["sha256"])
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot's objects, then its manifest, then prunes.
+
+        Raises:
+            Superseded: Another process has taken over the run.
+            StorageError: The store is out of reach or refuses.
+        """
+        self.fence.check()
+        manifest = {
+            "format": FORMAT,
+            "step": snapshot.step,
+            "token": self.fence.token,
+            "groups": self._put_groups(snapshot.groups),
+            "state": dict(snapshot.state),
+        }
+        self.fence.check()
+        self._create_manifest(snapshot.step, manifest)
         self._prune()
+
+    def _create_manifest(self, step: int, manifest: Manifest) -> None:
+        body = to_json(manifest)
+        for count in itertools.count():
+            name = f"step-{step:08d}" + (f".{count}" if count else "")
+            try:
+                storage.write(self._manifest_uri(name), body, create_only=True)
+            except storage.AlreadyExists:
+                # The same bytes are this commit, whose first answer was lost on its way.
+                if storage.read(self._manifest_uri(name)) != body:
+                    continue
+            self._manifests[name] = manifest
+            return
+
+    def _put_groups(self, groups: Mapping[str, Arrays]) -> dict[str, Any]:
+        entries: dict[str, Any] = {name: {"arrays": table(arrays), "parts": []} for name, arrays in groups.items()}
+        under_way: deque[tuple[str, Future[dict[str, Any]]]] = deque()
+
+        def finish_first() -> None:
+            group, future = under_way.popleft()
+            entries[group]["parts"].append(future.result())
+
+        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="kfit-upload") as pool:
+            for name, arrays in groups.items():
+                for part in parts(arrays):
+                    if len(under_way) == TRANSFERS:
+                        finish_first()
+                    under_way.append((name, pool.submit(self._put, part)))
+            while under_way:
+                finish_first()
+        return entries
 
     def _put(self, data: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(data).hexdigest()
-        if digest not in self._known:
-            uri = storage.join(self._root, "objects", digest)
+        with self._lock:
+            known = digest in self._known
+        if not known:
+            uri = self._object_uri(digest)
             try:
                 storage.write(uri, data, create_only=True)
             except storage.AlreadyExists:
                 if hashlib.sha256(storage.read(uri)).hexdigest() != digest:
                     storage.write(uri, data)
-            self._known.add(digest)
+            with self._lock:
+                self._known.add(digest)
         return {"sha256": digest, "size_bytes": len(data)}
 
-    def newest(self) -> Snapshot | None:
-        """The newest checkpoint whose every object is whole; older ones where newer are damaged."""
-        for step, uri in self._manifests():
-            try:
-                return self._read(uri)
-            except (storage.NotFound, ValueError, KeyError) as damaged:
-                self._note(f"checkpoint of step {step} is damaged ({damaged}); trying the one before")
-        return None
-
-    def _manifests(self) -> list[tuple[int, str]]:
-        try:
-            listed = storage.list_objects(self._root)
-        except storage.NotFound:
-            return []
-        steps = [(int(m[1]), o.uri) for o in listed if (m := _STEP.fullmatch(o.name))]
-        return sorted(steps, reverse=True)
-
-    def _read(self, uri: str) -> Snapshot:
-        manifest = json.loads(storage.read(uri))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
-        groups = {}
-        for name, entry in manifest["objects"].items():
-            data = storage.read(storage.join(self._root, "objects", entry["sha256"]))
-            if len(data) != entry["size_bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-                raise ValueError(f"object {name} does not have the hash its manifest gives")
-            groups[name] = unpack(data)
-            self._known.add(entry["sha256"])
-        return Snapshot(int(manifest["step"]), groups, manifest["state"])
-
     def _prune(self) -> None:
-        """Deletes old steps, manifest first, then objects that no manifest names."""
-        manifests = self._manifests()
-        for _, uri in manifests[self._keep :]:
-            storage.delete(uri)
-            storage.delete(uri.rpartition("/")[0])
-        named = set()
-        for _, uri in manifests[: self._keep]:
-            named |= {o["sha256"] for o in json.loads(storage.read(uri))["objects"].values()}
-        for stored in storage.list_objects(storage.join(self._root, "objects")):
-            if stored.name not in named and not stored.name.startswith("."):
-                storage.delete(stored.uri)
-                self._known.discard(stored.name)
+        """Deletes old and void steps, manifest first, then objects that no manifest names."""
+        claim = self.fence.newest()
+        if claim.token != self.fence.token:
+            return
+        valid: list[str] = []
+        void: list[str] = []
+        for name in self._folders():
+            try:
+                (valid if claim.allows(_stamp(name, self._manifest(name))) else void).append(name)
+            except (storage.NotFound, ValueError, KeyError, TypeError):
+                void.append(name)
+        for name in [*void, *valid[: -self._keep]]:
+            storage.delete(self._manifest_uri(name))
+            storage.delete(storage.join(self._root, name))
+            self._manifests.pop(name, None)
+        groups = [g for name in valid[-self._keep :] for g in self._manifest(name)["groups"].values()]
+        self._prune_objects({part["sha256"]: part["size_bytes"] for group in groups for part in group["parts"]})
+
+    def _prune_objects(self, named: Mapping[str, int]) -> None:
+        stored = {o.name: o for o in storage.list_objects(storage.join(self._root, "objects"))}
+        for name, unnamed in stored.items():
+            if name not in named:
+                storage.delete(unnamed.uri)
+                self._known.discard(name)
+        lost = [name for name, size in named.items() if name not in stored or stored[name].size_bytes != size]
+        if lost:
+            # Somebody else's hand: the next checkpoint writes them again.
+            self._note(f"warning: {len(lost)} of {len(named)} checkpoint objects were lost or cut in storage")
+            self._known.difference_update(lost)
+
+    def _object_uri(self, digest: str) -> str:
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no SHA-256")
+        return storage.join(self._root, "objects", digest)
+
+    def _manifest_uri(self, name: str) -> str:
+        return storage.join(self._root, name, "MANIFEST.json")
 
 
-class AsyncWriter:
-    """Commits snapshots in a thread, one at a time; only the copy that made the snapshot blocks a step.
+def _stamp(name: str, manifest: Manifest) -> Stamp:
+    return name, int(manifest["token"])
 
-    A commit that fails does not end the run: the run says so and tries with the next snapshot.
-    `wait` raises the last failure, because then nothing newer will make up for it.
-    """
 
-    def __init__(self, store: CheckpointStore, note: Callable[[str], None]) -> None:
-        self._store = store
-        self._note = note
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
-        self.upload_s = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether a commit is under way."""
-        return self._thread is not None and self._thread.is_alive()
-
-    def submit(self, snapshot: Snapshot) -> None:
-        """Starts a commit; waits for the one under way first."""
-        self.join()
-        self._thread = threading.Thread(target=self._commit, args=(snapshot,), name="kfit-checkpoint", daemon=True)
-        self._thread.start()
-
-    def _commit(self, snapshot: Snapshot) -> None:
-        began = time.monotonic()
-        try:
-            self._store.commit(snapshot)
-            self._error = None
-        except StorageError as error:
-            self._error = error
-            self._note(f"checkpoint of step {snapshot.step} was not committed: {error.what}")
-        except Exception as error:  # a fault of ours: it must reach the main thread
-            self._error = error
-        finally:
-            self.upload_s += time.monotonic() - began
-
-    def join(self) -> None:
-        """Waits for the commit under way, whatever comes of it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def wait(self) -> None:
-        """Waits for the commit under way.
-
-        Raises:
-            StorageError: It failed.
-        """
-        self.join()
-        if self._error is not None:
-            raise self._error
+def _order(name: str) -> tuple[int, int]:
+    step, _, count = name.removeprefix("step-").partition(".")
+    return int(step), int(count or 0)

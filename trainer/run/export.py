@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,27 @@ GOLDEN_ROWS = 64
 TOLERANCE = 1e-4
 
 
-def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: Any) -> None:
+def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: Any, check: Callable[[], None]) -> None:
     """Exports the trained model and publishes it once it has proved itself.
+
+    A model that is published already (the process was stopped between this and `result.json`) stays as it
+    is: its bytes are never replaced, so a reader that has its manifest finds the files it names.
 
     Args:
         folder: The run's folder; the model goes to `model/`.
         prepared: The data's description; golden rows come from its validation shards, else its training.
         features: What the model was built with.
         trained: The fitted Keras model on packed inputs.
+        check: Raises where this process may not write any more; asked before each file.
 
     Raises:
         ModelCodeError: The export does not predict what the model in this process does.
+        Superseded: Another process has taken over the run.
         StorageError: The store is out of reach or refuses.
     """
+    target = folder.path("model")
+    if storage.exists(storage.join(target, "MANIFEST.json")):
+        return
     model = serving_model(features, trained, prepared.layout)
     rows = golden_rows(prepared)
     expected = np.asarray(model(_tensors(rows), training=False))
@@ -47,11 +56,23 @@ def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: 
         local = Path(temporary, "model")
         export(model, local, prepared.layout)
         _prove(local, rows, expected, Path(temporary))
-        target = folder.path("model")
-        storage.delete(target)
-        storage.upload_folder(local, target)
         manifest = published.manifest_of(folder.run_id, local, prepared.layout)
-    storage.write(storage.join(target, "MANIFEST.json"), to_json(manifest))
+        for name in manifest["files"]:
+            _upload(local / name, storage.join(target, name), check)
+    check()
+    # Create-only: of two processes of one run, the second finds the first's and leaves it.
+    with contextlib.suppress(storage.AlreadyExists):
+        storage.write(storage.join(target, "MANIFEST.json"), to_json(manifest), create_only=True)
+
+
+def _upload(source: Path, uri: str, check: Callable[[], None]) -> None:
+    check()
+    try:
+        # Create-only: the upload of a process that was cut off in the midst must not land on a published file.
+        storage.write_file(uri, source, create_only=True)
+    except storage.AlreadyExists:  # left by a process that was killed before its manifest
+        check()
+        storage.write_file(uri, source)
 
 
 def golden_rows(prepared: Prepared) -> dict[str, np.ndarray]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import secrets
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from trainer import storage
-from trainer.config import Config
-from trainer.errors import ConfigError, ExitCode, KfitError, Preempted
+from trainer.config import Config, duration_s
+from trainer.errors import ExitCode, KfitError, Preempted
 from trainer.feed.prepare import Prepared, prepare
-from trainer.run.checkpoints import AsyncWriter, CheckpointStore, Snapshot
+from trainer.run import resume, warm
+from trainer.run.checkpoints import CheckpointStore, Snapshot
+from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder, to_json
 from trainer.run.ledger import Ledger, process_age_s
 from trainer.run.progress import Progress, make_progress
+from trainer.run.stop import StopRequest
+from trainer.run.writer import AsyncWriter
 
-#: Keys of the configuration that decide the weights; a run goes on only with these unchanged.
-_NOT_SHAPING = {"output", "data.memory", "data.on_bad_shard", "data.max_bad_shards", "fit.epochs", "fit.jit_compile"}
+#: Twice this, and a little, is what is left of the five seconds after which a failed process must be gone.
+_LAST_WORDS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,33 +82,51 @@ def fit(
     ledger.add("start", process_age_s())
     done = folder.read_json("result.json")
     if done is not None and done["status"] in ("succeeded", "skipped"):
-        progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do")
+        progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do{_more_epochs(config, done)}")
         return Result(folder.uri, done, {})
-    run = _Run(config, folder, devices, progress, ledger)
-    try:
-        return run.go()
-    except BaseException as error:
-        run.write_failure(error)
-        raise
-    finally:
-        progress.stop()
+    with StopRequest() as stop:
+        run = _Run(config, folder, devices, progress, ledger, stop)
+        try:
+            return run.go()
+        except BaseException as error:
+            run.write_failure(error)
+            raise
+        finally:
+            progress.stop()
+
+
+def _more_epochs(config: Config, done: Mapping[str, Any]) -> str:
+    if config.fit.epochs <= int(done.get("epochs") or 0) or done.get("stopped_early"):
+        return ""
+    return f"; for more epochs begin a new run with run.fit.extend: {done['run']}"
 
 
 class _Run:
     """The steps of one run, and what the later ones need of the earlier."""
 
-    def __init__(self, config: Config, folder: RunFolder, devices: str, progress: Progress, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        devices: str,
+        progress: Progress,
+        ledger: Ledger,
+        stop: StopRequest,
+    ) -> None:
         self.config, self.folder, self.devices = config, folder, devices
-        self.progress, self.ledger = progress, ledger
+        self.progress, self.ledger, self.stop = progress, ledger, stop
         self.prepared: Prepared | None = None
         self.memory: Any = None
-        self._writable = False
+        self.writer: AsyncWriter | None = None
+        self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
+        self._claimed = False
 
     def go(self) -> Result:
-        prepared = self._prepare()
-        store = CheckpointStore(self.folder, keep=self.config.output.checkpoint.keep, note=self.progress.note)
-        snapshot = store.newest()
-        self._check_resumable(snapshot)
+        snapshot = resume.starting_point(self.config, self.folder, self.store, self.progress.note)
+        self.store.take_over(snapshot)
+        self._claimed = True
+        prepared = self._prepare(snapshot)
+        self.stop.check()
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
             from trainer.quiet import import_tensorflow
@@ -115,27 +137,32 @@ class _Run:
             session = Session(self.config, prepared, self.devices)
         with ExitStack() as closing:
             closing.callback(session.close)
-            writer = AsyncWriter(store, self.progress.note)
             self.memory = session.resume(snapshot)
             if snapshot is not None:
                 cursor = self.memory.cursor
                 self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
-            self._fit(session, writer)
+            elif self.config.fit.warm_start is not None:
+                session.warm_start(self.config.fit.warm_start, self.progress.note)
+            self._fit(session, snapshot)
             self._write_metrics()
-            return self._publish(session, writer)
+            return self._publish(session)
 
-    def _prepare(self) -> Prepared:
+    def _prepare(self, snapshot: Snapshot | None) -> Prepared:
         self._write_config(None)
-        self._writable = True
         with self.ledger.phase("statistics"):
-            cache = local_cache()
-            self.prepared = prepare(
-                self.config, cache=cache, progress=lambda done, total: self.progress.phase("statistics", done, total)
+            prepared = prepare(
+                self.config,
+                cache=local_cache(),
+                progress=lambda done, total: self.progress.phase("statistics", done, total),
             )
-        for warning in self.prepared.warnings:
+            if self.config.fit.warm_start is not None:
+                prepared = warm.with_vocabularies_of(self.config.fit.warm_start, prepared)
+        self.prepared = prepared
+        for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
-        self._write_config(self.prepared)
-        return self.prepared
+        resume.check_data(self.folder, snapshot, prepared.fingerprint)
+        self._write_config(prepared)
+        return prepared
 
     def _write_config(self, prepared: Prepared | None) -> None:
         """Also shows, before anything is computed, that the output can be written."""
@@ -144,7 +171,7 @@ class _Run:
             {
                 "run": self.folder.run_id,
                 "config": self.config.model_dump(mode="json"),
-                "config_hash": shaping_hash(self.config),
+                "config_hash": resume.shaping_hash(self.config),
                 "versions": versions(),
                 "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
                 "fingerprint": prepared.fingerprint if prepared else None,
@@ -157,56 +184,57 @@ class _Run:
             },
         )
 
-    def _check_resumable(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None:
-            return
-        before, now = snapshot.state["shaping"], shaping(self.config)
-        changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-        if changed:
-            shown = "; ".join(f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in changed)
-            raise ConfigError(
-                f"the run began with another configuration: {shown}",
-                where=f"--run {self.folder.run_id}",
-                remedy="give it back, or begin a new run with another --run",
-            )
-        if self.prepared is not None and snapshot.state["fingerprint"] != self.prepared.fingerprint:
-            raise ConfigError(
-                "the data changed since the run began",
-                where=f"--run {self.folder.run_id}",
-                remedy="begin a new run with another --run",
-            )
-
-    def _fit(self, session: Any, writer: AsyncWriter) -> None:
+    def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
         assert self.prepared is not None
-        extra = {"shaping": shaping(self.config), "fingerprint": self.prepared.fingerprint}
+        extra = {"shaping": resume.shaping(self.config), "fingerprint": self.prepared.fingerprint}
+        self.writer = writer = AsyncWriter(
+            self.store,
+            self.progress.note,
+            resumed=snapshot,
+            patience_s=duration_s(self.config.output.checkpoint.patience),
+            grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
+        )
         with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
             target = self.folder.path("tensorboard")
             local = storage.local_path(target)
             board = str(local or scratch) if self.config.output.tensorboard else None
+            curves = Path(scratch) if board is not None and local is None else None
             try:
-                session.fit(self.memory, writer, self.progress, self.ledger, board, extra)
+                with self.stop.training():
+                    session.fit(self.memory, writer, self.progress, self.ledger, board, extra, self.stop)
+                    writer.join()
+            except BaseException:
+                if curves is not None:
+                    within(_LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
+                raise
+            else:
+                if curves is not None:
+                    storage.upload_folder(curves, target)
             finally:
-                writer.join()
                 self.ledger.add("checkpoint_upload", writer.upload_s)
                 self.ledger.add("feed_wait", session.wait_s)
-                if board is not None and local is None:
-                    storage.upload_folder(Path(scratch), target)
+        self.stop.phase = "after the last step"
+        if self.stop.requested:
+            writer.wait()
+            self.stop.check()
 
     def _write_metrics(self) -> None:
         lines = "".join(
             json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in self.memory.lines
         )
+        self.store.fence.check()
         storage.write(self.folder.path("metrics.jsonl"), lines.encode())
 
-    def _publish(self, session: Any, writer: AsyncWriter) -> Result:
+    def _publish(self, session: Any) -> Result:
         assert self.prepared is not None
+        assert self.writer is not None
         from trainer.run.export import publish
         from trainer.run.report import ReportData, render
 
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(self.memory)
-            publish(self.folder, self.prepared, session.features, session.built)
+            publish(self.folder, self.prepared, session.features, session.built, self.store.fence.check)
             labels, predictions = session.validation_predictions()
         document = self._document("succeeded", ExitCode.DONE, "trained")
         page = render(
@@ -221,24 +249,34 @@ class _Run:
                 warnings=self.prepared.warnings,
             )
         )
+        self.store.fence.check()
         storage.write(self.folder.path("report.html"), page.encode())
-        writer.join()
+        self.store.fence.check()
         self.folder.write_json("result.json", document)
         return Result(self.folder.uri, document, self.memory.history)
 
     def write_failure(self, error: BaseException) -> None:
-        """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on."""
-        if not self._writable:
+        """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
+
+        It gets a few seconds and no more: a process that has failed must be gone, and free its GPUs.
+        """
+        if not self._claimed or isinstance(error, Superseded | KeyboardInterrupt):
             return
         preempted = isinstance(error, Preempted)
         code = error.exit_code if isinstance(error, KfitError) else ExitCode.PROGRAM
         reason = str(error) if isinstance(error, KfitError) else f"{type(error).__name__}: {error}"
-        try:
+
+        def write() -> None:
+            if self.writer is not None:
+                self.writer.join(_LAST_WORDS_S)
             if self.memory is not None:
                 self._write_metrics()
+            self.store.fence.check()
             self.folder.write_json("result.json", self._document("preempted" if preempted else "failed", code, reason))
-        except KfitError as unreachable:
-            self.progress.note(f"result.json was not written: {unreachable.what}")
+
+        failed = within(_LAST_WORDS_S, write)
+        if failed is not None:
+            self.progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")
 
     def _document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
         memory, prepared = self.memory, self.prepared
@@ -262,6 +300,7 @@ class _Run:
             "stopped_early": bool(memory and memory.stopped_early),
             "best_epoch": best + 1 if best is not None else None,
             "steps": memory.cursor.total if memory else 0,
+            "checkpoint": self.writer.newest if self.writer else None,
             "rows": {name: (prepared.rows.get(name, 0) if prepared else 0) for name in ("train", "validation")},
             "bad_shards": list(prepared.bad_shards) if prepared else [],
             "fingerprint": prepared.fingerprint if prepared else None,
@@ -271,28 +310,22 @@ class _Run:
         }
 
 
-def shaping(config: Config) -> dict[str, Any]:
-    """The keys that decide the weights, flat: `fit.batch_size` -> value."""
-    flat: dict[str, Any] = {}
+def within(seconds: float, work: Callable[[], None]) -> Exception | None:
+    """Does work in a thread and waits for it so long; gives the error that kept it from being done."""
+    failed: list[Exception] = []
 
-    def walk(at: str, value: Any) -> None:
-        if at in _NOT_SHAPING:
-            return
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{at}.{key}" if at else str(key), inner)
-        else:
-            flat[at] = value
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:  # for the caller, who may have a better one to tell
+            failed.append(error)
 
-    walk("", config.model_dump(mode="json"))
-    # Where the data lies does not matter: its fingerprint is compared on its own.
-    flat.pop("data.train", None)
-    return flat
-
-
-def shaping_hash(config: Config) -> str:
-    """SHA-256 of what decides the weights."""
-    return hashlib.sha256(json.dumps(shaping(config), sort_keys=True).encode()).hexdigest()
+    thread = threading.Thread(target=attempt, name="kfit-last-words", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        return TimeoutError(f"storage did not answer within {seconds:.0f} s")
+    return failed[0] if failed else None
 
 
 def local_cache() -> Path:

