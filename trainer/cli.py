@@ -7,6 +7,7 @@ Every heavy import is inside the command that needs it: `--help` must be quick, 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from trainer import __version__
+from trainer import __version__, termination
 from trainer.errors import ConfigError, ExitCode, KfitError
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def cli() -> None:
 @_output
 def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, form: str) -> None:
     """Train, checkpoint, export and report one run of JOB."""
+    # As a container's first process it would not get the signal at all without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
     config = _load(job, overrides)
     from trainer.run.fit import fit as run_fit
     from trainer.run.fit import new_run_id
@@ -215,6 +218,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         command.main(args=arguments, standalone_mode=False)
     except KfitError as error:
         click.echo(f"error: {error}", err=True)
+        termination.write(error.exit_code, str(error))
         return int(error.exit_code)
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -232,6 +236,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         click.echo("error: this is a fault of kfit; please report the lines above", err=True)
+        termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])
         return int(ExitCode.PROGRAM)
     return 0
 

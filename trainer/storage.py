@@ -364,18 +364,21 @@ def _opened(scheme: str, process: int) -> Any:
     import fsspec
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-    if scheme in ("s3", "s3a"):
-        # One deadline governs retries (ours), so botocore's own stay short.
-        options["config_kwargs"] = {
-            "connect_timeout": 5,
-            "read_timeout": 30,
-            "retries": {"max_attempts": 2, "mode": "standard"},
-            "max_pool_connections": 32,
-        }
-        if any(os.environ.get(k) for k in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
-            # Self-hosted S3 rarely has a name per bucket.
-            options["config_kwargs"]["s3"] = {"addressing_style": "path"}
-    return fsspec.filesystem(scheme, **options)
+    if scheme not in ("s3", "s3a"):
+        return fsspec.filesystem(scheme, **options)
+    # One deadline governs retries (ours), so botocore and s3fs try once, and give up in time for another try.
+    options["config_kwargs"] = {
+        "connect_timeout": min(5.0, DEADLINE_S / 2),
+        "read_timeout": min(30.0, DEADLINE_S / 2),
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "max_pool_connections": 32,
+    }
+    if any(os.environ.get(k) for k in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")):
+        # Self-hosted S3 rarely has a name per bucket.
+        options["config_kwargs"]["s3"] = {"addressing_style": "path"}
+    opened = fsspec.filesystem(scheme, **options)
+    opened.retries = 1
+    return opened
 
 
 def _filesystem(uri: str) -> Any:

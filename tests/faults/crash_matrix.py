@@ -50,6 +50,8 @@ class Row:
 class Workshop:
     """One job on one store and one number of devices, and a run of it that was never killed."""
 
+    keep = 2
+
     def __init__(self, folder: Path, output: str, devices: int) -> None:
         self.folder, self.output, self.devices = folder, output, devices
         document = sets.job(
@@ -57,7 +59,8 @@ class Workshop:
             output,
             data__shuffle="8k",
             model={"builtin": "mlp", "hidden": [8], "dropout": 0.2},
-            output__checkpoint={"every": "6 steps", "keep": 2},
+            # 9 steps an epoch: within an epoch, and at the end of its steps, before its validation.
+            output__checkpoint={"every": "6 steps", "keep": self.keep},
             output__tensorboard=False,
             fit={
                 "epochs": 3,
@@ -110,9 +113,11 @@ def random_kills(shop: Workshop, row: Row, kills: int, rng: random.Random) -> It
 
 
 def every_operation(shop: Workshop, row: Row, only: int | None, rng: random.Random) -> Iterator[int]:
-    """SIGKILL before and after each store operation of a whole run; `only` a random choice of them."""
-    places = [(side, n + 1) for n in range(len(shop.undisturbed.operations)) for side in ("before", "after")]
-    chosen = places if only is None else rng.sample(places, min(only, len(places)))
+    """SIGKILL before and after each store operation of a whole run; `only` a random choice, and each commit."""
+    operations = shop.undisturbed.operations
+    places = [(side, n + 1) for n in range(len(operations)) for side in ("before", "after")]
+    commits = [("after", n + 1) for n, o in enumerate(operations) if o.startswith("write ") and "/step-" in o]
+    chosen = places if only is None else [*commits, *rng.sample(places, min(only, len(places)))]
     for side, number in chosen:
         run = shop.new_run()
         death = Death(before_operation=number) if side == "before" else Death(after_operation=number)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,18 +54,39 @@ class End:
     said: str = field(repr=False)
 
 
-def run(words: list[str], folder: Path, death: Death | None = None, timeout_s: float = 120.0) -> End:
-    """Runs `trainer` with these words in a child, which may die on its way."""
+def run(
+    words: list[str],
+    folder: Path,
+    death: Death | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    watch: Callable[[str, int], bool] | None = None,
+    timeout_s: float = 120.0,
+) -> End:
+    """Runs `trainer` with these words in a child, which may die on its way.
+
+    Args:
+        words: What follows `trainer` on its command line.
+        folder: For what it says.
+        death: When it dies; by default it does not.
+        environ: Added to its environment.
+        watch: Called every few milliseconds with what it has said so far and its process, until it gives True.
+        timeout_s: A process that takes longer hangs, and ends with -SIGABRT.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     death = death or Death()
     said, operations = folder / "stderr", folder / "operations"
     operations.write_text("")
+    said.write_text("")
     began = time.monotonic()
     child = os.fork()
     if child == 0:
+        os.environ.update(environ or {})
         _live(words, said, operations, death)
     killer = threading.Timer(death.after_s or timeout_s, _kill, (child, death))
     killer.start()
+    if watch is not None:
+        _observe(watch, said, child)
     _, status = os.waitpid(child, 0)
     killer.cancel()
     return End(
@@ -74,6 +95,13 @@ def run(words: list[str], folder: Path, death: Death | None = None, timeout_s: f
         operations.read_text().splitlines(),
         said.read_text(errors="replace"),
     )
+
+
+def _observe(watch: Callable[[str, int], bool], said: Path, child: int) -> None:
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if watch(said.read_text(errors="replace") if said.exists() else "", child):
+            return
+        time.sleep(0.01)
 
 
 def _kill(child: int, death: Death) -> None:
@@ -90,7 +118,7 @@ def _live(words: list[str], said: Path, operations: Path, death: Death) -> None:
         for number, target in ((1, os.devnull), (2, str(said))):
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(handle, number)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
         storage.call = _mortal(storage.call, operations, death)  # type: ignore[attr-defined]
         export._prove = lambda *_: None
         random.seed()

@@ -171,12 +171,14 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         memory: Memory,
         writer: AsyncWriter,
         every: str,
+        steps: int,
         stop: StopRequest,
         ledger: Ledger,
         identity: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self._memory, self._writer, self._stop, self._ledger = memory, writer, stop, ledger
+        self._steps = steps
         self._identity = identity
         amount, unit = parse_every(every)
         self._every_s = amount if unit == "s" else math.inf
@@ -201,6 +203,9 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Keeps the epoch's training metrics: a stop during validation must not lose them."""
+        self._keep_epoch_logs()
+
+    def _keep_epoch_logs(self) -> None:
         if self._memory.epoch_logs is None:
             self._memory.epoch_logs = plain(self.model.get_metrics_result())
 
@@ -223,6 +228,8 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
     def save(self) -> None:
         """Copies the state (the only part that blocks) and hands it to the writer."""
+        if self._memory.cursor.step == self._steps:  # the epoch's last step is done, its end is not
+            self._keep_epoch_logs()
         with self._ledger.phase("checkpoint_stall"):
             self._writer.join()
             self._writer.submit(take_snapshot(self.model, self._memory, self._identity))

@@ -203,7 +203,9 @@ class Session:
             remember,
             callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
             callbacks.Show(memory, progress),
-            callbacks.Checkpointing(memory, writer, config.output.checkpoint.every, stop, ledger, extra),
+            callbacks.Checkpointing(
+                memory, writer, config.output.checkpoint.every, self._train.steps, stop, ledger, extra
+            ),
         ]
 
     def _cause(self, error: Exception) -> Exception:

@@ -1,0 +1,34 @@
+"""The last words of a container, where Kubernetes keeps them beside the exit code.
+
+They outlive the pod's log and need no storage, so `kfit why` can tell what ended a run that never got as
+far as its `result.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+#: Where Kubernetes reads by default; it keeps 4,096 bytes.
+_DEFAULT = "/dev/termination-log"
+_MOST_BYTES = 4000
+
+
+def write(exit_code: int, reason: str) -> None:
+    """Writes `{"exit_code", "reason", "run"}` for Kubernetes; does nothing outside a container.
+
+    Args:
+        exit_code: What the process is about to end with.
+        reason: What a person reads.
+    """
+    path = Path(os.environ.get("KFIT_TERMINATION_LOG", _DEFAULT))
+    if not path.exists():
+        return
+    document = {"exit_code": int(exit_code), "run": os.environ.get("KFIT_RUN"), "reason": reason}
+    while len(data := json.dumps(document, ensure_ascii=False).encode()) > _MOST_BYTES:
+        document["reason"] = reason = reason[: len(reason) * 3 // 4]
+    try:
+        path.write_bytes(data)
+    except OSError:
+        return  # a read-only place: the exit code must do
