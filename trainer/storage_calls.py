@@ -61,10 +61,7 @@ def _backoffs() -> Iterator[float]:
 
 def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
     """The error a person sees, or None where another try may help."""
-    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) if hasattr(error, "response") else ""
-    cause = error.__cause__
-    if not code and cause is not None and hasattr(cause, "response"):
-        code = str(cause.response.get("Error", {}).get("Code", ""))
+    code = _code(error) or _code(error.__cause__)
     text = _first_line(error)
     if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
         return AlreadyExists("is already there", where=uri)
@@ -99,6 +96,12 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
         if isinstance(error, OSError | TimeoutError) or _transient(error)
         else StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
     )
+
+
+def _code(error: BaseException | None) -> str:
+    """The S3 error code that a botocore exception carries, "" for any other."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def _transient(error: Exception) -> bool:

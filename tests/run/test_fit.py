@@ -172,6 +172,63 @@ def test_another_configuration_does_not_go_on_with_the_run(workshop: Path) -> No
     assert "fit.batch_size: 32 -> 64" in done.stderr
 
 
+def test_a_run_that_extends_another_ends_as_if_it_had_been_one(workshop: Path) -> None:
+    job = str(workshop / "job.yaml")
+    short = trainer(workshop, "fit", job, "--run", "short", "--set", "run.fit.epochs=3")
+    assert short.returncode == 0, short.stderr
+    again = trainer(workshop, "fit", job, "--run", "short")
+    assert "for more epochs begin a new run with run.fit.extend: short" in again.stderr
+    longer = trainer(workshop, "fit", job, "--run", "longer", "--set", "run.fit.extend=short")
+    assert longer.returncode == 0, longer.stderr
+    assert "extends run short from 3 to 6 epochs" in longer.stderr
+    same_end(workshop, "whole", "longer")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run.fit.extend=whole",), "run whole has 6 epochs and run.fit.epochs is 6"),
+        (("run.fit.extend=nobody",), "no checkpoint below"),
+        (("run.fit.extend=whole", "run.fit.epochs=9", "run.fit.seed=8"), "fit.seed: 7 -> 8"),
+        (("run.fit.warm_start=nowhere",), "no published model there"),
+    ],
+)
+def test_what_cannot_be_extended_or_taken_over_is_said(workshop: Path, words: tuple[str, ...], says: str) -> None:
+    changes = [word for value in words for word in ("--set", value)]
+    done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "refused", *changes)
+    assert done.returncode == 64, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_warm_start_begins_with_the_published_weights(workshop: Path) -> None:
+    """With a rate at which nothing moves, the run ends with the weights it began with."""
+    changes = (
+        *("--set", f"run.fit.warm_start={workshop}/out/runs/whole", "--set", "run.fit.epochs=1"),
+        *("--set", "run.fit.optimizer.learning_rate=1e-20", "--set", "run.fit.seed=99"),
+    )
+    done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "warm", *changes)
+    assert done.returncode == 0, done.stderr
+    assert "begins with the weights of run whole" in done.stderr
+    best, warm = newest(workshop, "whole").groups["best"], newest(workshop, "warm").groups["weights"]
+    moved = [name for name in best if best[name].dtype == np.float32 and not np.allclose(best[name], warm[name])]
+    assert moved == []
+
+
+def test_a_stop_before_the_first_step_is_a_preemption(workshop: Path) -> None:
+    command = [sys.executable, "-m", "trainer", "fit", str(workshop / "job.yaml"), "--run", "early"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(workshop)) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "compile" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 75, said
+    assert "before the first step; nothing is lost" in said
+    assert json.loads((workshop / "out/runs/early/result.json").read_text())["status"] == "preempted"
+
+
 def test_two_devices_train_to_the_same_metrics(workshop: Path) -> None:
     """Dropout draws per replica, so it is off here; sums of two halves round otherwise than one sum."""
     off = ("--set", "run.model.dropout=0", "--set", "run.fit.epochs=1")
