@@ -43,11 +43,13 @@ lint: $(STAMP) ## Check style and that imports go down
 types: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy
 
-docs: $(STAMP) ## Write the generated pages of docs/
+docs: $(STAMP) ## Write the generated pages of docs/ and of the chart
 	@$(BIN)/python -m trainer.reference docs
+	@$(BIN)/python -m k8s.reference charts/training-job
 
 docs-check: $(STAMP) ## Fail where a generated page is stale
 	@$(BIN)/python -m trainer.reference --check docs
+	@$(BIN)/python -m k8s.reference --check charts/training-job
 
 check: lint types docs-check test ## All of the above that can fail
 
