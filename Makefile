@@ -55,11 +55,13 @@ check: lint types docs-check test ## All of the above that can fail
 
 # Universal: one file for Linux and macOS and every Python from 3.11. uv resolves that; pip cannot.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  --no-emit-index-url --no-emit-find-links pyproject.toml --extra train --extra s3
+  --no-emit-index-url --no-emit-find-links
 lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for newer versions)
 	@$(BIN)/python -m pip install --quiet uv
-	$(LOCK) --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
-	$(LOCK) --constraint requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra train --extra s3 --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra train --extra s3 -c requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra gpu --extra s3 -c requirements/dev.lock --output-file requirements/gpu.lock $(LOCK_FLAGS)
+	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -22,9 +22,8 @@ _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
 def _quantity(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
-    if not _QUANTITY.fullmatch(str(value)):
+    # true is an int to Python, and no amount.
+    if value is True or value is False or not _QUANTITY.fullmatch(str(value)):
         raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
     return str(value)
 

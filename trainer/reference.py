@@ -38,8 +38,9 @@ def job_file() -> str:
     head = (
         "# Job file\n\n"
         "The key `run:` is the trainer's whole configuration. The file's other keys belong to\n"
-        "[the chart](../charts/training-job/README.md) and are left alone by `trainer`. An unknown key is an error that names the nearest right one. `--set` overrides\n"
-        "a key on the command line as helm's does: `--set run.fit.epochs=3`.\n\n"
+        "[the chart](../charts/training-job/README.md) and are left alone by `trainer`. An unknown key is an error\n"
+        "that names the nearest right one. `--set` overrides a key on the command line as helm's does:\n"
+        "`--set run.fit.epochs=3`.\n\n"
         "Editors check and complete it with [run.schema.json](run.schema.json): put\n"
         "`# yaml-language-server: $schema=…/docs/run.schema.json` on the first line.\n\n"
         "Sizes are written `256MiB`, `8Gi`, `1.5G` or as a number of bytes.\n"
