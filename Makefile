@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check docs docs-check lock clean
+.PHONY: help setup demo test lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,18 @@ docs-check: $(STAMP) ## Fail where a generated page is stale
 	@$(BIN)/python -m trainer.reference --check docs
 	@$(BIN)/python -m k8s.reference --check charts/training-job
 
+chart: $(STAMP) ## Lint the chart and pack it into dist/
+	@helm=$$($(BIN)/python -m tests.tools helm) && mkdir -p dist \
+	  && $$helm lint --strict charts/training-job && $$helm package charts/training-job --destination dist
+
+# Any builder that reads a Dockerfile. BUILD_FLAGS: --secret id=pip,src=/etc/pip.conf for an index of your own,
+# --build-arg LOCK=gpu for CUDA.
+BUILD ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell command -v $(b)),$(b) build))) $(BUILD_FLAGS)
+IMAGE ?= localhost/trainer:dev
+image: ## Build the trainer's image (BUILD=…, BUILD_FLAGS=…, IMAGE=…)
+	$(BUILD) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) --tag $(IMAGE) .
+
 check: lint types docs-check test ## All of the above that can fail
 
 # Universal: one file for Linux and macOS and every Python from 3.11. uv resolves that; pip cannot.
@@ -64,4 +76,4 @@ lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for new
 	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
 
 clean: ## Remove what make made
-	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

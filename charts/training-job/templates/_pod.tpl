@@ -39,9 +39,12 @@ affinity:
 {{- end }}
 {{- with .Values.topologySpreadConstraints }}
 topologySpreadConstraints:
-  {{- $own := dict "labelSelector" (dict "matchLabels" (include "kfit.selector" $ | fromYaml)) }}
   {{- range . }}
-  - {{- merge dict . $own | toYaml | nindent 4 }}
+  - {{- toYaml . | nindent 4 }}
+    {{- if not (hasKey . "labelSelector") }}
+    labelSelector:
+      matchLabels: {{- include "kfit.selector" $ | nindent 8 }}
+    {{- end }}
   {{- end }}
 {{- end }}
 {{- with .Values.resources.claims }}
