@@ -57,9 +57,10 @@ chart: $(STAMP) ## Lint the chart and pack it into dist/
 
 # Any builder that reads a Dockerfile. BUILD_FLAGS: --secret id=pip,src=/etc/pip.conf for an index of your own,
 # --build-arg LOCK=gpu for CUDA.
-BUILD ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell command -v $(b)),$(b) build))) $(BUILD_FLAGS)
+BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell which $(b)),$(b))))
+BUILD ?= $(BUILDER) build $(BUILD_FLAGS)
 IMAGE ?= localhost/trainer:dev
-image: ## Build the trainer's image (BUILD=…, BUILD_FLAGS=…, IMAGE=…)
+image: ## Build the trainer's image (BUILDER=…, BUILD_FLAGS=…, IMAGE=…)
 	$(BUILD) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
 	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) --tag $(IMAGE) .
 

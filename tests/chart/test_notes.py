@@ -10,14 +10,15 @@ from tests.chart.charts import CHART, JOB, NIGHTLY, helm, render, values
 
 def notes(given) -> str:
     done = helm(
-        *("install", "flights", str(CHART), "--dry-run=client", "-n", "ml", "-f", "-"), stdin=yaml.safe_dump(given)
+        *("install", "flights", str(CHART), "--dry-run=client", "-n", "ml", "-f", "-"),
+        stdin=yaml.safe_dump({**given, "kubeVersion": "1.34"}),
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("NOTES:\n")[1]
 
 
 def test_a_job_can_be_followed_seen_and_stopped():
-    name = render(JOB).name
+    name = render(values(kubeVersion="1.34")).name
     said = notes(JOB)
     assert said.startswith(f"Job {name}.\n")
     for command in (

@@ -132,7 +132,8 @@ volumes:
 {{/* Requests equal limits: Guaranteed, the last class a node evicts. */}}
 {{- define "kfit.resources" -}}
 {{- $amounts := dict "cpu" (toString .cpu) "memory" (toString .memory) -}}
-{{- if .gpus }}{{ $_ := set $amounts .gpuResource (int .gpus | toString) }}{{ end -}}
+{{- /* int: to helm 3 a 0 out of values.yaml is a json.Number, which is true */ -}}
+{{- if int .gpus }}{{ $_ := set $amounts .gpuResource (int .gpus | toString) }}{{ end -}}
 requests:
   {{- toYaml $amounts | nindent 2 }}
 limits:
