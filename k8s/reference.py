@@ -138,6 +138,10 @@ a schedule and the NetworkPolicy are not in the hash: they change in place.
 Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
 `kubectl delete job,configmap,networkpolicy,service -l kfit.dev/job=…` removes all of them.
 
+`helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
+its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. Change a
+schedule between two of its runs: a pod that starts anew after the change finds its ConfigMap gone.
+
 ## What it takes care of
 
 - **Restricted Pod Security**: user 10001, read-only root, no capabilities, seccomp, no token of the cluster.

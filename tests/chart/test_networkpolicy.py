@@ -13,7 +13,6 @@ def test_a_lone_trainer_speaks_to_names_and_storage_and_nobody_calls_it():
     assert job.objects["NetworkPolicy"]["spec"] == {
         "podSelector": {"matchLabels": {"kfit.dev/job": job.name}},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [],
         "egress": [DNS, STORE],
     }
 
