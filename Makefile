@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 CRASH ?=
-.PHONY: help setup demo test crash-matrix lint types check docs docs-check lock clean
+.PHONY: help setup demo test crash-matrix lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,21 +47,38 @@ lint: $(STAMP) ## Check style and that imports go down
 types: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy
 
-docs: $(STAMP) ## Write the generated pages of docs/
+docs: $(STAMP) ## Write the generated pages of docs/ and of the chart
 	@$(BIN)/python -m trainer.reference docs
+	@$(BIN)/python -m k8s.reference charts/training-job
 
 docs-check: $(STAMP) ## Fail where a generated page is stale
 	@$(BIN)/python -m trainer.reference --check docs
+	@$(BIN)/python -m k8s.reference --check charts/training-job
+
+chart: $(STAMP) ## Lint the chart and pack it into dist/
+	@helm=$$($(BIN)/python -m tests.tools helm) && mkdir -p dist \
+	  && $$helm lint --strict charts/training-job && $$helm package charts/training-job --destination dist
+
+# Any builder that reads a Dockerfile. BUILD_FLAGS: --secret id=pip,src=/etc/pip.conf for an index of your own,
+# --build-arg LOCK=gpu for CUDA.
+BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell which $(b)),$(b))))
+BUILD ?= $(BUILDER) build $(BUILD_FLAGS)
+IMAGE ?= localhost/trainer:dev
+image: ## Build the trainer's image (BUILDER=…, BUILD_FLAGS=…, IMAGE=…)
+	$(BUILD) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) --tag $(IMAGE) .
 
 check: lint types docs-check test ## All of the above that can fail
 
 # Universal: one file for Linux and macOS and every Python from 3.11. uv resolves that; pip cannot.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  --no-emit-index-url --no-emit-find-links pyproject.toml --extra train --extra s3
+  --no-emit-index-url --no-emit-find-links
 lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for newer versions)
 	@$(BIN)/python -m pip install --quiet uv
-	$(LOCK) --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
-	$(LOCK) --constraint requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra train --extra s3 --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra train --extra s3 -c requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+	$(LOCK) pyproject.toml --extra gpu --extra s3 -c requirements/dev.lock --output-file requirements/gpu.lock $(LOCK_FLAGS)
+	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
 
 clean: ## Remove what make made
-	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

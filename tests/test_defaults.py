@@ -94,6 +94,6 @@ def test_defaults():
             for name, field in model.model_fields.items()
             if field.default is not PydanticUndefined
         }
-        for _, model in reference._parts("run", Config)
+        for _, model in reference.parts("run", Config)
     }
     assert found == DEFAULTS

@@ -34,7 +34,7 @@ def test_a_stale_page_fails_the_check(tmp_path, capsys):
 def test_every_option_says_what_it_means():
     empty = [
         f"{model.__name__}.{name}"
-        for _, model in reference._parts("run", Config)
+        for _, model in reference.parts("run", Config)
         for name, field in model.model_fields.items()
         if not field.description and reference._type(field.annotation)[:1] not in ("[", "`")
     ]

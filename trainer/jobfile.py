@@ -20,6 +20,31 @@ if TYPE_CHECKING:
     from trainer.config import Config
 
 Path_ = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as helm's YAML does, so that a file means the same on a laptop and in a pod.
+
+    PyYAML by itself takes 1e-5 for text, 12:30 for a number and 2013-01-01 for a date.
+    """
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("float", "int", "timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(0b[01_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"),
+    list("-+.0123456789"),
+)
+# A truth value to helm's YAML and a word to PyYAML's: columns are called x and y.
+_SHORT_TRUTHS = {"y", "Y", "n", "N"}
 M = typing.TypeVar("M", bound=BaseModel)
 
 
@@ -61,8 +86,8 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
     """
     try:
         text = path.read_text()
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        document = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader
     except FileNotFoundError as missing:
         raise ConfigError("no such job file", where=str(path), remedy="check the path") from missing
     except (OSError, UnicodeDecodeError) as unreadable:
@@ -92,11 +117,18 @@ def _lines(node: yaml.Node | None, at: Path_, path: Path) -> Iterator[tuple[Path
                 )
             seen.add(key.value)
             yield (*at, key.value), line
+            yield from _lines(key, at, path)
             yield from _lines(value, (*at, key.value), path)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*at, index), value.start_mark.line + 1
             yield from _lines(value, (*at, index), path)
+    elif isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _SHORT_TRUTHS:
+        raise ConfigError(
+            f"{node.value} is a truth value to helm",
+            where=f"{path}:{node.start_mark.line + 1}",
+            remedy=f'put it in quotes: "{node.value}"',
+        )
 
 
 def apply_override(document: dict[str, Any], expression: str) -> None:

@@ -37,9 +37,10 @@ def job_file() -> str:
     """The option reference in Markdown: a section a part, a table of its keys."""
     head = (
         "# Job file\n\n"
-        "The key `run:` is the trainer's whole configuration. The file's other keys belong to the chart and are\n"
-        "left alone by `trainer`. An unknown key is an error that names the nearest right one. `--set` overrides\n"
-        "a key on the command line as helm's does: `--set run.fit.epochs=3`.\n\n"
+        "The key `run:` is the trainer's whole configuration. The file's other keys belong to\n"
+        "[the chart](../charts/training-job/README.md) and are left alone by `trainer`. An unknown key is an error\n"
+        "that names the nearest right one. `--set` overrides a key on the command line as helm's does:\n"
+        "`--set run.fit.epochs=3`.\n\n"
         "Editors check and complete it with [run.schema.json](run.schema.json): put\n"
         "`# yaml-language-server: $schema=…/docs/run.schema.json` on the first line.\n\n"
         "Sizes are written `256MiB`, `8Gi`, `1.5G` or as a number of bytes.\n"
@@ -47,17 +48,17 @@ def job_file() -> str:
     return (
         _GENERATED.format(source="trainer/config.py")
         + head
-        + "".join(_section(place, model) for place, model in _parts("run", Config))
+        + "".join(section(place, model) for place, model in parts("run", Config))
     )
 
 
-def _parts(place: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+def parts(place: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """A model and, depth first, every model below it, each with the place it stands at."""
     yield place, model
     for name, field in model.model_fields.items():
         mapped = typing.get_origin(field.annotation) is dict
         for part in _models(field.annotation):
-            yield from _parts(f"{place}.{name}" + (".<column>" if mapped else ""), part)
+            yield from parts(f"{place}.{name}" + (".<column>" if mapped else ""), part)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -66,20 +67,22 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [m for a in typing.get_args(annotation) for m in _models(a)]
 
 
-def _section(place: str, model: type[BaseModel]) -> str:
+def section(place: str, model: type[BaseModel]) -> str:
+    """A heading, what the part is, and a table of its keys."""
     rows = "".join(_row(name, field) for name, field in model.model_fields.items())
     return (
-        f"\n## {model.__name__}\n\n`{place}`: {_sentence(model.__doc__)}\n\n"
+        f"\n## {model.__name__}\n\n`{place}`: {sentence(model.__doc__)}\n\n"
         f"| key | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
     )
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    cells = (f"`{name}`", _type(field.annotation, field.metadata), _default(field), _sentence(field.description))
+    cells = (f"`{name}`", _type(field.annotation, field.metadata), _default(field), sentence(field.description))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _sentence(text: str | None) -> str:
+def sentence(text: str | None) -> str:
+    """Text on one line."""
     return " ".join((text or "").split())
 
 
@@ -105,7 +108,7 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         return f"list of {_type(args[0])}"
     if origin is dict:
         return f"mapping of {_type(args[0])} to {_type(args[1])}"
-    if _is_model(annotation):
+    if is_model(annotation):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     if any(_is_size(m) for m in metadata):
         return "size"
@@ -113,7 +116,8 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
     return words.get(annotation, "anything") + limits
 
 
-def _is_model(annotation: Any) -> bool:
+def is_model(annotation: Any) -> bool:
+    """Whether a type is a part of its own."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
@@ -168,13 +172,18 @@ def anchors_of(page: str) -> set[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes or checks the pages; 1 where one is stale."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Writes or checks the pages of docs/; 1 where one is stale."""
+    return write_or_check(pages(), arguments)
+
+
+def write_or_check(texts: dict[str, str], arguments: list[str] | None = None) -> int:
+    """Writes texts into the folder that the command line names, or fails where one differs from its file."""
+    parser = argparse.ArgumentParser(description="Writes files that are made from code.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a file is stale")
     chosen = parser.parse_args(arguments)
     stale = []
-    for name, text in pages().items():
+    for name, text in texts.items():
         path = chosen.folder / name
         if chosen.check:
             stale += [path] if not path.is_file() or path.read_text(encoding="utf-8") != text else []

@@ -1,0 +1,78 @@
+"""templates/_check.tpl: combinations of values that cannot work are refused, with what mends them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart.charts import CHART, NIGHTLY, helm, refusal, render, values
+
+ENTRY = {"name": "A", "value": "1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": ""}, "name is missing: `name: flights`"),
+        ({"image": {"repository": ""}}, "image.repository is missing: `--set image.repository="),
+        ({"kubeVersion": "1.30"}, "Kubernetes 1.30 is too old, 1.31 is needed"),
+        ({**NIGHTLY, "runId": "x"}, "runId goes with a Job"),
+        (
+            {"terminationGracePeriodSeconds": 60, "activeDeadlineSeconds": 60},
+            "terminationGracePeriodSeconds (60) must be less than activeDeadlineSeconds (60)",
+        ),
+        ({"env": [{"name": "KFIT_RUN", "value": "x"}]}, "env: KFIT_RUN is set by the chart; remove it"),
+        ({"env": [{"name": "HOME", "value": "x"}]}, "env: HOME is set by the chart; remove it"),
+        ({"env": [ENTRY, ENTRY]}, "env: A stands twice; remove one"),
+        ({"env": [{**ENTRY, "valueFrom": {"fieldRef": {}}}]}, "env: A has value and valueFrom; remove one"),
+        ({"envFrom": [{}]}, "envFrom[0]: give one of secretRef and configMapRef"),
+        (
+            {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]},
+            "envFrom[0]: give one of secretRef and configMapRef",
+        ),
+        ({"podLabels": {"kfit.dev/job": "x"}}, "podLabels: kfit.dev/job is set by the chart"),
+        ({"volumes": [{"name": "tmp"}]}, "volumes: tmp is a volume of the chart; give yours another name"),
+        ({"volumes": [{"name": "a"}, {"name": "a"}]}, "volumes: a stands twice; remove one"),
+        ({"volumeMounts": [{"name": "a", "mountPath": "/a"}]}, "volumeMounts: no volume a; volumes has none"),
+        (
+            {"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "/tmp/"}]},
+            "volumeMounts: /tmp/ is mounted by the chart; choose another path",
+        ),
+        (
+            {"resources": {"claims": [{"name": "gpu"}]}},
+            "gpu needs one of deviceClassName, resourceClaimTemplateName and resourceClaimName",
+        ),
+        (
+            {"resources": {"claims": [{"name": "gpu", "resourceClaimName": "a"}] * 2}},
+            "resources.claims: gpu stands twice; remove one",
+        ),
+    ],
+)
+def test_it_is_refused(change, said):
+    assert said in refusal(values(change))
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    done = helm("template", "x", str(CHART), "--kube-version", "1.34")
+    assert [line.strip() for line in done.stderr.splitlines()[:3]] == [
+        "Error: execution error at (training-job/templates/job.yaml:1:4): name is missing: `name: flights`",
+        "run is missing: the trainer's configuration, see docs/job-file.md",
+        "image.repository is missing: `--set image.repository=registry.example/trainer`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "schedule", "most"),
+    [(1, {}, 54), (2, {}, 52), (10, {}, 52), (11, {}, 51), (101, {}, 50), (1, NIGHTLY, 52), (2, NIGHTLY, 50)],
+)
+def test_a_name_leaves_room_for_what_kubernetes_appends(nodes, schedule, most):
+    """An Indexed Job's pods are called <job>-<index>; the API refuses a Job whose last one has over 63."""
+    fits = render(values(schedule, name="a" * most, nodes=nodes))
+    suffix = len(f"-{nodes - 1}") if nodes > 1 else 0
+    job = f"{fits.name}-12345678" if schedule else fits.name
+    assert len(job) + suffix <= 63
+    if most < 54:
+        assert f"has {most + 1} characters; at most {most} go with a" in refusal(
+            values(schedule, name="a" * (most + 1), nodes=nodes)
+        )
+    else:
+        assert " 54\n" in refusal(values(name="a" * 55))

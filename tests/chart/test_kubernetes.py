@@ -1,0 +1,73 @@
+"""Every kind of job is valid to every Kubernetes from 1.31 on, by its own schemas."""
+
+from __future__ import annotations
+
+import kubernetes_validate
+import pytest
+
+from tests.chart.charts import JOB, NIGHTLY, render, values
+
+VERSIONS = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
+EVERYTHING = {
+    "nodes": 2,
+    "resources": {"gpus": 4},
+    "queue": "team-a",
+    "suspend": True,
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]
+            }
+        }
+    },
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    ],
+    "serviceAccount": {"create": True, "annotations": {"a": "b"}},
+    "imagePullSecrets": [{"name": "registry"}],
+    "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+    "envFrom": [{"secretRef": {"name": "store"}}, {"prefix": "X_", "configMapRef": {"name": "c", "optional": True}}],
+    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "lake"}}],
+    "volumeMounts": [{"name": "data", "mountPath": "/data", "subPath": "a", "readOnly": True}],
+    "podLabels": {"team": "a"},
+    "podAnnotations": {"note": "x"},
+    "networkPolicy": {"storageCidrs": ["10.0.0.0/8"], "extraEgress": [{"ports": [{"port": 80}]}]},
+}
+CLAIMS = {"resources": {"claims": [{"name": "gpu", "deviceClassName": "gpu.nvidia.com", "selectors": ["true"]}]}}
+JOBS = {
+    "plain": JOB,
+    "everything": values(EVERYTHING),
+    "nightly": values(NIGHTLY),
+    "nightly, everything": values(NIGHTLY, EVERYTHING),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_is_valid(version, job):
+    for manifest in render(JOBS[job], kube=version).objects.values():
+        kubernetes_validate.validate(manifest, f"{version}.0", strict=True)
+
+
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v >= "1.34"])
+def test_claims_are_valid(version):
+    objects = render(values(CLAIMS), kube=version).objects
+    assert "ResourceClaimTemplate" in objects
+    for manifest in objects.values():
+        kubernetes_validate.validate(manifest, f"{version}.0", strict=True)
+
+
+def test_the_newest_version_that_can_be_checked_is_checked():
+    assert kubernetes_validate.latest_version().startswith(VERSIONS[-1])
+
+
+def test_what_kubernetes_does_not_know_is_noticed():
+    """The check above can fail."""
+    job = render(JOB).objects["Job"]
+    job["spec"]["paralelism"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.34.0", strict=True)

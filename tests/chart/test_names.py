@@ -1,0 +1,84 @@
+"""templates/_names.tpl: a Job's name is its values'; labels find what belongs together."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart.charts import JOB, NIGHTLY, render, values
+
+LABELS = {
+    "app.kubernetes.io/name": "kfit",
+    "app.kubernetes.io/instance": "flights",
+    "app.kubernetes.io/part-of": "kfit",
+    "helm.sh/chart": "training-job-0.1.0",
+}
+
+
+def test_same_values_twice_are_the_same_bytes():
+    assert render(JOB).text == render(JOB).text
+
+
+def test_the_order_of_keys_does_not_matter():
+    assert render(dict(reversed(JOB.items()))).text == render(JOB).text
+
+
+def test_a_default_that_is_written_out_changes_nothing():
+    assert render(values(nodes=1, resources={"gpus": 0}, queue="")).text == render(JOB).text
+
+
+def test_the_release_and_the_clusters_version_change_no_name():
+    assert render(JOB, "--namespace", "ml", kube="1.37.0").text == render(JOB, kube="1.31.0").text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": {"fit": {"epochs": 3}}},
+        {"nodes": 2},
+        {"image": {"tag": "1.1"}},
+        {"resources": {"gpus": 1}},
+        {"env": [{"name": "A", "value": "1"}]},
+        {"again": "x"},
+        {"runId": "x"},
+        {"backoffLimit": 3},
+        {"podLabels": {"team": "a"}},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_a_changed_value_is_another_job(change):
+    assert render(values(change)).name != render(JOB).name
+
+
+def test_a_jobs_name_is_that_of_the_file_and_a_hash_which_the_job_holds_in_full():
+    job = render(JOB).objects["Job"]["metadata"]
+    digest = job["annotations"]["kfit.dev/values-hash"]
+    assert len(digest) == 64
+    assert job["name"] == f"flights-{digest[:8]}"
+    assert job["annotations"]["kfit.dev/output-uri"] == "s3://models/flights"
+
+
+def test_a_scheduled_file_shares_nothing_with_the_same_file_by_hand():
+    by_hand = render(JOB).objects["ConfigMap"]["metadata"]["name"]
+    assert render(values(NIGHTLY)).objects["ConfigMap"]["metadata"]["name"] != by_hand
+
+
+@pytest.mark.parametrize("schedule", [{}, NIGHTLY], ids=["job", "cronjob"])
+def test_every_object_and_pod_has_the_labels(schedule):
+    job = render(values(schedule, nodes=2))
+    labels = LABELS | ({"kfit.dev/cronjob": "flights"} if schedule else {"kfit.dev/job": job.name})
+    assert {kind: o["metadata"]["labels"] for kind, o in job.objects.items()} == dict.fromkeys(job.objects, labels)
+    assert job.job["template"]["metadata"]["labels"] == labels
+
+
+def test_no_credential_of_the_environment_is_rendered():
+    secrets = {
+        "AWS_ACCESS_KEY_ID": "AKIA-in-the-environment",
+        "AWS_SECRET_ACCESS_KEY": "secret-in-the-environment",
+        "AWS_SESSION_TOKEN": "token-in-the-environment",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/file-in-the-environment",
+        "HELM_KUBETOKEN": "kubetoken-in-the-environment",
+    }
+    job = render(values(envFrom=[{"secretRef": {"name": "store"}}]), env=secrets)
+    assert "in-the-environment" not in job.text
+    assert "kind: Secret" not in job.text
+    assert job.text == render(values(envFrom=[{"secretRef": {"name": "store"}}])).text
