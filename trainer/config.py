@@ -67,6 +67,12 @@ def _check_duration(value: str) -> str:
     return value
 
 
+def _by_name(features: dict[str, Any]) -> dict[str, Any]:
+    # helm sorts the keys of a values file, and the order of inputs decides which random weight each one gets:
+    # so a laptop and a pod train the same model only if the file's order counts nowhere.
+    return dict(sorted(features.items()))
+
+
 def _entrypoint(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
         raise ValueError(f"{value!r} is not package.module:function")
@@ -202,7 +208,9 @@ class Data(Strict):
     )
     label: str = Field(description="Column to predict.")
     sample_weight: str | None = Field(None, description="Column with a weight >= 0 for each row's loss.")
-    features: dict[str, Feature] = Field(min_length=1, description="Columns to learn from, by name.")
+    features: Annotated[dict[str, Feature], AfterValidator(_by_name)] = Field(
+        min_length=1, description="Columns to learn from, by name. Their order does not matter."
+    )
     shuffle: SizeBytes | Literal[False] = Field(
         256 * 1024**2,
         description="Decoded bytes that are mixed at a time, over all lanes; larger mixes better and takes memory. "
