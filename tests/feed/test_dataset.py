@@ -20,6 +20,8 @@ from trainer.model.codes import code_of
 
 #: Packed rows of these sets are 4 * (5 numbers + id + 2 codes + 3) bytes wide.
 ROW_BYTES = 44
+#: Features are packed by name: gaps, id, number, vector; digit, word.
+ID = 1
 WITH_ID = {
     "id": {"kind": "numeric"},
     "number": {"kind": "numeric"},
@@ -47,7 +49,7 @@ def batches(feed):
 
 def ids(found):
     """Ids of the real rows, batch by batch."""
-    return [x["numbers"][: round(float(w[0, 1]) * len(w)), 0].astype(int).tolist() for x, _, w in found]
+    return [x["numbers"][: round(float(w[0, 1]) * len(w)), ID].astype(int).tolist() for x, _, w in found]
 
 
 def flat(lists):
@@ -64,15 +66,15 @@ def test_packed_values_are_those_of_the_shards(write_set, configure):
     with opened(prepared) as feed:
         found = batches(feed)
     table = pq.read_table(folder).to_pandas().set_index("id")
-    word, digit = prepared.layout.codes
+    digit, word = prepared.layout.codes
     for x, y, w in found:
         fill = float(w[0, 1])
         for row in range(round(fill * 16)):
-            known = table.loc[int(x["numbers"][row, 0])]
-            expected = [known["number"], known["gaps"], *known["vector"]]
-            np.testing.assert_array_equal(x["numbers"][row, 1:], np.array(expected, np.float32))
+            known = table.loc[int(x["numbers"][row, ID])]
+            expected = [known["gaps"], known.name, known["number"], *known["vector"]]
+            np.testing.assert_array_equal(x["numbers"][row], np.array(expected, np.float32))
             missing = known["word"] is None or known["word"] != known["word"]
-            codes = [0 if missing else code_of(word, known["word"]), code_of(digit, int(known["digit"]))]
+            codes = [code_of(digit, int(known["digit"])), 0 if missing else code_of(word, known["word"])]
             assert x["codes"][row].tolist() == codes
             assert y[row] == known["label"]
             assert w[row, 0] == pytest.approx(known["weight"] / fill)
@@ -137,7 +139,7 @@ def test_hashed_codes_are_those_of_tensorflow(write_set, configure):
     with opened(prepare(configure(folder, features=features)), shuffle=False, batch_size=50) as feed:
         ((x, _, _),) = batches(feed)
     table = pq.read_table(folder)
-    for at, (name, buckets) in enumerate([("word", 7), ("digit", 5)]):
+    for at, (name, buckets) in enumerate([("digit", 5), ("word", 7)]):
         expected = [0 if v is None else 1 + int(tf.strings.to_hash_bucket_fast(str(v), buckets))
                     for v in table[name].to_pylist()]  # fmt: skip
         assert x["codes"][:, at].tolist() == expected

@@ -150,8 +150,8 @@ def test_a_constant_column_is_a_warning(tmp_path, configure):
     folder = write(tmp_path / "s", {"x": [1.0, 1.0], "c": ["a", "a"], "z": [1, 2], "label": [0, 1]})
     features = {"x": {"kind": "numeric"}, "c": {"kind": "categorical"}, "z": {"kind": "numeric"}}
     assert prepare(configure(folder, features=features, batch_size=1)).warnings == (
-        "column 'x' is constant: nothing can be learnt from it",
         "column 'c' is constant: nothing can be learnt from it",
+        "column 'x' is constant: nothing can be learnt from it",
     )
 
 
