@@ -1,0 +1,192 @@
+"""What a checkpoint costs: the stall of a step, the upload, and the way back.
+
+    python -m benchmarks.checkpoint [--sizes 100,1000] [--json FILE]
+
+Everything in one run on one machine. The stall is what training waits for: of ours the copy to host memory
+(a commit runs beside the steps), of the others what their callback does before it returns. The upload is
+measured against one big put of the same bytes into the same store (SeaweedFS on this machine), cut into
+parallel parts by s3fs. The way back is the time from the start of the process to the first step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests import sets
+from tests.servers import environment, seaweed
+from trainer import storage
+from trainer.quiet import import_tensorflow
+
+#: What the design asks: a checkpoint every five minutes.
+INTERVAL_S = 300.0
+REPEATS = 5
+
+
+def model_of(size_mb: float) -> Any:
+    """A compiled and built model whose weights and optimizer take so many MB: Adam holds every weight thrice."""
+    import keras
+
+    width = int((size_mb * 1e6 / 4 / 3 / 2) ** 0.5)
+    model = keras.Sequential([keras.Input((width,)), keras.layers.Dense(width), keras.layers.Dense(width)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median time of a call, after one that warms up."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
+    """Seconds a step waits, by tool."""
+    import keras
+
+    from trainer.run.memory import Memory, take_snapshot
+
+    model = model_of(size_mb)
+    found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, Memory(), {}))}
+    whole = keras.callbacks.ModelCheckpoint(str(folder / "model.keras"))
+    whole.set_model(model)
+    found["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)
+    backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), save_freq=1)
+    backup.set_model(model)
+    found["keras BackupAndRestore"] = seconds(lambda: backup._save_model(), 2)
+    found["orbax, asynchronous"] = _orbax(model, folder)
+    return found
+
+
+def _orbax(model: Any, folder: Path) -> float | str:
+    try:
+        import orbax.checkpoint as ocp
+    except ImportError:
+        return "not installed: pip install orbax-checkpoint"
+    state = {str(i): v.numpy() for i, v in enumerate([*model.variables, *model.optimizer.variables])}
+    checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    taken = []
+    for count in range(4):
+        began = time.perf_counter()
+        fresh = {k: v.numpy() for k, v in zip(state, [*model.variables, *model.optimizer.variables], strict=True)}
+        checkpointer.save(folder / f"orbax-{count}", fresh)
+        taken.append(time.perf_counter() - began)
+        checkpointer.wait_until_finished()
+    return statistics.median(taken[1:])
+
+
+def uploads(size_mb: float, output: str) -> dict[str, float]:
+    """MB/s of a commit, and of one parallel put of the same bytes."""
+    import numpy as np
+
+    from trainer.run.checkpoints import CheckpointStore, Snapshot
+    from trainer.run.folder import RunFolder
+
+    rng = np.random.default_rng(0)
+    commits, puts = [], []
+    store = CheckpointStore(RunFolder(output, "upload"), keep=1, note=print)
+    store.take_over(None)
+    for count in range(3):
+        data = rng.integers(0, 256, int(size_mb * 1e6), np.uint8)
+        began = time.perf_counter()
+        store.commit(Snapshot(count + 1, {"weights": {"a": data}}))
+        commits.append(time.perf_counter() - began)
+        whole = data.tobytes()
+        began = time.perf_counter()
+        storage.write(f"{output}/put-{count}", whole)
+        puts.append(time.perf_counter() - began)
+    return {"commit_mb_s": size_mb / min(commits), "put_mb_s": size_mb / min(puts)}
+
+
+def first_step_s(folder: Path, environ: dict[str, str]) -> dict[str, float]:
+    """Seconds from the start of `trainer fit` to its first step: fresh, and from a checkpoint of about 100 MB."""
+    document = sets.job(
+        sets.write(folder / "data"),
+        folder / "out",
+        model={"builtin": "mlp", "hidden": [2800, 2800]},
+        output__tensorboard=False,
+        output__checkpoint={"every": "4 steps"},
+        fit={"epochs": 50, "batch_size": 64},
+    )
+    job = sets.write_job(folder / "job.yaml", document)
+
+    def start(run: str) -> float:
+        command = [sys.executable, "-m", "trainer", "fit", str(job), "--run", run]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**environ, "KFIT_EVENTS": "1"}
+        ) as process:
+            assert process.stdout is not None
+            taken = next(time.perf_counter() - began for line in process.stdout if json.loads(line)["event"] == "step")
+            while not storage.exists(f"{folder}/out/runs/{run}/checkpoints/step-00000008/MANIFEST.json"):
+                time.sleep(0.05)
+            process.kill()
+        return taken
+
+    start("warm-up")
+    fresh = [start(f"r{i}") for i in range(3)]
+    again = [start(f"r{i}") for i in range(3)]
+    return {"fresh_s": statistics.median(fresh), "resumed_s": statistics.median(again)}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="100,1000", help="MB of weights and optimizer")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    import_tensorflow()
+    document: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="kfit-checkpoint-") as scratch:
+        folder = Path(scratch)
+        os.environ["KFIT_CACHE"] = str(folder / "cache")
+        for size in map(float, asked.sizes.split(",")):
+            found = stalls(size, folder)
+            document[f"stall_s of {size:.0f} MB"] = found
+            ours = float(found["kfit"])
+            table = Table("checkpoint of a state of", "tool", "a step waits", "beside kfit", "of 5 minutes", box=None)
+            for tool, stall in found.items():
+                cells = (
+                    (stall, "", "")
+                    if isinstance(stall, str)
+                    else (f"{stall * 1e3:,.0f} ms", f"{stall / ours:.1f} ×", f"{stall / INTERVAL_S:.3%}")
+                )
+                table.add_row(f"{size:,.0f} MB", tool, *cells)
+            console.print(table)
+        with seaweed(folder / "s3") as server:
+            os.environ.update(environment(server.endpoint))
+            speed = uploads(400.0, f"s3://{server.bucket}/checkpoint")
+        document["upload"] = speed
+        console.print(
+            f"upload: {speed['commit_mb_s']:,.0f} MB/s hashed and committed, "
+            f"{speed['put_mb_s']:,.0f} MB/s one parallel put: ratio {speed['commit_mb_s'] / speed['put_mb_s']:.2f}"
+        )
+        document["first step"] = back = first_step_s(folder / "first", dict(os.environ))
+        console.print(
+            f"first step after {back['fresh_s']:.1f} s from nothing, {back['resumed_s']:.1f} s from a checkpoint "
+            f"of 100 MB: {back['resumed_s'] - back['fresh_s']:+.1f} s"
+        )
+    if asked.json:
+        asked.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
