@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 CRASH ?=
-.PHONY: help setup demo test crash-matrix lint types check chart image docs docs-check lock clean
+.PHONY: help setup demo test crash-matrix store-faults lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: $(STAMP) ## Run the tests
 
 crash-matrix: $(STAMP) ## Kill a run everywhere, start it again, compare (an hour; CRASH="--kills 20 --operations 20" is less)
 	@$(BIN)/python -m tests.faults.crash_matrix $(CRASH)
+
+store-faults: $(STAMP) ## What a run does when its store fails it: a table
+	@$(BIN)/python -m tests.faults.store_faults
 
 lint: $(STAMP) ## Check style and that imports go down
 	@$(BIN)/ruff check .

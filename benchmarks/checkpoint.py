@@ -134,7 +134,7 @@ def first_step_s(folder: Path, environ: dict[str, str]) -> dict[str, float]:
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**environ, "KFIT_EVENTS": "1"}
         ) as process:
             assert process.stdout is not None
-            taken = next(time.perf_counter() - began for line in process.stdout if json.loads(line)["event"] == "step")
+            taken = next(time.perf_counter() - began for line in process.stdout if json.loads(line)["kfit"] == "step")
             while not storage.exists(f"{folder}/out/runs/{run}/checkpoints/step-00000008/MANIFEST.json"):
                 time.sleep(0.05)
             process.kill()
