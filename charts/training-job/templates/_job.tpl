@@ -1,0 +1,38 @@
+{{/* The spec of a Job, for the Job and the CronJob alike. */}}
+{{- define "kfit.jobSpec" -}}
+{{- $several := gt (int .Values.nodes) 1 -}}
+parallelism: {{ .Values.nodes }}
+completions: {{ .Values.nodes }}
+completionMode: {{ ternary "Indexed" "NonIndexed" $several }}
+{{- if and $several (include "kfit.atLeast" (list . "1.34")) }}
+podReplacementPolicy: Failed
+{{- end }}
+suspend: {{ or .Values.suspend (ne .Values.queue "") }}
+backoffLimit: {{ .Values.backoffLimit }}
+activeDeadlineSeconds: {{ .Values.activeDeadlineSeconds }}
+{{- if not (kindIs "invalid" .Values.ttlSecondsAfterFinished) }}
+ttlSecondsAfterFinished: {{ .Values.ttlSecondsAfterFinished }}
+{{- end }}
+podFailurePolicy:
+  rules:
+    # The first rule that matches decides. Codes: docs/exit-codes.md
+    - action: FailJob
+      onExitCodes: {containerName: trainer, operator: In, values: [64, 65]}
+    - action: Ignore
+      onExitCodes: {containerName: trainer, operator: In, values: [75, 76]}
+    - action: Ignore
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
+template:
+  metadata:
+    labels:
+      {{- include "kfit.labels" . | nindent 6 }}
+      {{- with .Values.podLabels }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+    {{- with .Values.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    {{- include "kfit.podSpec" . | nindent 4 }}
+{{- end }}

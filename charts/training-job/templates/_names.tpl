@@ -1,0 +1,71 @@
+{{/* What things are called. */}}
+
+{{- define "kfit.name" -}}
+{{- /* The release's name stands in under `helm lint` alone, which goes on after a `fail`. */ -}}
+{{- .Values.name | default .Release.Name -}}
+{{- end }}
+
+{{- define "kfit.scheduled" -}}
+{{- if .Values.schedule.cron }}true{{ end -}}
+{{- end }}
+
+{{/*
+Hash of all that shapes a pod. Times of a schedule and the NetworkPolicy do not: they change in place.
+A run that a schedule starts is not the run of the same values by hand, so the hash tells them apart.
+*/}}
+{{- define "kfit.hash" -}}
+{{- $shape := omit .Values "schedule" "networkPolicy" "global" -}}
+{{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
+{{- end }}
+
+{{- define "kfit.hashedName" -}}
+{{- printf "%s-%s" (include "kfit.name" .) (include "kfit.hash" . | trunc 8) -}}
+{{- end }}
+
+{{/* The Job or the CronJob, and all that is one of its kind: Service and NetworkPolicy. */}}
+{{- define "kfit.workloadName" -}}
+{{- if include "kfit.scheduled" . }}{{ include "kfit.name" . }}{{ else }}{{ include "kfit.hashedName" . }}{{ end -}}
+{{- end }}
+
+{{- define "kfit.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "kfit.name" .) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{/* The one label that selects the pods of this workload and no others. */}}
+{{- define "kfit.selector" -}}
+{{- if include "kfit.scheduled" . -}}
+kfit.dev/cronjob: {{ include "kfit.name" . }}
+{{- else -}}
+kfit.dev/job: {{ include "kfit.hashedName" . }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.labels" -}}
+app.kubernetes.io/name: kfit
+app.kubernetes.io/instance: {{ include "kfit.name" . }}
+app.kubernetes.io/part-of: kfit
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{ include "kfit.selector" . }}
+{{- end }}
+
+{{/* Labels of a Job: those of all objects and the queue that admits it. */}}
+{{- define "kfit.jobLabels" -}}
+{{ include "kfit.labels" . }}
+{{- with .Values.queue }}
+kueue.x-k8s.io/queue-name: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.jobAnnotations" -}}
+kfit.dev/output-uri: {{ dig "output" "uri" "" .Values.run | quote }}
+kfit.dev/values-hash: {{ include "kfit.hash" . }}
+{{- end }}
+
+{{- define "kfit.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}{{ with $image.tag }}:{{ . }}{{ end }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
