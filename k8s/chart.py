@@ -58,7 +58,7 @@ def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "", n
     words += ["--kube-version", kube_version] if kube_version else []
     words += ["--namespace", namespace] if namespace else []
     with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
-        own = {name: scratch for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+        own = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
         # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
         done = subprocess.run(
             words, capture_output=True, env={**os.environ, **own, "KUBECONFIG": os.devnull}, check=False
@@ -74,7 +74,7 @@ def in_order(manifests: list[Object]) -> list[Object]:
 
 
 def _fault(job_file: str, said: str) -> ConfigError:
-    """helm's words without its own frame around the chart's."""
+    """What helm says, without its own frame around the chart's."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and "level=" not in line]
     what = " ".join(lines).removeprefix("Error: ")
     if "error calling fail: " in what:

@@ -22,8 +22,16 @@ VERBS = {
     "run": "k8s.commands.local:run_job",
     "render": "k8s.commands.submit:render",
     "submit": "k8s.commands.submit:submit",
+    "list": "k8s.commands.list:list_runs",
+    "status": "k8s.commands.status:status",
     "logs": "k8s.commands.logs:logs",
     "wait": "k8s.commands.wait:wait",
+    "why": "k8s.commands.why:why",
+    "cancel": "k8s.commands.cancel:cancel",
+    "resume": "k8s.commands.resume:resume",
+    "schedule": "k8s.commands.schedule:schedule",
+    "trigger": "k8s.commands.trigger:trigger",
+    "doctor": "k8s.commands.doctor:doctor",
     "completion": "k8s.commands.completion:completion",
 }
 

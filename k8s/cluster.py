@@ -14,10 +14,12 @@ from urllib.parse import quote
 
 from k8s import kubeconfig
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
-from k8s.transport import Broken, Refused, Reply, Request, Transport
+from k8s.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
 
 Object = dict[str, Any]
 
+#: Selects what the chart has made.
+OURS = "app.kubernetes.io/part-of=kfit"
 #: A watch ends by itself after so long and is asked for again.
 WATCH_S = 60
 #: A log without a line for so long is asked for again.
@@ -34,9 +36,14 @@ class Kind:
     plural: str
 
     @property
+    def api_version(self) -> str:
+        """Group and version as a manifest names them."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
     def api(self) -> str:
         """Path of the group."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"/{'apis' if self.group else 'api'}/{self.api_version}"
 
 
 KINDS = {
@@ -82,6 +89,7 @@ class Cluster:
         context: str | None = None,
         namespace: str | None = None,
         environ: Mapping[str, str] = os.environ,
+        patience_s: float = PATIENCE_S,
     ) -> Cluster:
         """The cluster kubectl would speak to. Nothing is sent yet.
 
@@ -89,7 +97,7 @@ class Cluster:
             AccessError: No kubeconfig, or no such context.
         """
         access = kubeconfig.load(kubeconfig_file, context, namespace, environ)
-        return cls(Transport(access), access.namespace, access.context)
+        return cls(Transport(access, patience_s), access.namespace, access.context)
 
     @property
     def server(self) -> str:
@@ -125,7 +133,9 @@ class Cluster:
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
             found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
-            items += found["items"]
+            # A list leaves out what all its items share; with it each is a whole manifest.
+            shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
+            items += [shared | item for item in found["items"]]
             page["continue"] = found["metadata"].get("continue", "")
             if not page["continue"]:
                 return items, str(found["metadata"].get("resourceVersion", ""))
@@ -277,12 +287,10 @@ class Cluster:
 
 
 def _rule(right: tuple[str, ...]) -> str:
-    """The rule of a Role that grants a right."""
-    verb, kind, *sub = right
-    where = KINDS[kind]
-    resource = "/".join([where.plural, *sub])
-    rule = f'{{apiGroups: ["{where.group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
-    return f"add to your Role: {rule}; docs/rights.md has the whole Role"
+    """What grants a right."""
+    from k8s.rights import rule
+
+    return f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
 
 
 def _status(reply: Reply) -> Object:

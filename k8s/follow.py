@@ -26,8 +26,8 @@ _POD_EVENTS_S = 3.0
 class View(Protocol):
     """Where following is shown."""
 
-    def say(self, text: str, remedy: str = "") -> None:
-        """One line about the Job."""
+    def say(self, text: str, remedy: str = "", *, waits: bool = False) -> None:
+        """One line about the Job; `waits`: until something else is said."""
 
     def opened(self, pod: str, index: int) -> None:
         """From now on lines of this pod come."""
@@ -217,7 +217,7 @@ def _loop(
         seen = watch.seen()
         for action in follower.step(seen, now_s) if seen and over is None else []:
             if isinstance(action, Say):
-                view.say(action.text, action.remedy)
+                view.say(action.text, action.remedy, waits=True)
             elif isinstance(action, Open) and show_logs:
                 view.opened(action.pod, action.index)
                 reading += 1

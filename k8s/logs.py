@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from k8s.cluster import Cluster, Cut
 from k8s.errors import NotFound, RefusedError
@@ -13,6 +14,13 @@ from trainer.errors import KfitError
 
 #: Begins a line that the trainer writes for the launcher.
 EVENT = '{"kfit"'
+
+
+class Line(NamedTuple):
+    """A line of a log, and when it was written, RFC 3339."""
+
+    at: str
+    text: str
 
 
 @dataclass
@@ -53,19 +61,19 @@ class Reading:
         self._known_at, self._known = cursor.at, cursor.same
         self._rest = b""
 
-    def feed(self, piece: bytes) -> Iterator[str]:
+    def feed(self, piece: bytes) -> Iterator[Line]:
         """The new whole lines of a piece."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             yield from self._line(line)
 
-    def end(self) -> Iterator[str]:
+    def end(self) -> Iterator[Line]:
         """The last line, which may lack its end. Only for a log that came to its end: a cut one is read again."""
         rest, self._rest = self._rest, b""
         if rest:
             yield from self._line(rest)
 
-    def _line(self, line: bytes) -> Iterator[str]:
+    def _line(self, line: bytes) -> Iterator[Line]:
         at, _, text = line.decode(errors="replace").rstrip("\r").partition(" ")
         cursor = self._cursor
         # Nanoseconds are written without their last zeros, so times of one log compare padded.
@@ -75,10 +83,10 @@ class Reading:
             self._known -= 1
             return
         cursor.at, cursor.same = at, cursor.same + 1 if at == cursor.at else 1
-        yield text
+        yield Line(at, text)
 
 
-def read(cluster: Cluster, pod: str, *, tail: int | None = None) -> list[str]:
+def read(cluster: Cluster, pod: str, *, tail: int | None = None) -> list[Line]:
     """The log as far as it is there; empty where the pod is gone or has not started."""
     reading = Reading(Cursor())
     try:
@@ -131,8 +139,8 @@ class Stream:
         reading = self._cursor.reread()
         try:
             for piece in self._cluster.log(self._pod, follow=True, since=self._cursor.since):
-                for text in reading.feed(piece):
-                    self._line(text)
+                for line in reading.feed(piece):
+                    self._line(line.text)
         except Cut:
             return False
         except RefusedError:
@@ -140,8 +148,8 @@ class Stream:
             return self._ended()
         if not self._ended():
             return False
-        for text in reading.end():
-            self._line(text)
+        for line in reading.end():
+            self._line(line.text)
         return True
 
     def _ended(self) -> bool:

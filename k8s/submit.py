@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from k8s.cluster import Cluster, Object
-from k8s.errors import AlreadyExists, Conflict, RefusedError
-from k8s.manifests import annotation, label, workload
+from k8s.errors import AccessError, AlreadyExists, Conflict, RefusedError
+from k8s.manifests import annotation, label
 
 
 class Done(enum.Enum):
@@ -72,6 +72,8 @@ def submit(cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = Fal
     if not dry_run:
         for live in made[:-1]:
             own(cluster, top, live)
+    elif top["kind"] == "Job" and objects[f"Job/{top['metadata']['name']}"] is Done.CREATED:
+        _try_pod(cluster, manifests[-1])
     return Submitted(top, list(objects.values())[-1], objects)
 
 
@@ -134,6 +136,29 @@ def own(cluster: Cluster, top: Object, live: Object) -> None:
     cluster.patch(live["kind"], live["metadata"]["name"], change)
 
 
-def name_of(manifests: Sequence[Object]) -> str:
-    """The Job's or CronJob's name."""
-    return str(workload(manifests)["metadata"]["name"])
+def sweep(cluster: Cluster, labels: str) -> None:
+    """Deletes what belongs to a Job or CronJob but is not owned by it: plain kubectl made it."""
+    for kind in ("ConfigMap", "Service", "NetworkPolicy"):
+        try:
+            for found in cluster.select(kind, labels=labels):
+                if not found["metadata"].get("ownerReferences"):
+                    cluster.delete(kind, found["metadata"]["name"])
+        except AccessError:
+            continue  # who may not list them has not made them
+
+
+def _try_pod(cluster: Cluster, job: Object) -> None:
+    """Has the API server check a pod of the Job: quota and Pod Security look at pods, not at Jobs.
+
+    Raises:
+        RefusedError: A pod would not be let in.
+    """
+    template = job["spec"]["template"]
+    meta = {**template["metadata"], "name": f"{job['metadata']['name'][:55]}-dry-run"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
+    try:
+        cluster.create(pod, dry_run=True)
+    except AccessError as denied:
+        raise AccessError(
+            f"{denied.what}; the Job alone was checked, and the cluster would take it", remedy=denied.remedy
+        ) from denied

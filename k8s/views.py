@@ -11,6 +11,12 @@ from k8s.logs import EVENT
 
 def choose(show_logs: bool) -> View:
     """A bar where a person watches, plain lines elsewhere."""
+    if show_logs and sys.stdout.isatty() and sys.stderr.isatty():
+        from rich.console import Console
+
+        from k8s.bar import Watched
+
+        return Watched(Console(stderr=True))
     return Plain(sys.stdout, sys.stderr)
 
 
@@ -31,7 +37,7 @@ class Plain:
         self._out, self._err = out, err
         self._several = False
 
-    def say(self, text: str, remedy: str = "") -> None:
+    def say(self, text: str, remedy: str = "", *, waits: bool = False) -> None:
         """Prints a line, and below it what mends it."""
         self._err.write(f"{text}\n" + (f"  {remedy}\n" if remedy else ""))
         self._err.flush()

@@ -23,8 +23,8 @@ def logs(run: str, follow: bool, pod: str | None, tail: int | None, raw: bool, t
     from k8s.errors import NotFound
     from k8s.follow import look
     from k8s.logs import EVENT, read
+    from k8s.names import job_name
     from k8s.pods import has_started, index, name
-    from k8s.runs import job_name
 
     cluster = target.open()
     job = job_name(cluster, run)
@@ -40,6 +40,6 @@ def logs(run: str, follow: bool, pod: str | None, tail: int | None, raw: bool, t
         if not has_started(one):
             click.echo(f"{name(one)}: {state.why}", err=True)
         prefix = views.prefix(index(one)) if len({index(p) for p in chosen}) > 1 else ""
-        for line in read(cluster, name(one), tail=tail):
+        for _, line in read(cluster, name(one), tail=tail):
             if raw or not line.startswith(EVENT):
                 sys.stdout.write(f"{prefix}{line}\n")

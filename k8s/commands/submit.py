@@ -87,9 +87,17 @@ def submit(
 
 
 def manifests(
-    job: str, overrides: Sequence[str], kube_version: str, *, again: bool = False, run_id: str = ""
+    job: str, overrides: Sequence[str], kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
 ) -> list[dict[str, Any]]:
     """The objects of a job file, checked by its model first: that names the line and the nearest right key.
+
+    Args:
+        job: The job file.
+        overrides: `--set` expressions.
+        kube_version: The cluster's version.
+        again: Make a Job of its own, every time another.
+        run_id: Go on with this run.
+        tag: Tells this Job from others of the same values.
 
     Raises:
         ConfigError: The file is wrong.
@@ -100,7 +108,8 @@ def manifests(
 
     JobFile.load(job, list(overrides))
     words = helm_sets(overrides)
-    words += ["--set-string", f"again={time.time_ns():x}"] if again else []
+    tag = f"{time.time_ns():x}" if again else tag
+    words += ["--set-string", f"again={tag}"] if tag else []
     words += ["--set-string", f"runId={run_id}"] if run_id else []
     return chart.render(job, words, kube_version=kube_version)
 
@@ -112,12 +121,21 @@ def _rendered(
         return list(pool.map(lambda job: manifests(job, overrides, kube_version, again=again), jobs))
 
 
+def send(cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False) -> Submitted:
+    """Sends one job file's objects; job files that an older version of a schedule left go."""
+    from k8s.schedule import prune
+    from k8s.submit import submit as bring
+
+    result = bring(cluster, objects, dry_run=dry_run)
+    if result.workload["kind"] == "CronJob" and not dry_run:
+        prune(cluster, result.workload)
+    return result
+
+
 def _sent(
     cluster: Cluster, jobs: Sequence[str], overrides: Sequence[str], again: bool, dry_run: bool
 ) -> list[Submitted]:
     """Sends every file; all are rendered before the first is sent."""
-    from k8s.submit import submit as send
-
     rendered = _rendered(jobs, overrides, cluster.version(), again)
     with ThreadPoolExecutor(_HELMS) as pool:
         return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run), rendered))

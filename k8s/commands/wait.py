@@ -26,7 +26,7 @@ def wait(run: str, timeout: str | None, target: Target) -> None:
     Beside the trainer's codes: 3 not found, 4 cancelled, 5 no pod ever ran, 124 --timeout is over,
     130 interrupted (the run goes on).
     """
-    from k8s.runs import job_name
+    from k8s.names import job_name
 
     cluster = target.open()
     wait_for_end(target, cluster, job_name(cluster, run), show_logs=False, timeout=timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8s.cluster import Cluster
+from k8s.cluster import OURS, Cluster
 from k8s.errors import NotFound
 
 
@@ -19,7 +19,7 @@ def job_name(cluster: Cluster, run: str) -> str:
     run = run.rpartition("/")[2]
     if cluster.find("Job", run) is not None:
         return run
-    of_file = cluster.select("Job", labels=f"app.kubernetes.io/part-of=kfit,app.kubernetes.io/instance={run}")
+    of_file = cluster.select("Job", labels=f"{OURS},app.kubernetes.io/instance={run}")
     if not of_file:
         raise NotFound(
             f"no run {run!r}",
