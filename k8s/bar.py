@@ -50,7 +50,8 @@ class Watched:
         self._end_phase()
         self._bar.note(text + (f"\n  {remedy}" if remedy else ""))
         if waits:
-            self._begin_phase(text.partition(":")[0])
+            head = text.partition(":")[0]
+            self._begin_phase(head if " " not in head else "restarting")
 
     def opened(self, pod: str, index: int) -> None:
         """Says whose lines come; the bar is the chief's."""

@@ -52,13 +52,19 @@ class Verbs(click.Group):
         return found
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="kfit")
 @target_options
 @click.pass_context
 def cli(ctx: click.Context, target: Target) -> None:
     """Keras training as a batch job: write a job file, check it, submit it, follow it."""
     ctx.obj = target
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> NoReturn:

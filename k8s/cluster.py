@@ -104,6 +104,10 @@ class Cluster:
         """URL of the API server."""
         return self._transport.server
 
+    def close(self) -> None:
+        """Closes its connections."""
+        self._transport.close()
+
     def version(self) -> str:
         """The cluster's version, `v1.34.4`."""
         return str(self._json(Request("GET", "/version"), "version")["gitVersion"])
@@ -274,7 +278,7 @@ class Cluster:
         if reply.status == 403 and right and (reason == "Forbidden") and " cannot " in message:
             return AccessError(f"a right is missing: {message}", where=where, remedy=_rule(right))
         if reply.status == 404:
-            if "namespaces" in message:
+            if message.startswith('namespaces "'):
                 return AccessError(message, where=f"context {self.context!r}", remedy="--namespace names another")
             return NotFound("not found", where=where, remedy="`kfit list` shows what is there; -n names a namespace")
         if reply.status == 409:

@@ -109,7 +109,8 @@ class Transport:
         while True:
             tries += 1
             try:
-                status, data, later_s = self._once(request)
+                status, data, later_s, resent = self._once(request)
+                tries += resent
             except (OSError, http.client.HTTPException) as lost:
                 if self._clock() + pause_s > ends or not _worth_another_try(lost):
                     raise self._unreachable(lost) from lost
@@ -159,9 +160,10 @@ class Transport:
             finally:
                 connection.close()
 
-    def _once(self, request: Request) -> tuple[int, bytes, float]:
-        """Status, body, and the seconds the server asks to wait."""
+    def _once(self, request: Request) -> tuple[int, bytes, float, bool]:
+        """Status, body, the seconds the server asks to wait, and whether it was sent twice."""
         connection, used = self._take()
+        resent = False
         try:
             try:
                 response = self._ask(connection, request, ANSWER_S)
@@ -170,7 +172,7 @@ class Transport:
                     raise
                 # The server closed a connection that lay idle; that is no fault.
                 connection.close()
-                connection = self._connect()
+                connection, resent = self._connect(), True
                 response = self._ask(connection, request, ANSWER_S)
             data = response.read()
         except BaseException:
@@ -182,7 +184,7 @@ class Transport:
             with self._lock:
                 self._idle.append(connection)
         after = response.headers.get("Retry-After", "")
-        return response.status, data, float(after) if after.isdigit() else 0.0
+        return response.status, data, float(after) if after.isdigit() else 0.0, resent
 
     def _ask(
         self, connection: http.client.HTTPConnection, request: Request, answer_s: float
@@ -245,12 +247,17 @@ class Transport:
                 self._tls = self._access.tls(who)
             return self._tls
 
-    def _forget_credentials(self) -> None:
+    def close(self) -> None:
+        """Closes the connections that lie idle."""
         with self._lock:
-            self._credentials = self._tls = None
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
+
+    def _forget_credentials(self) -> None:
+        self.close()
+        with self._lock:
+            self._credentials = self._tls = None
 
     def _unreachable(self, lost: Exception) -> ClusterError:
         if isinstance(lost, ssl.SSLCertVerificationError):
