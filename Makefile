@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check docs docs-check lock clean
+.PHONY: help setup demo test test-cluster lint types check docs docs-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with the locked packages
 
@@ -58,6 +58,9 @@ lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for new
 	@$(BIN)/python -m pip install --quiet uv
 	$(LOCK) --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
 	$(LOCK) --constraint requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
+
+test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there
+	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster -q
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
