@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 #: The trainer says every event in words too, on stderr; where events are drawn these lines are left out.
-_PHASES = ("statistics", "compile", "export", "data", "checkpoint")
+PHASES = ("statistics", "compile", "export", "data", "checkpoint")
 _SAID_TWICE = re.compile(
     r"fit  \d+ epochs? of "
     r"|epoch +\d+/\d+  (step [\d,]+/|done in )"
-    rf"|({'|'.join(_PHASES)})(  [\d,]+(/[\d,]+)?|  done in .*)?$"
+    rf"|({'|'.join(PHASES)})(  [\d,]+(/[\d,]+)?|  done in .*)?$"
 )
 
 

@@ -117,7 +117,9 @@ class Team:
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         if code is not None:
-            assert done.returncode == code, f"kfit {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            assert done.returncode == code, (
+                f"kfit {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -209,7 +211,9 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
     ]
     try:
         _admin("apply", "-f", "-", given=json.dumps(objects[0]))
-        _admin("-n", name, "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects[1:]}))
+        _admin(
+            "-n", name, "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects[1:]})
+        )
         path = tmp_path_factory.mktemp("member") / "kubeconfig"
         path.write_text(yaml.safe_dump(_member_config(name)))
         yield Team(name, path, store)
