@@ -87,7 +87,15 @@ def submit_s(folder: Path) -> tuple[float, float]:
 
 
 def _clear() -> None:
-    words = ["kubectl", "-n", NAMESPACE, "delete", "jobs,configmaps,networkpolicies", "-l", "app.kubernetes.io/part-of=kfit"]
+    words = [
+        "kubectl",
+        "-n",
+        NAMESPACE,
+        "delete",
+        "jobs,configmaps,networkpolicies",
+        "-l",
+        "app.kubernetes.io/part-of=kfit",
+    ]
     subprocess.run(words, check=True, capture_output=True)
 
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from k8s import logs
 from k8s.cluster import Cluster, Cut, Gone, Object
-from k8s.errors import AccessError, ClusterError, NotFound
+from k8s.errors import AccessError, ClusterError, NotFound, WaitCode
 from k8s.pods import has_started
-from k8s.state import Seen, State, read
+from k8s.state import Seen, State, queue_of, read
 from k8s.watch import SETTLE_S, Follower, Open, Over, Say
 from trainer.errors import KfitError
 
@@ -53,10 +53,12 @@ class Watch:
     """
 
     def __init__(self, cluster: Cluster, name: str, changed: Callable[[], None]) -> None:
-        self._cluster, self._name, self._changed = cluster, name, changed
+        self.name = name
+        self._cluster, self._changed = cluster, changed
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {}
         self._pod_events: list[Object] = []
+        self._workload: Object | None = None
         self._fault: KfitError | None = None
         self._heard_s = time.monotonic()
         self._stop = threading.Event()
@@ -67,11 +69,11 @@ class Watch:
         Raises:
             NotFound: It is not.
         """
-        self._cluster.get("Job", self._name)
-        own = f"involvedObject.kind=Job,involvedObject.name={self._name}"
+        self._cluster.get("Job", self.name)
+        own = f"involvedObject.kind=Job,involvedObject.name={self.name}"
         for kind, labels, fields in (
-            ("Job", "", f"metadata.name={self._name}"),
-            ("Pod", f"batch.kubernetes.io/job-name={self._name}", ""),
+            ("Job", "", f"metadata.name={self.name}"),
+            ("Pod", f"batch.kubernetes.io/job-name={self.name}", ""),
             ("Event", "", own),
         ):
             threading.Thread(target=self._keep, args=(kind, labels, fields), daemon=True).start()
@@ -93,17 +95,18 @@ class Watch:
                 raise ClusterError(
                     f"the API server did not answer for {GIVE_UP_S:.0f} s; the Job may well go on",
                     where=self._cluster.server,
-                    remedy=f"kfit wait {self._name} goes on waiting",
+                    remedy=f"kfit wait {self.name} goes on waiting",
                 )
             if not {"Job", "Pod"} <= self._objects.keys():
                 return None
             job = next(iter(self._objects["Job"].values()), None)
             events = [*self._objects.get("Event", {}).values(), *self._pod_events]
-            return Seen(job, list(self._objects["Pod"].values()), events)
+            return Seen(job, list(self._objects["Pod"].values()), events, self._workload)
 
-    def look_at_pods(self) -> None:
-        """Asks for the events of pods that have not started: mounts, sandboxes, images."""
+    def look_closer(self) -> None:
+        """Asks for what explains waiting: the events of pods that have not started, and Kueue's word."""
         with self._lock:
+            job = next(iter(self._objects.get("Job", {}).values()), None)
             waiting = [p["metadata"]["name"] for p in self._objects.get("Pod", {}).values() if not has_started(p)]
         found: list[Object] = []
         for pod in waiting[:4]:
@@ -111,8 +114,9 @@ class Watch:
                 found += self._cluster.select("Event", fields=f"involvedObject.name={pod}")
             except (ClusterError, AccessError):
                 return
+        workload = _workload(self._cluster, job) if job else None
         with self._lock:
-            self._pod_events = found
+            self._pod_events, self._workload = found, workload
 
     def _keep(self, kind: str, labels: str, fields: str) -> None:
         while not self._stop.is_set():
@@ -223,13 +227,23 @@ def _loop(
                 reading += 1
                 _read(cluster, action, inbox)
             elif isinstance(action, Over):
-                over, left_s = action.state, now_s + _LOGS_S
+                over, left_s = _certain(cluster, watch.name, action.state), now_s + _LOGS_S
                 inbox.put(("seen", 0, ""))
         if over is None and timeout_s is not None and now_s - began_s > timeout_s:
             raise TimedOut
         if not follower.started and now_s - looked_s > _POD_EVENTS_S:
             looked_s = now_s
-            watch.look_at_pods()
+            watch.look_closer()
+
+
+def _certain(cluster: Cluster, name: str, state: State) -> State:
+    """The last state, read again with the events of pods that are gone where none was seen to run."""
+    if state.exit_code != WaitCode.NEVER_STARTED:
+        return state
+    try:
+        return look(cluster, name)[1]
+    except KfitError:
+        return state
 
 
 def _read(cluster: Cluster, pod: Open, inbox: queue.Queue[tuple[str, int, str]]) -> None:
@@ -250,8 +264,19 @@ def look(cluster: Cluster, name: str) -> tuple[Seen, State]:
     """
     job = cluster.get("Job", name)
     pods = cluster.select("Pod", labels=f"batch.kubernetes.io/job-name={name}")
-    seen = Seen(job, pods, _events(cluster, name))
+    seen = Seen(job, pods, _events(cluster, name), _workload(cluster, job))
     return seen, read(seen)
+
+
+def _workload(cluster: Cluster, job: Object) -> Object | None:
+    """Kueue's object for a Job that its queue holds; None without Kueue, or without the right to it."""
+    if not job["spec"].get("suspend") or not queue_of(job):
+        return None
+    try:
+        found = cluster.select("Workload", labels=f"kueue.x-k8s.io/job-uid={job['metadata']['uid']}")
+    except (AccessError, NotFound):
+        return None
+    return found[0] if found else None
 
 
 def _events(cluster: Cluster, name: str) -> list[Object]:

@@ -22,9 +22,8 @@ _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
 def _quantity(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
-    if not _QUANTITY.fullmatch(str(value)):
+    # true is an int to Python, and no amount.
+    if value is True or value is False or not _QUANTITY.fullmatch(str(value)):
         raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
     return str(value)
 
@@ -38,6 +37,10 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity: 4, 500m, 16Gi."""
 
+_CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
+_CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
+
+Cidr = Annotated[str, Field(pattern=_CIDR)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Object = dict[str, Any]
 
@@ -78,7 +81,7 @@ class Resources(Strict):
 class CronSchedule(Strict):
     """When a CronJob starts a run. Without `cron` it is one Job, now."""
 
-    cron: str = Field("", description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job.")
+    cron: str = Field("", pattern=_CRON, description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job.")
     timeZone: str = Field("Etc/UTC", description="Name of the time zone that `cron` is meant in.")
     suspend: bool = Field(False, description="Start nothing until it is false again.")
     startingDeadlineSeconds: Annotated[int, Field(ge=10)] = Field(
@@ -143,7 +146,7 @@ class NetworkPolicy(Strict):
 
     enabled: bool = Field(True, description="Make a NetworkPolicy. Nothing may call in but peers of the same job.")
     storagePorts: list[Port] = Field([443], description="TCP ports of the object store and of its sign-in.")
-    storageCidrs: list[str] = Field([], description="Networks the store lies in. Default: anywhere.")
+    storageCidrs: list[Cidr] = Field([], description="Networks the store lies in. Default: anywhere.")
     dnsPorts: list[Port] = Field([53], description="Ports of the name service, UDP and TCP.")
     extraEgress: list[Object] = Field(
         [], description="More rules as in Kubernetes, for a cloud's metadata server or a proxy say."

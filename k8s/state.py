@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from k8s import pods
@@ -43,12 +43,14 @@ class Seen:
         pods: Its pods, the gone ones left out.
         events: Events about the Job and its pods.
         workload: Kueue's own object for it, where there is one.
+        ran: Whether a pod was seen to run before, whatever is left of it.
     """
 
     job: Object | None
     pods: Sequence[Object] = ()
     events: Sequence[Object] = ()
     workload: Object | None = None
+    ran: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class State:
         current: Names of the pods that run or will, by index.
         ended: How earlier pods ended, the oldest first.
         restarts: Pods that were replaced.
+        said: The trainer's last error, where it failed.
+        ending: Whether the Job has given up, and its pods are being ended.
     """
 
     phase: Phase
@@ -74,7 +78,8 @@ class State:
     current: tuple[str, ...] = ()
     ended: tuple[Ended, ...] = ()
     restarts: int = 0
-    said: str = field(default="")
+    said: str = ""
+    ending: bool = False
 
 
 def read(seen: Seen) -> State:
@@ -84,7 +89,8 @@ def read(seen: Seen) -> State:
         return State(Phase.CANCELLED, "the Job is gone", "gone", exit_code=WaitCode.CANCELLED)
     ended = tuple(sorted((e for p in seen.pods if (e := pods.ended(p))), key=lambda e: e.at))
     alive = sorted((p for p in seen.pods if pods.ended(p) is None and not pods.has_ended(p)), key=pods.index)
-    common: dict[str, Any] = {"ended": ended, "restarts": _restarts(seen, ended)}
+    ending = _condition(job, "FailureTarget") is not None
+    common: dict[str, Any] = {"ended": ended, "restarts": _restarts(seen), "ending": ending}
     final = _final(seen, ended)
     if final is not None:
         phase, why, code, remedy = final
@@ -95,7 +101,7 @@ def read(seen: Seen) -> State:
         return State(Phase.CANCELLED, "the Job is being deleted", "deleting", current=current, **common)
     if job["spec"].get("suspend"):
         waits = _held(seen)
-        phase = Phase.QUEUED if _queue(job) else Phase.SUSPENDED
+        phase = Phase.QUEUED if queue_of(job) else Phase.SUSPENDED
         return State(phase, waits.text, waits.key, waits.remedy, current=current, **common)
     held = _pending(seen, alive)
     if held is not None:
@@ -153,7 +159,11 @@ def _failing_code(message: str, ended: Sequence[Ended]) -> int | None:
 
 
 def _ever_ran(seen: Seen) -> bool:
-    return any(pods.has_started(p) for p in seen.pods) or any(e.get("reason") == "Started" for e in seen.events)
+    return (
+        seen.ran
+        or any(pods.has_started(p) for p in seen.pods)
+        or any(e.get("reason") == "Started" for e in seen.events)
+    )
 
 
 def _last_held(seen: Seen) -> Waiting | None:
@@ -172,7 +182,7 @@ def _last_held(seen: Seen) -> Waiting | None:
 
 def _held(seen: Seen) -> Waiting:
     assert seen.job is not None
-    queue, name = _queue(seen.job), seen.job["metadata"]["name"]
+    queue, name = queue_of(seen.job), seen.job["metadata"]["name"]
     if not queue:
         resume = f"""kubectl patch job {name} --type=merge -p '{{"spec":{{"suspend":false}}}}' lets it go"""
         return Waiting("suspended", "suspended: no pod starts until someone lets it go", resume)
@@ -219,14 +229,15 @@ def _not_created(event: Mapping[str, Any]) -> Waiting:
     return Waiting(f"refused:{message}", f"the cluster refuses the pod: {message}")
 
 
-def _restarts(seen: Seen, ended: Sequence[Ended]) -> int:
+def _restarts(seen: Seen) -> int:
     assert seen.job is not None
     wanted = int(seen.job["spec"].get("completions") or 1)
     made = sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")
     return max(0, max(made, len(seen.pods)) - wanted)
 
 
-def _queue(job: Object) -> str:
+def queue_of(job: Object) -> str:
+    """Kueue's queue that the Job is for; empty without one."""
     return str((job["metadata"].get("labels") or {}).get(_QUEUE, ""))
 
 

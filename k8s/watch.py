@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from k8s import pods
 from k8s.state import Phase, Seen, State, read
@@ -53,17 +53,15 @@ class Follower:
     _key: str = ""
     _since_s: float = 0.0
     _left: set[str] = field(default_factory=set)
-    _existed: bool = False
-    _last: State | None = None
+    _ended_s: dict[str, float] = field(default_factory=dict)
 
     def step(self, seen: Seen, now_s: float) -> list[Action]:
         """What to do about what is seen now. Called again within `SETTLE_S` when nothing changes."""
-        actions: list[Action] = []
-        if seen.job is None and self._last is not None and self._last.phase.over:
+        if seen.job is None and self.state is not None and self.state.exit_code is not None:
             return []  # TTL took away what was over
-        state = self.state = self._last = read(seen)
         self.started = self.started or any(pods.has_started(p) for p in seen.pods)
-        actions += self._hops(state)
+        state = self.state = read(replace(seen, ran=self.started))
+        actions: list[Action] = self._hops(state, now_s)
         for pod in sorted(seen.pods, key=pods.index):
             name = pods.name(pod)
             if pods.has_started(pod) and name not in self._opened:
@@ -74,14 +72,19 @@ class Follower:
             actions.append(Over(state))
         return actions
 
-    def _hops(self, state: State) -> list[Action]:
-        """One line for each pod that ended while the Job goes on."""
-        if state.phase.over:
+    def _hops(self, state: State, now_s: float) -> list[Action]:
+        """One line for each pod that ended while the Job goes on; whether it does is known a moment later."""
+        if state.phase.over or state.ending:
             return []
-        fresh = [e for e in state.ended if e.pod not in self._left]
+        fresh = [e for e in state.ended if e.pod not in self._left and e.code != 0]
+        for end in fresh:
+            self._ended_s.setdefault(end.pod, now_s)
+        fresh = [e for e in fresh if state.current or now_s - self._ended_s[e.pod] >= SETTLE_S]
         self._left |= {e.pod for e in fresh}
-        return [Say(f"pod {e.pod} is over: {e.cause}{f' ({_first(e.said)})' if e.said else ''}; a replacement comes")
-                for e in fresh if e.code != 0]  # fmt: skip
+        return [
+            Say(f"pod {e.pod} is over: {e.cause}{f' ({_first(e.said)})' if e.said else ''}; a replacement comes")
+            for e in fresh
+        ]
 
     def _reason(self, state: State, now_s: float) -> list[Action]:
         if state.phase.over or state.phase is Phase.RUNNING:

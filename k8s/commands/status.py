@@ -46,6 +46,7 @@ def status(run: str, form: str, target: Target) -> None:
 def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
     """How far the newest pod of the chief came, by its log."""
     from k8s import logs
+    from k8s.errors import AccessError
     from k8s.pods import has_started, index, name
     from k8s.progress import fold
 
@@ -53,7 +54,11 @@ def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
     if not chief:
         return fold([])
     newest = max(chief, key=lambda p: str(p["metadata"]["creationTimestamp"]))
-    return fold(logs.read(cluster, name(newest), tail=_LINES))
+    try:
+        return fold(logs.read(cluster, name(newest), tail=_LINES))
+    except AccessError as denied:
+        click.echo(f"note: no progress without the log: {denied}", err=True)
+        return fold([])
 
 
 def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,6 +92,7 @@ class Team:
     namespace: str
     member: Path
     store: Store
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def kubectl(self, *words: str, given: str | None = None, check: bool = True) -> str:
         """As the admin."""
@@ -124,10 +125,12 @@ class Team:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """kfit in the background, unbuffered."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-u", "-m", "k8s", *words],
             env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def submit(self, job: Path, *words: str) -> str:
         """Submits a job file and gives its Job's name."""
@@ -216,7 +219,11 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
         )
         path = tmp_path_factory.mktemp("member") / "kubeconfig"
         path.write_text(yaml.safe_dump(_member_config(name)))
-        yield Team(name, path, store)
+        found = Team(name, path, store)
+        yield found
+        for process in found.started:
+            process.kill()
+            process.communicate()
     finally:
         subprocess.run(["kubectl", "delete", "namespace", name, "--wait=false"], capture_output=True, check=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import subprocess
@@ -37,15 +38,17 @@ class Real:
         try:
             next(pieces)
         except Refused as refused:
+            pieces.close()
             return Answer(refused.reply.status, iter([refused.reply.data]))
         return Answer(200, self._until_cut(pieces))
 
     @staticmethod
     def _until_cut(pieces):
-        try:
+        with contextlib.closing(pieces), contextlib.suppress(Broken):
             yield from pieces
-        except Broken:
-            return
+
+    def close(self):
+        self._transport.close()
 
 
 @pytest.fixture
@@ -57,6 +60,7 @@ def proxy(team, tmp_path):
     server.kubeconfig = path
     yield server
     server.close()
+    server.behind.close()
 
 
 def _config(url, namespace, token="unused"):
@@ -235,9 +239,7 @@ def test_pipe(team):
     """a reader that goes away ends kfit quietly"""
     team.kubectl("create", "-f", "-", given=json.dumps(talker("piped")))
     until(lambda: team.get("job", "piped")["status"].get("succeeded"))
-    done = subprocess.run(
-        f"{sys.executable} -m k8s logs piped | head -1", shell=True, env=team.environment(), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    line = f"{sys.executable} -m k8s logs piped | head -1"
+    done = subprocess.run(line, shell=True, env=team.environment(), capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("line 0 \n", "")
     team.kfit("cancel", "piped")

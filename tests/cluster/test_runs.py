@@ -47,12 +47,12 @@ def test_complete(team, job_file):
 
 CASES = {
     64: {"run": {"fit": {"early_stopping": {"monitor": "val_nonsense", "patience": 1}}}},
-    65: {"run": {"data": {"label": "no_such_column"}}},
+    65: {"run": {"data": {"features": {"wind_gust": {"kind": "numeric"}}}}},
     69: {"env": env(AWS_ENDPOINT_URL="http://127.0.0.1:9", **REACHABLE)},
     70: {"run": {"model": {"entrypoint": "os:getcwd", "builtin": None}}},
 }
 POLICY = {64: "PodFailurePolicy", 65: "PodFailurePolicy", 69: "BackoffLimitExceeded", 70: "BackoffLimitExceeded"}
-SAID = {64: "val_nonsense", 65: "no_such_column", 69: "127.0.0.1", 70: "os:getcwd"}
+SAID = {64: "val_nonsense", 65: "wind_gust", 69: "127.0.0.1", 70: "os:getcwd"}
 
 
 @pytest.mark.parametrize("code", CASES)
@@ -162,7 +162,7 @@ def test_interrupted(team, job_file):
     following = team.start("logs", "-f", name)
     until(lambda: _pod_past(team, name, epoch=1))
     following.send_signal(signal.SIGINT)
-    out, err = following.communicate(timeout=20)
+    _, err = following.communicate(timeout=20)
     assert following.returncode == 130
     assert f"Come back: kfit logs -f {name}" in err
     assert f"Cancel: kfit cancel {name}" in err
@@ -174,7 +174,7 @@ def test_ttl(team, job_file):
     """TTL removes all that a run owned; why goes on from storage"""
     job = job_file("brief", ttlSecondsAfterFinished=5, run={"data": {"label": "no_such_column"}})
     name = team.submit(job)
-    team.kfit("wait", name, code=65)
+    team.kfit("wait", name, code=64)
     until(lambda: team.objects(name) == [])
     why = team.kfit("why", name, "-f", str(job))
     assert "failed" in why.out

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -45,6 +45,11 @@ class Answer:
 
     status: int
     pieces: Iterator[bytes]
+
+    def close(self) -> None:
+        """Ends the stream behind."""
+        if isinstance(self.pieces, Generator):
+            self.pieces.close()
 
 
 class Memory:
@@ -149,6 +154,7 @@ class Server:
                 else:
                     answer = server.behind.answer(self.command, self.path, body)
                     if wrong.lost:
+                        answer.close()
                         self._hang_up()
                     else:
                         self._stream(answer, wrong.cut_after)
@@ -174,6 +180,7 @@ class Server:
                         self.wfile.flush()
                     left = None if left is None else left - len(sent)
                     if left == 0:
+                        answer.close()
                         self._hang_up()
                         return
                 self.wfile.write(b"0\r\n\r\n")

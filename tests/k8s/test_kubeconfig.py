@@ -140,5 +140,3 @@ def test_a_certificate_that_is_none_is_told(tmp_path):
 
 def test_the_names_of_contexts_are_there_for_the_shell(tmp_path):
     assert kubeconfig.contexts(write(tmp_path / "config")) == ["ctx"]
-
-

@@ -30,7 +30,9 @@ def test_what_go_would_read_as_something_else_is_quoted(word):
 
 
 def test_numbers_as_go_writes_them_are_numbers():
-    assert from_yaml("a: 1e+06\nb: 1e-05\nc: 2.5e+10\nd: '1e3'\n") == [{"a": 1000000, "b": 1e-05, "c": 2.5e10, "d": "1e3"}]
+    assert from_yaml("a: 1e+06\nb: 1e-05\nc: 2.5e+10\nd: '1e3'\n") == [
+        {"a": 1000000, "b": 1e-05, "c": 2.5e10, "d": "1e3"}
+    ]
     assert isinstance(from_yaml("a: 1e+06")[0]["a"], int)
 
 

@@ -62,5 +62,7 @@ def test_lines_that_only_look_like_events_are_lines():
 
 
 def test_a_checkpoint_has_its_time():
-    at = fold([("2026-01-01T00:00:01Z", '{"kfit": "checkpoint", "step": 12}'), ("2026-01-01T00:00:09Z", '{"kfit": "stop"}')])
+    at = fold(
+        [("2026-01-01T00:00:01Z", '{"kfit": "checkpoint", "step": 12}'), ("2026-01-01T00:00:09Z", '{"kfit": "stop"}')]
+    )
     assert (at.checkpoint_step, at.checkpoint_at) == (12, "2026-01-01T00:00:01Z")

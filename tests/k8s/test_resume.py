@@ -13,7 +13,9 @@ OLD = "train-1a2b3c4d"
 
 
 def over(**changes):
-    found = job(labels={"kfit.dev/job": OLD, "controller-uid": "u"}, annotations={"kfit.dev/values-hash": "h"}, **changes)
+    found = job(
+        labels={"kfit.dev/job": OLD, "controller-uid": "u"}, annotations={"kfit.dev/values-hash": "h"}, **changes
+    )
     template = found["spec"]["template"]
     template["metadata"]["labels"] = {"kfit.dev/job": OLD, "batch.kubernetes.io/job-name": OLD, "job-name": OLD}
     template["spec"]["volumes"] = [{"name": "config", "configMap": {"name": OLD}}]
@@ -27,7 +29,11 @@ def test_the_new_job_goes_on_with_the_old_run_under_a_new_name():
     name = next_name(over())
     assert name.startswith("train-")
     assert name != OLD
-    assert made == {"kind": "ConfigMap", "metadata": {"name": name, "labels": {}, "annotations": {}}, "data": {"a": "b"}}
+    assert made == {
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {}, "annotations": {}},
+        "data": {"a": "b"},
+    }
     assert again["metadata"]["name"] == name
     assert again["metadata"]["labels"]["kfit.dev/job"] == name
     assert run_id(again) == OLD

@@ -71,3 +71,27 @@ def test_all_pods_of_several_are_shown():
     two = job(spec={"parallelism": 2, "completions": 2})
     seen = Seen(two, [pod("b", state=RUNNING, index=1), pod("a", state=RUNNING, index=0)])
     assert Follower().step(seen, 0.0) == [Open("a", 0), Open("b", 1)]
+
+
+def test_a_fault_that_ends_the_job_promises_no_replacement():
+    bad = pod("a", phase="Failed", state=terminated(64))
+    target = {"type": "FailureTarget", "reason": "PodFailurePolicy", "message": "failed with exit code 64 matching"}
+    failed = {**target, "type": "Failed"}
+    moments = (Seen(job(), [bad]), Seen(job(conditions=[target]), [bad]), Seen(job(conditions=[failed]), [bad]))
+    actions = [a for step in told(Follower(), *moments) for a in step]
+    assert [type(a) for a in actions] == [Open, Over]
+
+
+def test_a_pod_that_is_gone_at_the_deadline_had_run():
+    late = job(conditions=[{"type": "Failed", "reason": "DeadlineExceeded"}])
+    follower = Follower()
+    follower.step(Seen(job(), [pod(state=RUNNING)]), 0.0)
+    assert [a.state.exit_code for a in follower.step(Seen(late), 1.0) if isinstance(a, Over)] == [75]
+
+
+def test_a_job_that_is_being_deleted_is_cancelled_when_it_is_gone():
+    follower = Follower()
+    leaving = job()
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    assert follower.step(Seen(leaving, [pod(state=RUNNING)]), 0.0) == [Open("train-1a2b3c4d-x", 0)]
+    assert [a.state.exit_code for a in follower.step(Seen(None), 1.0) if isinstance(a, Over)] == [4]

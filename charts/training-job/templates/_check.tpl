@@ -1,4 +1,110 @@
-{{/* Combinations of values that no schema can refuse. Each message says what mends it. */}}
+{{/*
+Combinations of values that no schema can refuse. All that is wrong is said at once, with what mends it.
+`kfit.check` fails or is empty; each list below is one line a fault.
+*/}}
 {{- define "kfit.check" -}}
-{{- if not .Values.run }}{{ fail "run is missing: the trainer's configuration, see docs/job-file.md" }}{{ end }}
+{{- $faults := list -}}
+{{- range list "kfit.checkNeeded" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" -}}
+{{- range include . $ | splitList "\n" }}{{ with trim . }}{{ $faults = append $faults . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- if $faults }}{{ fail (join "\n  " $faults) }}{{ end -}}
+{{- end }}
+
+{{- define "kfit.checkNeeded" -}}
+{{- if not .Values.name }}
+name is missing: `name: flights`
+{{- end }}
+{{- if not .Values.run }}
+run is missing: the trainer's configuration, see docs/job-file.md
+{{- end }}
+{{- if not .Values.image.repository }}
+image.repository is missing: `--set image.repository=registry.example/trainer`
+{{- end }}
+{{- if not (include "kfit.atLeast" (list . "1.31")) }}
+Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where the cluster is newer, set kubeVersion to its version
+{{- end }}
+{{- end }}
+
+{{/* Kubernetes appends to names, and refuses the pod (not the Job) where the sum has more than 63 characters. */}}
+{{- define "kfit.checkName" -}}
+{{- $several := gt (int .Values.nodes) 1 -}}
+{{- /* a dash and the highest index */ -}}
+{{- $index := ternary (add 1 (len (sub (int .Values.nodes) 1 | toString))) 0 $several -}}
+{{- /* 63 without a dash and 8 of the hash, or without a dash and the minutes since 1970, for which it keeps 11 */ -}}
+{{- $most := sub (ternary 52 54 (ne (include "kfit.scheduled" .) "")) $index -}}
+{{- if gt (len .Values.name) (int $most) }}
+name {{ .Values.name }} has {{ len .Values.name }} characters; at most {{ $most }} go with {{ ternary "a schedule" "a Job" (ne (include "kfit.scheduled" .) "") }}{{ if $several }} of {{ .Values.nodes }} nodes{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkTimes" -}}
+{{- if ge (int .Values.terminationGracePeriodSeconds) (int .Values.activeDeadlineSeconds) }}
+terminationGracePeriodSeconds ({{ int .Values.terminationGracePeriodSeconds }}) must be less than activeDeadlineSeconds ({{ int .Values.activeDeadlineSeconds }})
+{{- end }}
+{{- if and .Values.runId (include "kfit.scheduled" .) }}
+runId goes with a Job: a schedule that had one would go on with the same run every time; remove runId or schedule.cron
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkEnv" -}}
+{{- $seen := dict -}}
+{{- range .Values.env }}
+{{- if or (hasPrefix "KFIT_" .name) (eq .name "HOME") }}
+env: {{ .name }} is set by the chart; remove it
+{{- else if hasKey $seen .name }}
+env: {{ .name }} stands twice; remove one
+{{- else if and .value .valueFrom }}
+env: {{ .name }} has value and valueFrom; remove one
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- end }}
+{{- range $i, $_ := .Values.envFrom }}
+{{- if eq (empty .secretRef) (empty .configMapRef) }}
+envFrom[{{ $i }}]: give one of secretRef and configMapRef
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkLabels" -}}
+{{- range $key, $_ := .Values.podLabels }}
+{{- if or (hasPrefix "kfit.dev/" $key) (hasPrefix "app.kubernetes.io/" $key) (hasPrefix "batch.kubernetes.io/" $key) (eq "helm.sh/chart" $key) }}
+podLabels: {{ $key }} is set by the chart or by Kubernetes; remove it
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkVolumes" -}}
+{{- $names := list -}}
+{{- range .Values.volumes }}
+{{- if has .name (list "config" "tmp" "shm") }}
+volumes: {{ .name }} is a volume of the chart; give yours another name
+{{- else if has .name $names }}
+volumes: {{ .name }} stands twice; remove one
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- range .Values.volumeMounts }}
+{{- if not (has .name $names) }}
+volumeMounts: no volume {{ .name }}; volumes has {{ join ", " $names | default "none" }}
+{{- end }}
+{{- if has (trimSuffix "/" .mountPath) (list "/etc/kfit" "/tmp" "/dev/shm") }}
+volumeMounts: {{ .mountPath }} is mounted by the chart; choose another path
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkClaims" -}}
+{{- if and .Values.resources.claims (not (include "kfit.atLeast" (list . "1.34"))) }}
+resources.claims need Kubernetes 1.34, this is {{ include "kfit.kubeVersion" . }}; use resources.gpus, or set kubeVersion to the cluster's version
+{{- end }}
+{{- $names := list -}}
+{{- range .Values.resources.claims }}
+{{- if ne (len (compact (list .deviceClassName .resourceClaimTemplateName .resourceClaimName))) 1 }}
+resources.claims: {{ .name }} needs one of deviceClassName, resourceClaimTemplateName and resourceClaimName
+{{- end }}
+{{- if has .name $names }}
+resources.claims: {{ .name }} stands twice; remove one
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
 {{- end }}

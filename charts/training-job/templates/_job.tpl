@@ -1,17 +1,17 @@
 {{/* The spec of a Job, for the Job and the CronJob alike. */}}
 {{- define "kfit.jobSpec" -}}
 {{- $several := gt (int .Values.nodes) 1 -}}
-parallelism: {{ .Values.nodes }}
-completions: {{ .Values.nodes }}
+parallelism: {{ int .Values.nodes }}
+completions: {{ int .Values.nodes }}
 completionMode: {{ ternary "Indexed" "NonIndexed" $several }}
 {{- if and $several (include "kfit.atLeast" (list . "1.34")) }}
 podReplacementPolicy: Failed
 {{- end }}
 suspend: {{ or .Values.suspend (ne .Values.queue "") }}
-backoffLimit: {{ .Values.backoffLimit }}
-activeDeadlineSeconds: {{ .Values.activeDeadlineSeconds }}
+backoffLimit: {{ int .Values.backoffLimit }}
+activeDeadlineSeconds: {{ int .Values.activeDeadlineSeconds }}
 {{- if not (kindIs "invalid" .Values.ttlSecondsAfterFinished) }}
-ttlSecondsAfterFinished: {{ .Values.ttlSecondsAfterFinished }}
+ttlSecondsAfterFinished: {{ int .Values.ttlSecondsAfterFinished }}
 {{- end }}
 podFailurePolicy:
   rules:

@@ -22,9 +22,14 @@ A run that a schedule starts is not the run of the same values by hand, so the h
 {{- printf "%s-%s" (include "kfit.name" .) (include "kfit.hash" . | trunc 8) -}}
 {{- end }}
 
-{{/* The Job or the CronJob, and all that is one of its kind: Service and NetworkPolicy. */}}
+{{/* The Job or the CronJob, and its NetworkPolicy. */}}
 {{- define "kfit.workloadName" -}}
 {{- if include "kfit.scheduled" . }}{{ include "kfit.name" . }}{{ else }}{{ include "kfit.hashedName" . }}{{ end -}}
+{{- end }}
+
+{{/* Not the CronJob's own name: a Service that serves the model is often called so. */}}
+{{- define "kfit.serviceName" -}}
+{{- if include "kfit.scheduled" . }}{{ include "kfit.name" . }}-workers{{ else }}{{ include "kfit.hashedName" . }}{{ end -}}
 {{- end }}
 
 {{- define "kfit.serviceAccountName" -}}
@@ -40,11 +45,16 @@ kfit.dev/job: {{ include "kfit.hashedName" . }}
 {{- end }}
 {{- end }}
 
-{{- define "kfit.labels" -}}
+{{/* Of what outlives a Job: its selector is left out. */}}
+{{- define "kfit.commonLabels" -}}
 app.kubernetes.io/name: kfit
 app.kubernetes.io/instance: {{ include "kfit.name" . }}
 app.kubernetes.io/part-of: kfit
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end }}
+
+{{- define "kfit.labels" -}}
+{{ include "kfit.commonLabels" . }}
 {{ include "kfit.selector" . }}
 {{- end }}
 

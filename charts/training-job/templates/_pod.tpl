@@ -1,12 +1,12 @@
 {{/* The pod: restricted by default, and what the values say. */}}
 {{- define "kfit.podSpec" -}}
 restartPolicy: Never
-terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
 serviceAccountName: {{ include "kfit.serviceAccountName" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- if gt (int .Values.nodes) 1 }}
-subdomain: {{ include "kfit.workloadName" . }}
+subdomain: {{ include "kfit.serviceName" . }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -39,9 +39,12 @@ affinity:
 {{- end }}
 {{- with .Values.topologySpreadConstraints }}
 topologySpreadConstraints:
-  {{- $own := dict "labelSelector" (dict "matchLabels" (include "kfit.selector" $ | fromYaml)) }}
   {{- range . }}
-  - {{- merge dict . $own | toYaml | nindent 4 }}
+  - {{- toYaml . | nindent 4 }}
+    {{- if not (hasKey . "labelSelector") }}
+    labelSelector:
+      matchLabels: {{- include "kfit.selector" $ | nindent 8 }}
+    {{- end }}
   {{- end }}
 {{- end }}
 {{- with .Values.resources.claims }}
@@ -107,13 +110,15 @@ volumes:
   valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
   {{- end }}
 - {name: KFIT_EVENTS, value: "1"}
-- {name: KFIT_GRACE_S, value: {{ .Values.terminationGracePeriodSeconds | quote }}}
-- {name: KFIT_NODES, value: {{ .Values.nodes | quote }}}
+- {name: KFIT_GRACE_S, value: {{ int .Values.terminationGracePeriodSeconds | quote }}}
+- {name: KFIT_NODES, value: {{ int .Values.nodes | quote }}}
 {{- if gt (int .Values.nodes) 1 }}
-- {name: KFIT_SERVICE, value: {{ include "kfit.workloadName" . }}}
+- {name: KFIT_SERVICE, value: {{ include "kfit.serviceName" . }}}
 {{- end }}
 {{- if include "kfit.scheduled" . }}
 - {name: KFIT_SCHEDULE, value: {{ include "kfit.name" . }}}
+{{- end }}
+{{- if or (include "kfit.scheduled" .) (hasKey .Values.podAnnotations "kfit.dev/date") }}
 - name: KFIT_DATE
   valueFrom: {fieldRef: {fieldPath: "metadata.annotations['kfit.dev/date']"}}
 {{- end }}
@@ -127,7 +132,8 @@ volumes:
 {{/* Requests equal limits: Guaranteed, the last class a node evicts. */}}
 {{- define "kfit.resources" -}}
 {{- $amounts := dict "cpu" (toString .cpu) "memory" (toString .memory) -}}
-{{- if .gpus }}{{ $_ := set $amounts .gpuResource (toString .gpus) }}{{ end -}}
+{{- /* int: to helm 3 a 0 out of values.yaml is a json.Number, which is true */ -}}
+{{- if int .gpus }}{{ $_ := set $amounts .gpuResource (int .gpus | toString) }}{{ end -}}
 requests:
   {{- toYaml $amounts | nindent 2 }}
 limits:
