@@ -11,7 +11,7 @@ from k8s.commands.options import Target, output_option, run_argument, set_option
 if TYPE_CHECKING:
     from k8s.cluster import Cluster, Object
 
-_OWN = ("ConfigMap", "Service", "NetworkPolicy", "ResourceClaimTemplate")
+_OWN = ("ConfigMap", "Service", "NetworkPolicy")
 
 
 @click.command()
@@ -87,7 +87,9 @@ def _again(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, An
     if last is None:
         raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB goes on with its job file")
     name = last["metadata"]["name"]
-    found = (c for kind in _OWN for c in cluster.select(kind, labels=f"kfit.dev/job={name}"))
+    claims = last["spec"]["template"]["spec"].get("resourceClaims")
+    kinds = (*_OWN, "ResourceClaimTemplate") if claims else _OWN
+    found = (c for kind in kinds for c in cluster.select(kind, labels=f"kfit.dev/job={name}"))
     return manifests(last, list(found))
 
 

@@ -39,7 +39,11 @@ def gone(team, name):
 
 def test_four_ways(team, job_file):
     """kfit submit, kfit render | kubectl, helm template | kubectl, helm install: the same bytes in the container"""
-    job = job_file("ways", run={"fit": {"epochs": 3000, "optimizer": {"name": "adam", "learning_rate": 1e-4}}})
+    job = job_file(
+        "ways",
+        terminationGracePeriodSeconds=5,
+        run={"fit": {"epochs": 3000, "optimizer": {"name": "adam", "learning_rate": 1e-4}}},
+    )
     name = team.submit(job)
     seen = {"submit": mounted(team, name)}
     team.kfit("cancel", name)

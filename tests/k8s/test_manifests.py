@@ -10,7 +10,8 @@ from k8s.manifests import from_yaml, helm_sets, to_yaml
 
 # Words that one of the two languages takes for something else.
 TRICKY = ["1e3", "1e-3", "1E+06", "y", "N", "on", "0o7", "007", "1_000", "12:30", "2013-01-01", "null", "~", "",
-          "true", "=", "<<", ".5", "0x1f", "a: b", "- a", "#", "'", "line\nline\n", "no end\nhere", " spaced "]  # fmt: skip
+          "true", "=", "<<", ".5", "0x1f", "a: b", "- a", "#",
+          "'", "line\nline\n", "no end\nhere", " spaced "]  # fmt: skip
 _values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.sampled_from(TRICKY),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(TRICKY), inner, max_size=3),
