@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 CRASH ?=
-.PHONY: help setup demo test crash-matrix store-faults lint types check chart image docs docs-check lock clean
+.PHONY: help setup demo test test-cluster crash-matrix store-faults lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for new
 	$(LOCK) pyproject.toml --extra train --extra s3 -c requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
 	$(LOCK) pyproject.toml --extra gpu --extra s3 -c requirements/dev.lock --output-file requirements/gpu.lock $(LOCK_FLAGS)
 	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
+
+test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there
+	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster -q
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .demo .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

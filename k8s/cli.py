@@ -1,71 +1,70 @@
 """The command line of the launcher: words in, exit code out.
 
-Everything heavy is imported inside the command that needs it, and TensorFlow nowhere: what needs it is
-another process.
+A verb is imported when it is used, and everything heavy inside it when it runs; TensorFlow nowhere: what
+needs it is another process.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
+from k8s.commands.options import Target, target_options
 from trainer import __version__
 from trainer.cli import leave, run
 
-_job = click.argument("job", type=click.Path(dir_okay=False))
-_set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
+#: Where each verb lies, in the order in which `--help` lists them.
+VERBS = {
+    "init": "k8s.commands.local:init",
+    "check": "k8s.commands.local:check",
+    "run": "k8s.commands.local:run_job",
+    "render": "k8s.commands.submit:render",
+    "submit": "k8s.commands.submit:submit",
+    "list": "k8s.commands.list:list_runs",
+    "status": "k8s.commands.status:status",
+    "logs": "k8s.commands.logs:logs",
+    "wait": "k8s.commands.wait:wait",
+    "why": "k8s.commands.why:why",
+    "cancel": "k8s.commands.cancel:cancel",
+    "resume": "k8s.commands.resume:resume",
+    "schedule": "k8s.commands.schedule:schedule",
+    "trigger": "k8s.commands.trigger:trigger",
+    "doctor": "k8s.commands.doctor:doctor",
+    "completion": "k8s.commands.completion:completion",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb, imported; None where there is none of that name."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, function = VERBS[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), function)
+        return found
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="kfit")
-def cli() -> None:
-    """Keras training as a batch job: write a job file, check it, run it."""
-
-
-@cli.command()
-@click.argument("data_uri")
-@click.option("--label", required=True, help="Column to predict.")
-@click.option(
-    "--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Needed for a label of integers."
-)
-@click.option("--output", default="runs", show_default=True, help="Folder or URI that runs write to.")
-@click.option("--name", default="training", show_default=True, help="The job's name.")
-def init(data_uri: str, label: str, task: str | None, output: str, name: str) -> None:
-    """Print a job file for the Parquet at DATA_URI."""
-    from k8s.commands.init import job_file
-
-    click.echo(job_file(data_uri, label=label, task=task, output=output, name=name), nl=False)
-
-
-@cli.command()
-@_job
-@_set
-@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
-def check(job: str, overrides: tuple[str, ...], form: str) -> None:
-    """All that can be known of JOB before a GPU is held."""
-    become_trainer("check", job, overrides, ["-o", form])
-
-
-@cli.command("run")
-@_job
-@_set
-@click.option("--local", is_flag=True, required=True, help="On this machine, in this environment.")
-@click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
-def run_job(job: str, overrides: tuple[str, ...], local: bool, devices: str) -> None:
-    """Fit JOB on this machine, as its pod would."""
-    become_trainer("fit", job, overrides, ["--devices", devices])
-
-
-def become_trainer(verb: str, job: str, overrides: tuple[str, ...], options: list[str]) -> NoReturn:
-    """Replaces this process by the trainer: one preflight and one fit, wherever they are asked for."""
-    sets = [word for override in overrides for word in ("--set", override)]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "trainer", verb, job, *sets, *options])
+@target_options
+@click.pass_context
+def cli(ctx: click.Context, target: Target) -> None:
+    """Keras training as a batch job: write a job file, check it, submit it, follow it."""
+    ctx.obj = target
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> NoReturn:

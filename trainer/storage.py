@@ -187,6 +187,18 @@ def stat(uri: str) -> StoredObject:
     return StoredObject(uri, "", int(info["size"]), _version(info))
 
 
+def modified_s(uri: str) -> float:
+    """When an object was last written, in seconds since the epoch.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        return call("stat", uri, lambda: path.stat().st_mtime)
+    fs = _filesystem(uri)
+    return float(call("stat", uri, lambda: fs.modified(uri).timestamp()))
+
+
 def exists(uri: str) -> bool:
     """Whether an object or a folder of that name is there."""
     if (path := local_path(uri)) is not None:

@@ -1,0 +1,318 @@
+"""The one boundary to Kubernetes: objects in and out, and its errors in words a person can act on.
+
+Objects are plain dictionaries, as the API sends them. Only the handful of paths the launcher needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from k8s import kubeconfig
+from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
+from k8s.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
+
+Object = dict[str, Any]
+
+#: Selects what the chart has made.
+OURS = "app.kubernetes.io/part-of=kfit"
+#: A watch ends by itself after so long and is asked for again.
+WATCH_S = 60
+#: A log without a line for so long is asked for again.
+QUIET_S = 60.0
+_MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where objects of a kind lie."""
+
+    group: str
+    version: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """Group and version as a manifest names them."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def api(self) -> str:
+        """Path of the group."""
+        return f"/{'apis' if self.group else 'api'}/{self.api_version}"
+
+
+KINDS = {
+    "Job": Kind("batch", "v1", "jobs"),
+    "CronJob": Kind("batch", "v1", "cronjobs"),
+    "Pod": Kind("", "v1", "pods"),
+    "Event": Kind("", "v1", "events"),
+    "ConfigMap": Kind("", "v1", "configmaps"),
+    "Service": Kind("", "v1", "services"),
+    "ServiceAccount": Kind("", "v1", "serviceaccounts"),
+    "ResourceQuota": Kind("", "v1", "resourcequotas"),
+    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+    "ResourceClaimTemplate": Kind("resource.k8s.io", "v1", "resourceclaimtemplates"),
+    "Workload": Kind("kueue.x-k8s.io", "v1beta1", "workloads"),
+    "LocalQueue": Kind("kueue.x-k8s.io", "v1beta1", "localqueues"),
+}
+
+
+class Cut(Exception):
+    """A watch or a log ended before its end; ask again."""
+
+
+class Gone(Exception):
+    """The watch's starting point is too old; list again."""
+
+
+class Cluster:
+    """One namespace of one cluster, as one user.
+
+    Args:
+        transport: The way there.
+        namespace: The namespace.
+        context: Name of the context, for messages.
+    """
+
+    def __init__(self, transport: Transport, namespace: str, context: str = "") -> None:
+        self._transport, self.namespace, self.context = transport, namespace, context
+
+    @classmethod
+    def open(
+        cls,
+        kubeconfig_file: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        patience_s: float = PATIENCE_S,
+    ) -> Cluster:
+        """The cluster kubectl would speak to. Nothing is sent yet.
+
+        Raises:
+            AccessError: No kubeconfig, or no such context.
+        """
+        access = kubeconfig.load(kubeconfig_file, context, namespace, environ)
+        return cls(Transport(access, patience_s), access.namespace, access.context)
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return self._transport.server
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._transport.close()
+
+    def version(self) -> str:
+        """The cluster's version, `v1.34.4`."""
+        return str(self._json(Request("GET", "/version"), "version")["gitVersion"])
+
+    def get(self, kind: str, name: str) -> Object:
+        """One object.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        return self._json(Request("GET", self._path(kind, name)), f"{kind} {name}", ("get", kind))
+
+    def find(self, kind: str, name: str) -> Object | None:
+        """One object, or None."""
+        try:
+            return self.get(kind, name)
+        except NotFound:
+            return None
+
+    def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
+        """Objects of a kind."""
+        return self.snapshot(kind, labels=labels, fields=fields)[0]
+
+    def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
+        """Objects of a kind, and the version of the list, from which a watch goes on."""
+        items: list[Object] = []
+        page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
+        while True:
+            found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
+            # A list leaves out what all its items share; with it each is a whole manifest.
+            shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
+            items += [shared | item for item in found["items"]]
+            page["continue"] = found["metadata"].get("continue", "")
+            if not page["continue"]:
+                return items, str(found["metadata"].get("resourceVersion", ""))
+
+    def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """Makes an object; a second try after a lost answer finds the first one's.
+
+        Raises:
+            AlreadyExists: An object of that name was there before.
+            RefusedError: The manifest, or a policy of the cluster, does not allow it.
+        """
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        request = Request("POST", self._path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
+        reply = self._transport.send(request)
+        if reply.status == 409 and reply.tries > 1 and _reason(reply) == "AlreadyExists":
+            there = self.get(kind, name)
+            if _same_labels(there, manifest):
+                return there
+        return self._object(reply, f"{kind} {name}", ("create", kind))
+
+    def replace(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """Writes an object over the version it names.
+
+        Raises:
+            Conflict: It has another version by now.
+        """
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        request = Request("PUT", self._path(kind, name), {"dryRun": "All" if dry_run else ""}, manifest)
+        return self._json(request, f"{kind} {name}", ("update", kind))
+
+    def patch(self, kind: str, name: str, change: Object) -> Object:
+        """Merges a change into an object."""
+        request = Request("PATCH", self._path(kind, name), {}, change, _MERGE)
+        return self._json(request, f"{kind} {name}", ("patch", kind))
+
+    def delete(self, kind: str, name: str, *, foreground: bool = False) -> None:
+        """Deletes an object and what it owns; nothing there is fine."""
+        body = {"propagationPolicy": "Foreground" if foreground else "Background"}
+        reply = self._transport.send(Request("DELETE", self._path(kind, name), {}, body))
+        if reply.status != 404:
+            self._object(reply, f"{kind} {name}", ("delete", kind))
+
+    def watch(self, kind: str, version: str, *, labels: str = "", fields: str = "") -> Iterator[tuple[str, Object]]:
+        """Changes since a version: ADDED, MODIFIED or DELETED, and the object. Ends after `WATCH_S`.
+
+        Raises:
+            Cut: The watch was cut.
+            Gone: The version is too old.
+        """
+        query = {"watch": "1", "resourceVersion": version, "labelSelector": labels, "fieldSelector": fields}
+        query |= {"timeoutSeconds": str(WATCH_S), "allowWatchBookmarks": "true"}
+        rest = b""
+        for piece in self._stream(Request("GET", self._path(kind), query), WATCH_S + 15.0, ("watch", kind)):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                change = json.loads(line)
+                if change["type"] == "ERROR":
+                    raise Gone(change["object"].get("message", ""))
+                yield change["type"], change["object"]
+
+    def log(self, pod: str, *, follow: bool, since: str = "", tail: int | None = None) -> Iterator[bytes]:
+        """The trainer's log in pieces, every line with its time before it; an empty piece first.
+
+        Args:
+            pod: The pod.
+            follow: Go on until the container ends.
+            since: Only from this second on, RFC 3339.
+            tail: Only the newest lines.
+
+        Raises:
+            Cut: The log was cut.
+            NotFound: The pod is gone.
+            RefusedError: The container has not started.
+        """
+        query = {"container": "trainer", "timestamps": "true", "follow": "true" if follow else ""}
+        query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
+        request = Request("GET", f"{self._path('Pod', pod)}/log", query)
+        return self._stream(request, QUIET_S, ("get", "Pod", "log"))
+
+    def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
+        """Whether the user may."""
+        where = KINDS[kind]
+        asked = {"namespace": self.namespace, "verb": verb, "group": where.group, "resource": where.plural}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked | {"subresource": subresource}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool(self._json(Request("POST", path, {}, body), "rights")["status"]["allowed"])
+
+    def raw(self, path: str) -> Object:
+        """Any other path of the API."""
+        return self._json(Request("GET", path), path)
+
+    def _path(self, kind: str, name: str = "") -> str:
+        where = KINDS[kind]
+        base = f"{where.api}/namespaces/{quote(self.namespace)}/{where.plural}"
+        return f"{base}/{quote(name)}" if name else base
+
+    def _stream(self, request: Request, quiet_s: float, right: tuple[str, ...]) -> Iterator[bytes]:
+        try:
+            yield from self._transport.stream(request, quiet_s)
+        except Broken as lost:
+            raise Cut(str(lost)) from lost
+        except Refused as refused:
+            status = refused.reply.status
+            if status == 410:
+                raise Gone(str(status)) from refused
+            if status == 429 or status >= 500:
+                raise Cut(f"HTTP {status}") from refused
+            raise self._fault(refused.reply, request.path.rpartition("/pods/")[2], right) from refused
+
+    def _json(self, request: Request, what: str, right: tuple[str, ...] = ()) -> Object:
+        return self._object(self._transport.send(request), what, right)
+
+    def _object(self, reply: Reply, what: str, right: tuple[str, ...]) -> Object:
+        if reply.status >= 300:
+            raise self._fault(reply, what, right)
+        try:
+            found: Object = json.loads(reply.data)
+        except ValueError as strange:
+            raise ClusterError("the answer is not JSON; is this an API server?", where=self.server) from strange
+        return found
+
+    def _fault(self, reply: Reply, what: str, right: tuple[str, ...]) -> Exception:
+        """An answer that is no success, as an error."""
+        message, reason = _message(reply), _reason(reply)
+        where = f"{what} in namespace {self.namespace}"
+        if reply.status == 401:
+            return AccessError(
+                "the credentials are not accepted (expired?)",
+                where=f"context {self.context!r}",
+                remedy="sign in again, as for kubectl; `kubectl auth whoami` tells who you are",
+            )
+        if reply.status == 403 and right and (reason == "Forbidden") and " cannot " in message:
+            return AccessError(f"a right is missing: {message}", where=where, remedy=_rule(right))
+        if reply.status == 404:
+            if message.startswith('namespaces "'):
+                return AccessError(message, where=f"context {self.context!r}", remedy="--namespace names another")
+            return NotFound("not found", where=where, remedy="`kfit list` shows what is there; -n names a namespace")
+        if reply.status == 409:
+            return AlreadyExists(message, where=where) if reason == "AlreadyExists" else Conflict(message, where=where)
+        if reply.status == 429 or reply.status >= 500:
+            return ClusterError(
+                f"the API server is at fault (HTTP {reply.status}): {message}", where=where, remedy="try again later"
+            )
+        return RefusedError(message, where=where)
+
+
+def _rule(right: tuple[str, ...]) -> str:
+    """What grants a right."""
+    from k8s.rights import rule
+
+    return f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
+
+
+def _status(reply: Reply) -> Object:
+    try:
+        found = json.loads(reply.data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _message(reply: Reply) -> str:
+    return str(_status(reply).get("message") or reply.data[:300].decode(errors="replace").strip() or reply.status)
+
+
+def _reason(reply: Reply) -> str:
+    return str(_status(reply).get("reason", ""))
+
+
+def _same_labels(there: Object, manifest: Object) -> bool:
+    mine = manifest["metadata"].get("labels") or {}
+    return (there["metadata"].get("labels") or {}).items() >= mine.items()

@@ -1,0 +1,34 @@
+"""`kfit completion`: the shell's own completion, with names of runs and schedules."""
+
+from __future__ import annotations
+
+import click
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(_SHELLS))
+def completion(shell: str) -> None:
+    """Print what completes `kfit` in a SHELL: source <(kfit completion bash)."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None, "click knows the shells named above"
+    click.echo(found(click.get_current_context().find_root().command, {}, "kfit", "_KFIT_COMPLETE").source())
+
+
+def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
+    """Names of Jobs or CronJobs that begin so; none where the cluster does not answer at once."""
+    from k8s.cluster import OURS, Cluster
+    from trainer.errors import KfitError
+
+    given: dict[str, str] = {}
+    for level in (context.parent, context):
+        given |= {k: v for k, v in (level.params if level else {}).items() if v}
+    try:
+        cluster = Cluster.open(given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0)
+        found = cluster.select(kind, labels=OURS)
+    except KfitError:
+        return []
+    return [n for item in found if (n := str(item["metadata"]["name"])).startswith(incomplete)]

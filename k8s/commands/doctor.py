@@ -1,0 +1,140 @@
+"""`kfit doctor`: what works here and what does not, each with what mends it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from k8s.commands.options import Target, output_option, target_options
+
+if TYPE_CHECKING:
+    from k8s.cluster import Cluster
+
+_OLDEST = (1, 31)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: Its name.
+        ok: Whether it works; None where it is only told.
+        told: What was found.
+        remedy: What mends it.
+    """
+
+    what: str
+    ok: bool | None
+    told: str
+    remedy: str = ""
+
+
+@click.command()
+@click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also look at a job file's storage.")
+@output_option("table", "json", "yaml")
+@target_options
+def doctor(job_file: str | None, form: str, target: Target) -> None:
+    """Look at helm, cluster, rights and storage; exit 64 where something does not work."""
+    from k8s import show
+    from trainer.errors import ExitCode
+
+    found = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
+    if form == "table":
+        show.findings([asdict(f) for f in found])
+    else:
+        show.documents([asdict(f) for f in found], form, many=True)
+    if any(f.ok is False for f in found):
+        sys.exit(ExitCode.CONFIG)
+
+
+def _helm() -> Iterator[Finding]:
+    from k8s.chart import chart_folder, helm_program
+    from k8s.errors import AccessError
+
+    try:
+        program = helm_program()
+        version = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=False)
+        yield Finding("helm", version.returncode == 0, f"{version.stdout.strip()} ({program})")
+        yield Finding("chart", True, str(chart_folder()))
+    except AccessError as missing:
+        yield Finding("helm", False, missing.what, missing.remedy)
+
+
+def _cluster(target: Target) -> Iterator[Finding]:
+    from trainer.errors import KfitError
+
+    try:
+        cluster = target.open()
+        version = cluster.version()
+    except KfitError as fault:
+        yield Finding("cluster", False, f"{fault.where}: {fault.what}", fault.remedy)
+        return
+    new = tuple(int(n) for n in version.lstrip("v").split(".")[:2]) >= _OLDEST
+    old = "" if new else "Kubernetes 1.31 or newer: podFailurePolicy tells preemption from faults"
+    yield Finding("cluster", new, f"{version} at {cluster.server}, context {cluster.context}", old)
+    try:
+        yield from _rights(cluster)
+        yield from _quotas(cluster)
+    except KfitError as fault:
+        yield Finding("rights", False, fault.what, fault.remedy)
+
+
+def _rights(cluster: Cluster) -> Iterator[Finding]:
+    from k8s.rights import VERBS, rule
+
+    yield Finding("namespace", None, cluster.namespace, "-n names another")
+    known: dict[tuple[str, ...], bool] = {}
+    for verb, rights in VERBS.items():
+        for right in rights:
+            if right not in known:
+                known[right] = cluster.allowed(*right)
+        missing = [right for right in rights if not known[right]]
+        told = "allowed" if not missing else "not allowed: " + ", ".join(f"{r[0]} {'/'.join(r[1:])}" for r in missing)
+        remedy = "; ".join(rule(right) for right in missing)
+        yield Finding(f"kfit {verb}", not missing, told, f"add to your Role: {remedy}" if missing else "")
+
+
+def _quotas(cluster: Cluster) -> Iterator[Finding]:
+    from k8s.errors import AccessError
+
+    try:
+        quotas = cluster.select("ResourceQuota")
+    except AccessError:
+        return
+    for quota in quotas:
+        status = quota.get("status", {})
+        used = status.get("used") or {}
+        told = ", ".join(f"{k} {used.get(k, '0')} of {v}" for k, v in (status.get("hard") or {}).items())
+        yield Finding(f"quota {quota['metadata']['name']}", None, told)
+
+
+def _storage(job_file: str) -> Iterator[Finding]:
+    from trainer import storage
+    from trainer.config import Config
+    from trainer.errors import KfitError
+
+    try:
+        config = Config.load(job_file)
+    except KfitError as fault:
+        yield Finding("job file", False, str(fault).splitlines()[0], fault.remedy)
+        return
+    yield Finding("job file", True, job_file)
+    train = config.data.train
+    for uri in [train] if isinstance(train, str) else train if isinstance(train, list) else []:
+        try:
+            shards = storage.expand(uri)
+            size = sum(s.size_bytes for s in shards)
+            yield Finding("data", bool(shards), f"{len(shards):,} shards, {size / 1e6:,.1f} MB: {uri}")
+        except KfitError as fault:
+            yield Finding("data", False, f"{fault.where}: {fault.what}", fault.remedy)
+    try:
+        storage.exists(storage.join(config.output.uri, "runs"))
+        yield Finding("output", True, f"in reach from here: {config.output.uri}")
+    except KfitError as fault:
+        yield Finding("output", False, f"{fault.where}: {fault.what}", fault.remedy)

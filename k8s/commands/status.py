@@ -1,0 +1,81 @@
+"""`kfit status`: a run on one screen."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from k8s.commands.options import Target, output_option, run_argument, target_options
+
+if TYPE_CHECKING:
+    from k8s.cluster import Cluster
+    from k8s.state import Seen, State
+
+#: Holds the last epoch's end of all but very long epochs.
+_LINES = 1000
+#: How long storage may take to tell the age of the newest checkpoint where the log does not.
+_STORAGE_S = 5.0
+
+
+@click.command()
+@run_argument
+@output_option("table", "json", "yaml")
+@target_options
+def status(run: str, form: str, target: Target) -> None:
+    """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
+    from k8s import show
+    from k8s.follow import look
+    from k8s.names import job_name
+    from k8s.summary import progress_document, summary
+
+    cluster = target.open()
+    name = job_name(cluster, run)
+    seen, state = look(cluster, name)
+    assert seen.job is not None
+    now = datetime.now(UTC)
+    progress = _progress(cluster, seen, state)
+    document = summary(seen.job, state, now) | progress_document(progress, now)
+    if document["checkpoint"] is None and document["output"] and (progress.epochs or document["restarts"]):
+        document["checkpoint"] = _from_storage(document["output"], document["run"], now)
+    show.status(document, form)
+
+
+def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
+    """How far the newest pod of the chief came, by its log."""
+    from k8s import logs
+    from k8s.errors import AccessError
+    from k8s.pods import has_started, index, name
+    from k8s.progress import fold
+
+    chief = [p for p in seen.pods if has_started(p) and index(p) == 0]
+    if not chief:
+        return fold([])
+    newest = max(chief, key=lambda p: str(p["metadata"]["creationTimestamp"]))
+    try:
+        return fold(logs.read(cluster, name(newest), tail=_LINES))
+    except AccessError as denied:
+        click.echo(f"note: no progress without the log: {denied}", err=True)
+        return fold([])
+
+
+def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | None:
+    """The newest checkpoint as storage knows it; None where there is none or storage is out of reach from here."""
+    from k8s import left
+    from trainer.errors import KfitError
+
+    found: list[tuple[int, float]] = []
+
+    def ask() -> None:
+        try:
+            newest = left.newest_checkpoint(output, run_id)
+        except KfitError:
+            return
+        found.extend([newest] if newest else [])
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_STORAGE_S)
+    return {"step": found[0][0], "age_s": round(max(0.0, now.timestamp() - found[0][1]), 1)} if found else None

@@ -1,0 +1,152 @@
+"""`kfit render` and `kfit submit`: a job file's objects, printed or sent. The same ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from k8s.commands.options import Target, job_argument, output_option, set_option, target_options
+
+if TYPE_CHECKING:
+    from k8s.cluster import Cluster
+    from k8s.submit import Submitted
+
+_again = click.option("--again", is_flag=True, help="Another Job of the same file.")
+#: helm programs at a time.
+_HELMS = 4
+
+
+@click.command()
+@job_argument
+@set_option
+@click.option("--again", is_flag=True, help="The manifests of `submit --again`; every time others.")
+@click.option("--kube-version", default="", help="Render for this version. Default: ask the cluster, if there is one.")
+@target_options
+def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str, target: Target) -> None:
+    """Print what `submit` sends, as YAML that kubectl applies."""
+    from k8s.errors import AccessError, ClusterError
+    from k8s.manifests import to_yaml
+
+    if not kube_version:
+        try:
+            kube_version = target.open().version()
+        except (AccessError, ClusterError) as away:
+            click.echo(f"note: rendered for helm's own version, no cluster was asked ({away.what})", err=True)
+    click.echo(to_yaml(manifests(job, overrides, kube_version, again=again)), nl=False)
+
+
+@click.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@set_option
+@_again
+@click.option("--follow", is_flag=True, help="Follow it to its end; exit code as of `kfit wait`.")
+@click.option("--wait", "wait_for", is_flag=True, help="Wait for its end quietly; exit code as of `kfit wait`.")
+@click.option("--timeout", metavar="TIME", help="With --follow or --wait: no longer than 90s, 10m, 2h; then exit 124.")
+@click.option(
+    "--dry-run",
+    type=click.Choice(["client", "server"]),
+    help="client: only say what would be sent; server: have the cluster check it, quota and admission included.",
+)
+@output_option("table", "json", "yaml", "name")
+@target_options
+def submit(
+    jobs: tuple[str, ...],
+    overrides: tuple[str, ...],
+    again: bool,
+    follow: bool,
+    wait_for: bool,
+    timeout: str | None,
+    dry_run: str | None,
+    form: str,
+    target: Target,
+) -> None:
+    """Send JOB to the cluster: a Job, or a CronJob where it has a schedule.
+
+    The same file twice makes nothing new; a changed file is a new Job.
+    """
+    from k8s import show
+
+    if (follow or wait_for) and (len(jobs) > 1 or dry_run):
+        raise click.UsageError("--follow and --wait go with one job file and no --dry-run")
+    cluster = target.open()
+    if dry_run == "client":
+        for objects in _rendered(jobs, overrides, "", again):
+            show.planned(objects, form)
+        return
+    results = _sent(cluster, jobs, overrides, again, dry_run == "server")
+    for result in results:
+        show.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
+    if follow or wait_for:
+        _follow(target, cluster, results[0], quiet=wait_for and not follow, timeout=timeout)
+    elif form == "table" and not dry_run:
+        show.next_steps(results, target.words())
+
+
+def manifests(
+    job: str, overrides: Sequence[str], kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
+) -> list[dict[str, Any]]:
+    """The objects of a job file, checked by its model first: that names the line and the nearest right key.
+
+    Args:
+        job: The job file.
+        overrides: `--set` expressions.
+        kube_version: The cluster's version.
+        again: Make a Job of its own, every time another.
+        run_id: Go on with this run.
+        tag: Tells this Job from others of the same values.
+
+    Raises:
+        ConfigError: The file is wrong.
+    """
+    from k8s import chart
+    from k8s.job import JobFile
+    from k8s.manifests import helm_sets
+
+    JobFile.load(job, list(overrides))
+    words = helm_sets(overrides)
+    tag = f"{time.time_ns():x}" if again else tag
+    words += ["--set-string", f"again={tag}"] if tag else []
+    words += ["--set-string", f"runId={run_id}"] if run_id else []
+    return chart.render(job, words, kube_version=kube_version)
+
+
+def _rendered(
+    jobs: Sequence[str], overrides: Sequence[str], kube_version: str, again: bool
+) -> list[list[dict[str, Any]]]:
+    with ThreadPoolExecutor(_HELMS) as pool:
+        return list(pool.map(lambda job: manifests(job, overrides, kube_version, again=again), jobs))
+
+
+def send(cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False) -> Submitted:
+    """Sends one job file's objects; job files that an older version of a schedule left go."""
+    from k8s.schedule import prune
+    from k8s.submit import submit as bring
+
+    result = bring(cluster, objects, dry_run=dry_run)
+    if result.workload["kind"] == "CronJob" and not dry_run:
+        prune(cluster, result.workload)
+    return result
+
+
+def _sent(
+    cluster: Cluster, jobs: Sequence[str], overrides: Sequence[str], again: bool, dry_run: bool
+) -> list[Submitted]:
+    """Sends every file; all are rendered before the first is sent."""
+    rendered = _rendered(jobs, overrides, cluster.version(), again)
+    with ThreadPoolExecutor(_HELMS) as pool:
+        return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run), rendered))
+
+
+def _follow(target: Target, cluster: Cluster, result: Submitted, *, quiet: bool, timeout: str | None) -> NoReturn:
+    from k8s.commands.wait import wait_for_end
+    from trainer.errors import ConfigError
+
+    if result.workload["kind"] != "Job":
+        raise ConfigError(
+            "a schedule has no end to follow", where=result.name, remedy=f"kfit trigger {result.name} --follow"
+        )
+    wait_for_end(target, cluster, result.name, show_logs=not quiet, timeout=timeout)

@@ -1,0 +1,87 @@
+"""Manifests as text: YAML that Python and Go read alike, and `--set` words that helm types as the trainer does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+#: Go reads these as a number or as a truth value, PyYAML as text.
+_GO_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+_GO_BOOL = re.compile(r"[yYnN]")
+_FLOAT_SET = re.compile(r"[\w.\[\]-]+=-?(\d+\.\d*(e-?\d+)?|\d+e-?\d+)")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads a number as Go writes it: helm prints a million as 1e+06."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what Go would take for something else; text of several lines is a block, for people to read."""
+
+
+def _number(loader: Any, node: yaml.ScalarNode) -> float | int:
+    value = float(loader.construct_yaml_float(node))
+    return int(value) if "." not in node.value and value.is_integer() else value
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^{_GO_FLOAT.pattern}$"), list("-+0123456789"))
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^{_GO_FLOAT.pattern}$"), list("-+0123456789"))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(f"^{_GO_BOOL.pattern}$"), list("yYnN"))
+_Dumper.add_representer(str, _text)
+
+
+def from_yaml(text: bytes | str) -> list[Object]:
+    """The documents of a YAML stream."""
+    return [document for document in yaml.load_all(text, Loader=_Loader) if document]
+
+
+def to_yaml(manifests: Sequence[Object]) -> str:
+    """Manifests as one YAML stream, for kubectl as for `from_yaml`."""
+    return "".join(f"---\n{yaml.dump(m, Dumper=_Dumper, sort_keys=False, width=1000)}" for m in manifests)
+
+
+def helm_sets(expressions: Sequence[str]) -> list[str]:
+    """`--set` expressions as words for helm.
+
+    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses; the trainer
+    reads a number. Such a one goes as JSON.
+    """
+    words: list[str] = []
+    for expression in expressions:
+        plain = not re.search(r"[{}\\]", expression)
+        for part in expression.split(",") if plain else [expression]:
+            words += ["--set-json" if _FLOAT_SET.fullmatch(part) else "--set", part]
+    return words
+
+
+def workload(manifests: Sequence[Object]) -> Object:
+    """The Job or CronJob among the manifests of a job file."""
+    return next(m for m in manifests if m["kind"] in ("Job", "CronJob"))
+
+
+def annotation(manifest: Object, key: str) -> str:
+    """An annotation `kfit.dev/KEY` of a Job, or of the Jobs a CronJob makes."""
+    meta = manifest["spec"]["jobTemplate"]["metadata"] if manifest["kind"] == "CronJob" else manifest["metadata"]
+    return str((meta.get("annotations") or {}).get(f"kfit.dev/{key}", ""))
+
+
+def label(manifest: Object, key: str) -> str:
+    """A label."""
+    return str((manifest["metadata"].get("labels") or {}).get(key, ""))
+
+
+def run_id(job: Object) -> str:
+    """The run a Job works on: its own name, unless it goes on with another's."""
+    pod = job["spec"]["template"]["spec"]
+    env = {e["name"]: e.get("value", "") for c in pod["containers"] if c["name"] == "trainer" for e in c.get("env", [])}
+    return env.get("KFIT_RUN") or str(job["metadata"]["name"])

@@ -1,0 +1,260 @@
+"""What a pod says of itself: why it waits, how it ended. Pure; the API's words in, a person's words out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from trainer.errors import EXIT_CODES
+
+Object = dict[str, Any]
+
+_MEANINGS = {int(row.code): row.meaning for row in EXIT_CODES} | {
+    1: "Python ended with an error",
+    134: "aborted (SIGABRT)",
+    137: "killed (SIGKILL): out of memory, or its grace period was over",
+    139: "crashed (segmentation fault)",
+    143: "asked to stop (SIGTERM) before it could answer",
+}
+_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+_NODES = re.compile(r"(\d+) ([^,.]+(?:\.[^ ,.][^,.]*)*)")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why something does not run yet.
+
+    Attributes:
+        key: Stays the same as long as the reason does, whatever the words.
+        text: One line for a person.
+        remedy: The command, or the change, that mends it; empty where waiting does.
+    """
+
+    key: str
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a pod ended.
+
+    Attributes:
+        pod: Its name.
+        code: Exit code of the trainer, None where it never ran or nobody knows.
+        cause: One line for a person.
+        said: The trainer's last error, empty where it left none.
+        disrupted: Whether the cluster took the pod away: eviction, preemption, a node's end.
+        out_of_memory: Whether the kernel killed it for its memory.
+        at: When, RFC 3339, or empty.
+    """
+
+    pod: str
+    code: int | None
+    cause: str
+    said: str = ""
+    disrupted: bool = False
+    out_of_memory: bool = False
+    at: str = ""
+
+
+def name(pod: Object) -> str:
+    """The pod's name."""
+    return str(pod["metadata"]["name"])
+
+
+def trainer_status(pod: Object) -> Mapping[str, Any]:
+    """Status of the container `trainer`; empty before there is one."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((s for s in statuses if s["name"] == "trainer"), {})
+
+
+def has_ended(pod: Object) -> bool:
+    """Whether the pod is over."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def runs(pod: Object) -> bool:
+    """Whether the trainer runs in it."""
+    return "running" in (trainer_status(pod).get("state") or {})
+
+
+def has_started(pod: Object) -> bool:
+    """Whether the trainer runs in it, or has run."""
+    return bool({"running", "terminated"} & set(trainer_status(pod).get("state") or {}))
+
+
+def index(pod: Object) -> int:
+    """Its place in an Indexed Job, 0 elsewhere."""
+    found = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "0")
+    return int(found)
+
+
+def disruption(pod: Object) -> str:
+    """Who takes the pod away, and why; empty where nobody does."""
+    condition = _condition(pod, "DisruptionTarget")
+    if condition is None:
+        return ""
+    words = {
+        "EvictionByEvictionAPI": "evicted",
+        "PreemptionByScheduler": "preempted by a pod of higher priority",
+        "DeletionByTaintManager": "its node is being emptied",
+        "DeletionByPodGC": "its node is gone",
+        "TerminationByKubelet": "ended by its node",
+    }
+    reason = str(condition.get("reason", ""))
+    return words.get(reason, reason or "taken away by the cluster")
+
+
+def ended(pod: Object) -> Ended | None:
+    """How the pod ended; None while it has not."""
+    terminated = (trainer_status(pod).get("state") or {}).get("terminated")
+    if not has_ended(pod) and terminated is None:
+        return None
+    by = disruption(pod)
+    if terminated is None:
+        status = pod["status"]
+        what = by or " ".join(str(status[k]) for k in ("reason", "message") if status.get(k)) or "ended before it ran"
+        return Ended(name(pod), None, what, disrupted=bool(by))
+    code = int(terminated["exitCode"])
+    killed = terminated.get("reason") == "OOMKilled"
+    cause = f"exit {code}: {'out of memory' if killed else meaning(code)}"
+    said = last_error(str(terminated.get("message") or ""))
+    at = str(terminated.get("finishedAt") or "")
+    return Ended(name(pod), code, f"{by}; {cause}" if by else cause, said, bool(by), killed, at)
+
+
+def meaning(code: int) -> str:
+    """An exit code in words."""
+    return _MEANINGS.get(code, "an exit code that is not the trainer's")
+
+
+def last_error(message: str) -> str:
+    """The trainer's error in a termination message: its own JSON, or the last lines of its log."""
+    try:
+        said = json.loads(message)
+        return str(said.get("reason", "")) if isinstance(said, dict) else ""
+    except ValueError:
+        pass
+    lines = [line for line in message.splitlines() if not line.startswith('{"kfit"')]
+    starts = [n for n, line in enumerate(lines) if line.startswith("error: ")]
+    if not starts:
+        errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b", line)]
+        return errors[-1] if errors else ""
+    said_lines = [lines[starts[-1]].removeprefix("error: ")]
+    for line in lines[starts[-1] + 1 :]:
+        if not line.startswith("  "):
+            break
+        said_lines.append(line)
+    return "\n".join(said_lines)
+
+
+def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
+    """Why the pod's trainer does not run yet; None where it does, or has."""
+    if has_ended(pod) or has_started(pod):
+        return None
+    if (by := disruption(pod)) and pod["metadata"].get("deletionTimestamp"):
+        return Waiting("disrupted", f"pod {name(pod)}: {by} before it ran")
+    scheduled = _condition(pod, "PodScheduled", status=None)
+    if scheduled is None or scheduled.get("status") != "True":
+        return _not_placed(pod, scheduled or {})
+    state = (trainer_status(pod).get("state") or {}).get("waiting") or {}
+    reason, message = str(state.get("reason", "")), str(state.get("message", ""))
+    if reason in _IMAGE:
+        return _no_image(pod, reason, message)
+    if reason in _CONFIG:
+        return Waiting(f"config:{message}", f"the container cannot start: {message}", _config_remedy(message))
+    mount = next((e for e in _newest_first(events) if e.get("reason") in ("FailedMount", "FailedAttachVolume")), None)
+    if mount is not None:
+        return Waiting(f"mount:{mount['message']}", f"a volume cannot be mounted: {mount['message']}")
+    sandbox = next((e for e in _newest_first(events) if e.get("reason") == "FailedCreatePodSandBox"), None)
+    if sandbox is not None:
+        return Waiting("sandbox", f"the node cannot start the pod: {sandbox['message']}")
+    node = pod.get("spec", {}).get("nodeName", "?")
+    return Waiting(
+        f"starting:{name(pod)}", f"pod {name(pod)} starts on {node}: its image {_image(pod)} is brought there"
+    )
+
+
+def _not_placed(pod: Object, condition: Mapping[str, Any]) -> Waiting:
+    if condition.get("reason") == "SchedulingGated":
+        return Waiting("gated", "held by a scheduling gate", "whoever set the gate on the pod removes it")
+    message = str(condition.get("message", ""))
+    if not message:
+        return Waiting("unplaced", "waits for the scheduler")
+    total = re.match(r"(\d+)/(\d+) nodes are available: ", message)
+    causes = _NODES.findall(message[total.end() :].partition(" preemption:")[0]) if total else []
+    if not causes:
+        return Waiting(f"scheduler:{message}", f"no node yet: {message}")
+    short = sorted(c.removeprefix("Insufficient ") for _, c in causes if c.startswith("Insufficient "))
+    told = [f"{n} of {total[2] if total else '?'} too little {c.removeprefix('Insufficient ')}"
+            if c.startswith("Insufficient ") else f"{n} {c.strip()}" for n, c in causes]  # fmt: skip
+    asks = ", ".join(f"{_asked(pod, r)} {r}" for r in short)
+    text = f"no node fits: {'; '.join(told)}" + (f" (the pod asks for {asks})" if asks else "")
+    return Waiting("nodes:" + ",".join(sorted(c for _, c in causes)), text, _place_remedy(short))
+
+
+def _place_remedy(short: list[str]) -> str:
+    if not short:
+        return "see nodeSelector, tolerations and affinity in the job file; `kubectl get nodes --show-labels`"
+    keys = {"cpu": "resources.cpu", "memory": "resources.memory", "ephemeral-storage": "resources.shm"}
+    told = " and ".join(dict.fromkeys(keys.get(r, "resources.gpus") for r in short))
+    return f"wait for a free node, add one, or ask for less: {told} in the job file"
+
+
+def _asked(pod: Object, resource: str) -> str:
+    containers = pod.get("spec", {}).get("containers") or []
+    return str(next((c["resources"]["requests"][resource] for c in containers
+                     if resource in (c.get("resources", {}).get("requests") or {})), "?"))  # fmt: skip
+
+
+def _no_image(pod: Object, reason: str, message: str) -> Waiting:
+    lower = message.lower()
+    if "not found" in lower or "notfound" in lower or reason in ("InvalidImageName", "ErrImageNeverPull"):
+        why, remedy = "there is no such image", "image.repository and image.tag in the job file name it"
+    elif any(word in lower for word in ("unauthorized", "denied", "forbidden", "authentication")):
+        why, remedy = "the registry wants credentials", "imagePullSecrets in the job file names the Secret with them"
+    else:
+        why = re.sub(r'^Back-off pulling image "[^"]*":? ?', "", message).replace("ErrImagePull: ", "") or reason
+        remedy = "can the node reach the registry? `kubectl get events` tells more"
+    return Waiting(f"image:{_image(pod)}", f"image {_image(pod)} cannot be pulled: {why}", remedy)
+
+
+def _config_remedy(message: str) -> str:
+    found = re.search(r'(secret|configmap) "([^"]+)" not found', message)
+    return f"make the {found[1]}: kubectl create {found[1]} {'generic ' if found[1] == 'secret' else ''}{found[2]}" \
+        if found else "`kubectl describe pod` tells more"  # fmt: skip
+
+
+def _image(pod: Object) -> str:
+    containers = pod.get("spec", {}).get("containers") or [{}]
+    return str(containers[0].get("image", "?"))
+
+
+def _condition(pod: Object, kind: str, status: str | None = "True") -> Mapping[str, Any] | None:
+    for condition in pod.get("status", {}).get("conditions") or []:
+        if condition["type"] == kind and (status is None or condition["status"] == status):
+            found: Mapping[str, Any] = condition
+            return found
+    return None
+
+
+def _newest_first(events: Iterable[Object]) -> list[Object]:
+    return sorted(events, key=event_time, reverse=True)
+
+
+def event_time(event: Object) -> str:
+    """When an event was last seen, RFC 3339."""
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+               or event["metadata"].get("creationTimestamp") or "")  # fmt: skip
+
+
+def moment(text: str) -> datetime | None:
+    """A time as the API writes it."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

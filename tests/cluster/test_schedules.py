@@ -1,0 +1,66 @@
+"""Runs by the clock on a real cluster."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cluster.conftest import until
+
+MINUTE = {"cron": "* * * * *"}
+# What fails at once is enough where only the start is looked at.
+BROKEN = {"data": {"label": "no_such_column"}}
+
+
+def jobs(team, name):
+    found = team.get("jobs", "-l", f"kfit.dev/cronjob={name}")["items"]
+    return sorted(found, key=lambda j: j["metadata"]["creationTimestamp"])
+
+
+def test_fires(team, job_file):
+    """a CronJob fires on its own; --suspend stops it, --resume lets it go on; --delete leaves nothing"""
+    job = job_file("nightly", schedule=MINUTE, run=BROKEN)
+    assert "cronjob.batch/nightly created" in team.kfit("schedule", str(job)).out
+    fired = until(lambda: jobs(team, "nightly"), timeout_s=75)[0]["metadata"]["name"]
+    assert fired.rpartition("-")[2].isdigit()  # minutes since the epoch: the logical date
+    team.kfit("wait", fired, code=64)
+    assert "cronjob.batch/nightly suspended" in team.kfit("schedule", "nightly", "--suspend").out
+    listed = json.loads(team.kfit("schedule", "-o", "json").out)["items"]
+    assert [(s["name"], s["suspended"]) for s in listed] == [("nightly", True)]
+    team.kfit("schedule", "nightly", "--resume")
+    assert team.get("cronjob", "nightly")["spec"]["suspend"] is False
+    team.kfit("schedule", "nightly", "--delete")
+    until(lambda: team.objects("nightly") == [])
+    team.kfit("schedule", "nightly", "--delete", code=3)
+
+
+def test_trigger(team, job_file):
+    """trigger starts a run now, for a day; a changed file changes the schedule and clears its old job file"""
+    yearly = {"cron": "0 0 1 1 *", "suspend": True}
+    job = job_file("yearly", schedule=yearly, run=BROKEN)
+    team.kfit("schedule", str(job))
+    assert "unchanged" in team.kfit("submit", str(job)).out
+    name = team.kfit("trigger", "yearly", "--date", "2013-01-05", "-o", "name").out.strip().rpartition("/")[2]
+    made = team.get("job", name)
+    assert made["spec"]["template"]["metadata"]["annotations"]["kfit.dev/date"] == "2013-01-05"
+    assert made["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
+    team.kfit("wait", name, code=64)
+    assert [r["schedule"] for r in json.loads(team.kfit("list", "yearly", "-o", "json").out)["items"]] == ["yearly"]
+
+    configs = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
+    team.kfit("schedule", str(job), "--set", "run.fit.epochs=2")
+    now = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
+    assert configs < now  # the Job that was triggered still mounts the old one
+    team.kfit("cancel", name, "--wait")
+    team.kfit("schedule", str(job), "--set", "run.fit.epochs=2")
+    after = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
+    assert after == now - configs
+    team.kfit("schedule", str(job), "--delete")
+    until(lambda: team.objects("yearly") == [])
+
+
+def test_submit_of_a_schedule(team, job_file):
+    """submit takes a file with a schedule too; following it names trigger"""
+    job = job_file("weekly", schedule={"cron": "0 0 * * 0", "suspend": True}, run=BROKEN)
+    refused = team.kfit("submit", str(job), "--follow", code=64)
+    assert "kfit trigger weekly --follow" in refused.err
+    team.kfit("schedule", "weekly", "--delete")
