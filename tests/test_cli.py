@@ -1,7 +1,15 @@
 """The trainer's command line before it does anything."""
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from trainer import termination
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -25,3 +33,44 @@ def test_a_word_that_is_no_command_is_configuration() -> None:
     assert done.returncode == 64
     assert "fti" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_last_words_of_a_container_say_why_it_ended(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "fit", str(tmp_path / "nowhere.yaml")],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KFIT_TERMINATION_LOG": str(log), "KFIT_RUN": "r-1"},
+    )
+    assert done.returncode == 64
+    said = json.loads(log.read_text())
+    assert (said["exit_code"], said["run"]) == (64, "r-1")
+    assert "nowhere.yaml" in said["reason"]
+
+
+def test_last_words_fit_into_what_kubernetes_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "termination-log"
+    log.write_text("")
+    monkeypatch.setenv("KFIT_TERMINATION_LOG", str(log))
+    termination.write(65, "ü" * 10_000)
+    assert 2_000 < len(log.read_bytes()) <= 4_096
+    assert json.loads(log.read_text())["reason"].startswith("üü")
+
+
+def test_outside_a_container_there_are_no_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFIT_TERMINATION_LOG", str(tmp_path / "not-there"))
+    termination.write(65, "reason")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_anything_has_begun_is_a_preemption(tmp_path: Path) -> None:
+    """A container's first process gets no signal it has no handler for."""
+    pipe = tmp_path / "job.yaml"
+    os.mkfifo(pipe)  # the command waits for its job file
+    command = [sys.executable, "-m", "trainer", "fit", str(pipe)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process, pipe.open("w"):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 75
