@@ -167,7 +167,7 @@ def hugging_face(task: Task) -> Measured:
 
 
 def petastorm(task: Task) -> Measured:
-    """petastorm's recipe: `make_batch_reader`, `make_petastorm_dataset`, unbatch, shuffle, batch."""
+    """Petastorm's recipe: `make_batch_reader`, `make_petastorm_dataset`, unbatch, shuffle, batch."""
     from petastorm import make_batch_reader
     from petastorm.tf_utils import make_petastorm_dataset
 

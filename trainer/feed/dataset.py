@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import storage
@@ -21,7 +19,9 @@ from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan, make_plan
 from trainer.feed.prepare import Prepared, SplitName, prepare
 from trainer.feed.reader import Reader
-from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Rounds, Source, Stream
+from trainer.feed.rows import row_bytes
+from trainer.feed.stopwatch import Stopwatch
+from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
 from trainer.feed.weights import class_weights
 from trainer.schema import Layout
@@ -33,6 +33,8 @@ _UNSHUFFLED_BYTES = 32 * 1024**2
 _LOCAL_THREADS = 4
 _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
+#: Small batches are asked for so far ahead that the hand-over between threads does not count.
+_BYTES_AHEAD = 2 * 1024**2
 
 
 class Feed:
@@ -71,7 +73,7 @@ class Feed:
             raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
         self._layout = prepared.layout
         packer = Packer(prepared.layout, class_weight)
-        plan = plan_of(prepared, split, packer.width, shuffle=shuffle)
+        plan = plan_of(prepared, split, shuffle=shuffle)
         by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
         reader = Reader(
             [*packer.names, *(b for b in by if b not in packer.names)], prepared.partition_types, packer.encoded
@@ -87,7 +89,8 @@ class Feed:
         self._streams: set[Stream] = set()
         self._idle: Stream | None = None
         self._closed = False
-        self._waited = _Accumulator()
+        self._waited = Stopwatch()
+        self._batches_ahead = max(_BATCHES_AHEAD, _BYTES_AHEAD // (batch_size * row_bytes(prepared.layout)))
 
     @property
     def wait_s(self) -> float:
@@ -104,42 +107,32 @@ class Feed:
         Returns:
             x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static.
         """
-        width, size = self._source.packer.width, self._source.batch_size
-        chunks = tf.data.Dataset.from_generator(
-            self._chunks, output_signature=tf.TensorSpec([None, size, width], tf.int32)
-        )
-        # [k, B, width] -> [B, width]: slices that share the chunk's memory, where `unbatch` copies each.
-        # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
-        parallel = None if _is_deterministic() else 2
-        batches = chunks.flat_map(tf.data.Dataset.from_tensor_slices).map(
-            lambda rows: _unpacked(rows, self._layout),
-            num_parallel_calls=parallel,
-            deterministic=True if parallel else None,
-        )
+        chunks = tf.data.Dataset.from_generator(self._chunks, output_signature=self._signature())
+        # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
+        batches = chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts)))
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return self._timed(batches.prefetch(_BATCHES_AHEAD)).with_options(options)
+        return self._waited.timed(batches.prefetch(self._batches_ahead)).with_options(options)
 
-    def _timed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Adds up in the graph how long each batch was waited for."""
+    def _signature(self) -> tuple[tf.TensorSpec, ...]:
+        size, layout = self._source.batch_size, self._layout
+        label = tf.int32 if layout.label.task == "multiclass" else tf.float32
+        return (
+            tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
+            tf.TensorSpec([None, size, layout.codes_width], tf.int32),
+            tf.TensorSpec([None, size], label),
+            tf.TensorSpec([None, size, 2], tf.float32),
+        )
 
-        def clock(_: Any) -> tf.Tensor:
-            # Determinism forbids the timestamp operation; Python's clock costs some 20 µs instead.
-            return tf.numpy_function(time.time, [], tf.float64) if deterministic else tf.timestamp()
+    def _batch(self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> Any:
+        x = {}
+        if self._layout.numbers_width:
+            x["numbers"] = numbers
+        if self._layout.codes_width:
+            x["codes"] = codes
+        return x, label, weight
 
-        deterministic = _is_deterministic()
-
-        ticks = tf.data.Dataset.counter()
-        # zip asks its parts one after another: clock, batch, clock.
-        timed = tf.data.Dataset.zip(ticks.map(clock), batches, ticks.map(clock))
-
-        def add(before: tf.Tensor, batch: Any, after: tf.Tensor) -> Any:
-            with tf.control_dependencies([self._waited.add(after - before)]):
-                return tf.nest.map_structure(tf.identity, batch)
-
-        return timed.map(add)
-
-    def _chunks(self) -> Iterator[np.ndarray]:
+    def _chunks(self) -> Iterator[Chunk]:
         epoch, step = self._cursor
         self._cursor = (epoch + 1, 0)
         stream: Stream | None = None
@@ -149,7 +142,7 @@ class Feed:
                 chunk = stream.next()
                 if chunk is None:
                     return
-                step += len(chunk)
+                step += len(chunk[0])
                 yield chunk
             # The thread goes on with the next epoch while this one is validated.
             self._idle, stream = stream, None
@@ -196,63 +189,26 @@ class Feed:
         self.close()
 
 
-class _Accumulator:
-    """A float64 sum that a graph adds to. A raw resource: a `tf.Variable` would join the strategy's scope."""
-
-    def __init__(self) -> None:
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._handle = tf.raw_ops.VarHandleOp(dtype=tf.float64, shape=[], shared_name=f"kfit_wait_{id(self)}")
-            tf.raw_ops.AssignVariableOp(resource=self._handle, value=tf.constant(0.0, tf.float64))
-
-    def add(self, value: tf.Tensor) -> tf.Operation:
-        return tf.raw_ops.AssignAddVariableOp(resource=self._handle, value=value)
-
-    def read(self) -> float:
-        with tf.device("CPU:0"):
-            return float(tf.raw_ops.ReadVariableOp(resource=self._handle, dtype=tf.float64))
-
-
-def _is_deterministic() -> bool:
-    """Whether `tf.config.experimental.enable_op_determinism` is on; TensorFlow has no public way to ask."""
-    from tensorflow.python.framework import config
-
-    return bool(config.is_op_determinism_enabled())
-
-
-def _unpacked(rows: tf.Tensor, layout: Layout) -> Any:
-    """Splits packed rows int32 [B, width] into a batch of `trainer.schema`."""
-    widths = [layout.numbers_width, layout.codes_width, 1, 2]
-    numbers, codes, label, weight = tf.split(rows, widths, axis=1)
-    x = {}
-    if layout.numbers_width:
-        x["numbers"] = tf.bitcast(numbers, tf.float32)
-    if layout.codes_width:
-        x["codes"] = codes
-    label = tf.squeeze(label, axis=1)
-    y = label if layout.label.task == "multiclass" else tf.bitcast(label, tf.float32)
-    return x, y, tf.bitcast(weight, tf.float32)
-
-
-def plan_of(prepared: Prepared, split: SplitName, width: int, *, shuffle: bool) -> Plan:
+def plan_of(prepared: Prepared, split: SplitName, *, shuffle: bool) -> Plan:
     """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(
         [s.group_rows for s in prepared.shards],
         [s.rows_of(split) for s in prepared.shards],
-        window_rows=max(1, window_bytes // (4 * width)),
+        window_rows=max(1, window_bytes // row_bytes(prepared.layout)),
     )
 
 
 def _check_memory(config: Config, source: Source, threads: int) -> None:
-    row_bytes = 4 * source.packer.width
+    bytes_a_row = row_bytes(source.packer.layout)
     rounds = source.rounds(0)
     largest_piece = int((source.plan.stop - source.plan.start).max())
     # A row group is there twice while it is packed: as Arrow columns and as numpy ones.
-    other = 2 * min(threads, len(source.plan)) * largest_piece * row_bytes + (CHUNKS_AHEAD + 2) * max(
-        CHUNK_BYTES, source.batch_size * row_bytes
+    other = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row + (CHUNKS_AHEAD + 2) * max(
+        CHUNK_BYTES, source.batch_size * bytes_a_row
     )
-    window = max(r.rows for r in rounds) * row_bytes
+    window = max(r.rows for r in rounds) * bytes_a_row
     check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, other)
 
 

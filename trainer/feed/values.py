@@ -13,6 +13,9 @@ from trainer.errors import DataError
 from trainer.schema import Column
 
 _T = pa.types
+#: Types whose memory is that of a numpy array.
+_PLAIN = frozenset(t.id for t in (pa.float32(), pa.float64(), pa.int8(), pa.int16(), pa.int32(), pa.int64(),
+                                  pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()))  # fmt: skip
 
 
 def as_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -31,6 +34,8 @@ def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     Bools are uint8, decimals float64, dates int32 days, timestamps int64 in their own unit.
     """
     array = as_array(values)
+    if array.type.id in _PLAIN and not array.null_count:
+        return np.asarray(array.to_numpy())
     if _T.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind = array.type
@@ -82,13 +87,21 @@ def encode(values: pa.ChunkedArray | pa.Array) -> tuple[list[Any], np.ndarray]:
     if not _T.is_dictionary(array.type):
         array = array.cast(pa.uint8()) if _T.is_boolean(array.type) else array
         array = array.dictionary_encode()
-    distinct = array.dictionary.to_pylist()
+    distinct = _plain_values(array.dictionary)
     indices = array.indices.fill_null(-1) if array.indices.null_count else array.indices
     places = indices.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-    missing = [i for i, v in enumerate(distinct) if v is None or v == ""]
+    missing = [distinct.index(nothing) for nothing in (None, "") if nothing in distinct]
     if missing:
         places = np.where(np.isin(places, missing), -1, places)
-    return [int(v) if isinstance(v, bool) else v for v in distinct], places
+    return distinct, places
+
+
+def _plain_values(values: pa.Array) -> list[Any]:
+    """Python values; through numpy where that loses nothing, being several times faster."""
+    if values.null_count or _T.is_boolean(values.type):
+        return [int(v) if isinstance(v, bool) else v for v in values.to_pylist()]
+    found: list[Any] = values.to_numpy(zero_copy_only=False).tolist()
+    return found
 
 
 def is_text(arrow: pa.DataType) -> bool:
