@@ -53,15 +53,17 @@ def arrow(task: Task) -> Measured:
     def by_folder() -> None:
         ds.dataset(task.folder, format="parquet").to_table()
 
-    return {"rows": float(task.shape.rows), "seconds": min(_mean(by_shard), _mean(by_folder))}
+    seconds, cpu = min(_mean(by_shard), _mean(by_folder))
+    return {"rows": float(task.shape.rows), "seconds": seconds, "cpu_seconds": cpu}
 
 
-def _mean(read: Callable[[], None], repeats: int = 3) -> float:
+def _mean(read: Callable[[], None], repeats: int = 3) -> tuple[float, float]:
+    """Seconds, and seconds of processors."""
     read()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for _ in range(repeats):
         read()
-    return (time.perf_counter() - started) / repeats
+    return (time.perf_counter() - started) / repeats, (time.process_time() - cpu) / repeats
 
 
 def ours(task: Task) -> Measured:
@@ -94,11 +96,11 @@ def drain(dataset: Any, steps: int, task: Task, *, epochs: int = 1) -> Measured:
         take(iterator, some)
         done += int(some)
     rows, seconds = 0, 0.0
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     while rows < epochs * steps * task.batch_size and seconds < task.seconds:
         rows += int(take(iterator, some))
         seconds = time.perf_counter() - started
-    return {"rows": float(rows), "seconds": seconds}
+    return {"rows": float(rows), "seconds": seconds, "cpu_seconds": time.process_time() - cpu}
 
 
 def in_memory(task: Task) -> Measured:

@@ -193,7 +193,7 @@ class _Table:
         missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
         plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
         # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
-        found = np.take(self.known, plain.astype(np.int64) - (self.first - 1), mode="clip")
+        found = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
         if missing is not None:
             found[missing] = null
         return found

@@ -21,7 +21,7 @@ from trainer.feed.shards import BadShard, Shard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
-_OPEN_FILES = 8
+_OPEN_FILES = 32
 
 
 class Reader:
@@ -85,8 +85,7 @@ class Reader:
                 raise _unreadable(shard, group, error) from error
 
     def _stored(self, shard: Shard) -> list[str]:
-        names = _stored_names(shard)
-        return [c for c in self._columns if c in names]
+        return [c for c in self._columns if c in shard.stored]
 
     def _open(self, shard: Shard, group: int, stored: Sequence[str]) -> pq.ParquetFile:
         if storage.local_path(shard.uri) is None:
@@ -103,23 +102,17 @@ class Reader:
         return held[key]
 
     def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
-        stored = _stored_names(shard)
-        encoded = [c for c in self._encoded if c in stored]
+        encoded = [c for c in self._encoded if c in shard.stored]
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
-        for name in self._columns:
-            if name not in table.column_names:
-                value = shard.partition_value(name)
-                table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
+        found = table.column_names
+        if found == self._columns:
+            return table
+        for name in set(self._columns).difference(found):
+            value = shard.partition_value(name)
+            table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
-
-
-def _stored_names(shard: Shard) -> set[str]:
-    """Names of the stored columns; of a nested one the part before the first dot."""
-    schema = shard.metadata.schema
-    paths = [schema.column(i).path for i in range(shard.metadata.num_columns)]
-    return {*paths, *(path.partition(".")[0] for path in paths)}
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:

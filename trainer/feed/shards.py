@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -63,6 +63,13 @@ class Shard:
     def rows(self) -> int:
         """All its rows."""
         return sum(self.group_rows)
+
+    @cached_property
+    def stored(self) -> frozenset[str]:
+        """Names of the stored columns; of a nested one the part before the first dot."""
+        schema = self.metadata.schema
+        paths = [schema.column(i).path for i in range(self.metadata.num_columns)]
+        return frozenset({*paths, *(path.partition(".")[0] for path in paths)})
 
     def rows_of(self, split: str) -> tuple[int, ...]:
         """Rows of each row group that belong to a split."""
