@@ -169,7 +169,9 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     # [E - 1, LANES]: where the run that a batch takes of a lane begins among the shuffled, and in the stream.
     source = before[:-1] + lane_begin
     begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
-    return np.take(shuffled, np.arange(part.rows) + np.repeat((source - begin).ravel(), taken.ravel()))
+    places = np.repeat((source - begin).ravel(), taken.ravel())
+    places += np.arange(part.rows)
+    return np.take(shuffled, places)
 
 
 def _batch_edges(part: Round, batch_size: int) -> np.ndarray:

@@ -66,14 +66,15 @@ class Packer:
 
     def _weigh(self, columns: Mapping[str, pa.ChunkedArray], out: Rows, pick: np.ndarray | None) -> None:
         out.weight[:] = 1.0
+        weight = out.weight[:, 0]
         if self.layout.sample_weight:
-            weights = numbers(columns[self.layout.sample_weight])
-            out.weight[:] = weights if pick is None else weights[pick]
+            found = numbers(columns[self.layout.sample_weight])
+            weight[:] = found if pick is None else found[pick]
         if self._class_weight:
             factors = np.ones(int(max(out.label.max(initial=0), max(self._class_weight))) + 1, np.float32)
             for index, factor in self._class_weight.items():
                 factors[index] = factor
-            out.weight[:] *= factors[out.label.astype(np.int64)]
+            weight *= factors[out.label.astype(np.int64)]
 
 
 def _transpose(columns: Sequence[tuple[int, np.ndarray]], out: np.ndarray, pick: np.ndarray | None) -> None:
@@ -193,7 +194,7 @@ class _Table:
         missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
         plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
         # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
-        found = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
+        found: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
         if missing is not None:
             found[missing] = null
         return found

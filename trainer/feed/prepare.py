@@ -18,9 +18,10 @@ from trainer.errors import ConfigError, DataError
 from trainer.feed import cache as statistics_cache
 from trainer.feed.checks import check_parts, odd_columns
 from trainer.feed.columns import check_by, check_label, check_weight, key_types, needed_columns, resolve_columns
+from trainer.feed.footers import BadShard
 from trainer.feed.layout import make_layout
 from trainer.feed.reader import Reader, constant
-from trainer.feed.shards import BadShard, Shard, ShardSet, scan
+from trainer.feed.shards import Shard, ShardSet, scan
 from trainer.feed.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
 from trainer.feed.statistics import Survey, finish_statistics, survey_set
 from trainer.feed.threads import Pool
@@ -87,11 +88,12 @@ class Prepared:
     rule: SplitRule = field(repr=False)
 
 
-def inspect(config: Config) -> Inspection:
+def inspect(config: Config, *, cache: Path | None = None) -> Inspection:
     """Reads every footer and holds schema, kinds, label and split against the configuration.
 
     Args:
         config: The configuration.
+        cache: Folder where footers are kept between runs; None: nowhere.
 
     Returns:
         What is known without reading a row.
@@ -101,7 +103,7 @@ def inspect(config: Config) -> Inspection:
         DataError: A shard breaks the contract, or there are no rows.
         StorageError: Nothing there, or the store is out of reach.
     """
-    found = _scan(config)
+    found = _scan(config, cache)
     columns = resolve_columns(config, found)
     label_type = check_label(config, found)
     check_weight(config, found)
@@ -117,14 +119,14 @@ def inspect(config: Config) -> Inspection:
     )  # fmt: skip
 
 
-def _scan(config: Config) -> ShardSet:
+def _scan(config: Config, cache: Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
-    train = scan(data.train, needed, skip=skip)
+    train = scan(data.train, needed, skip=skip, cache=cache)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
-    held = scan(data.validation, needed, skip=max(0, skip - len(train.bad)))
+    held = scan(data.validation, needed, skip=max(0, skip - len(train.bad)), cache=cache)
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
     if both:
         raise ConfigError(
@@ -194,7 +196,7 @@ def prepare(
 
     Args:
         config: The configuration.
-        cache: Folder where the result of the pass is kept and looked up by fingerprint; None: nowhere.
+        cache: Folder where footers and the result of the pass are kept for the next run; None: nowhere.
         progress: Told (rows done, all rows).
 
     Returns:
@@ -205,7 +207,7 @@ def prepare(
         DataError: The data breaks its contract.
         StorageError: The store is out of reach.
     """
-    seen = inspect(config)
+    seen = inspect(config, cache=cache)
     key = statistics_cache.cache_key(config, seen.fingerprint, [s.uri for s in seen.shards])
     rule = _with_cutoff(seen)
     known = statistics_cache.load(cache, key) if cache is not None else None

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer import storage
-from trainer.feed.shards import BadShard, Shard
+from trainer.feed.footers import BadShard
+from trainer.feed.shards import Shard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
@@ -44,14 +45,15 @@ class Reader:
         self._encoded = list(encoded)
         self._local = threading.local()
 
-    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None) -> pa.Table:
-        """One row group, or rows [start, stop) of it.
+    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None, *, groups: int = 1) -> pa.Table:
+        """Neighbouring row groups, or rows [start, stop) of them.
 
         Args:
             shard: The shard.
-            group: Its row group.
+            group: Its first row group.
             start: First row.
             stop: One past the last; None: all.
+            groups: How many row groups.
 
         Returns:
             A table with the reader's columns in their order.
@@ -60,13 +62,13 @@ class Reader:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
             StorageError: It is gone, or the store is out of reach.
         """
-        rows = shard.group_rows[group]
-        whole = start == 0 and stop in (None, rows)
+        wanted = list(range(group, group + groups))
+        rows = sum(shard.group_rows[g] for g in wanted)
         try:
             stored = self._stored(shard)
-            file = self._open(shard, group, stored)
-            if whole:
-                table = file.read_row_group(group, columns=stored, use_threads=False)
+            file = self._open(shard, wanted, stored)
+            if start == 0 and stop in (None, rows):
+                table = file.read_row_groups(wanted, columns=stored, use_threads=False)
             else:
                 table = _slice(file, group, stored, start, rows if stop is None else stop)
         except (pa.ArrowException, OSError) as error:
@@ -78,7 +80,7 @@ class Reader:
         for group in range(len(shard.group_rows)):
             try:
                 stored = self._stored(shard)
-                file = self._open(shard, group, stored)
+                file = self._open(shard, [group], stored)
                 for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
                     yield self._with_partitions(shard, pa.Table.from_batches([batch]))
             except (pa.ArrowException, OSError) as error:
@@ -87,9 +89,9 @@ class Reader:
     def _stored(self, shard: Shard) -> list[str]:
         return [c for c in self._columns if c in shard.stored]
 
-    def _open(self, shard: Shard, group: int, stored: Sequence[str]) -> pq.ParquetFile:
+    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> pq.ParquetFile:
         if storage.local_path(shard.uri) is None:
-            return self._parquet(pa.BufferReader(fetch_group(shard, group, stored)), shard)
+            return self._parquet(pa.BufferReader(fetch_groups(shard, groups, stored)), shard)
         held: OrderedDict[str, pq.ParquetFile] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
         if key not in held:
@@ -139,19 +141,20 @@ def _slice(file: pq.ParquetFile, group: int, columns: Sequence[str], start: int,
     return pa.Table.from_batches(kept)
 
 
-def fetch_group(shard: Shard, group: int, columns: Sequence[str]) -> pa.Buffer:
-    """The column chunks of a remote row group, at their places in a buffer of the object's size.
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> pa.Buffer:
+    """The column chunks of remote row groups, at their places in a buffer of the object's size.
 
     Args:
         shard: The shard.
-        group: Its row group.
+        groups: Its row groups, ascending.
         columns: Names of stored columns.
 
     Returns:
         A buffer; pages that were not fetched are never touched and take no memory.
     """
     memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for start, stop in merged(chunk_ranges(shard.metadata.row_group(group), columns)):
+    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    for start, stop in merged(sorted(ranges)):
         found = storage.read(shard.uri, start, stop)
         if len(found) != stop - start:
             raise _changed(shard)

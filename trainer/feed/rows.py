@@ -30,7 +30,7 @@ class Rows:
         numbers: float32 [R, N]: null is NaN.
         codes: int32 [R, C].
         label: float32 [R]; int32 for multiclass.
-        weight: float32 [R].
+        weight: float32 [R, 2]: the row's weight, and the fill of its batch.
     """
 
     numbers: np.ndarray
@@ -79,7 +79,8 @@ def carve(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
         Rows whose arrays each begin on a boundary that TensorFlow likes; their content is undefined.
     """
     parts = _parts(layout, rows)
-    at, found = -memory.ctypes.data % _ALIGNMENT_BYTES, []
+    at = -memory.ctypes.data % _ALIGNMENT_BYTES
+    found: list[np.ndarray] = []
     for shape, dtype in parts:
         size = int(np.prod(shape)) * 4
         found.append(memory[at : at + size].view(dtype).reshape(shape))
@@ -98,7 +99,7 @@ def _parts(layout: Layout, rows: int) -> list[tuple[tuple[int, ...], type]]:
         ((rows, layout.numbers_width), np.float32),
         ((rows, layout.codes_width), np.int32),
         ((rows,), label),
-        ((rows,), np.float32),
+        ((rows, 2), np.float32),
     ]
 
 

@@ -10,25 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.feed.footers import BadShard, Footers, bad_shard, parsed_footer
 
 Membership = Literal["train", "validation", "both"]
 
-#: One request gets most footers; longer ones take a second.
-_TAIL_BYTES = 64 * 1024
 _THREADS = 8
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-
-
-class BadShard(DataError):
-    """One shard cannot be used; `data.on_bad_shard: skip` leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +95,14 @@ class ShardSet:
     bad: tuple[str, ...] = ()
 
 
-def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0) -> ShardSet:
+def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, cache: Path | None = None) -> ShardSet:
     """Lists shards, reads their footers in parallel and checks them against one schema.
 
     Args:
         where: What `trainer.storage.expand` takes.
         needed: The columns that every shard must have, with the same type in all.
         skip: How many bad shards may be left out; 0: the first one is an error.
+        cache: Folder where footers are kept between runs; None: nowhere.
 
     Returns:
         The shards and their common types.
@@ -129,7 +125,7 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0) ->
                 remedy="mend the shards, or raise data.max_bad_shards",
             ) from fault
 
-    shards = list(_opened(_found(where), refuse))
+    shards = list(_opened(_found(where), refuse, cache))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
     schemas = _schemas(shards)
@@ -166,10 +162,14 @@ def unknown_column(name: str, known: Sequence[str]) -> ConfigError:
     )
 
 
-def _opened(listed: Iterable[storage.StoredObject], refuse: Callable[[BadShard], None]) -> Iterable[Shard]:
+def _opened(
+    listed: Sequence[storage.StoredObject], refuse: Callable[[BadShard], None], cache: Path | None
+) -> Iterable[Shard]:
+    footers = Footers(cache, listed)
+
     def one(stored: storage.StoredObject) -> Shard | BadShard:
         try:
-            metadata = read_footer(stored.uri, stored.size_bytes, stored.version)
+            metadata = parsed_footer(stored, footers)
         except BadShard as fault:
             return fault
         rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
@@ -184,45 +184,7 @@ def _opened(listed: Iterable[storage.StoredObject], refuse: Callable[[BadShard],
                 refuse(found)
             else:
                 yield found
-
-
-@lru_cache(maxsize=50_000)
-def read_footer(uri: str, size_bytes: int, version: str) -> Any:
-    """Reads one shard's footer; the same version is read once in a process.
-
-    Args:
-        uri: The shard.
-        size_bytes: Its size.
-        version: Its version: part of the cache's key.
-
-    Returns:
-        Its `pyarrow.parquet.FileMetaData`.
-
-    Raises:
-        BadShard: Empty, truncated, not Parquet, encrypted, or a footer that cannot be parsed.
-    """
-    if size_bytes == 0:
-        raise _bad(uri, "the file is empty (0 bytes)")
-    tail = storage.read(uri, max(0, size_bytes - _TAIL_BYTES), size_bytes)
-    if tail[-4:] == b"PARE":
-        raise _bad(uri, "its footer is encrypted; expected a plain Parquet footer")
-    if size_bytes < 12 or tail[-4:] != b"PAR1":
-        if storage.read(uri, 0, 4) == b"PAR1":
-            raise _bad(uri, f"truncated: it begins as Parquet and ends after {size_bytes} bytes without a footer")
-        raise _bad(uri, "not a Parquet file (no PAR1 at its end)")
-    length = int.from_bytes(tail[-8:-4], "little") + 8
-    if length > size_bytes:
-        raise _bad(uri, f"its footer says {length} bytes, the file has {size_bytes}")
-    if length > len(tail):
-        tail = storage.read(uri, size_bytes - length, size_bytes)
-    try:
-        return pq.read_metadata(pa.BufferReader(tail))
-    except (pa.ArrowException, OSError) as error:
-        raise _bad(uri, f"its footer cannot be parsed: {str(error).splitlines()[0]}") from error
-
-
-def _bad(uri: str, what: str) -> BadShard:
-    return BadShard(what, where=uri, remedy="write the shard again, or set data.on_bad_shard: skip")
+    footers.store()
 
 
 def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
@@ -236,7 +198,7 @@ def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
             try:
                 types = {f.name: plain_type(f.type) for f in schema.to_arrow_schema()}
             except (pa.ArrowException, OSError) as error:
-                raise _bad(shard.uri, f"its schema cannot be read: {error}") from error
+                raise bad_shard(shard.uri, f"its schema cannot be read: {error}") from error
             known.append((schema, types))
         out.append(types)
     return out
@@ -261,12 +223,12 @@ def _fault(
     for name, expected in types.items():
         found = schema.get(name)
         if found is None:
-            return _bad(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
+            return bad_shard(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
         if found != expected:
-            return _bad(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
+            return bad_shard(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
     for key in keys:
         if key not in shard.partitions:
-            return _bad(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
+            return bad_shard(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
     return None
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import Categorical, Config
+from trainer.feed.footers import BadShard
 from trainer.feed.moments import SAMPLE_ROWS, ColumnPart, Moments, SplitPart, finish
+from trainer.feed.plan import SMALL_ROWS, runs_of
 from trainer.feed.reader import Reader
-from trainer.feed.shards import BadShard, Shard
+from trainer.feed.shards import Shard
 from trainer.feed.split import (
     SplitName,
     SplitRule,
@@ -61,6 +63,18 @@ class Findings:
     bad: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _RunParts:
+    """A run of row groups: its parts by split, and how many rows of each row group are in them."""
+
+    parts: Mapping[SplitName, SplitPart]
+    counts: Mapping[SplitName, tuple[int, ...]]
+    groups: int
+
+    def counts_of(self, split: SplitName) -> tuple[int, ...]:
+        return self.counts.get(split, (0,) * self.groups)
+
+
 def survey_set(
     survey: Survey,
     shards: Sequence[Shard],
@@ -91,10 +105,10 @@ def survey_set(
             if len(bad) > skip:
                 raise found
             continue
-        for parts in found:
-            for split, part in parts.items():
+        for run in found:
+            for split, part in run.parts.items():
                 whole[split].merge(part)
-        counts = {split: tuple(p[split].rows if split in p else 0 for p in found) for split in whole}
+        counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
         kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"]))
         done += shard.rows
         if progress is not None:
@@ -102,23 +116,22 @@ def survey_set(
     return Findings(whole, tuple(kept), tuple(bad))
 
 
-def _by_shard(
-    survey: Survey, shards: Sequence[Shard]
-) -> Iterator[tuple[Shard, list[dict[SplitName, SplitPart]] | BadShard]]:
+def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
     """Parts of every row group, in the order of the set, a few row groups ahead."""
     reader = Reader(
         _read_names(survey), survey.partition_types, [c.name for c in survey.columns.values() if c.dtype == "string"]
     )
     pool = Pool(_THREADS, "kfit-statistics")
-    tasks = deque((shard, group) for shard in shards for group in range(len(shard.group_rows)))
-    running: deque[Future[dict[SplitName, SplitPart]]] = deque()
+    runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
+    tasks = deque((shard, run) for shard in shards for run in runs[shard.uri])
+    running: deque[Future[_RunParts]] = deque()
     try:
         for shard in shards:
-            parts: list[dict[SplitName, SplitPart]] = []
+            parts: list[_RunParts] = []
             fault: BadShard | None = None
-            for _ in shard.group_rows:
+            for _ in runs[shard.uri]:
                 while tasks and len(running) < 2 * _THREADS:
-                    running.append(pool.submit(partial(_group_parts, survey, reader, *tasks.popleft())))
+                    running.append(pool.submit(partial(_run_parts, survey, reader, *tasks.popleft())))
                 try:
                     parts.append(running.popleft().result())
                 except BadShard as error:
@@ -134,31 +147,35 @@ def _read_names(survey: Survey) -> list[str]:
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
-def _group_parts(survey: Survey, reader: Reader, shard: Shard, group: int) -> dict[SplitName, SplitPart]:
-    start = sum(shard.group_rows[:group])
-    table = reader.read(shard, group)
-    mask = validation_mask(survey.rule, shard, group, table)
+def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int]) -> _RunParts:
+    groups = range(*run)
+    start = sum(shard.group_rows[: groups.start])
+    table = reader.read(shard, groups.start, groups=len(groups))
+    mask = validation_mask(survey.rule, shard, groups, table)
     sides: dict[SplitName, np.ndarray | None] = {"train": None, "validation": None}
     if mask is not None:
         sides = {"train": ~mask, "validation": mask}
     elif shard.membership != "both":
         sides = {shard.membership: None}
     hashes = row_hashes(shard.name, start, len(table), "sample")
+    edges = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
     parts: dict[SplitName, SplitPart] = {}
+    counts: dict[SplitName, tuple[int, ...]] = {}
     for split, side in sides.items():
         rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
         parts[split] = _part(survey, shard, table, start, rows, hashes)
-    return parts
+        counts[split] = tuple(np.diff(np.searchsorted(rows, edges)).tolist())
+    return _RunParts(parts, counts, len(groups))
 
 
-def validation_mask(rule: SplitRule, shard: Shard, group: int, table: pa.Table) -> np.ndarray | None:
-    """Which rows of a row group validate.
+def validation_mask(rule: SplitRule, shard: Shard, groups: range, table: pa.Table) -> np.ndarray | None:
+    """Which rows of neighbouring row groups validate.
 
     Args:
         rule: How the set is split.
         shard: The shard.
-        group: Its row group.
-        table: Its rows; has the rule's column.
+        groups: Its row groups.
+        table: Their rows; has the rule's column.
 
     Returns:
         bool [rows]; None where all rows are on the shard's own side.
@@ -166,9 +183,10 @@ def validation_mask(rule: SplitRule, shard: Shard, group: int, table: pa.Table) 
     if shard.membership != "both" or rule.kind == "none":
         return None
     if rule.kind == "position":
-        start = sum(shard.group_rows[:group])
+        starts = np.cumsum([0, *shard.group_rows])
         counts = position_counts(shard.name, shard.group_rows, rule.fraction)
-        return position_mask(shard.name, start, shard.group_rows[group], counts[group])
+        masks = (position_mask(shard.name, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
+        return np.concatenate([np.empty(0, bool), *masks])
     assert rule.by is not None
     if rule.kind == "value":
         return value_mask(table.column(rule.by), rule.fraction)

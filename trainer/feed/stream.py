@@ -68,12 +68,12 @@ class Source:
 
     def pack_piece(self, piece: int, out: Rows) -> None:
         """Reads and packs one piece into its place."""
-        shard = self.shards[self.plan.shard[piece]]
-        group, start, stop = (int(a[piece]) for a in (self.plan.group, self.plan.start, self.plan.stop))
-        table = self.reader.read(shard, group, start, stop)
+        plan, shard = self.plan, self.shards[self.plan.shard[piece]]
+        group, groups, start, stop = (int(a[piece]) for a in (plan.group, plan.groups, plan.start, plan.stop))
+        table = self.reader.read(shard, group, start, stop, groups=groups)
         keep = None
         if len(table) != len(out):
-            mask = validation_mask(self.rule, shard, group, table)
+            mask = validation_mask(self.rule, shard, range(group, group + groups), table)
             assert mask is not None, "a piece that is kept in part has a rule that says which part"
             keep = mask if self.split == "validation" else ~mask
         self.packer.pack(table, out, keep)
@@ -221,38 +221,32 @@ class _Chunks:
         size = self._source.batch_size
         batches = -(-self._filled // size)
         rows = self._rows[: batches * size]
-        fill = pad_batch(rows[-size:], self._filled - (batches - 1) * size)
+        pad_batch(rows[-size:], self._filled - (batches - 1) * size)
         self._step = (self._step + batches) % self._source.steps
-        done = self._out.put(_chunk(rows, size, fill))
+        done = self._out.put(_chunk(rows, size))
         self._new()
         return done
 
 
-def _chunk(rows: Rows, size: int, fill: float) -> Chunk:
-    """[k * B, …] -> [k, B, …]; the weights get their second column, 1.0 but in a last batch that is not full."""
-    batches = len(rows) // size
-    weights = np.ones((batches, size, 2), np.float32)
-    weights[:, :, 0] = rows.weight.reshape(batches, size)
-    weights[-1, :, 1] = fill
-    shaped = (values.reshape(batches, size, *values.shape[1:]) for values in (rows.numbers, rows.codes, rows.label))
-    return (*shaped, weights)
+def _chunk(rows: Rows, size: int) -> Chunk:
+    """[k * B, …] -> [k, B, …]."""
+    numbers, codes, label, weight = (v.reshape(len(rows) // size, size, *v.shape[1:]) for v in rows.arrays)
+    return numbers, codes, label, weight
 
 
-def pad_batch(batch: Rows, real: int) -> float:
+def pad_batch(batch: Rows, real: int) -> None:
     """Fills a batch up with its own rows at weight 0; the real ones weigh B / real more.
 
     Args:
         batch: B rows; the first `real` are there. Changed in place.
         real: How many, 0 < real <= B.
-
-    Returns:
-        The batch's fill, real / B.
     """
     size = len(batch)
-    if real < size:
-        again = np.arange(size - real) % real
-        for values in batch.arrays:
-            values[real:] = values[again]
-        batch.weight[:real] *= np.float32(size / real)
-        batch.weight[real:] = 0.0
-    return real / size
+    if real == size:
+        return
+    again = np.arange(size - real) % real
+    for values in batch.arrays:
+        values[real:] = values[again]
+    batch.weight[:real, 0] *= np.float32(size / real)
+    batch.weight[real:, 0] = 0.0
+    batch.weight[:, 1] = real / size
