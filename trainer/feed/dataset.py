@@ -19,7 +19,7 @@ from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan, make_plan
 from trainer.feed.prepare import Prepared, SplitName, prepare
 from trainer.feed.reader import Reader
-from trainer.feed.rows import row_bytes
+from trainer.feed.rows import SPARE_SHARE, row_bytes
 from trainer.feed.stopwatch import Stopwatch
 from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
@@ -100,6 +100,11 @@ class Feed:
     def seek(self, epoch: int, step: int = 0) -> None:
         """Lets the next iterator begin there."""
         self._cursor = (epoch, step)
+
+    def start(self) -> None:
+        """Begins to read where the next iterator will begin, so that its first batch is there when asked for."""
+        if self._idle is None:
+            self._idle = self._stream(*self._cursor)
 
     def dataset(self) -> tf.data.Dataset:
         """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
@@ -204,12 +209,13 @@ def _check_memory(config: Config, source: Source, threads: int) -> None:
     bytes_a_row = row_bytes(source.packer.layout)
     rounds = source.rounds(0)
     largest_piece = int((source.plan.stop - source.plan.start).max())
-    # A row group is there twice while it is packed: as Arrow columns and as numpy ones.
-    other = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row + (CHUNKS_AHEAD + 2) * max(
-        CHUNK_BYTES, source.batch_size * bytes_a_row
-    )
+    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    decoding = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row
+    # Chunks wait, one is being filled, and TensorFlow holds on to one or two that it has cut batches from.
+    chunks = (CHUNKS_AHEAD + 4) * max(CHUNK_BYTES, source.batch_size * bytes_a_row)
     window = max(r.rows for r in rounds) * bytes_a_row
-    check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, other)
+    window += window // SPARE_SHARE
+    check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, decoding + chunks)
 
 
 def _threads(prepared: Prepared) -> int:

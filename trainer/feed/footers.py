@@ -75,7 +75,10 @@ def _packed(footers: Mapping[str, bytes]) -> bytes:
 def _load(file: Path | None) -> dict[str, bytes]:
     """What is kept; nothing where it cannot be read."""
     try:
-        head, _, body = file.read_bytes().partition(b"\n") if file is not None else (b"[]", b"", b"")
+        if file is None:
+            return {}
+        with file.open("rb") as stored:
+            head, body = stored.readline(), stored.read()
         found, at = {}, 0
         for uri, length in json.loads(head):
             found[str(uri)] = body[at : at + int(length)]

@@ -14,8 +14,8 @@ _SLICES_PER_WINDOW = 2
 SMALL_ROWS = 8192
 #: But a window shall still hold so many pieces: it mixes by drawing from all of them.
 _PIECES_PER_WINDOW = 64
-#: More pieces than this mix no better, and the first batch waits for all of a window.
-_MOST_PIECES_PER_WINDOW = 512
+#: The first batch waits for all of a window, and so many pieces, drawn evenly from the set, mix it well.
+_MOST_PIECES_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)

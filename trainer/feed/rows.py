@@ -18,6 +18,8 @@ from trainer.schema import Layout
 #: TensorFlow takes an array over without a copy where it begins on such a boundary.
 _ALIGNMENT_BYTES = 64
 _HUGE_PAGE_BYTES = 2 * 1024**2
+#: Windows differ a little in size; memory that just fits one would soon be too small.
+SPARE_SHARE = 16
 #: The list's own reference, and the argument of `getrefcount`.
 _UNUSED_REFERENCES = 2
 
@@ -140,6 +142,5 @@ class Recycled:
             if sys.getrefcount(self._owners[index]) <= _UNUSED_REFERENCES and len(self._owners[index]) >= size:
                 return self._owners[index]
         self._owners = [o for o in self._owners if len(o) >= size]
-        # Windows differ a little in size; one that just fits would soon be too small.
-        self._owners.append(allocate(size + size // 16))
+        self._owners.append(allocate(size + size // SPARE_SHARE))
         return self._owners[-1]

@@ -23,6 +23,8 @@ from trainer.feed.footers import BadShard, Footers, bad_shard, parsed_footer
 Membership = Literal["train", "validation", "both"]
 
 _THREADS = 8
+#: Footers that a thread takes at once: kept ones are parsed faster than they are handed around.
+_AT_ONCE = 16
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -178,8 +180,12 @@ def _opened(
             partitions=storage.partition_values(stored.uri), metadata=metadata,
         )  # fmt: skip
 
+    def some(part: Sequence[storage.StoredObject]) -> list[Shard | BadShard]:
+        return [one(stored) for stored in part]
+
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:
-        for found in pool.map(one, listed):
+        parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
+        for found in (shard for shards in pool.map(some, parts) for shard in shards):
             if isinstance(found, BadShard):
                 refuse(found)
             else:
