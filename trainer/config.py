@@ -186,8 +186,8 @@ class Data(Strict):
     features: dict[str, Feature] = Field(min_length=1, description="Columns to learn from, by name.")
     shuffle: SizeBytes | Literal[False] = Field(
         256 * 1024**2,
-        description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and takes memory. "
-        "Part of what decides the order of rows, so it never follows the machine. false: file order.",
+        description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and "
+        "takes memory. Part of what decides the order of rows, so it never follows the machine. false: file order.",
     )
     memory: SizeBytes | None = Field(
         None,

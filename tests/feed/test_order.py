@@ -42,8 +42,8 @@ def test_every_row_comes_exactly_once_an_epoch(groups, window, seed, epoch, batc
 @given(SETS, st.integers(1, 200))
 def test_slices_of_a_large_row_group_cover_it_once(groups, window):
     plan = plan_for(groups, window)
-    found = [(int(s), sum(groups[s][:g]) + r)
-             for s, g, a, b in zip(plan.shard, plan.group, plan.start, plan.stop, strict=True) for r in range(a, b)]  # fmt: skip
+    pieces = zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
+    found = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in pieces for r in range(a, b)]
     assert found == [(s, r) for s, shard in enumerate(groups) for r in range(sum(shard))]
     assert plan.total_rows == len(found)
 

@@ -112,12 +112,22 @@ class Feed:
         Returns:
             x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static.
         """
-        chunks = tf.data.Dataset.from_generator(self._chunks, output_signature=self._signature())
+        # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
+        feed = weakref.ref(self)
+
+        def chunks_of() -> Iterator[Chunk]:
+            if (open_feed := feed()) is None:
+                raise RuntimeError("the feed is gone; keep the dataset that it gave")
+            return open_feed._chunks()
+
+        chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
         # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
         batches = chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts)))
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return self._waited.timed(batches.prefetch(self._batches_ahead)).with_options(options)
+        timed = self._waited.timed(batches.prefetch(self._batches_ahead))
+        timed.feed = self
+        return timed.with_options(options)
 
     def _signature(self) -> tuple[tf.TensorSpec, ...]:
         size, layout = self._source.batch_size, self._layout
@@ -186,6 +196,11 @@ class Feed:
         if self._pool is not None:
             self._pool.close()
             self._pool = self._rounds = None
+
+    def __del__(self) -> None:
+        # A dataset that nobody holds any more takes its feed, and that its threads, with it.
+        if hasattr(self, "_closed"):
+            self.close()
 
     def __enter__(self) -> Feed:
         return self

@@ -155,7 +155,10 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
     memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
     for start, stop in merged(sorted(ranges)):
-        found = storage.read(shard.uri, start, stop)
+        try:
+            found = storage.read_version(shard.uri, start, stop, shard.version)
+        except storage.Changed as changed:
+            raise _changed(shard) from changed
         if len(found) != stop - start:
             raise _changed(shard)
         memory[start:stop] = found
