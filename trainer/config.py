@@ -172,6 +172,23 @@ Validation = Annotated[
 ]
 
 
+class Condition(Strict):
+    """What a row's value must be; everything that is given has to hold, and null fits nothing but `null: true`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+    )
+
+    equals: Scalar | None = Field(None, description="This value.")
+    one_of: list[Scalar] | None = Field(None, alias="in", min_length=1, description="One of these values.")
+    not_in: list[Scalar] | None = Field(None, min_length=1, description="None of these values.")
+    at_least: Scalar | None = Field(None, description="This value or a greater one; dates as 2013-01-31.")
+    above: Scalar | None = Field(None, description="A greater value.")
+    at_most: Scalar | None = Field(None, description="This value or a smaller one.")
+    below: Scalar | None = Field(None, description="A smaller value.")
+    null: bool | None = Field(None, description="true: only rows without a value; false: only rows with one.")
+
+
 class Data(Strict):
     """Which rows and columns are read, and how."""
 
@@ -184,6 +201,9 @@ class Data(Strict):
     label: str = Field(description="Column to predict.")
     sample_weight: str | None = Field(None, description="Column with a weight >= 0 for each row's loss.")
     features: dict[str, Feature] = Field(min_length=1, description="Columns to learn from, by name.")
+    filter: dict[str, Condition] = Field(
+        {}, description="Rows that belong to the set, by column. Row groups that cannot hold one are not read."
+    )
     shuffle: SizeBytes | Literal[False] = Field(
         256 * 1024**2,
         description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and "

@@ -103,7 +103,7 @@ def test_label_sorted_shards_mix_as_a_true_shuffle_does(within_shards, share):
 def test_small_row_groups_of_a_shard_are_read_together():
     plan = plan_for([[10, 0, 20, 5000, 8000, 100], [3] * 4], 64 * 8192)
     found = [tuple(map(int, p)) for p in zip(plan.shard, plan.group, plan.groups, plan.rows, strict=True)]
-    assert found == [(0, 0, 4, 5030), (0, 4, 2, 8100), (1, 0, 4, 12)]
+    assert found == [(0, 0, 1, 10), (0, 2, 2, 5020), (0, 4, 2, 8100), (1, 0, 4, 12)]
 
 
 def test_a_window_holds_no_more_pieces_than_mixing_needs():

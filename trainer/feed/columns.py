@@ -15,9 +15,9 @@ _T = pa.types
 
 
 def needed_columns(config: Config) -> list[str]:
-    """Names of the columns that a run reads: features, label, sample weight, and what the split goes by."""
+    """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
     by = getattr(config.data.validation, "by", None)
-    names = [*config.data.features, config.data.label, config.data.sample_weight, by]
+    names = [*config.data.features, config.data.label, config.data.sample_weight, by, *config.data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 

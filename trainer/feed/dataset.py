@@ -75,10 +75,11 @@ class Feed:
         packer = Packer(prepared.layout, class_weight)
         plan = plan_of(prepared, split, shuffle=shuffle)
         by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
-        reader = Reader(
-            [*packer.names, *(b for b in by if b not in packer.names)], prepared.partition_types, packer.encoded
+        names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
+        reader = Reader(names, prepared.partition_types, packer.encoded)
+        self._source = Source(
+            prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle
         )
-        self._source = Source(prepared.shards, split, prepared.rule, plan, reader, packer, seed, batch_size, shuffle)
         self._threads = _threads(prepared)
         _check_memory(prepared.config, self._source, self._threads)
         self.rows, self.steps = plan.total_rows, self._source.steps

@@ -73,7 +73,7 @@ def make_plan(
     small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
     for shard, (everything, wanted) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))
-        for first, last in runs_of(everything, small):
+        for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
             rows, kept = sum(everything[first:last]), sum(wanted[first:last])
             step = largest if kept == rows > window_rows else max(rows, 1)
             for start in range(0, rows, step):
@@ -104,19 +104,21 @@ def _window(rows: np.ndarray, most: int) -> int:
     return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
 
 
-def runs_of(rows: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+def runs_of(rows: Sequence[int], most: int, wanted: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
     """Cuts row groups into runs that are read together.
 
     Args:
         rows: Rows of each.
         most: Rows that a run of several may have.
+        wanted: Row groups that are read and others are not in one run; None: all are alike.
 
     Yields:
         (first, one past the last) of each run.
     """
     first, held = 0, 0
     for at, here in enumerate(rows):
-        if at > first and held + here > most:
+        parts = wanted is not None and wanted[at] != wanted[first]
+        if at > first and (parts or held + here > most):
             yield first, at
             first, held = at, 0
         held += here

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import Categorical, Config
+from trainer.feed.filter import RowFilter
 from trainer.feed.footers import BadShard
 from trainer.feed.moments import SAMPLE_ROWS, ColumnPart, Moments, SplitPart, finish
 from trainer.feed.plan import SMALL_ROWS, runs_of
@@ -43,7 +44,7 @@ class Survey:
         config: The configuration.
         columns: Feature columns by name.
         partition_types: Types of hive keys.
-        rule: How the set is split.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
         rows: All rows of the set; sizes the sample.
     """
 
@@ -51,6 +52,7 @@ class Survey:
     columns: Mapping[str, Column]
     partition_types: Mapping[str, pa.DataType]
     rule: SplitRule
+    rows_of: RowFilter | None
     rows: int
 
 
@@ -143,20 +145,23 @@ def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, 
 
 def _read_names(survey: Survey) -> list[str]:
     data = survey.config.data
-    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by]
+    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by, *data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
 def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int]) -> _RunParts:
     groups = range(*run)
+    chosen = survey.rows_of
+    if chosen is not None and not any(chosen.may_hold(shard, g, survey.partition_types) for g in groups):
+        return _RunParts({}, {}, len(groups))
     start = sum(shard.group_rows[: groups.start])
     table = reader.read(shard, groups.start, groups=len(groups))
-    mask = validation_mask(survey.rule, shard, groups, table)
-    sides: dict[SplitName, np.ndarray | None] = {"train": None, "validation": None}
-    if mask is not None:
-        sides = {"train": ~mask, "validation": mask}
-    elif shard.membership != "both":
-        sides = {shard.membership: None}
+    splits: tuple[SplitName, ...] = ("train", "validation")
+    sides = {
+        split: kept_mask(survey.rule, chosen, shard, groups, table, split)
+        for split in splits
+        if shard.membership in (split, "both")
+    }
     hashes = row_hashes(shard.name, start, len(table), "sample")
     edges = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
     parts: dict[SplitName, SplitPart] = {}
@@ -166,6 +171,21 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
         parts[split] = _part(survey, shard, table, start, rows, hashes)
         counts[split] = tuple(np.diff(np.searchsorted(rows, edges)).tolist())
     return _RunParts(parts, counts, len(groups))
+
+
+def kept_mask(
+    rule: SplitRule, chosen: RowFilter | None, shard: Shard, groups: range, table: pa.Table, split: SplitName
+) -> np.ndarray | None:
+    """Which rows of neighbouring row groups are on one side of the split.
+
+    Returns:
+        bool [rows]; None where all are.
+    """
+    mask = validation_mask(rule, shard, groups, table)
+    side = None if mask is None else (mask if split == "validation" else ~mask)
+    if chosen is None:
+        return side
+    return chosen.mask(table) if side is None else chosen.mask(table) & side
 
 
 def validation_mask(rule: SplitRule, shard: Shard, groups: range, table: pa.Table) -> np.ndarray | None:

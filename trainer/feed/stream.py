@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from trainer.feed.filter import RowFilter
 from trainer.feed.order import Round, rounds_of, row_order
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan
@@ -21,7 +22,7 @@ from trainer.feed.reader import Reader
 from trainer.feed.rows import Recycled, Rows, row_bytes
 from trainer.feed.shards import Shard
 from trainer.feed.split import SplitName, SplitRule
-from trainer.feed.statistics import validation_mask
+from trainer.feed.statistics import kept_mask
 from trainer.feed.threads import Handoff, Pool
 
 CHUNK_BYTES = 8 * 1024**2
@@ -37,7 +38,7 @@ class Source:
 
     Attributes:
         shards: The shards. split: which of their rows.
-        rule: How the set is split.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
         plan: The pieces.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
@@ -46,6 +47,7 @@ class Source:
     shards: tuple[Shard, ...]
     split: SplitName
     rule: SplitRule
+    rows_of: RowFilter | None
     plan: Plan
     reader: Reader
     packer: Packer
@@ -73,9 +75,8 @@ class Source:
         table = self.reader.read(shard, group, start, stop, groups=groups)
         keep = None
         if len(table) != len(out):
-            mask = validation_mask(self.rule, shard, range(group, group + groups), table)
-            assert mask is not None, "a piece that is kept in part has a rule that says which part"
-            keep = mask if self.split == "validation" else ~mask
+            keep = kept_mask(self.rule, self.rows_of, shard, range(group, group + groups), table, self.split)
+            assert keep is not None, "a piece that is kept in part has a rule that says which part"
         self.packer.pack(table, out, keep)
 
 
