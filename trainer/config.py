@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -136,7 +136,35 @@ class Vector(Strict):
     indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")
 
 
-Feature = Annotated[Numeric | Categorical | Vector, Field(discriminator="kind")]
+class Sequence(Strict):
+    """Several values of a set: a list column of strings or ints. Each value has an embedding; a row is their mean."""
+
+    kind: Literal["sequence"]
+    length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Values that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+class Text(Strict):
+    """Words: a string column, in lower case, without punctuation, cut at blanks. A row is the mean of its words."""
+
+    kind: Literal["text"]
+    length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(20_000, description="The most frequent words kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Words that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text, Field(discriminator="kind")]
 
 
 class FractionSplit(Strict):

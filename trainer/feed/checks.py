@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.config import Categorical, Config, Feature
+from trainer.config import Categorical, Config, Feature, Sequence, Text
 from trainer.errors import DataError
 from trainer.feed.moments import ColumnPart, SplitPart
 from trainer.feed.split import SplitName
@@ -91,7 +91,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
             f"column {name!r} is null in all {part.rows} training rows", where=f"run.data.features.{name}",
             remedy="remove the feature, or mend the column",
         )  # fmt: skip
-    if isinstance(feature, Categorical):
+    if isinstance(feature, Categorical | Sequence | Text):
         return
     if part.infinities:
         raise DataError(

@@ -252,7 +252,8 @@ def dataset(
 
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
-        and timestamps) with NaN for null, categories int32 codes [B]; y [B]; w float32 [B].
+        and timestamps) with NaN for null, categories int32 codes [B], sequences
+        and texts [B, length]; y [B]; w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -267,7 +268,8 @@ def dataset(
         class_weight=class_weights(config, prepared) if split == "train" else None,
     )
     atexit.register(_close, weakref.ref(feed))
-    batches = feed.dataset()
+    # Keras warns that a dataset of unknown length "ran out of data" at the end of its first epoch (keras#23360).
+    batches = feed.dataset().apply(tf.data.experimental.assert_cardinality(feed.steps))
     return batches if packed else batches.map(lambda x, y, w: (_by_column(x, prepared.layout), y, w[:, 0]))
 
 
@@ -284,5 +286,7 @@ def _by_column(x: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tenso
             values = tf.cast(values, tf.float64) + field.offset
         out[field.column.name] = values if field.column.kind == "vector" else values[:, 0]
     for code in layout.codes:
-        out[code.column.name] = x["codes"][:, code.start]
+        size = code.column.size
+        values = x["codes"][:, code.start : code.start + size]
+        out[code.column.name] = values[:, 0] if code.column.kind == "categorical" else values
     return out

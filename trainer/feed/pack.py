@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from trainer.errors import DataError
 from trainer.feed.rows import Rows
-from trainer.feed.values import as_array, encode, encoded_names, numbers, vectors
+from trainer.feed.values import as_array, encode, encoded_names, listed, numbers, places, vectors
 from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
 
 #: Rows transposed at a time: the block stays in the second-level cache.
@@ -149,6 +149,18 @@ class _Codes:
         return str(value) if self._text else int(value)
 
     def of(self, values: pa.ChunkedArray) -> np.ndarray:
+        """int32 codes [N]; of a sequence or a text [N, size], 0 after its last."""
+        column = self.field.column
+        if column.kind == "categorical":
+            return self._of_values(values)
+        rows, flat = listed(column, values)
+        out = np.full((len(values), column.size), MISSING_CODE, np.int32)
+        at = places(rows, len(values))
+        kept = at < column.size
+        out[rows[kept], at[kept]] = self._of_values(flat)[kept]
+        return out
+
+    def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """int32 codes [N]."""
         if self._table is not None and (found := self._table.codes(as_array(values), self._null)) is not None:
             return found

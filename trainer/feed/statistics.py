@@ -28,7 +28,7 @@ from trainer.feed.split import (
     value_mask,
 )
 from trainer.feed.threads import Pool
-from trainer.feed.values import encode, numbers, vectors
+from trainer.feed.values import encode, encoded_names, listed, numbers, vectors
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
@@ -120,9 +120,7 @@ def survey_set(
 
 def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
     """Parts of every row group, in the order of the set, a few row groups ahead."""
-    reader = Reader(
-        _read_names(survey), survey.partition_types, [c.name for c in survey.columns.values() if c.dtype == "string"]
-    )
+    reader = Reader(_read_names(survey), survey.partition_types, encoded_names(list(survey.columns.values())))
     pool = Pool(_THREADS, "kfit-statistics")
     runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
     tasks = deque((shard, run) for shard in shards for run in runs[shard.uri])
@@ -250,6 +248,8 @@ class _Place:
 def _column_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     if column.kind == "categorical":
         return _counted_part(values, place)
+    if column.kind in ("sequence", "text"):
+        return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
     found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
     return _numeric_part(found, values, place)
@@ -283,6 +283,19 @@ def _counted_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
     if part.nulls:
         part.first_null = place.first(places < 0)
+    return part
+
+
+def _listed_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    """Counts every value of a sequence, every word of a text; an empty row is none of the nulls."""
+    rows, flat = listed(column, values)
+    null = values.is_null().to_numpy()
+    chosen = np.zeros(len(null), bool)
+    chosen[place.rows] = True
+    distinct, at = encode(flat)
+    counts = np.bincount(at[chosen[rows]] + 1, minlength=len(distinct) + 1)
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
     return part
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainer.config import Categorical, Config
+from trainer.config import Categorical, Config, Sequence, Text
 from trainer.model.scaling import plan_scaling
 from trainer.schema import CodeField, Layout, Statistics
 
@@ -48,7 +48,7 @@ class Features:
         self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
         self.activation = _ACTIVATIONS[config.task]
         self._scaling = plan_scaling(layout, config, statistics)
-        self._wanted = {field.column.name: _categorical(config, field) for field in layout.codes}
+        self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
         self._layers: dict[str, keras.layers.Layer] = {}
         self.width = (
             layout.numbers_width
@@ -88,6 +88,7 @@ class Features:
 
         Returns:
             Numbers and vectors: float32 [B, size], scaled and imputed. Categories: int32 codes [B].
+            Sequences and texts: int32 codes [B, length], 0 after the last.
         """
         found = {}
         if self.layout.numbers:
@@ -95,7 +96,7 @@ class Features:
             for field in self.layout.numbers:
                 found[field.column.name] = scaled[:, field.start : field.start + field.column.size]
         for code in self.layout.codes:
-            found[code.column.name] = self._filled(inputs["codes"], code)
+            found[code.column.name] = self._values(inputs["codes"], code)
         return found
 
     def cardinality(self, column: str) -> int:
@@ -123,8 +124,15 @@ class Features:
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
         for field in self._embedded:
             layer = self._layer(f"embed_{field.start}_{_plain(field.column.name)}", self._embedding(field))
-            parts.append(layer(self._filled(codes, field)))
+            values = self._values(codes, field)
+            parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
+
+    def _values(self, codes: Any, field: CodeField) -> Any:
+        """A column's codes: [B], or [B, size] of a sequence or a text."""
+        if field.column.kind == "categorical":
+            return self._filled(codes, field)
+        return codes[:, field.start : field.start + field.column.size]
 
     def _filled(self, codes: Any, field: CodeField) -> Any:
         """A column's codes [B]. Where an indicator has to see nulls, they are filled here, not in the feed."""
@@ -164,13 +172,21 @@ class Features:
         return self._layers[name]
 
 
-def _categorical(config: Config, field: CodeField) -> Categorical:
+def _coded(config: Config, field: CodeField) -> Categorical | Sequence | Text:
     feature = config.data.features[field.column.name]
-    assert isinstance(feature, Categorical)
+    assert isinstance(feature, Categorical | Sequence | Text)
     return feature
 
 
-def _is_embedded(feature: Categorical) -> bool:
+def _mean(embedded: Any, codes: Any) -> Any:
+    """Mean [B, E] of the embeddings [B, size, E] whose codes [B, size] are not padding; 0 of none."""
+    real = ops.expand_dims(ops.cast(ops.not_equal(codes, 0), "float32"), -1)
+    return ops.sum(embedded * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0)
+
+
+def _is_embedded(feature: Categorical | Sequence | Text) -> bool:
+    if not isinstance(feature, Categorical):
+        return True
     return feature.encode == "embedding" or (feature.encode == "hash" and feature.size is not None)
 
 

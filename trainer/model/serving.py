@@ -20,6 +20,8 @@ from trainer.schema import Column, Layout, NumberField
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_FOLDER = "saved_model"
+#: Kinds of which a row is a list.
+_LISTS = ("vector", "sequence")
 
 
 def serving_model(features: Features, trained: keras.Model, layout: Layout) -> keras.Model:
@@ -43,7 +45,7 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
     if layout.numbers:
         packed["numbers"] = _numbers(layout, raw)
     if layout.codes:
-        packed["codes"] = ops.stack([lookup(field, raw[field.column.name]) for field in layout.codes], axis=1)
+        packed["codes"] = _codes(layout, raw)
     with warnings.catch_warnings():
         # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
@@ -95,7 +97,7 @@ def _plain(name: str) -> str:
 
 def _raw_input(column: Column, signature_name: str) -> Any:
     """The exported model's symbolic input of a column: [B], vectors [B, size]."""
-    shape = (column.size,) if column.kind == "vector" else ()
+    shape = (column.size,) if column.kind in _LISTS else ()
     name = signature_name if "/" in column.name else column.name
     return keras.Input(shape=shape, dtype=column.dtype, name=name)
 
@@ -108,8 +110,16 @@ def _prediction(model: keras.Model) -> Any:
 
 
 def _spec(column: Column, name: str) -> tf.TensorSpec:
-    shape = (None, column.size) if column.kind == "vector" else (None,)
+    shape = (None, column.size) if column.kind in _LISTS else (None,)
     return tf.TensorSpec(shape, column.dtype, name=name)
+
+
+def _codes(layout: Layout, raw: dict[str, Any]) -> Any:
+    """Packed int32 [B, C]."""
+    found = [lookup(field, raw[field.column.name]) for field in layout.codes]
+    if all(len(codes.shape) == 1 for codes in found):
+        return ops.stack(found, axis=1)
+    return ops.concatenate([ops.expand_dims(codes, 1) if len(codes.shape) == 1 else codes for codes in found], axis=1)
 
 
 def _numbers(layout: Layout, raw: dict[str, Any]) -> Any:

@@ -132,11 +132,12 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
     """A layout from a manifest, without vocabularies."""
     numbers: list[NumberField] = []
     codes: list[CodeField] = []
-    start = 0
+    start = codes_start = 0
     for entry in document["features"]:
         column = Column(**{k: v for k, v in entry.items() if k != "codes"})
         if entry["codes"]:
-            codes.append(CodeField(column, len(codes)))
+            codes.append(CodeField(column, codes_start))
+            codes_start += column.size
         else:
             numbers.append(NumberField(column, start))
             start += column.size
