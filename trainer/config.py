@@ -164,7 +164,26 @@ class Text(Strict):
     indicator: ClassVar[bool] = False
 
 
-Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text, Field(discriminator="kind")]
+class Augment(Strict):
+    """How images are varied in training, at random but the same way in every run of one seed."""
+
+    flip: bool = Field(False, description="Mirror half of them, left to right.")
+    shift: Rate = Field(0.0, description="Move them by up to this share of their height and width.")
+
+
+class Image(Strict):
+    """A picture: a binary column of encoded PNG, JPEG, GIF or BMP files."""
+
+    kind: Literal["image"]
+    height: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    width: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colours.")
+    augment: Augment | None = Field(None, description="Variations of the training images. Default: none.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text | Image, Field(discriminator="kind")]
 
 
 class FractionSplit(Strict):

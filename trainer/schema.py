@@ -8,6 +8,7 @@ A batch leaves the feed as ``(x, y, w)``:
 * ``x["codes"]``    int32 ``[B, C]``: categorical columns; 0 is missing, 1 unseen, 2… the vocabulary
   (hashed columns: 0 is missing, 1… the buckets). Sequences and texts: a code for each of `size` values or
   words, 0 after the last.
+* ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
 * ``y``             float32 ``[B]`` (int32 for multiclass): the label.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
 
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["numeric", "categorical", "vector", "sequence", "text"]
+Kind = Literal["numeric", "categorical", "vector", "sequence", "text", "image"]
 Task = Literal["binary", "multiclass", "regression"]
 
 #: Codes of categorical columns below the vocabulary.
@@ -45,6 +46,7 @@ class Column:
             unit since the epoch. A null string is the empty string.
         size: Elements of a vector, values of a sequence, words of a text; 1 for the other kinds.
         partition: Whether it is a hive partition key, not stored in the files.
+        shape: height, width and channels of an image, which enters the exported model as pixels.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Column:
     dtype: str
     size: int = 1
     partition: bool = False
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class Layout:
     codes: tuple[CodeField, ...]
     label: LabelField
     sample_weight: str | None = None
+    images: tuple[Column, ...] = ()
 
     @property
     def numbers_width(self) -> int:
@@ -173,5 +177,10 @@ class Layout:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The feature columns: numbers first, then codes."""
-        return (*(f.column for f in self.numbers), *(f.column for f in self.codes))
+        """The feature columns: numbers first, then codes, then images."""
+        return (*(f.column for f in self.numbers), *(f.column for f in self.codes), *self.images)
+
+
+def image_key(index: int) -> str:
+    """The key of a batch's `x` under which an image column stands."""
+    return f"image_{index}"

@@ -11,7 +11,9 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.parametrize(("name", "epochs", "accuracy"), [("docstrings", 6, 0.85), ("routes", 1, 0.6)])
+@pytest.mark.parametrize(
+    ("name", "epochs", "accuracy"), [("docstrings", 6, 0.85), ("routes", 1, 0.6), ("digits", 8, 0.85)]
+)
 def test_an_example_learns(name, epochs, accuracy, tmp_path):
     environment = {**os.environ, "KFIT_CACHE": str(tmp_path / "cache")}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from trainer.config import Config, Feature, NewestSplit, Numeric, Sequence, Text, Vector
+from trainer.config import Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards import ShardSet
 from trainer.schema import Column
@@ -56,6 +56,10 @@ def _column(name: str, feature: Feature, found: ShardSet, has_nulls: bool) -> Co
         return _vector(name, feature, arrow, nullable)
     if isinstance(feature, Sequence):
         return _sequence(name, feature, arrow)
+    if isinstance(feature, Image):
+        if not _T.is_binary(arrow):
+            raise _wrong(name, arrow, "image", None)
+        return Column(name, "image", str(arrow), "uint8", shape=(feature.height, feature.width, feature.channels))
     if isinstance(feature, Text):
         if not _T.is_string(arrow):
             raise _wrong(name, arrow, "text", None)
@@ -100,6 +104,7 @@ def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataE
         "vector": "a list of numbers",
         "sequence": "a list of strings or ints",
         "text": "a string",
+        "image": "binary, an encoded image in each row",
     }[kind]
     return DataError(
         f"column {name!r} is {arrow}; kind {kind} takes {wanted}",

@@ -14,6 +14,7 @@ import tensorflow as tf
 from trainer import storage
 from trainer.config import Config
 from trainer.errors import ConfigError
+from trainer.feed.images import augments, decoded, varied
 from trainer.feed.memory import check_budget, default_budget
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan, make_plan
@@ -24,7 +25,7 @@ from trainer.feed.stopwatch import Stopwatch
 from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
 from trainer.feed.weights import class_weights
-from trainer.schema import Layout
+from trainer.schema import Layout, image_key
 
 __all__ = ["Feed", "class_weights", "dataset"]
 
@@ -73,13 +74,16 @@ class Feed:
             raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
         self._layout = prepared.layout
         packer = Packer(prepared.layout, class_weight)
-        plan = plan_of(prepared, split, shuffle=shuffle)
+        bytes_a_row = row_bytes(prepared.layout) + encoded_bytes(prepared)
+        plan = plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
         by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
         names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
         reader = Reader(names, prepared.partition_types, packer.encoded)
         self._source = Source(
-            prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle
-        )
+            prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
+            bytes_a_row,
+        )  # fmt: skip
+        self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
         self._threads = _threads(prepared)
         _check_memory(prepared.config, self._source, self._threads)
         self.rows, self.steps = plan.total_rows, self._source.steps
@@ -124,6 +128,10 @@ class Feed:
         chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
         # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
         batches = chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts)))
+        if self._layout.images:
+            # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
+            parallel = None if _is_deterministic() else tf.data.AUTOTUNE
+            batches = batches.map(lambda batch, images: self._with_images(batch, images), num_parallel_calls=parallel)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         timed = self._waited.timed(batches.prefetch(self._batches_ahead))
@@ -133,20 +141,29 @@ class Feed:
     def _signature(self) -> tuple[tf.TensorSpec, ...]:
         size, layout = self._source.batch_size, self._layout
         label = tf.int32 if layout.label.task == "multiclass" else tf.float32
-        return (
+        found = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
             tf.TensorSpec([None, size, layout.codes_width], tf.int32),
             tf.TensorSpec([None, size], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
+        encoded = tf.TensorSpec([None, size, len(layout.images)], tf.string)
+        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if layout.images else found
 
-    def _batch(self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> Any:
+    def _batch(
+        self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, *images: tf.Tensor
+    ) -> Any:
         x = {}
         if self._layout.numbers_width:
             x["numbers"] = numbers
         if self._layout.codes_width:
             x["codes"] = codes
-        return x, label, weight
+        return ((x, label, weight), images) if images else (x, label, weight)
+
+    def _with_images(self, batch: Any, images: Any) -> Any:
+        (x, label, weight), (encoded, place) = batch, images
+        x = {**x, **decoded(self._layout.images, encoded)}
+        return varied(x, self._augments, self._source.seed, place), label, weight
 
     def _chunks(self) -> Iterator[Chunk]:
         epoch, step = self._cursor
@@ -159,7 +176,7 @@ class Feed:
                 if chunk is None:
                     return
                 step += len(chunk[0])
-                yield chunk
+                yield chunk if self._layout.images else chunk[:4]
             # The thread goes on with the next epoch while this one is validated.
             self._idle, stream = stream, None
         except Exception as error:
@@ -210,19 +227,37 @@ class Feed:
         self.close()
 
 
-def plan_of(prepared: Prepared, split: SplitName, *, shuffle: bool) -> Plan:
+def _is_deterministic() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism` is on; TensorFlow has no public way to ask."""
+    from tensorflow.python.framework import config
+
+    return bool(config.is_op_determinism_enabled())
+
+
+def encoded_bytes(prepared: Prepared) -> int:
+    """Bytes of a row's encoded images, on average; the rows of a shard are taken to be alike."""
+    names, total = {c.name for c in prepared.layout.images}, 0
+    for shard in prepared.shards if names else ():
+        for group in range(len(shard.group_rows)):
+            known = shard.metadata.row_group(group)
+            chunks = (known.column(i) for i in range(known.num_columns))
+            total += sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in names)
+    return -(-total // max(1, sum(s.rows for s in prepared.shards)))
+
+
+def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
     """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(
         [s.group_rows for s in prepared.shards],
         [s.rows_of(split) for s in prepared.shards],
-        window_rows=max(1, window_bytes // row_bytes(prepared.layout)),
+        window_rows=max(1, window_bytes // bytes_a_row),
     )
 
 
 def _check_memory(config: Config, source: Source, threads: int) -> None:
-    bytes_a_row = row_bytes(source.packer.layout)
+    bytes_a_row = source.row_bytes
     rounds = source.rounds(0)
     largest_piece = int((source.plan.stop - source.plan.start).max())
     # A row group is there as Arrow columns, and once more where only some of its rows are kept.
@@ -253,7 +288,7 @@ def dataset(
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
         and timestamps) with NaN for null, categories int32 codes [B], sequences
-        and texts [B, length]; y [B]; w float32 [B].
+        and texts [B, length], images uint8 pixels; y [B]; w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -289,4 +324,6 @@ def _by_column(x: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tenso
         size = code.column.size
         values = x["codes"][:, code.start : code.start + size]
         out[code.column.name] = values[:, 0] if code.column.kind == "categorical" else values
+    for index, image in enumerate(layout.images):
+        out[image.name] = x[image_key(index)]
     return out

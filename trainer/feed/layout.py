@@ -34,13 +34,16 @@ def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, 
     width = codes_width = 0
     for name, column in columns.items():
         feature = config.data.features[name]
+        if column.kind == "image":
+            continue
         if isinstance(feature, Categorical | Sequence | Text):
             codes.append(_code_field(feature, column, codes_width, train.columns[name]))
             codes_width += column.size
         else:
             numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
             width += column.size
-    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight)
+    images = tuple(column for column in columns.values() if column.kind == "image")
+    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight, images)
 
 
 def _offset(column: Column, known: ColumnStatistics) -> float:

@@ -60,6 +60,9 @@ class Packer:
         columns = dict(zip(table.column_names, table.columns, strict=True))
         _transpose([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
         _transpose([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
+        for at, column in enumerate(self.layout.images):
+            stored = as_array(columns[column.name]).to_numpy(zero_copy_only=False)
+            out.encoded[:, at] = stored if pick is None else stored[pick]
         label = label_values(self.layout.label, columns[self.layout.label.name])
         out.label[:] = label if pick is None else label[pick]
         self._weigh(columns, out, pick)

@@ -73,6 +73,8 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> 
 
 def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
     array = as_array(values)
+    if column.kind == "image":
+        return _pixels(column, array, where)
     if column.kind == "sequence":
         return _padded(column, array, where)
     if pa.types.is_dictionary(array.type):
@@ -87,6 +89,19 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
         array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
+
+
+def _pixels(column: Column, array: pa.Array, where: str) -> np.ndarray:
+    """Decoded images: uint8 [N, height, width, channels]."""
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        raise _unfit(column, array, where)
+    if array.null_count:
+        raise DataError(f"column {column.name!r} is null in {array.null_count} rows", where=where,
+                        remedy="leave those rows out")  # fmt: skip
+    # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
+    from trainer.feed.images import decode_all
+
+    return decode_all(column, array.to_pylist())
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:

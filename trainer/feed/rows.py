@@ -33,18 +33,20 @@ class Rows:
         codes: int32 [R, C].
         label: float32 [R]; int32 for multiclass.
         weight: float32 [R, 2]: the row's weight, and the fill of its batch.
+        encoded: objects (bytes) [R, I]: images as they are stored.
     """
 
     numbers: np.ndarray
     codes: np.ndarray
     label: np.ndarray
     weight: np.ndarray
+    encoded: np.ndarray
 
     def __len__(self) -> int:
         return len(self.label)
 
     def __getitem__(self, part: slice) -> Rows:
-        return Rows(self.numbers[part], self.codes[part], self.label[part], self.weight[part])
+        return Rows(*(values[part] for values in self.arrays))
 
     def take(self, order: np.ndarray, out: Rows) -> None:
         """Writes rows in an order: the shuffle.
@@ -61,7 +63,7 @@ class Rows:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All arrays, in the order of the attributes."""
-        return self.numbers, self.codes, self.label, self.weight
+        return self.numbers, self.codes, self.label, self.weight, self.encoded
 
 
 def row_bytes(layout: Layout) -> int:
@@ -87,6 +89,7 @@ def carve(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
         size = int(np.prod(shape)) * 4
         found.append(memory[at : at + size].view(dtype).reshape(shape))
         at += _aligned(size)
+    found.append(np.empty((rows, len(layout.images)), object))
     return Rows(*found)
 
 

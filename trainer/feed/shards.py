@@ -216,6 +216,8 @@ def plain_type(arrow: pa.DataType) -> pa.DataType:
         return plain_type(arrow.value_type)
     if pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow):
         return pa.string()
+    if pa.types.is_large_binary(arrow) or pa.types.is_binary_view(arrow):
+        return pa.binary()
     if pa.types.is_large_list(arrow) or pa.types.is_list(arrow):
         return pa.list_(plain_type(arrow.value_type))
     if pa.types.is_fixed_size_list(arrow):

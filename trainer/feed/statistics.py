@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainer.config import Categorical, Config
 from trainer.feed.filter import RowFilter
@@ -32,6 +33,8 @@ from trainer.feed.values import encode, encoded_names, listed, numbers, vectors
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
+#: How files of PNG, JPEG, GIF and BMP begin.
+_IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 #: Hashed columns may have as many values as rows, and nobody needs the rare ones.
 _HASHED_VALUES = 1000
 
@@ -248,6 +251,8 @@ class _Place:
 def _column_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     if column.kind == "categorical":
         return _counted_part(values, place)
+    if column.kind == "image":
+        return _image_part(values, place)
     if column.kind in ("sequence", "text"):
         return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
@@ -283,6 +288,18 @@ def _counted_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
     if part.nulls:
         part.first_null = place.first(places < 0)
+    return part
+
+
+def _image_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    """Counts nulls, and what does not begin as an image does as NaN is counted: it has no value."""
+    null = values.is_null().to_numpy()
+    known = np.zeros(len(null), bool)
+    for signature in _IMAGE_SIGNATURES:
+        known |= pc.starts_with(values, signature).fill_null(False).to_numpy()
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    broken = ~known & ~null
+    part.nans, part.first_bad = int(broken[place.rows].sum()), place.first(broken)
     return part
 
 

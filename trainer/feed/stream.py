@@ -19,7 +19,7 @@ from trainer.feed.order import Round, rounds_of, row_order
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan
 from trainer.feed.reader import Reader
-from trainer.feed.rows import Recycled, Rows, row_bytes
+from trainer.feed.rows import Recycled, Rows
 from trainer.feed.shards import Shard
 from trainer.feed.split import SplitName, SplitRule
 from trainer.feed.statistics import kept_mask
@@ -28,8 +28,9 @@ from trainer.feed.threads import Handoff, Pool
 CHUNK_BYTES = 8 * 1024**2
 CHUNKS_AHEAD = 2
 
-#: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2].
-Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+#: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
+#: encoded images bytes [k, B, I], epoch and step int64 [k, 2].
+Chunk = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Source:
         plan: The pieces.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
+        row_bytes: What a row takes in memory.
     """
 
     shards: tuple[Shard, ...]
@@ -54,6 +56,7 @@ class Source:
     seed: int
     batch_size: int
     shuffle: bool
+    row_bytes: int
 
     @property
     def steps(self) -> int:
@@ -172,7 +175,7 @@ class Stream:
             order = self._source.order(epoch, part)
             rows = loading.wait()
             last = part.start + part.rows == self._source.plan.total_rows
-            if not chunks.add(rows, order[skip:], last=last):
+            if not chunks.add(rows, order[skip:], epoch=epoch, last=last):
                 return
             # Held on to, the window could not be used for the round that is begun next.
             del rows, loading
@@ -198,7 +201,7 @@ class _Chunks:
     def __init__(self, source: Source, step: int, out: Handoff[Chunk], memory: Recycled) -> None:
         self._source, self._out, self._memory = source, out, memory
         self._step = step
-        self._most = max(1, CHUNK_BYTES // (source.batch_size * row_bytes(source.packer.layout)))
+        self._most = max(1, CHUNK_BYTES // (source.batch_size * source.row_bytes))
         self._new()
 
     def _new(self) -> None:
@@ -206,7 +209,7 @@ class _Chunks:
         self._rows = self._memory.take(batches * self._source.batch_size)
         self._filled = 0
 
-    def add(self, rows: Rows, order: np.ndarray, *, last: bool) -> bool:
+    def add(self, rows: Rows, order: np.ndarray, *, epoch: int, last: bool) -> bool:
         """Takes a round's rows in their order; False once the consumer is gone."""
         at = 0
         while at < len(order):
@@ -214,25 +217,25 @@ class _Chunks:
             rows.take(order[at : at + some], self._rows[self._filled : self._filled + some])
             at += some
             self._filled += some
-            if self._filled == len(self._rows) and not self._hand_over():
+            if self._filled == len(self._rows) and not self._hand_over(epoch):
                 return False
-        return self._hand_over() if last and self._filled else True
+        return self._hand_over(epoch) if last and self._filled else True
 
-    def _hand_over(self) -> bool:
+    def _hand_over(self, epoch: int) -> bool:
         size = self._source.batch_size
         batches = -(-self._filled // size)
         rows = self._rows[: batches * size]
         pad_batch(rows[-size:], self._filled - (batches - 1) * size)
+        places = np.stack([np.full(batches, epoch), np.arange(self._step, self._step + batches)], axis=1)
         self._step = (self._step + batches) % self._source.steps
-        done = self._out.put(_chunk(rows, size))
+        done = self._out.put((*_batches(rows, size), places))
         self._new()
         return done
 
 
-def _chunk(rows: Rows, size: int) -> Chunk:
-    """[k * B, …] -> [k, B, …]."""
-    numbers, codes, label, weight = (v.reshape(len(rows) // size, size, *v.shape[1:]) for v in rows.arrays)
-    return numbers, codes, label, weight
+def _batches(rows: Rows, size: int) -> Iterator[np.ndarray]:
+    """[k * B, …] -> [k, B, …] of each array."""
+    return (values.reshape(len(rows) // size, size, *values.shape[1:]) for values in rows.arrays)
 
 
 def pad_batch(batch: Rows, real: int) -> None:

@@ -14,7 +14,7 @@ _MOST_COLUMNS = 400
 _MOST_BARS = 24
 _MOST_VALUES = 5
 #: Kinds of which values are counted.
-_COUNTED = ("categorical", "sequence", "text")
+_COUNTED = ("categorical", "sequence", "text", "image")
 
 
 def columns_table(layout: Layout, statistics: Statistics) -> Html:
