@@ -18,6 +18,7 @@ from trainer.errors import ConfigError, DataError
 from trainer.feed.dataset import Feed
 from trainer.feed.memory import check_budget, default_budget
 from trainer.feed.prepare import prepare
+from trainer.feed.reader import Reader
 from trainer.feed.threads import Handoff
 from trainer.model.codes import code_of
 
@@ -299,3 +300,24 @@ def test_an_error_overtakes_what_is_queued():
     handoff.fail(ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
         handoff.get()
+
+
+def test_a_row_group_larger_than_a_window_is_decoded_once_an_epoch(write_set, configure, monkeypatch):
+    opened_files = []
+    plain = Reader._parquet
+
+    def noted(self, source, shard):
+        opened_files.append(shard.name)
+        return plain(self, source, shard)
+
+    folder = write_set((200, 30), group=200)
+    prepared = prepare(configure(folder, features=WITH_ID, shuffle=40 * ROW_BYTES))
+    monkeypatch.setattr(Reader, "_parquet", noted)
+    with opened(prepared) as feed:
+        found = batches(feed)
+        assert sorted(flat(ids(found))) == list(range(230))
+        assert len(feed._source.rounds(0)) > 4
+        # The thread is already in the next epoch, which begins each row group once more.
+        assert opened_files.count("part-0.parquet") <= 2
+    with opened(prepared, step=7) as feed:
+        assert ids(batches(feed)) == ids(found)[7:]

@@ -111,3 +111,14 @@ def test_a_window_holds_no_more_pieces_than_mixing_needs():
     assert {len(r.pieces) for r in rounds_of(many, 0, 0, shuffle=True)} == {250}
     all_fits = plan_for([[1000]] * 2000, 2_000_000)
     assert [len(r.pieces) for r in rounds_of(all_fits, 0, 0, shuffle=True)] == [2000]
+
+
+def test_slices_of_a_large_row_group_come_in_its_own_order():
+    plan = plan_for([[1000], [30, 30], [700]], 100)
+    for epoch in range(3):
+        seen: dict[int, list[int]] = {}
+        for part in rounds_of(plan, 0, epoch, shuffle=True):
+            for piece in part.pieces:
+                seen.setdefault(int(plan.shard[piece]), []).append(int(plan.start[piece]))
+        assert seen[0] == list(range(0, 1000, 50))
+        assert seen[2] == list(range(0, 700, 50))

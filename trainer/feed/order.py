@@ -59,7 +59,7 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
     random = np.random.default_rng([seed, epoch])
     cut = _stratify(plan, wanted, random)
-    return _numbered(plan, [cut[i] for i in random.permutation(len(cut))], random)
+    return _numbered(plan, _ascending(plan, [cut[i] for i in random.permutation(len(cut))]), random)
 
 
 def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -86,6 +86,23 @@ def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.n
     if wanted == 1:
         round_of[:] = 0
     return [np.flatnonzero(round_of == r) for r in np.unique(round_of)]
+
+
+def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
+    """Lets the slices of one row group come in its own order, so that it is decoded once an epoch.
+
+    Which rounds hold a slice of it stays as it was drawn; which slice is where changes places.
+    """
+    names = plan.shard.astype(np.int64) << 32 | plan.group
+    _, first, counts = np.unique(names, return_index=True, return_counts=True)
+    if (counts == 1).all():
+        return cut
+    round_of = np.empty(len(plan), np.int64)
+    for number, pieces in enumerate(cut):
+        round_of[pieces] = number
+    for start, count in zip(first[counts > 1], counts[counts > 1], strict=True):
+        round_of[start : start + count].sort()
+    return [np.flatnonzero(round_of == number) for number in range(len(cut))]
 
 
 def _cut(order: np.ndarray, plan: Plan, wanted: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-#: Slices of one over-large row group re-decode what stands before them, so they are kept few.
+#: A row group larger than a window is decoded bit by bit, in slices of this share of a window.
 _SLICES_PER_WINDOW = 2
 #: Neighbouring row groups of a shard up to so many rows are read as one: opening costs more than they do.
 SMALL_ROWS = 8192

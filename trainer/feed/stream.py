@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -71,16 +72,22 @@ class Source:
         """The order in which a round gives its rows."""
         return row_order(self.plan, part, seed=self.seed, epoch=epoch, batch_size=self.batch_size, shuffle=self.shuffle)
 
-    def pack_piece(self, piece: int, out: Rows) -> None:
-        """Reads and packs one piece into its place."""
-        plan, shard = self.plan, self.shards[self.plan.shard[piece]]
-        group, groups, start, stop = (int(a[piece]) for a in (plan.group, plan.groups, plan.start, plan.stop))
-        table = self.reader.read(shard, group, start, stop, groups=groups)
-        keep = None
-        if len(table) != len(out):
-            keep = kept_mask(self.rule, self.rows_of, shard, range(group, group + groups), table, self.split)
-            assert keep is not None, "a piece that is kept in part has a rule that says which part"
-        self.packer.pack(table, out, keep)
+    def pack_pieces(self, pieces: Sequence[int], targets: Sequence[Rows]) -> None:
+        """Reads and packs one piece, or slices of one row group, into their places."""
+        plan, first = self.plan, pieces[0]
+        shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
+        ranges = [(int(plan.start[piece]), int(plan.stop[piece])) for piece in pieces]
+        whole = sum(shard.group_rows[group : group + groups])
+        if ranges == [(0, whole)]:
+            tables = iter([self.reader.read(shard, group, groups=groups)])
+        else:
+            tables = self.reader.slices(shard, group, ranges)
+        for table, out in zip(tables, targets, strict=True):
+            keep = None
+            if len(table) != len(out):
+                keep = kept_mask(self.rule, self.rows_of, shard, range(group, group + groups), table, self.split)
+                assert keep is not None, "a piece that is kept in part has a rule that says which part"
+            self.packer.pack(table, out, keep)
 
 
 class Loading:
@@ -88,11 +95,16 @@ class Loading:
 
     def __init__(self, source: Source, part: Round, pool: Pool, memory: Recycled) -> None:
         self._rows = memory.take(part.rows)
-        ends = np.cumsum(source.plan.rows[part.pieces])
+        plan = source.plan
+        ends = np.cumsum(plan.rows[part.pieces])
+        # Slices of one row group stand next to each other; one task takes them all, in order.
+        names = plan.shard[part.pieces].astype(np.int64) << 32 | plan.group[part.pieces]
+        edges = np.flatnonzero(np.diff(names, prepend=-1, append=-1))
         self._tasks: list[Future[None]] = []
-        for piece, end in zip(part.pieces.tolist(), ends.tolist(), strict=True):
-            target = self._rows[end - int(source.plan.rows[piece]) : end]
-            self._tasks.append(pool.submit(partial(source.pack_piece, piece, target)))
+        for low, high in pairwise(edges.tolist()):
+            pieces = part.pieces[low:high].tolist()
+            targets = [self._rows[end - int(plan.rows[p]) : end] for p, end in zip(pieces, ends[low:high], strict=True)]
+            self._tasks.append(pool.submit(partial(source.pack_pieces, pieces, targets)))
 
     def wait(self) -> Rows:
         """All rows. Raises what a piece raised."""
