@@ -59,7 +59,7 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
     random = np.random.default_rng([seed, epoch])
     cut = _stratify(plan, wanted, random)
-    return _numbered(plan, [cut[i] for i in random.permutation(len(cut))], random)
+    return _numbered(plan, _ascending(plan, [cut[i] for i in random.permutation(len(cut))]), random)
 
 
 def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -86,6 +86,23 @@ def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.n
     if wanted == 1:
         round_of[:] = 0
     return [np.flatnonzero(round_of == r) for r in np.unique(round_of)]
+
+
+def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
+    """Lets the slices of one row group come in its own order, so that it is decoded once an epoch.
+
+    Which rounds hold a slice of it stays as it was drawn; which slice is where changes places.
+    """
+    names = plan.shard.astype(np.int64) << 32 | plan.group
+    _, first, counts = np.unique(names, return_index=True, return_counts=True)
+    if (counts == 1).all():
+        return cut
+    round_of = np.empty(len(plan), np.int64)
+    for number, pieces in enumerate(cut):
+        round_of[pieces] = number
+    for start, count in zip(first[counts > 1], counts[counts > 1], strict=True):
+        round_of[start : start + count].sort()
+    return [np.flatnonzero(round_of == number) for number in range(len(cut))]
 
 
 def _cut(order: np.ndarray, plan: Plan, wanted: int) -> list[np.ndarray]:
@@ -160,16 +177,18 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     # [E, LANES]: rows of each lane before each edge; one row less for what each batch takes.
     before = apportion(edges, lane_rows)
     taken = np.diff(before, axis=0)
-    # [E - 1, LANES]: where each lane's rows begin in the stream, batch by batch.
-    begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
-    row_lanes = np.repeat(part.lanes, piece_rows)
-    out = np.empty(part.rows, np.int64)
+    # Every lane's rows shuffled, lane after lane.
+    shuffled = np.argsort(np.repeat(part.lanes, piece_rows), kind="stable")
+    lane_begin = np.cumsum(lane_rows) - lane_rows
     for lane in np.flatnonzero(lane_rows):
-        rows = np.flatnonzero(row_lanes == lane)
+        rows = shuffled[lane_begin[lane] : lane_begin[lane] + lane_rows[lane]]
         np.random.default_rng([seed, epoch, part.index, int(lane)]).shuffle(rows)
-        counts = taken[:, lane]
-        out[np.repeat(begin[:, lane] - before[:-1, lane], counts) + np.arange(len(rows))] = rows
-    return out
+    # [E - 1, LANES]: where the run that a batch takes of a lane begins among the shuffled, and in the stream.
+    source = before[:-1] + lane_begin
+    begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
+    places = np.repeat((source - begin).ravel(), taken.ravel())
+    places += np.arange(part.rows)
+    return np.take(shuffled, places)
 
 
 def _batch_edges(part: Round, batch_size: int) -> np.ndarray:

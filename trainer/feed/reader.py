@@ -17,11 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer import storage
-from trainer.feed.shards import BadShard, Shard
+from trainer.feed.footers import BadShard
+from trainer.feed.shards import Shard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
-_OPEN_FILES = 8
+_OPEN_FILES = 32
+#: Rows decoded at a time of a row group that is too large to hold.
+_BATCH_ROWS = 65_536
 
 
 class Reader:
@@ -43,15 +46,16 @@ class Reader:
         self._partition_types = partition_types
         self._encoded = list(encoded)
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._halfway: dict[tuple[str, int], _Halfway] = {}
 
-    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None) -> pa.Table:
-        """One row group, or rows [start, stop) of it.
+    def read(self, shard: Shard, group: int, *, groups: int = 1) -> pa.Table:
+        """Neighbouring row groups.
 
         Args:
             shard: The shard.
-            group: Its row group.
-            start: First row.
-            stop: One past the last; None: all.
+            group: Its first row group.
+            groups: How many row groups.
 
         Returns:
             A table with the reader's columns in their order.
@@ -60,66 +64,96 @@ class Reader:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
             StorageError: It is gone, or the store is out of reach.
         """
-        rows = shard.group_rows[group]
-        whole = start == 0 and stop in (None, rows)
+        wanted = list(range(group, group + groups))
         try:
             stored = self._stored(shard)
-            file = self._open(shard, group, stored)
-            if whole:
-                table = file.read_row_group(group, columns=stored, use_threads=False)
-            else:
-                table = _slice(file, group, stored, start, rows if stop is None else stop)
+            file = self._open(shard, wanted, stored)
+            table = file.read_row_groups(wanted, columns=stored, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(shard, group, error) from error
         return self._with_partitions(shard, table)
+
+    def slices(self, shard: Shard, group: int, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
+        """Parts of a row group too large to hold; what stands between them is decoded and dropped.
+
+        The decoder stays where it is, so that the next call goes on from there: asked for in ascending
+        order, a row group is decoded once.
+
+        Args:
+            shard: The shard.
+            group: Its row group.
+            ranges: (first row, one past the last), ascending.
+
+        Yields:
+            A table for each range.
+
+        Raises:
+            BadShard, StorageError: As `read`.
+        """
+        with self._lock:
+            held = self._halfway.setdefault((shard.uri, group), _Halfway())
+        with held.lock:
+            try:
+                for start, stop in ranges:
+                    if held.batches is None or held.at > start:
+                        stored = self._stored(shard)
+                        file = self._parquet(self._source(shard, [group], stored), shard)
+                        held.restart(
+                            file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False)
+                        )
+                    yield self._with_partitions(shard, held.take(start, stop))
+            except (pa.ArrowException, OSError) as error:
+                held.batches = None
+                raise _unreadable(shard, group, error) from error
+            if held.at == shard.group_rows[group]:
+                held.batches = None
 
     def stream(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
         """All rows of a shard, at most `rows` at a time, without ever holding a row group decoded whole."""
         for group in range(len(shard.group_rows)):
             try:
                 stored = self._stored(shard)
-                file = self._open(shard, group, stored)
+                file = self._open(shard, [group], stored)
                 for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
                     yield self._with_partitions(shard, pa.Table.from_batches([batch]))
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(shard, group, error) from error
 
     def _stored(self, shard: Shard) -> list[str]:
-        names = _stored_names(shard)
-        return [c for c in self._columns if c in names]
+        return [c for c in self._columns if c in shard.stored]
 
-    def _open(self, shard: Shard, group: int, stored: Sequence[str]) -> pq.ParquetFile:
+    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> pq.ParquetFile:
         if storage.local_path(shard.uri) is None:
-            return self._parquet(pa.BufferReader(fetch_group(shard, group, stored)), shard)
+            return self._parquet(self._source(shard, groups, stored), shard)
         held: OrderedDict[str, pq.ParquetFile] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
         if key not in held:
-            if storage.stat(shard.uri).version != shard.version:
-                raise _changed(shard)
-            held[key] = self._parquet(pa.memory_map(str(storage.local_path(shard.uri))), shard)
+            held[key] = self._parquet(self._source(shard, groups, stored), shard)
         held.move_to_end(key)
         if len(held) > _OPEN_FILES:
             held.popitem(last=False)[1].close(force=True)
         return held[key]
 
+    @staticmethod
+    def _source(shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> Any:
+        if (path := storage.local_path(shard.uri)) is None:
+            return pa.BufferReader(fetch_groups(shard, groups, stored))
+        if storage.stat(shard.uri).version != shard.version:
+            raise _changed(shard)
+        return pa.memory_map(str(path))
+
     def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
-        stored = _stored_names(shard)
-        encoded = [c for c in self._encoded if c in stored]
+        encoded = [c for c in self._encoded if c in shard.stored]
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
-        for name in self._columns:
-            if name not in table.column_names:
-                value = shard.partition_value(name)
-                table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
+        found = table.column_names
+        if found == self._columns:
+            return table
+        for name in set(self._columns).difference(found):
+            value = shard.partition_value(name)
+            table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
-
-
-def _stored_names(shard: Shard) -> set[str]:
-    """Names of the stored columns; of a nested one the part before the first dot."""
-    schema = shard.metadata.schema
-    paths = [schema.column(i).path for i in range(shard.metadata.num_columns)]
-    return {*paths, *(path.partition(".")[0] for path in paths)}
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
@@ -133,33 +167,58 @@ def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(text, pa.string()).cast(arrow), rows)
 
 
-def _slice(file: pq.ParquetFile, group: int, columns: Sequence[str], start: int, stop: int) -> pa.Table:
-    """Rows [start, stop) of a row group too large to hold: what stands before is decoded and dropped."""
-    kept, seen = [], 0
-    for batch in file.iter_batches(65_536, row_groups=[group], columns=columns, use_threads=False):
-        low, high = max(start - seen, 0), min(stop - seen, len(batch))
-        if low < high:
-            kept.append(batch.slice(low, high - low))
-        seen += len(batch)
-        if seen >= stop:
-            break
-    return pa.Table.from_batches(kept)
+class _Halfway:
+    """A decoder in the middle of a large row group.
+
+    Attributes:
+        lock: Held while the decoder works.
+        batches: What comes next; None: nothing is open.
+        at: The row that comes next.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.batches: Iterator[pa.RecordBatch] | None = None
+        self.at = 0
+        self._rest: pa.RecordBatch | None = None
+
+    def restart(self, batches: Iterator[pa.RecordBatch]) -> None:
+        """Begins at the first row."""
+        self.batches, self.at, self._rest = batches, 0, None
+
+    def take(self, start: int, stop: int) -> pa.Table:
+        """Rows [start, stop), start not being before `at`."""
+        kept = []
+        while self.at < stop:
+            assert self.batches is not None
+            batch = next(self.batches) if self._rest is None else self._rest
+            low = min(max(start - self.at, 0), len(batch))
+            high = min(stop - self.at, len(batch))
+            if low < high:
+                kept.append(batch.slice(low, high - low))
+            self._rest = batch.slice(high) if high < len(batch) else None
+            self.at += high
+        return pa.Table.from_batches(kept)
 
 
-def fetch_group(shard: Shard, group: int, columns: Sequence[str]) -> pa.Buffer:
-    """The column chunks of a remote row group, at their places in a buffer of the object's size.
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> pa.Buffer:
+    """The column chunks of remote row groups, at their places in a buffer of the object's size.
 
     Args:
         shard: The shard.
-        group: Its row group.
+        groups: Its row groups, ascending.
         columns: Names of stored columns.
 
     Returns:
         A buffer; pages that were not fetched are never touched and take no memory.
     """
     memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for start, stop in merged(chunk_ranges(shard.metadata.row_group(group), columns)):
-        found = storage.read(shard.uri, start, stop)
+    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    for start, stop in merged(sorted(ranges)):
+        try:
+            found = storage.read_version(shard.uri, start, stop, shard.version)
+        except storage.Changed as changed:
+            raise _changed(shard) from changed
         if len(found) != stop - start:
             raise _changed(shard)
         memory[start:stop] = found
