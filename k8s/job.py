@@ -45,7 +45,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Object = dict[str, Any]
 
 
-class Image(Strict):
+class ContainerImage(Strict):
     """The trainer's image."""
 
     repository: str = Field("", description="Registry and name, `registry.example/trainer`. A job needs it.")
@@ -164,7 +164,7 @@ class JobFile(Strict):
     )
     run: Config = Field(description="The trainer's configuration: `docs/job-file.md`.")
     nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Pods that train together, each on a node.")
-    image: Image = Field(default_factory=lambda: Image(), description="The trainer's image.")
+    image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
     queue: str = Field(
