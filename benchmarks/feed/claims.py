@@ -11,6 +11,7 @@ from benchmarks.feed.sets import config_of
 from benchmarks.feed.sides import Measured, Task
 
 _EPOCHS = 3
+_WINDOW_BYTES = 128 * 1024**2
 _HIDDEN = [512, 512, 256]
 
 
@@ -21,7 +22,10 @@ def memory(task: Task) -> Measured:
     from trainer.feed.dataset import Feed
     from trainer.feed.prepare import prepare
 
-    prepared = prepare(config_of(task.shape, task.folder, task.batch_size), cache=task.cache)
+    config = config_of(task.shape, task.folder, task.batch_size)
+    # The same window for every size of set.
+    data = config.data.model_copy(update={"shuffle": _WINDOW_BYTES})
+    prepared = prepare(config.model_copy(update={"data": data}), cache=task.cache)
     # TensorFlow's own threads and first kernels are not the feed's.
     list(tf.data.Dataset.range(4).map(lambda x: x + 1).prefetch(2))
     _reset_peak()

@@ -304,22 +304,36 @@ def test_an_error_overtakes_what_is_queued():
         handoff.get()
 
 
-def test_a_row_group_larger_than_a_window_is_decoded_once_an_epoch(write_set, configure, monkeypatch):
-    opened_files = []
-    plain = Reader._parquet
-
-    def noted(self, source, shard):
-        opened_files.append(shard.name)
-        return plain(self, source, shard)
-
+def test_a_row_group_larger_than_a_window_is_read_in_slices(write_set, configure):
     folder = write_set((200, 30), group=200)
     prepared = prepare(configure(folder, features=WITH_ID, shuffle=40 * ROW_BYTES))
-    monkeypatch.setattr(Reader, "_parquet", noted)
     with opened(prepared) as feed:
         found = batches(feed)
         assert sorted(flat(ids(found))) == list(range(230))
         assert len(feed._source.rounds(0)) > 4
-        # The thread is already in the next epoch, which begins each row group once more.
-        assert opened_files.count("part-0.parquet") <= 2
     with opened(prepared, step=7) as feed:
         assert ids(batches(feed)) == ids(found)[7:]
+
+
+def test_slices_in_ascending_order_are_decoded_once(write_set, configure, monkeypatch):
+    openings = []
+    plain = Reader._parquet
+
+    def noted(self, source, shard):
+        openings.append(shard.name)
+        return plain(self, source, shard)
+
+    monkeypatch.setattr(Reader, "_parquet", noted)
+    monkeypatch.setattr("trainer.feed.reader._BATCH_ROWS", 7)
+    (shard,) = prepare(configure(write_set((200,), group=200))).shards
+    reader = Reader(["id"], {})
+    openings.clear()
+
+    def rows(*ranges):
+        return [table["id"].to_pylist() for table in reader.slices(shard, 0, ranges)]
+
+    assert rows((0, 20), (20, 45)) == [list(range(20)), list(range(20, 45))]
+    assert rows((60, 61), (150, 200)) == [[60], list(range(150, 200))]
+    assert len(openings) == 1
+    assert rows((20, 30)) == [list(range(20, 30))]
+    assert len(openings) == 2

@@ -11,6 +11,7 @@ import mmap
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -67,8 +68,9 @@ class Reader:
         wanted = list(range(group, group + groups))
         try:
             stored = self._stored(shard)
-            file = self._open(shard, wanted, stored)
-            table = file.read_row_groups(wanted, columns=stored, use_threads=False)
+            opened = self._open(shard, wanted, stored)
+            table = opened.file.read_row_groups(wanted, columns=stored, use_threads=False)
+            opened.let_go()
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(shard, group, error) from error
         return self._with_partitions(shard, table)
@@ -97,7 +99,7 @@ class Reader:
                 for start, stop in ranges:
                     if held.batches is None or held.at > start:
                         stored = self._stored(shard)
-                        file = self._parquet(self._source(shard, [group], stored), shard)
+                        file = self._opened(shard, [group], stored).file
                         held.restart(
                             file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False)
                         )
@@ -113,7 +115,7 @@ class Reader:
         for group in range(len(shard.group_rows)):
             try:
                 stored = self._stored(shard)
-                file = self._open(shard, [group], stored)
+                file = self._open(shard, [group], stored).file
                 for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
                     yield self._with_partitions(shard, pa.Table.from_batches([batch]))
             except (pa.ArrowException, OSError) as error:
@@ -122,25 +124,27 @@ class Reader:
     def _stored(self, shard: Shard) -> list[str]:
         return [c for c in self._columns if c in shard.stored]
 
-    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> pq.ParquetFile:
+    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if storage.local_path(shard.uri) is None:
-            return self._parquet(self._source(shard, groups, stored), shard)
-        held: OrderedDict[str, pq.ParquetFile] = self._local.__dict__.setdefault("files", OrderedDict())
+            return self._opened(shard, groups, stored)
+        held: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
         if key not in held:
-            held[key] = self._parquet(self._source(shard, groups, stored), shard)
+            held[key] = self._opened(shard, groups, stored)
         held.move_to_end(key)
         if len(held) > _OPEN_FILES:
-            held.popitem(last=False)[1].close(force=True)
+            held.popitem(last=False)[1].file.close(force=True)
         return held[key]
 
-    @staticmethod
-    def _source(shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> Any:
+    def _opened(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if (path := storage.local_path(shard.uri)) is None:
-            return pa.BufferReader(fetch_groups(shard, groups, stored))
+            source = pa.BufferReader(fetch_groups(shard, groups, stored))
+            return _Opened(self._parquet(source, shard), None)
         if storage.stat(shard.uri).version != shard.version:
             raise _changed(shard)
-        return pa.memory_map(str(path))
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _Opened(self._parquet(pa.BufferReader(pa.py_buffer(mapped)), shard), mapped)
 
     def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
         encoded = [c for c in self._encoded if c in shard.stored]
@@ -165,6 +169,19 @@ def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
         rows: How often.
     """
     return pa.repeat(pa.scalar(text, pa.string()).cast(arrow), rows)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A shard, and its mapping where it is a local file."""
+
+    file: pq.ParquetFile
+    mapped: mmap.mmap | None
+
+    def let_go(self) -> None:
+        """Gives back the pages of a mapping: the system still has them, but they count as this process's memory."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class _Halfway:
