@@ -131,6 +131,19 @@ class Cluster:
         """Objects of a kind."""
         return self.snapshot(kind, labels=labels, fields=fields)[0]
 
+    def names(self, kind: str) -> set[str]:
+        """Names of all objects of a kind; only their metadata is sent."""
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+        names: set[str] = set()
+        page = {"limit": "500"}
+        while True:
+            request = Request("GET", self._path(kind), page, accept=accept)
+            found = self._json(request, KINDS[kind].plural, ("list", kind))
+            names |= {item["metadata"]["name"] for item in found["items"] or []}
+            page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
+            if not page["continue"]:
+                return names
+
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Objects of a kind, and the version of the list, from which a watch goes on."""
         items: list[Object] = []
@@ -139,7 +152,7 @@ class Cluster:
             found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
             # A list leaves out what all its items share; with it each is a whole manifest.
             shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
-            items += [shared | item for item in found["items"]]
+            items += [shared | item for item in found["items"] or []]
             page["continue"] = found["metadata"].get("continue", "")
             if not page["continue"]:
                 return items, str(found["metadata"].get("resourceVersion", ""))

@@ -41,6 +41,7 @@ class Request:
         query: Its query; empty values are left out.
         body: Sent as JSON.
         content_type: Of the body.
+        accept: What the answer may be.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     content_type: str = _JSON
+    accept: str = _JSON
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class Transport:
     ) -> http.client.HTTPResponse:
         query = urlencode({k: v for k, v in request.query.items() if v})
         path = self._url.path + request.path + (f"?{query}" if query else "")
-        headers = {"Accept": _JSON, "User-Agent": "kfit", **self._who().headers}
+        headers = {"Accept": request.accept, "User-Agent": "kfit", **self._who().headers}
         body = None
         if request.body is not None:
             body = json.dumps(request.body, separators=(",", ":")).encode()
