@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -120,15 +118,19 @@ def manifests(
 def _rendered(
     jobs: Sequence[str], overrides: Sequence[str], kube_version: str, again: bool
 ) -> list[list[dict[str, Any]]]:
+    from concurrent.futures import ThreadPoolExecutor
+
     from k8s.charts import render_many
     from k8s.job import JobFile
     from k8s.manifests import helm_sets
 
     if len(jobs) == 1 or again:
         return [manifests(job, overrides, kube_version, again=again) for job in jobs]
-    for job in jobs:
-        JobFile.load(job, list(overrides))
-    return render_many(jobs, helm_sets(overrides), kube_version)
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(render_many, jobs, helm_sets(overrides), kube_version)
+        for job in jobs:  # while helm works; a fault here has the better message and comes first
+            JobFile.load(job, list(overrides))
+        return rendering.result()
 
 
 def send(
@@ -148,6 +150,9 @@ def _sent(
     cluster: Cluster, jobs: Sequence[str], overrides: Sequence[str], again: bool, dry_run: bool
 ) -> list[Submitted]:
     """Sends every file; all are rendered before the first is sent."""
+    import itertools
+    from concurrent.futures import ThreadPoolExecutor
+
     from k8s.submit import taken_names
 
     rendered = _rendered(jobs, overrides, cluster.version(), again)
