@@ -284,6 +284,7 @@ def _events(cluster: Cluster, name: str) -> list[Object]:
     try:
         own = cluster.select("Event", fields=f"involvedObject.kind=Job,involvedObject.name={name}")
         made = [str(e.get("message", "")).rpartition(" ")[2] for e in own if e.get("reason") == "SuccessfulCreate"]
-        return own + [e for pod in made[-5:] for e in cluster.select("Event", fields=f"involvedObject.name={pod}")]
+        of_pods = [e for pod in made[-5:] for e in cluster.select("Event", fields=f"involvedObject.name={pod}")]
+        return list({e["metadata"]["uid"]: e for e in [*own, *of_pods]}.values())
     except (AccessError, NotFound):
         return []

@@ -73,11 +73,11 @@ def submit(
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
         raise click.UsageError("--follow and --wait go with one job file and no --dry-run")
-    cluster = target.open()
     if dry_run == "client":
         for objects in _rendered(jobs, overrides, "", again):
             show.planned(objects, form)
         return
+    cluster = target.open()
     results = _sent(cluster, jobs, overrides, again, dry_run == "server")
     for result in results:
         show.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
