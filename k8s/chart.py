@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -78,7 +79,6 @@ def in_order(manifests: list[Object]) -> list[Object]:
 def _fault(job_file: str, said: str) -> ConfigError:
     """What helm says, without its own frame around the chart's."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and "level=" not in line]
-    what = " ".join(lines).removeprefix("Error: ")
-    if "error calling fail: " in what:
-        what = what.rpartition("error calling fail: ")[2]
+    what = " ".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
+    what = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
     return ConfigError(what or "helm failed without a word", where=job_file, remedy="docs/job-file.md has every key")

@@ -26,8 +26,8 @@ _STORAGE_S = 5.0
 def status(run: str, form: str, target: Target) -> None:
     """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
     from k8s import show
-    from k8s.follow import look
     from k8s.names import job_name
+    from k8s.observe import look
     from k8s.summary import progress_document, summary
 
     cluster = target.open()
