@@ -49,7 +49,7 @@ class Watch:
             ("Pod", f"batch.kubernetes.io/job-name={self.name}", ""),
             ("Event", "", own),
         ):
-            threading.Thread(target=self._keep, args=(kind, labels, fields), daemon=True).start()
+            threading.Thread(target=self._keep, args=(kind, labels, fields), name=f"watch {kind}", daemon=True).start()
 
     def stop(self) -> None:
         """Ends the threads, each at its next turn."""
@@ -98,7 +98,9 @@ class Watch:
                 self._put(kind, {i["metadata"]["uid"]: i for i in items})
                 while not self._stop.is_set():
                     version = self._follow(kind, version, labels, fields)
-            except (Cut, Gone, ClusterError):
+            except Gone:
+                self._stop.wait(0.1)
+            except (Cut, ClusterError):
                 self._stop.wait(1.0)
             except AccessError as fault:
                 if kind == "Event":

@@ -91,6 +91,7 @@ class Transport:
         self._url = urlsplit(access.server)
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
         self._credentials: Credentials | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -179,11 +180,12 @@ class Transport:
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
-            connection.close()
-        else:
-            with self._lock:
+        with self._lock:
+            keep = not (response.will_close or self._closed)
+            if keep:
                 self._idle.append(connection)
+        if not keep:
+            connection.close()
         after = response.headers.get("Retry-After", "")
         return response.status, data, float(after) if after.isdigit() else 0.0, resent
 
@@ -225,14 +227,19 @@ class Transport:
             return self._tls
 
     def close(self) -> None:
-        """Closes the connections that lie idle."""
+        """Closes the connections that lie idle; others close when their request is done."""
+        with self._lock:
+            self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
         with self._lock:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
 
     def _forget_credentials(self) -> None:
-        self.close()
+        self._drop_idle()
         with self._lock:
             self._credentials = self._tls = None
 
