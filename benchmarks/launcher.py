@@ -6,6 +6,7 @@ no pod starts. Every figure is the best of several tries, since other work on a 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -13,24 +14,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from k8s.chart import chart_folder
+from k8s.charts import render_many
 from k8s.cluster import Cluster
+from k8s.manifests import to_yaml
 
 RUNS = 100
 HELP_S, STATUS_S, SUBMIT_RATIO = 0.10, 0.30, 1.2
 KFIT = [sys.executable, "-m", "k8s"]
-NAMESPACE = f"kfit-benchmark-{os.getpid()}"
+ROUNDS = 5
 
 JOB = """\
 name: bench-{n}
 run:
-  data: {{train: s3://lake/none, label: y, features: {{x: {{kind: numeric}}}}}}
+  data: {{train: s3://lake/none, label: target, features: {{width: {{kind: numeric}}}}}}
   task: binary
   model: {{builtin: mlp}}
   output: {{uri: s3://models/bench-{n}}}
@@ -70,58 +73,50 @@ def round_trip_s(cluster: Cluster, name: str) -> tuple[float, int]:
 
 
 def submit_s(folder: Path) -> tuple[float, float]:
-    """Seconds for all runs by one `kfit submit`, and by one `kubectl apply` of the same manifests."""
+    """Seconds for all runs by one `kfit submit`, and by one `kubectl apply` of the same manifests, in turn."""
     jobs = [str(path) for path in sorted(folder.glob("*.yaml"))]
     manifests = folder / "manifests"
     manifests.mkdir()
-    for job in jobs:
-        rendered = subprocess.run([*KFIT, "render", job], check=True, capture_output=True).stdout
-        (manifests / Path(job).name).write_bytes(rendered)
+    for job, objects in zip(jobs, render_many(jobs, [], ""), strict=True):
+        (manifests / Path(job).name).write_text(to_yaml(objects))
     ours, theirs = [], []
-    for _ in range(3):
-        ours.append(took_s([*KFIT, "-n", NAMESPACE, "submit", *jobs], tries=1))
-        _clear()
-        theirs.append(took_s(["kubectl", "-n", NAMESPACE, "apply", "-f", str(manifests)], tries=1))
-        _clear()
+    for n in range(ROUNDS):
+        with namespace(f"ours{n}") as name:
+            ours.append(took_s([*KFIT, "-n", name, "submit", *jobs], tries=1))
+        with namespace(f"theirs{n}") as name:
+            theirs.append(took_s(["kubectl", "-n", name, "apply", "-f", str(manifests)], tries=1))
     return min(ours), min(theirs)
 
 
-def _clear() -> None:
-    words = [
-        "kubectl",
-        "-n",
-        NAMESPACE,
-        "delete",
-        "jobs,configmaps,networkpolicies",
-        "-l",
-        "app.kubernetes.io/part-of=kfit",
-    ]
-    subprocess.run(words, check=True, capture_output=True)
+@contextlib.contextmanager
+def namespace(suffix: str) -> Iterator[str]:
+    """A namespace of its own, deleted without waiting."""
+    name = f"kfit-benchmark-{os.getpid()}-{suffix}"
+    subprocess.run(["kubectl", "create", "namespace", name], check=True, capture_output=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["kubectl", "delete", "namespace", name, "--wait=false"], check=True, capture_output=True)
 
 
 def main() -> int:
     """Measures, prints one table, and says by its exit code whether all limits held."""
-    subprocess.run(["kubectl", "create", "namespace", NAMESPACE], check=True, capture_output=True)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            return _measure(Path(scratch))
-    finally:
-        subprocess.run(["kubectl", "delete", "namespace", NAMESPACE, "--wait=false"], check=True, capture_output=True)
+    with tempfile.TemporaryDirectory() as scratch, namespace("one") as name:
+        return _measure(Path(scratch), name)
 
 
-def _measure(folder: Path) -> int:
+def _measure(folder: Path, namespace_: str) -> int:
     for n in range(RUNS):
         (folder / f"bench-{n:03}.yaml").write_text(JOB.format(n=n))
     bare, help_s = took_s([sys.executable, "-c", "pass"], 10), took_s([*KFIT, "--help"], 10)
     first = str(folder / "bench-000.yaml")
-    done = subprocess.run([*KFIT, "-n", NAMESPACE, "submit", "-o", "json", first], check=True, capture_output=True)
+    done = subprocess.run([*KFIT, "-n", namespace_, "submit", "-o", "json", first], check=True, capture_output=True)
     name = json.loads(done.stdout)["name"]
-    status = took_s([*KFIT, "-n", NAMESPACE, "status", name])
-    with_kubectl = took_s(["kubectl", "-n", NAMESPACE, "get", "jobs,pods"])
-    api_s, requests = round_trip_s(Cluster.open(namespace=NAMESPACE), name)
+    status = took_s([*KFIT, "-n", namespace_, "status", name])
+    with_kubectl = took_s(["kubectl", "-n", namespace_, "get", "jobs,pods"])
+    api_s, requests = round_trip_s(Cluster.open(namespace=namespace_), name)
     render_s = took_s([*KFIT, "render", first])
     helm_s = took_s(["helm", "template", "any", str(chart_folder()), "-f", first])
-    _clear()
     ours, theirs = submit_s(folder)
     rows = [
         ("python -c pass", bare, None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -41,31 +42,33 @@ def chart_folder() -> Path:
     )
 
 
-def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "", namespace: str = "") -> list[Object]:
+def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "") -> list[Object]:
     """The manifests of a job file, in the order in which they are sent.
 
     Args:
         job_file: The job file, which helm reads as it lies there.
         sets: helm's own words, `--set` and the like with their values.
         kube_version: The cluster's version; helm's own guess where empty.
-        namespace: The namespace, for the chart's eyes.
 
     Raises:
         ConfigError: The chart refuses the values.
         AccessError: No helm program.
     """
-    words = [helm_program(), "template", "kfit", str(chart_folder()), "--values", job_file, *sets]
-    words += ["--kube-version", kube_version] if kube_version else []
-    words += ["--namespace", namespace] if namespace else []
-    with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
-        own = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
-        # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
-        done = subprocess.run(
-            words, capture_output=True, env={**os.environ, **own, "KUBECONFIG": os.devnull}, check=False
-        )
+    done = template([str(chart_folder()), "--values", job_file, *sets], kube_version)
     if done.returncode:
         raise _fault(job_file, done.stderr.decode(errors="replace"))
     return in_order(from_yaml(done.stdout))
+
+
+def template(words: Sequence[str], kube_version: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs `helm template`: the chart and its values in, what it said out, whatever that was."""
+    version = ["--kube-version", kube_version] if kube_version else []
+    with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
+        own = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
+        # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
+        environ = {**os.environ, **own, "KUBECONFIG": os.devnull}
+        command = [helm_program(), "template", "kfit", *words, *version]
+        return subprocess.run(command, capture_output=True, env=environ, check=False)
 
 
 def in_order(manifests: list[Object]) -> list[Object]:
@@ -76,7 +79,6 @@ def in_order(manifests: list[Object]) -> list[Object]:
 def _fault(job_file: str, said: str) -> ConfigError:
     """What helm says, without its own frame around the chart's."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and "level=" not in line]
-    what = " ".join(lines).removeprefix("Error: ")
-    if "error calling fail: " in what:
-        what = what.rpartition("error calling fail: ")[2]
+    what = " ".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
+    what = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
     return ConfigError(what or "helm failed without a word", where=job_file, remedy="docs/job-file.md has every key")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from k8s import kubeconfig
-from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
+from k8s.errors import ClusterError, NotFound
+from k8s.faults import Where, fault, reason
+from k8s.kinds import KINDS
 from k8s.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
 
 Object = dict[str, Any]
@@ -25,41 +26,6 @@ WATCH_S = 60
 #: A log without a line for so long is asked for again.
 QUIET_S = 60.0
 _MERGE = "application/merge-patch+json"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Where objects of a kind lie."""
-
-    group: str
-    version: str
-    plural: str
-
-    @property
-    def api_version(self) -> str:
-        """Group and version as a manifest names them."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def api(self) -> str:
-        """Path of the group."""
-        return f"/{'apis' if self.group else 'api'}/{self.api_version}"
-
-
-KINDS = {
-    "Job": Kind("batch", "v1", "jobs"),
-    "CronJob": Kind("batch", "v1", "cronjobs"),
-    "Pod": Kind("", "v1", "pods"),
-    "Event": Kind("", "v1", "events"),
-    "ConfigMap": Kind("", "v1", "configmaps"),
-    "Service": Kind("", "v1", "services"),
-    "ServiceAccount": Kind("", "v1", "serviceaccounts"),
-    "ResourceQuota": Kind("", "v1", "resourcequotas"),
-    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
-    "ResourceClaimTemplate": Kind("resource.k8s.io", "v1", "resourceclaimtemplates"),
-    "Workload": Kind("kueue.x-k8s.io", "v1beta1", "workloads"),
-    "LocalQueue": Kind("kueue.x-k8s.io", "v1beta1", "localqueues"),
-}
 
 
 class Cut(Exception):
@@ -81,6 +47,7 @@ class Cluster:
 
     def __init__(self, transport: Transport, namespace: str, context: str = "") -> None:
         self._transport, self.namespace, self.context = transport, namespace, context
+        self._where = Where(namespace, context)
 
     @classmethod
     def open(
@@ -131,6 +98,19 @@ class Cluster:
         """Objects of a kind."""
         return self.snapshot(kind, labels=labels, fields=fields)[0]
 
+    def names(self, kind: str) -> set[str]:
+        """Names of all objects of a kind; only their metadata is sent."""
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+        names: set[str] = set()
+        page = {"limit": "500"}
+        while True:
+            request = Request("GET", self._path(kind), page, accept=accept)
+            found = self._json(request, KINDS[kind].plural, ("list", kind))
+            names |= {item["metadata"]["name"] for item in found["items"] or []}
+            page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
+            if not page["continue"]:
+                return names
+
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Objects of a kind, and the version of the list, from which a watch goes on."""
         items: list[Object] = []
@@ -139,7 +119,7 @@ class Cluster:
             found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
             # A list leaves out what all its items share; with it each is a whole manifest.
             shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
-            items += [shared | item for item in found["items"]]
+            items += [shared | item for item in found["items"] or []]
             page["continue"] = found["metadata"].get("continue", "")
             if not page["continue"]:
                 return items, str(found["metadata"].get("resourceVersion", ""))
@@ -154,7 +134,7 @@ class Cluster:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         request = Request("POST", self._path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
         reply = self._transport.send(request)
-        if reply.status == 409 and reply.tries > 1 and _reason(reply) == "AlreadyExists":
+        if reply.status == 409 and reply.tries > 1 and reason(reply) == "AlreadyExists":
             there = self.get(kind, name)
             if _same_labels(there, manifest):
                 return there
@@ -251,66 +231,19 @@ class Cluster:
                 raise Gone(str(status)) from refused
             if status == 429 or status >= 500:
                 raise Cut(f"HTTP {status}") from refused
-            raise self._fault(refused.reply, request.path.rpartition("/pods/")[2], right) from refused
+            raise fault(refused.reply, request.path.rpartition("/pods/")[2], right, self._where) from refused
 
     def _json(self, request: Request, what: str, right: tuple[str, ...] = ()) -> Object:
         return self._object(self._transport.send(request), what, right)
 
     def _object(self, reply: Reply, what: str, right: tuple[str, ...]) -> Object:
         if reply.status >= 300:
-            raise self._fault(reply, what, right)
+            raise fault(reply, what, right, self._where)
         try:
             found: Object = json.loads(reply.data)
         except ValueError as strange:
             raise ClusterError("the answer is not JSON; is this an API server?", where=self.server) from strange
         return found
-
-    def _fault(self, reply: Reply, what: str, right: tuple[str, ...]) -> Exception:
-        """An answer that is no success, as an error."""
-        message, reason = _message(reply), _reason(reply)
-        where = f"{what} in namespace {self.namespace}"
-        if reply.status == 401:
-            return AccessError(
-                "the credentials are not accepted (expired?)",
-                where=f"context {self.context!r}",
-                remedy="sign in again, as for kubectl; `kubectl auth whoami` tells who you are",
-            )
-        if reply.status == 403 and right and (reason == "Forbidden") and " cannot " in message:
-            return AccessError(f"a right is missing: {message}", where=where, remedy=_rule(right))
-        if reply.status == 404:
-            if message.startswith('namespaces "'):
-                return AccessError(message, where=f"context {self.context!r}", remedy="--namespace names another")
-            return NotFound("not found", where=where, remedy="`kfit list` shows what is there; -n names a namespace")
-        if reply.status == 409:
-            return AlreadyExists(message, where=where) if reason == "AlreadyExists" else Conflict(message, where=where)
-        if reply.status == 429 or reply.status >= 500:
-            return ClusterError(
-                f"the API server is at fault (HTTP {reply.status}): {message}", where=where, remedy="try again later"
-            )
-        return RefusedError(message, where=where)
-
-
-def _rule(right: tuple[str, ...]) -> str:
-    """What grants a right."""
-    from k8s.rights import rule
-
-    return f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
-
-
-def _status(reply: Reply) -> Object:
-    try:
-        found = json.loads(reply.data)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _message(reply: Reply) -> str:
-    return str(_status(reply).get("message") or reply.data[:300].decode(errors="replace").strip() or reply.status)
-
-
-def _reason(reply: Reply) -> str:
-    return str(_status(reply).get("reason", ""))
 
 
 def _same_labels(there: Object, manifest: Object) -> bool:

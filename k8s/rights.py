@@ -5,7 +5,7 @@ A right is (verb, kind) or (verb, kind, subresource).
 
 from __future__ import annotations
 
-from k8s.cluster import KINDS
+from k8s.kinds import KINDS
 
 Right = tuple[str, ...]
 

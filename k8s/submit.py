@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from k8s.cluster import Cluster, Object
 from k8s.errors import AccessError, AlreadyExists, Conflict, RefusedError
 from k8s.manifests import annotation, label
+
+#: Names by kind.
+Taken = Mapping[str, Set[str]]
 
 
 class Done(enum.Enum):
@@ -39,7 +42,9 @@ class Submitted:
         return str(self.workload["metadata"]["name"])
 
 
-def submit(cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = False) -> Submitted:
+def submit(
+    cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = False, taken: Taken | None = None
+) -> Submitted:
     """Creates what is not there, changes what may change, and has the Job own the rest.
 
     Every object is looked at before the first is written, so a name that is taken leaves all as it was.
@@ -48,33 +53,70 @@ def submit(cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = Fal
         cluster: Where.
         manifests: Of one job file, the Job or CronJob last.
         dry_run: Have the API server check everything and keep nothing.
+        taken: Names that are taken, where they were listed before; else each is asked for.
 
     Raises:
         RefusedError: A name is taken by a foreign object, or the cluster does not want it.
     """
-    there = [cluster.find(m["kind"], m["metadata"]["name"]) for m in manifests]
-    for manifest, found in zip(manifests, there, strict=True):
-        if found is not None:
-            check_ours(manifest, found)
-    objects: dict[str, Done] = {}
-    made: list[Object] = []
+    order = sorted(manifests, key=_turn)
+    there = [_look(cluster, m, taken) for m in order]
+    brought: list[tuple[Object, Done]] = []
+    top: Object | None = None
     try:
-        for manifest, found in zip(manifests, there, strict=True):
-            live, done = _bring(cluster, manifest, found, dry_run)
-            objects[f"{live['kind']}/{live['metadata']['name']}"] = done
-            made.append(live)
-    except AlreadyExists as raced:
-        for live in made if not dry_run else []:
-            if objects[f"{live['kind']}/{live['metadata']['name']}"] is Done.CREATED:
+        for manifest, found in zip(order, there, strict=True):
+            live, done = _bring(cluster, _owned(manifest, top), found, dry_run)
+            brought.append((live, done))
+            top = live if manifest is manifests[-1] else top
+    except (RefusedError, AccessError):
+        for live, done in brought:
+            if done is Done.CREATED and not dry_run:
                 cluster.delete(live["kind"], live["metadata"]["name"])
-        raise RefusedError(f"{raced.what}; somebody made it just now", where=raced.where) from raced
-    top = made[-1]
+        raise
+    assert top is not None, "the Job or CronJob is one of the manifests"
     if not dry_run:
-        for live in made[:-1]:
+        for live, _ in brought:
             own(cluster, top, live)
-    elif top["kind"] == "Job" and objects[f"Job/{top['metadata']['name']}"] is Done.CREATED:
+    objects = {f"{live['kind']}/{live['metadata']['name']}": done for live, done in brought}
+    result = Submitted(top, objects[f"{top['kind']}/{top['metadata']['name']}"], objects)
+    if dry_run and top["kind"] == "Job" and result.done is Done.CREATED:
         _try_pod(cluster, manifests[-1])
-    return Submitted(top, list(objects.values())[-1], objects)
+    return result
+
+
+def _turn(manifest: Object) -> int:
+    """The order in which a job file's objects are made.
+
+    The Job is made before what it owns, so that nothing is left over where the launcher dies in between, and
+    the ConfigMap last: no container starts without it, so none starts without its NetworkPolicy. Only a
+    service account must be there when the Job's pod is made.
+    """
+    return {"ServiceAccount": 0, "Job": 1, "CronJob": 1, "ConfigMap": 3}.get(manifest["kind"], 2)
+
+
+def _owned(manifest: Object, top: Object | None) -> Object:
+    """The manifest with its owner, where that is there already."""
+    if top is None:
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner(top)]}}
+
+
+def taken_names(cluster: Cluster, manifests: Iterable[Object]) -> Taken | None:
+    """Names that are taken, by kind: one list for a kind, cheaper than many questions. None without the right."""
+    try:
+        return {kind: cluster.names(kind) for kind in {m["kind"] for m in manifests}}
+    except AccessError:
+        return None
+
+
+def _look(cluster: Cluster, manifest: Object, taken: Taken | None) -> Object | None:
+    """What is there under the manifest's name, ours for sure; None where nothing is."""
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    if taken is not None and name not in taken[kind]:
+        return None
+    found = cluster.find(kind, name)
+    if found is not None:
+        check_ours(manifest, found)
+    return found
 
 
 def check_ours(manifest: Object, found: Object) -> None:
@@ -98,7 +140,12 @@ def check_ours(manifest: Object, found: Object) -> None:
 
 def _bring(cluster: Cluster, manifest: Object, found: Object | None, dry_run: bool) -> tuple[Object, Done]:
     if found is None:
-        return cluster.create(manifest, dry_run=dry_run), Done.CREATED
+        try:
+            return cluster.create(manifest, dry_run=dry_run), Done.CREATED
+        except AlreadyExists:
+            # Somebody was quicker by a moment: another launcher with the same file, or a stranger.
+            found = cluster.get(manifest["kind"], manifest["metadata"]["name"])
+            check_ours(manifest, found)
     found = {"kind": manifest["kind"], "apiVersion": manifest["apiVersion"], **found}
     if manifest["kind"] in ("Job", "ConfigMap", "ResourceClaimTemplate"):
         return found, Done.UNCHANGED  # its name holds the hash of all that shapes it
@@ -129,6 +176,8 @@ def owner(top: Object, *, controller: bool = False) -> Object:
 
 def own(cluster: Cluster, top: Object, live: Object) -> None:
     """Has an object go when its Job or CronJob goes; with several owners, when the last goes."""
+    if live["metadata"]["uid"] == top["metadata"]["uid"]:
+        return
     owners = live["metadata"].get("ownerReferences") or []
     if any(reference["uid"] == top["metadata"]["uid"] for reference in owners):
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import threading
@@ -18,12 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from k8s.connection import connect
 from k8s.errors import ClusterError
 from k8s.kubeconfig import Access, Credentials
 
-CONNECT_S = 5.0
 ANSWER_S = 30.0
 #: How long one request is tried again.
 PATIENCE_S = 20.0
@@ -41,6 +40,7 @@ class Request:
         query: Its query; empty values are left out.
         body: Sent as JSON.
         content_type: Of the body.
+        accept: What the answer may be.
     """
 
     method: str
@@ -48,6 +48,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     content_type: str = _JSON
+    accept: str = _JSON
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Transport:
         self._url = urlsplit(access.server)
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
         self._credentials: Credentials | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -178,11 +180,12 @@ class Transport:
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
-            connection.close()
-        else:
-            with self._lock:
+        with self._lock:
+            keep = not (response.will_close or self._closed)
+            if keep:
                 self._idle.append(connection)
+        if not keep:
+            connection.close()
         after = response.headers.get("Retry-After", "")
         return response.status, data, float(after) if after.isdigit() else 0.0, resent
 
@@ -191,7 +194,7 @@ class Transport:
     ) -> http.client.HTTPResponse:
         query = urlencode({k: v for k, v in request.query.items() if v})
         path = self._url.path + request.path + (f"?{query}" if query else "")
-        headers = {"Accept": _JSON, "User-Agent": "kfit", **self._who().headers}
+        headers = {"Accept": request.accept, "User-Agent": "kfit", **self._who().headers}
         body = None
         if request.body is not None:
             body = json.dumps(request.body, separators=(",", ":")).encode()
@@ -208,31 +211,7 @@ class Transport:
         return self._connect(), False
 
     def _connect(self) -> http.client.HTTPConnection:
-        host, port = str(self._url.hostname or ""), self._url.port
-        proxy = self._proxy()
-        at, at_port = (str(proxy.hostname or ""), proxy.port or 3128) if proxy else (host, port)
-        if self._url.scheme == "https":
-            name = str(self._access.cluster.get("tls-server-name") or "")
-            connection: http.client.HTTPConnection = _Https(at, at_port, self._context(), name)
-            if proxy:
-                connection.set_tunnel(host, port or 443)
-        else:
-            connection = http.client.HTTPConnection(at, at_port, timeout=CONNECT_S)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connection
-
-    def _proxy(self) -> SplitResult | None:
-        own = self._access.cluster.get("proxy-url")
-        if own:
-            return urlsplit(str(own))
-        if not any(key.lower().endswith("_proxy") for key in os.environ):
-            return None
-        from urllib import request  # only where it is needed: it imports a mail parser
-
-        found = request.getproxies().get(self._url.scheme)
-        return urlsplit(found) if found and not request.proxy_bypass(str(self._url.hostname)) else None
+        return connect(self._access.server, self._access.cluster, self._context)
 
     def _who(self) -> Credentials:
         with self._lock:
@@ -248,14 +227,19 @@ class Transport:
             return self._tls
 
     def close(self) -> None:
-        """Closes the connections that lie idle."""
+        """Closes the connections that lie idle; others close when their request is done."""
+        with self._lock:
+            self._closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
         with self._lock:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
 
     def _forget_credentials(self) -> None:
-        self.close()
+        self._drop_idle()
         with self._lock:
             self._credentials = self._tls = None
 
@@ -290,16 +274,3 @@ def _plain(lost: Exception) -> str:
     if isinstance(lost, TimeoutError):
         return f"nothing within {ANSWER_S:g} s"
     return (lost.strerror if isinstance(lost, OSError) else None) or str(lost) or type(lost).__name__
-
-
-class _Https(http.client.HTTPSConnection):
-    """HTTPS that can check the server's certificate against another name than its address."""
-
-    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext, name: str) -> None:
-        super().__init__(host, port, timeout=CONNECT_S, context=tls)
-        self._own_tls, self._name = tls, name
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        tunnel = getattr(self, "_tunnel_host", None)
-        self.sock = self._own_tls.wrap_socket(self.sock, server_hostname=self._name or tunnel or self.host)

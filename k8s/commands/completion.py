@@ -29,6 +29,7 @@ def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
     try:
         cluster = Cluster.open(given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0)
         found = cluster.select(kind, labels=OURS)
+        cluster.close()
     except KfitError:
         return []
     return [n for item in found if (n := str(item["metadata"]["name"])).startswith(incomplete)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -54,6 +53,8 @@ def doctor(job_file: str | None, form: str, target: Target) -> None:
 
 
 def _helm() -> Iterator[Finding]:
+    import subprocess
+
     from k8s.chart import chart_folder, helm_program
     from k8s.errors import AccessError
 

@@ -21,9 +21,9 @@ def logs(run: str, follow: bool, pod: str | None, tail: int | None, raw: bool, t
     from k8s import views
     from k8s.commands.wait import wait_for_end
     from k8s.errors import NotFound
-    from k8s.follow import look
     from k8s.logs import EVENT, read
     from k8s.names import job_name
+    from k8s.observe import look
     from k8s.pods import has_started, index, name
 
     cluster = target.open()

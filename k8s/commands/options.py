@@ -30,10 +30,12 @@ class Target:
     namespace: str | None = None
 
     def open(self) -> Cluster:
-        """The cluster; nothing is sent yet."""
+        """The cluster, closed with the command; nothing is sent yet."""
         from k8s.cluster import Cluster
 
-        return Cluster.open(self.kubeconfig, self.context, self.namespace)
+        cluster = Cluster.open(self.kubeconfig, self.context, self.namespace)
+        click.get_current_context().call_on_close(cluster.close)
+        return cluster
 
     def words(self) -> str:
         """The flags again, for a command that is told to a person."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -73,6 +72,8 @@ def _bring(cluster: Cluster, job: str, overrides: tuple[str, ...], form: str) ->
 
 def _name(job: str) -> str:
     """The schedule's name: the word itself, or the `name:` of the job file it is the path of."""
+    from pathlib import Path
+
     if not Path(job).is_file():
         return job.rpartition("/")[2]
     from trainer.jobfile import load_yaml

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,8 @@ _STORAGE_S = 5.0
 def status(run: str, form: str, target: Target) -> None:
     """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
     from k8s import show
-    from k8s.follow import look
     from k8s.names import job_name
+    from k8s.observe import look
     from k8s.summary import progress_document, summary
 
     cluster = target.open()
@@ -63,6 +62,8 @@ def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
 
 def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | None:
     """The newest checkpoint as storage knows it; None where there is none or storage is out of reach from here."""
+    import threading
+
     from k8s import left
     from trainer.errors import KfitError
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -13,11 +12,13 @@ from k8s.commands.options import Target, job_argument, output_option, set_option
 
 if TYPE_CHECKING:
     from k8s.cluster import Cluster
-    from k8s.submit import Submitted
+    from k8s.submit import Submitted, Taken
 
 _again = click.option("--again", is_flag=True, help="Another Job of the same file.")
-#: helm programs at a time.
-_HELMS = 4
+#: Job files sent at a time: one waits for an answer while the other is written.
+_SENDERS = 2
+#: So many job files have each of their names looked up; for more all names are listed.
+_ASK_EACH = 5
 
 
 @click.command()
@@ -72,11 +73,11 @@ def submit(
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
         raise click.UsageError("--follow and --wait go with one job file and no --dry-run")
-    cluster = target.open()
     if dry_run == "client":
         for objects in _rendered(jobs, overrides, "", again):
             show.planned(objects, form)
         return
+    cluster = target.open()
     results = _sent(cluster, jobs, overrides, again, dry_run == "server")
     for result in results:
         show.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
@@ -117,16 +118,29 @@ def manifests(
 def _rendered(
     jobs: Sequence[str], overrides: Sequence[str], kube_version: str, again: bool
 ) -> list[list[dict[str, Any]]]:
-    with ThreadPoolExecutor(_HELMS) as pool:
-        return list(pool.map(lambda job: manifests(job, overrides, kube_version, again=again), jobs))
+    from concurrent.futures import ThreadPoolExecutor
+
+    from k8s.charts import render_many
+    from k8s.job import JobFile
+    from k8s.manifests import helm_sets
+
+    if len(jobs) == 1 or again:
+        return [manifests(job, overrides, kube_version, again=again) for job in jobs]
+    with ThreadPoolExecutor(1) as pool:
+        rendering = pool.submit(render_many, jobs, helm_sets(overrides), kube_version)
+        for job in jobs:  # while helm works; a fault here has the better message and comes first
+            JobFile.load(job, list(overrides))
+        return rendering.result()
 
 
-def send(cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False) -> Submitted:
+def send(
+    cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False, taken: Taken | None = None
+) -> Submitted:
     """Sends one job file's objects; job files that an older version of a schedule left go."""
     from k8s.schedule import prune
     from k8s.submit import submit as bring
 
-    result = bring(cluster, objects, dry_run=dry_run)
+    result = bring(cluster, objects, dry_run=dry_run, taken=taken)
     if result.workload["kind"] == "CronJob" and not dry_run:
         prune(cluster, result.workload)
     return result
@@ -136,9 +150,15 @@ def _sent(
     cluster: Cluster, jobs: Sequence[str], overrides: Sequence[str], again: bool, dry_run: bool
 ) -> list[Submitted]:
     """Sends every file; all are rendered before the first is sent."""
+    import itertools
+    from concurrent.futures import ThreadPoolExecutor
+
+    from k8s.submit import taken_names
+
     rendered = _rendered(jobs, overrides, cluster.version(), again)
-    with ThreadPoolExecutor(_HELMS) as pool:
-        return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run), rendered))
+    taken = taken_names(cluster, itertools.chain(*rendered)) if len(jobs) > _ASK_EACH else None
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run, taken=taken), rendered))
 
 
 def _follow(target: Target, cluster: Cluster, result: Submitted, *, quiet: bool, timeout: str | None) -> NoReturn:

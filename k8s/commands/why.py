@@ -38,9 +38,9 @@ def why(run: str, job_file: str | None, output_uri: str | None, form: str, targe
 def _live(target: Target, run: str, given: str) -> dict[str, Any] | None:
     """What the cluster knows; None where it knows nothing of the run."""
     from k8s.errors import AccessError, ClusterError, NotFound
-    from k8s.follow import look
     from k8s.manifests import annotation, run_id
     from k8s.names import job_name
+    from k8s.observe import look
 
     try:
         cluster = target.open()

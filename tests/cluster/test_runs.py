@@ -11,8 +11,6 @@ import pytest
 from tests.cluster.conftest import until
 from trainer import storage
 
-REACHABLE = {"KFIT_STORAGE_DEADLINE_S": "3"}
-
 
 def env(**values):
     return [{"name": name, "value": value} for name, value in values.items()]
@@ -48,7 +46,10 @@ def test_complete(team, job_file):
 CASES = {
     64: {"run": {"fit": {"early_stopping": {"monitor": "val_nonsense", "patience": 1}}}},
     65: {"run": {"data": {"features": {"wind_gust": {"kind": "numeric"}}}}},
-    69: {"env": env(AWS_ENDPOINT_URL="http://127.0.0.1:9", **REACHABLE)},
+    69: {
+        "env": env(AWS_ENDPOINT_URL="http://127.0.0.1:9"),
+        "envFrom": [{"secretRef": {"name": "store"}}, {"configMapRef": {"name": "hurry"}}],
+    },
     70: {"run": {"model": {"entrypoint": "os:getcwd", "builtin": None}}},
 }
 POLICY = {64: "PodFailurePolicy", 65: "PodFailurePolicy", 69: "BackoffLimitExceeded", 70: "BackoffLimitExceeded"}
@@ -58,6 +59,8 @@ SAID = {64: "val_nonsense", 65: "wind_gust", 69: "127.0.0.1", 70: "os:getcwd"}
 @pytest.mark.parametrize("code", CASES)
 def test_exit_codes(team, job_file, code):
     """the trainer's exit code, its policy, and kfit wait"""
+    if code == 69:
+        team.kubectl("create", "configmap", "hurry", "--from-literal=KFIT_STORAGE_DEADLINE_S=3")
     job = job_file(f"exit{code}", **CASES[code])
     if code == 70:
         text = job.read_text().replace("    builtin: null\n", "").replace("    hidden:\n    - 8\n", "")
@@ -103,11 +106,9 @@ def _pod_past(team, name, epoch):
 
 
 def _weights(team, job, run):
-    """Hash of the newest checkpoint's weights: its objects are named by their content."""
-    folder = f"{team.store.models}/{job}/runs/{run}/checkpoints"
-    newest = max(o.name for o in storage.list_objects(folder) if o.name.endswith("MANIFEST.json"))
-    manifest = json.loads(storage.read(f"{folder}/{newest}"))
-    return manifest["step"], manifest["objects"]["weights"]["sha256"]
+    """The bytes of the exported model's variables."""
+    folder = f"{team.store.models}/{job}/runs/{run}/model/saved_model/variables"
+    return storage.read(f"{folder}/variables.data-00000-of-00001")
 
 
 def test_out_of_memory(team, job_file):
@@ -202,7 +203,7 @@ def test_gpus(team, job_file):
 def test_missing_image(team, job_file):
     """image that does not exist → told; never ran before its deadline → exit 5"""
     image = {"repository": "localhost/no-such-trainer", "tag": "none", "pullPolicy": "IfNotPresent"}
-    name = team.submit(job_file("noimage", image=image, activeDeadlineSeconds=15))
+    name = team.submit(job_file("noimage", image=image, activeDeadlineSeconds=15, terminationGracePeriodSeconds=5))
     until(lambda: "cannot be pulled" in team.kfit("why", name).out)
     waited = team.kfit("wait", name, code=5)
     assert "localhost/no-such-trainer:none" in waited.err

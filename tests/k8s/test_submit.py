@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 
 from k8s.errors import ClusterError, RefusedError
-from k8s.submit import Done, submit
+from k8s.submit import Done, submit, taken_names
 from tests.k8s.apiserver import Wrong, times
 
 NAME = "train-1a2b3c4d"
@@ -94,12 +95,12 @@ def test_a_foreign_object_that_appears_in_between_leaves_nothing_of_ours(server,
             server.behind.answer("POST", path, foreign)
 
     server.faults.append(appears)
-    with pytest.raises(RefusedError, match="just now"):
+    with pytest.raises(RefusedError, match="not this job"):
         submit(cluster, manifests())
     assert names(server) == [f"jobs/{NAME}"]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("wrong", [Wrong(lost=True), Wrong(refused=True), Wrong(status=500), Wrong(status=429)])
 @pytest.mark.parametrize("nth", range(3))
 def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, wrong, nth):
@@ -120,12 +121,21 @@ def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, w
     )
 
 
-def test_a_launcher_that_died_half_way_is_made_up_for(server, cluster):
-    server.faults.append(times(10_000, Wrong(status=503), "POST", "/jobs"))
+def test_the_job_comes_first_and_what_lets_it_start_last(server, cluster):
+    submit(cluster, manifests())
+    made = [path.rpartition("/")[2] for method, path in server.requests if method == "POST"]
+    assert made == ["jobs", "networkpolicies", "configmaps"]
+
+
+@pytest.mark.parametrize("kind", ["jobs", "networkpolicies", "configmaps"])
+def test_a_launcher_that_died_half_way_left_nothing_without_an_owner_and_is_made_up_for(server, cluster, kind):
+    server.faults.append(times(10_000, Wrong(status=503), "POST", f"/{kind}"))
     with pytest.raises(ClusterError):
         submit(cluster, manifests())
+    owned = [o["metadata"].get("ownerReferences") for o in server.behind.objects.values() if o["kind"] != "Job"]
+    assert all(owned)
     server.faults.clear()
-    assert submit(cluster, manifests()).done is Done.CREATED
+    submit(cluster, manifests())
     assert names(server) == ALL
 
 
@@ -139,3 +149,20 @@ def test_a_service_account_of_two_jobs_goes_with_the_last(cluster):
     submit(cluster, with_account("train-bbbbbbbb"))
     owners = cluster.get("ServiceAccount", "train")["metadata"]["ownerReferences"]
     assert [o["name"] for o in owners] == ["train-aaaaaaaa", "train-bbbbbbbb"]
+
+
+def test_many_are_sent_without_asking_for_each(server, cluster):
+    submit(cluster, manifests(name="train-aaaaaaaa"))
+    both = [manifests(name="train-aaaaaaaa"), manifests(name="train-bbbbbbbb")]
+    taken = taken_names(cluster, itertools.chain(*both))
+    assert taken == {k: {"train-aaaaaaaa"} for k in ("ConfigMap", "NetworkPolicy", "Job")}
+    server.requests.clear()
+    assert [submit(cluster, m, taken=taken).done for m in both] == [Done.UNCHANGED, Done.CREATED]
+    assert not any("bbbbbbbb" in path for method, path in server.requests if method == "GET")
+
+
+def test_two_launchers_with_the_same_file_make_one_job(server, cluster):
+    nothing = {kind: set() for kind in ("ConfigMap", "NetworkPolicy", "Job")}  # both looked before either wrote
+    assert submit(cluster, manifests(), taken=nothing).done is Done.CREATED
+    assert submit(cluster, manifests(), taken=nothing).done is Done.UNCHANGED
+    assert names(server) == ALL

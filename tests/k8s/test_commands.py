@@ -1,0 +1,286 @@
+"""The verbs, from words to what is in the cluster and on stdout; the cluster is one in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from k8s.cli import VERBS, cli
+from k8s.commands.wait import seconds
+from k8s.errors import AccessError, NotFound
+from tests.k8s.objects import RUNNING, event, job, pod, terminated
+from trainer.errors import ConfigError
+
+JOBS, PODS, EVENTS = "/apis/batch/v1/namespaces/ml/jobs", "/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"
+
+
+@pytest.fixture
+def kubeconfig(server, tmp_path):
+    """The way to the server."""
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": server.url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
+        "current-context": "x",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+@pytest.fixture
+def kfit(kubeconfig):
+    """Runs a verb against the server; gives stdout, or raises what the verb raises."""
+
+    def run(*words, code=0):
+        done = CliRunner().invoke(cli, ["--kubeconfig", kubeconfig, *words])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, done.output
+        return done.stdout
+
+    return run
+
+
+def put(server, *objects):
+    folders = {"Job": JOBS, "CronJob": JOBS.replace("jobs", "cronjobs")}
+    for found in objects:
+        path = folders.get(found.get("kind"), PODS)
+        path = EVENTS if "involvedObject" in found else path
+        name = found["metadata"].get("name") or found["metadata"]["uid"]
+        server.behind.objects[f"{path}/{name}"] = found
+
+
+OVER = [{"type": "Failed", "reason": "PodFailurePolicy", "message": "failed with exit code 65 matching"}]
+
+
+def failed_job(**changes):
+    return job(conditions=OVER, **changes)
+
+
+def ours(name="train-1a2b3c4d-x", **changes):
+    found = pod(name, **changes)
+    found["metadata"]["labels"] = {
+        "app.kubernetes.io/part-of": "kfit",
+        "batch.kubernetes.io/job-name": "train-1a2b3c4d",
+    }
+    return found
+
+
+def test_every_verb_has_its_help():
+    assert list(cli.commands) == []  # nothing is imported before it is asked for
+    for verb, where in VERBS.items():
+        module, _, function = where.partition(":")
+        assert isinstance(getattr(import_module(module), function), click.Command), verb
+        done = CliRunner().invoke(cli, [verb, "--help"])
+        assert done.exit_code == 0, verb
+        assert done.output.startswith("Usage: ")
+
+
+def test_without_a_verb_it_tells_what_there_is():
+    done = CliRunner().invoke(cli, [])
+    assert done.exit_code == 0
+    assert all(f"  {verb}" in done.output for verb in VERBS)
+
+
+def test_no_verb_imports_what_is_heavy():
+    code = (
+        "import sys; from importlib import import_module; from k8s.cli import VERBS;"
+        "[import_module(where.partition(':')[0]) for where in VERBS.values()];"
+        "import k8s.cluster, k8s.follow, k8s.show, k8s.bar, k8s.submit, k8s.charts;"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert {"tensorflow", "keras", "kubernetes", "pyarrow", "numpy", "fsspec"} & set(done.stdout.split()) == set()
+
+
+def test_flags_of_the_cluster_stand_before_the_verb_or_behind_it(server, kfit):
+    kfit("-n", "one", "list")
+    kfit("list", "-n", "two")
+    kfit("-n", "one", "list", "-n", "three")
+    spaces = [path.split("/namespaces/")[1].split("/")[0] for _, path in server.requests if "/jobs" in path]
+    assert spaces == ["one", "two", "three"]
+
+
+def test_list(server, kfit):
+    put(server, job("train-old00000"), failed_job(uid="2"), ours(phase="Failed", state=terminated(65)))
+    server.behind.objects[f"{JOBS}/train-1a2b3c4d"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    rows = kfit("list").splitlines()
+    assert rows[0].split() == ["NAME", "PHASE", "EXIT", "RESTARTS", "TIME", "AGE", "WHY"]
+    assert [row.split()[:3] for row in rows[1:]] == [
+        ["train-1a2b3c4d", "Failed", "65"],
+        ["train-old00000", "Pending", "–"],
+    ]
+    assert kfit("list", "-o", "name") == "job.batch/train-1a2b3c4d\njob.batch/train-old00000\n"
+    assert [r["name"] for r in json.loads(kfit("list", "--phase", "failed", "-o", "json"))["items"]] == [
+        "train-1a2b3c4d"
+    ]
+    assert yaml.safe_load(kfit("list", "-o", "yaml"))["items"][0]["exit_code"] == 65
+    assert "r/trainer:1" in kfit("list", "-o", "wide")
+
+
+def test_status_has_what_scripts_read(server, kfit, monkeypatch):
+    put(server, job(startTime="2026-01-01T00:00:00Z"), ours(state=RUNNING), event("SuccessfulCreate", "Created pod: a"))
+    step = '{"kfit": "step", "epoch": 2, "epochs": 9, "step": 5, "steps": 10, "eta_s": 60, "logs": {"loss": 0.5}}'
+    saved = '{"kfit": "checkpoint", "step": 15}'
+    log = f"2026-01-01T00:01:00Z {saved}\n2026-01-01T00:01:01Z {step}\n".encode()
+    monkeypatch.setattr("k8s.cluster.Cluster.log", lambda *_, **__: iter([b"", log]))
+    found = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
+    expected = {
+        "name": "train-1a2b3c4d", "run": "train-1a2b3c4d", "phase": "Running", "epoch": 2, "epochs": 9, "step": 5,
+        "steps": 10, "metrics": {"loss": 0.5}, "restarts": 0,
+    }  # fmt: skip
+    assert {key: found[key] for key in expected} == expected
+    assert found["checkpoint"]["step"] == 15
+    screen = kfit("status", "train")  # the job file's name means its newest run
+    assert "epoch       2/9   step 5/10" in screen
+    assert "output      s3://models/train/runs/train-1a2b3c4d" in screen
+
+
+def test_why_tells_the_error_and_what_mends_it(server, kfit, tmp_path):
+    message = "error: s3://lake/a: no column\n  name another\n"
+    put(server, failed_job(), ours(phase="Failed", state=terminated(65, message=message)))
+    told = kfit("why", "job.batch/train-1a2b3c4d", "--output-uri", str(tmp_path))
+    assert "train-1a2b3c4d  Failed  exit 65: data breaks its contract\n  s3://lake/a: no column\n" in told
+    assert "mend: mend the data" in told
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ({"status": "failed", "exit_code": 65, "reason": "a.parquet: truncated"}, ["exit 65", "a.parquet: truncated"]),
+        ({"status": "preempted", "exit_code": 75, "reason": "SIGTERM"}, ["exit 75", "kfit resume gone-1"]),
+        ({"status": "succeeded", "exit_code": 0, "ledger_s": {"fit": 100, "feed_wait": 40}}, ["exit 0", "40%"]),
+    ],
+)
+def test_why_works_from_storage_when_the_job_is_gone(kfit, tmp_path, result, words):
+    folder = tmp_path / "out" / "runs" / "gone-1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "result.json").write_text(json.dumps(result))
+    told = kfit("why", "gone-1", "--output-uri", str(tmp_path / "out"))
+    assert all(word in told for word in words), told
+
+
+def test_why_finds_storage_by_another_job_of_the_file(server, kfit, tmp_path):
+    folder = tmp_path / "runs" / "train-00000000"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    put(server, job(annotations={"kfit.dev/output-uri": str(tmp_path)}))
+    assert "left no result" in kfit("why", "train-00000000")
+
+
+def test_why_of_nothing_is_not_found(kfit):
+    with pytest.raises(NotFound, match="neither its Job is there"):
+        kfit("why", "never-was")
+
+
+def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
+    put(server, job(), job("train-other000", uid="2"))
+    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": {"kfit.dev/job": "train-1a2b3c4d"}}}
+    server.behind.objects["/api/v1/namespaces/ml/configmaps/train-1a2b3c4d"] = config
+    with pytest.raises(NotFound):
+        kfit("cancel", "train-1a2b3c4d", "no-such-run")
+    assert len(server.behind.objects) == 3
+    assert kfit("cancel", "train-1a2b3c4d") == "job.batch/train-1a2b3c4d cancelled\n"
+    assert list(server.behind.objects) == [f"{JOBS}/train-other000"]
+
+
+def test_resume_makes_one_job_for_the_run(server, kfit):
+    put(server, failed_job())
+    first = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
+    env = server.behind.objects[f"{JOBS}/{first}"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
+    server.behind.objects[f"{JOBS}/{first}"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    with pytest.raises(ConfigError, match=f"Job {first} is at work on it"):
+        kfit("resume", "train-1a2b3c4d")
+
+
+def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
+    put(server, job(conditions=[{"type": "Complete"}]))
+    with pytest.raises(ConfigError, match="has succeeded"):
+        kfit("resume", "train-1a2b3c4d")
+    with pytest.raises(NotFound, match="its Job is gone") as caught:
+        kfit("resume", "gone-run")
+    assert "-f JOB" in caught.value.remedy
+
+
+def schedule(name="nightly"):
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/cronjob": name}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [], "volumes": []}}
+    template = {"metadata": {"labels": labels}, "spec": {"template": pods}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "uid": "cron", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels},
+        "spec": {"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "jobTemplate": template},
+    }
+
+
+def test_schedules_are_listed_suspended_and_deleted(server, kfit):
+    put(server, schedule())
+    assert kfit("schedule").splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
+    assert kfit("schedule", "nightly", "--suspend") == "cronjob.batch/nightly suspended\n"
+    assert json.loads(kfit("schedule", "-o", "json"))["items"][0]["suspended"] is True
+    assert kfit("schedule", "nightly", "--resume") == "cronjob.batch/nightly goes on\n"
+    assert kfit("schedule", "cronjob.batch/nightly", "--delete") == "cronjob.batch/nightly deleted\n"
+    assert server.behind.objects == {}
+    with pytest.raises(NotFound):
+        kfit("schedule", "nightly", "--suspend")
+
+
+def test_trigger_makes_a_job_for_a_day(server, kfit):
+    put(server, schedule())
+    name = kfit("trigger", "nightly", "--date", "2013-01-05", "-o", "name").strip().rpartition("/")[2]
+    made = server.behind.objects[f"{JOBS}/{name}"]
+    assert made["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2013-01-05"}
+
+
+def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monkeypatch):
+    put(server, job(), ours(state=RUNNING))
+    log = b'2026-01-01T00:00:01Z hello\n2026-01-01T00:00:02Z {"kfit": "stop"}\n'
+    monkeypatch.setattr("k8s.cluster.Cluster.log", lambda *_, **__: iter([b"", log]))
+    assert kfit("logs", "train-1a2b3c4d") == "hello\n"
+    assert kfit("logs", "train-1a2b3c4d", "--raw") == 'hello\n{"kfit": "stop"}\n'
+    with pytest.raises(NotFound, match="no pod 3"):
+        kfit("logs", "train-1a2b3c4d", "--pod", "3")
+
+
+def test_a_run_that_is_not_there_is_told_with_where_to_look(kfit):
+    for verb in ("status", "logs", "wait"):
+        with pytest.raises(NotFound, match="no run 'nope'") as caught:
+            kfit(verb, "nope")
+        assert "kfit list" in caught.value.remedy
+
+
+def test_wrong_contexts_are_told(kfit):
+    with pytest.raises(AccessError, match="no context 'prod'"):
+        kfit("list", "--context", "prod")
+
+
+def test_names_of_runs_are_completed(server, kubeconfig):
+    put(server, job(), job("other-00000000", uid="2"))
+    from k8s.commands.options import complete_runs
+
+    with click.Context(cli) as top, click.Context(cli.get_command(top, "status"), parent=top) as context:
+        context.params = {"kubeconfig": kubeconfig}
+        assert complete_runs(context, context.command.params[0], "tr") == ["train-1a2b3c4d"]
+        context.params = {"kubeconfig": "/nowhere"}
+        assert complete_runs(context, context.command.params[0], "") == []
+
+
+@pytest.mark.parametrize(("text", "found"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("2h", 7200.0), (None, None)])
+def test_times_are_read(text, found):
+    assert seconds(text) == found
+
+
+def test_a_time_that_is_none_is_told():
+    with pytest.raises(click.BadParameter, match="write it like 90s"):
+        seconds("soon")
