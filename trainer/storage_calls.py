@@ -30,6 +30,10 @@ class AlreadyExists(StorageError):
     """A create-only write met an object that is already there."""
 
 
+class Changed(StorageError):
+    """A conditional write met another version than the one that was read."""
+
+
 def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
     """Runs an operation, retries what may pass by itself, and translates what does not."""
     ends = time.monotonic() + deadline_s

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,14 @@ from trainer.feed.prepare import Prepared, prepare
 from trainer.run.checkpoints import AsyncWriter, CheckpointStore, Snapshot
 from trainer.run.folder import RunFolder, to_json
 from trainer.run.ledger import Ledger, process_age_s
+from trainer.run.night import Night
 from trainer.run.progress import Progress, make_progress
 
 #: Keys of the configuration that decide the weights; a run goes on only with these unchanged.
-_NOT_SHAPING = {"output", "data.memory", "data.on_bad_shard", "data.max_bad_shards", "fit.epochs", "fit.jit_compile"}
+_NOT_SHAPING = {
+    *("output", "data.memory", "data.on_bad_shard", "data.max_bad_shards", "fit.epochs", "fit.jit_compile"),
+    *("data.holdout", "data.checks", "data.unchanged", "promote", "notify"),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def fit(
     run_id: str | None = None,
     devices: str = "auto",
     progress: Progress | None = None,
+    date: date | None = None,
 ) -> Result:
     """Trains, and leaves in `<output.uri>/runs/<run id>/` what the design lists.
 
@@ -65,6 +71,7 @@ def fit(
         run_id: The run's name; a new one by default.
         devices: `auto`, `gpu`, `cpu` or `cpu:N`.
         progress: What shows a person how it goes. Default: a bar on a terminal, lines elsewhere.
+        date: The logical date that windows of days are counted from. Default: the schedule's, else today.
 
     Returns:
         The result.
@@ -80,7 +87,7 @@ def fit(
     if done is not None and done["status"] in ("succeeded", "skipped"):
         progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do")
         return Result(folder.uri, done, {})
-    run = _Run(config, folder, devices, progress, ledger)
+    run = _Run(config, folder, devices, progress, ledger, Night(config, folder, date, progress.note))
     try:
         return run.go()
     except BaseException as error:
@@ -93,14 +100,18 @@ def fit(
 class _Run:
     """The steps of one run, and what the later ones need of the earlier."""
 
-    def __init__(self, config: Config, folder: RunFolder, devices: str, progress: Progress, ledger: Ledger) -> None:
+    def __init__(
+        self, config: Config, folder: RunFolder, devices: str, progress: Progress, ledger: Ledger, night: Night
+    ) -> None:
         self.config, self.folder, self.devices = config, folder, devices
-        self.progress, self.ledger = progress, ledger
+        self.progress, self.ledger, self.night = progress, ledger, night
         self.prepared: Prepared | None = None
         self.memory: Any = None
         self._writable = False
 
     def go(self) -> Result:
+        if (same := self._begin()) is not None:
+            return self._skip(same)
         prepared = self._prepare()
         store = CheckpointStore(self.folder, keep=self.config.output.checkpoint.keep, note=self.progress.note)
         snapshot = store.newest()
@@ -124,9 +135,27 @@ class _Run:
             self._write_metrics()
             return self._publish(session, writer)
 
-    def _prepare(self) -> Prepared:
+    def _begin(self) -> str | None:
+        """The run that has done this one's work already; None where there is something to do."""
+        before = self.folder.read_json("config.json")
+        self.night.remember(before)
         self._write_config(None)
         self._writable = True
+        self.config = self.night.begin()
+        return self.night.unchanged(versions())
+
+    def _skip(self, same: str) -> Result:
+        self._write_config(None)
+        self.progress.note(f"skipped: data, configuration and code are those of {same}")
+        return self._end(self._document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
+
+    def _end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
+        """Writes result.json, the last thing a run leaves of its own, and lets others know."""
+        self.folder.write_json("result.json", document)
+        self.night.tell(document)
+        return Result(self.folder.uri, document, history)
+
+    def _prepare(self) -> Prepared:
         with self.ledger.phase("statistics"):
             cache = local_cache()
             self.prepared = prepare(
@@ -135,6 +164,7 @@ class _Run:
         for warning in self.prepared.warnings:
             self.progress.note(f"warning: {warning}")
         self._write_config(self.prepared)
+        self.night.check(self.prepared, versions())
         return self.prepared
 
     def _write_config(self, prepared: Prepared | None) -> None:
@@ -147,6 +177,7 @@ class _Run:
                 "config_hash": shaping_hash(self.config),
                 "versions": versions(),
                 "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
+                **self.night.record(),
                 "fingerprint": prepared.fingerprint if prepared else None,
                 "shards": [
                     {"uri": s.uri, "size_bytes": s.size_bytes, "version": s.version, "rows": s.rows}
@@ -206,8 +237,11 @@ class _Run:
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(self.memory)
-            publish(self.folder, self.prepared, session.features, session.built)
+            if not self.night.serves:
+                publish(self.folder, self.prepared, session.features, session.built)
             labels, predictions = session.validation_predictions()
+        with self.ledger.phase("gate"):
+            self.night.decide()
         document = self._document("succeeded", ExitCode.DONE, "trained")
         page = render(
             ReportData(
@@ -223,8 +257,7 @@ class _Run:
         )
         storage.write(self.folder.path("report.html"), page.encode())
         writer.join()
-        self.folder.write_json("result.json", document)
-        return Result(self.folder.uri, document, self.memory.history)
+        return self._end(document, self.memory.history)
 
     def write_failure(self, error: BaseException) -> None:
         """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on."""
@@ -236,7 +269,7 @@ class _Run:
         try:
             if self.memory is not None:
                 self._write_metrics()
-            self.folder.write_json("result.json", self._document("preempted" if preempted else "failed", code, reason))
+            self._end(self._document("preempted" if preempted else "failed", code, reason), {})
         except KfitError as unreachable:
             self.progress.note(f"result.json was not written: {unreachable.what}")
 
@@ -268,6 +301,7 @@ class _Run:
             "ledger_s": self.ledger.rounded(),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **self.night.document,
         }
 
 

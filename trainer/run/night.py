@@ -1,0 +1,233 @@
+"""What a run does beside training: its dates, its checks against production, the gate, and who is told.
+
+`fit` calls these in order: `begin`, `unchanged`, `check`, `decide`, `tell`. What they find stands in `document`,
+which becomes part of result.json. A job without windows, checks and `promote` passes through untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from trainer import storage
+from trainer.config import Config
+from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, StorageError
+from trainer.feed.cache import statistics_from
+from trainer.feed.prepare import Prepared, inspect
+from trainer.feed.shards import scan
+from trainer.nightly import digest, drift, gate, history, production, windows
+from trainer.nightly.production import Production
+from trainer.nightly.scores import Scored
+from trainer.run.folder import RunFolder
+
+_STATISTICS = "statistics.json"
+
+
+class Night:
+    """The nightly side of one run.
+
+    Args:
+        config: The job file's `run:` key, windows and all.
+        folder: The run's folder.
+        date: The logical date where somebody gave it; else the environment's.
+        note: Told one line at a time what a person should see.
+        environment: The process's variables.
+        now: The time, for a run that nobody gave a date.
+
+    Attributes:
+        document: Parts of result.json.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        date: date | None,
+        note: Callable[[str], None],
+        *,
+        environment: Mapping[str, str] | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        self._config, self._resolved, self._folder, self._note = config, config, folder, note
+        self._environment = os.environ if environment is None else environment
+        self._now = now or datetime.now(UTC)
+        self._given = date
+        self._began_for: str | None = None
+        self._seen: Production | None = None
+        self.document: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+    # --- before the data is read ------------------------------------------------------------------
+
+    def remember(self, config_json: Mapping[str, Any] | None) -> None:
+        """Takes the date that the run began with from its earlier config.json."""
+        self._began_for = (config_json or {}).get("date")
+        if self._began_for is not None:
+            self.document["date"] = self._began_for
+
+    def begin(self) -> Config:
+        """Resolves windows and looks at what can be wrong of a night before anything is computed.
+
+        Returns:
+            The configuration without windows.
+
+        Raises:
+            KfitError: A date, a day or a holdout that is not there.
+        """
+        if (day := self._date()) is not None:
+            self.document["date"] = day.isoformat()
+            self._resolved, spans = windows.resolve(self._config, day)
+            self.document["windows"] = {part: span.as_json() for part, span in spans.items()}
+            for part, span in spans.items():
+                if span.missing:
+                    shown = ", ".join(d.isoformat() for d in span.missing)
+                    self._note(f"warning: {part} lacks {len(span.missing)} days: {shown}")
+        self._check_holdout()
+        self._seen = production.read(self._output) if self._wants_production else None
+        return self._resolved
+
+    def _date(self) -> date | None:
+        """The run's date: what it began with, else what was given. None for a job without windows."""
+        if not windows.has_window(self._config):
+            return self._given
+        asked = self._given or windows.logical_date(self._environment, self._now)
+        before = self._began_for
+        if before is None:
+            return asked
+        explicit = self._given is not None or "KFIT_DATE" in self._environment
+        if explicit and asked.isoformat() != before:
+            raise ConfigError(
+                f"the run began for {before}, not for {asked}",
+                where=f"--run {self._folder.run_id}",
+                remedy="give no date, or begin a new run with another --run",
+            )
+        return date.fromisoformat(before)
+
+    def _check_holdout(self) -> None:
+        """Footers alone: a holdout that cannot be scored must not show after hours of training."""
+        data, promote = self._resolved.data, self._resolved.promote
+        if data.holdout_uris is not None and promote is not None:
+            found = scan(data.holdout_uris, [*data.features, data.label, *promote.slices])
+            if not sum(shard.rows for shard in found.shards):
+                raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
+
+    @property
+    def _output(self) -> str:
+        return self._folder.output_uri
+
+    @property
+    def _wants_production(self) -> bool:
+        return self._config.promote is not None or self._config.data.checks is not None
+
+    def record(self) -> dict[str, Any]:
+        """Parts of config.json: the date holds for every retry."""
+        return {name: self.document[name] for name in ("date", "windows", "digest") if name in self.document}
+
+    # --- nothing to do ----------------------------------------------------------------------------
+
+    def unchanged(self, versions: Mapping[str, str]) -> str | None:
+        """The run that has done this night's work already: same data, configuration and code.
+
+        Reads footers, no rows, and does not need TensorFlow.
+        """
+        policy = self._config.data.unchanged or ("skip" if self._config.promote is not None else "fit")
+        if policy == "fit":
+            return None
+        fingerprint = inspect(self._resolved).fingerprint
+        self.document["digest"] = digest.digest(self._config, fingerprint, versions)
+        same = history.find(history.read(self._output), self.document["digest"])
+        if same is None or same.run == self._folder.run_id:
+            return None
+        self.document |= {"unchanged_since": same.run, "fingerprint": fingerprint}
+        return same.run
+
+    # --- the data against production's ------------------------------------------------------------
+
+    def check(self, prepared: Prepared, versions: Mapping[str, str]) -> None:
+        """Keeps the statistics for later nights, and holds them against production's.
+
+        Raises:
+            Drifted: A limit of `data.checks` is exceeded.
+        """
+        now = prepared.statistics["train"]
+        self.document["digest"] = digest.digest(self._config, prepared.fingerprint, versions)
+        self._folder.write_json(_STATISTICS, dict(drift.statistics_json(now)))
+        checks, seen = self._config.data.checks, self._seen
+        if checks is None or seen is None or seen.run == self._folder.run_id:
+            return
+        stored = RunFolder(self._output, seen.run).read_json(_STATISTICS)
+        if stored is None:
+            self._note(f"warning: {seen.run} left no {_STATISTICS}; the data was not checked against it")
+            return
+        found = drift.check(checks, statistics_from(stored), now)
+        breached = drift.breaches(found)
+        self.document["checks"] = {"against": seen.run, "made": len(found), "breached": drift.as_json(breached)}
+        if breached:
+            raise drift.Drifted(breached, seen.run)
+
+    # --- the gate ---------------------------------------------------------------------------------
+
+    @property
+    def serves(self) -> bool:
+        """Whether this very run is in production: a retry after the promotion. Its model is left alone."""
+        return self._seen is not None and self._seen.run == self._folder.run_id
+
+    def decide(self) -> None:
+        """Scores challenger and champion, and moves production where the gate lets it."""
+        rules, holdout = self._config.promote, self._resolved.data.holdout_uris
+        if rules is None or holdout is None:
+            return
+        if self.serves:
+            self.document["decision"] = {"passed": True, "promoted": True, "why": "promoted before the run was resumed"}
+            return
+        try:
+            decision = self._contest(holdout)
+        except StorageError:
+            raise  # out of reach is no verdict: the retry decides
+        except (ConfigError, DataError, ModelCodeError) as fault:
+            self.document["decision"] = {"passed": False, "promoted": False, "why": f"not scored: {fault.what}"}
+            return
+        self.document["decision"] = found = decision.as_json() | {"promoted": False}
+        if not decision.passed:
+            self._note(f"not promoted: {decision.why}")
+            return
+        try:
+            moved = production.move(self._output, self._folder.run_id, seen=self._seen, why=decision.why)
+            found |= {"promoted": True, "generation": moved.generation}
+            self._note(f"promoted: {decision.why}")
+        except production.Lost as lost:
+            found["why"] = lost.what
+            self._note(f"not promoted: {lost.what}")
+
+    def _contest(self, holdout: str | list[str]) -> gate.Decision:
+        from trainer.run.contest import ask  # TensorFlow
+
+        rules, task, seen = self._config.promote, self._config.task, self._seen
+        assert rules is not None
+        if seen is None:
+            answers = ask([self._folder.uri], holdout)
+            return gate.decide_first(rules, task, answers.labels, answers.predictions[0])
+        champion = RunFolder(self._output, seen.run)
+        answers = ask([self._folder.uri, champion.uri], holdout, rules.slices)
+        self._warn_of_seen_rows(champion, holdout)
+        scored = Scored(task, answers.labels, *answers.predictions)
+        return gate.decide(rules, scored, seen.run, answers.slices)
+
+    def _warn_of_seen_rows(self, champion: RunFolder, holdout: str | list[str]) -> None:
+        """A champion fitted on the holdout looks better there than it is."""
+        trained = {shard["uri"] for shard in (champion.read_json("config.json") or {}).get("shards", [])}
+        both = trained & {shard.uri for shard in storage.expand(holdout)}
+        if both:
+            self.document["champion_saw_shards"] = len(both)
+            self._note(f"warning: {champion.run_id} was fitted on {len(both)} shards of the holdout")
+
+    # --- afterwards -------------------------------------------------------------------------------
+
+    def tell(self, result: Mapping[str, Any]) -> None:
+        """Tells the outside how the run ended; whatever goes wrong here is a note and never fails the run."""
+        try:
+            history.write_index(self._output)
+        except KfitError as unreachable:
+            self._note(f"warning: {history.NAME} was not written: {unreachable.what}")
