@@ -6,6 +6,7 @@ another process.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import NoReturn
@@ -21,7 +22,29 @@ _set = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: Verb -> module:command; a module is imported when its verb is called.
+LAZY = {
+    "history": "k8s.commands.history:history",
+    "promote": "k8s.commands.production:promote",
+    "rollback": "k8s.commands.production:rollback",
+    "prune": "k8s.commands.prune:prune",
+    "compare": "k8s.commands.compare:compare",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *LAZY})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = LAZY[cmd_name].partition(":")
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="kfit")
 def cli() -> None:
     """Keras training as a batch job: write a job file, check it, run it."""

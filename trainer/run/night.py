@@ -6,6 +6,7 @@ which becomes part of result.json. A job without windows, checks and `promote` p
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -18,12 +19,15 @@ from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, St
 from trainer.feed.cache import statistics_from
 from trainer.feed.prepare import Prepared, inspect
 from trainer.feed.shards import scan
-from trainer.nightly import digest, drift, gate, history, production, windows
+from trainer.nightly import digest, drift, gate, history, production, prometheus, retention, windows
+from trainer.nightly import notify as notify_module
 from trainer.nightly.production import Production
 from trainer.nightly.scores import Scored
-from trainer.run.folder import RunFolder
+from trainer.run.folder import RunFolder, to_json
 
 _STATISTICS = "statistics.json"
+#: A failed process is gone within five seconds of its error, whoever listens.
+_PATIENCE_S, _PATIENCE_AFTER_FAILURE_S = 20.0, 2.0
 
 
 class Night:
@@ -227,7 +231,25 @@ class Night:
 
     def tell(self, result: Mapping[str, Any]) -> None:
         """Tells the outside how the run ended; whatever goes wrong here is a note and never fails the run."""
+        document = json.loads(to_json(result))
         try:
-            history.write_index(self._output)
+            self._leave_word(document)
         except KfitError as unreachable:
-            self._note(f"warning: {history.NAME} was not written: {unreachable.what}")
+            self._note(f"warning: the run's end was not recorded beside production.json: {unreachable.what}")
+        notify = self._config.notify
+        if notify is not None and notify_module.wanted(notify, document):
+            # A pod that has failed holds its node: it tells quickly or not at all.
+            patience_s = _PATIENCE_S if result["exit_code"] == 0 else _PATIENCE_AFTER_FAILURE_S
+            fault = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
+            if fault is not None:
+                self._note(f"warning: nobody was notified: {fault}")
+
+    def _leave_word(self, result: Mapping[str, Any]) -> None:
+        """Index, retention, Prometheus, in this order: each looks at what the one before left."""
+        nights = history.write_index(self._output)
+        keep = self._config.output.keep_runs
+        if keep is not None and result["status"] == "succeeded":
+            gone = retention.prune(self._output, keep, now=datetime.now(UTC), spare=self._folder.run_id)
+            if gone:
+                self._note(f"deleted {len(gone)} old run{'s' if len(gone) > 1 else ''}: {gone[0].run} …")
+        prometheus.write(self._output, result, nights, production.read(self._output))
