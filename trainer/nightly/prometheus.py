@@ -43,7 +43,7 @@ def text(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], se
         if not found:
             continue
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_labels({'output': output_uri, **labels})} {value:.17g}" for labels, value in found]
+        lines += [f"{name}{_labels({'output': output_uri, **labels})} {value!r}" for labels, value in found]
     return "\n".join(lines) + "\n"
 
 

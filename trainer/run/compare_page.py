@@ -18,7 +18,7 @@ _HEAD = """<meta charset="utf-8"><meta name="viewport" content="width=device-wid
 _STYLE = """
 .compare { width: 100%; table-layout: fixed; }
 .compare td, .compare th { overflow-wrap: anywhere; vertical-align: top; }
-.compare col.key { width: 26%; } .compare col.change { width: 11%; }
+.compare col.name { width: 26%; } .compare col.change { width: 11%; }
 .compare td:last-child, .compare th:last-child { text-align: right; font-variant-numeric: tabular-nums; }
 .sides { display: flex; flex-wrap: wrap; gap: 6px 28px; margin-top: 10px; } .sides .key { margin-right: 8px; }
 """
@@ -69,7 +69,7 @@ def _section(title: str, content: Html) -> Html:
 
 
 def _table(a: Side, b: Side, rows: Sequence[Row]) -> Html:
-    columns = Html('<colgroup><col class="key"><col><col><col class="change"></colgroup>')
+    columns = Html('<colgroup><col class="name"><col><col><col class="change"></colgroup>')
     head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in ("", a.run, b.run, "change"))))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     return tag("div", tag("table", columns, head, tag("tbody", *body), class_="plain compare"), class_="scroll")
