@@ -102,6 +102,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "max_loss": None,
         "confidence": 0.95,
         "resamples": 1000,
+        "by": None,
         "slices": [],
         "slice_max_loss": 0.0,
         "min_slice_rows": 200,

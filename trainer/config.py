@@ -532,6 +532,11 @@ class Promote(Strict):
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the two-sided interval.")
     resamples: Annotated[int, Field(ge=100, le=100_000)] = Field(1000, description="Bootstrap resamples.")
+    by: str | None = Field(
+        None,
+        description="Column of the holdout whose values are drawn as a whole, such as its day: "
+        "rows of a day that share their fate tell less than as many independent ones. Default: each row by itself.",
+    )
     slices: list[str] = Field(
         [], description="Columns of the holdout; no value of them may be worse: the gain's interval all below zero."
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +35,19 @@ class Scored:
         task: binary, multiclass or regression.
         labels: [rows]: 0 or 1, class index, or value.
         challenger, champion: [rows], multiclass [rows, classes].
+        units: [rows]: rows with the same value are drawn together; None: each by itself.
     """
 
     task: str
     labels: Floats
     challenger: Floats
     champion: Floats
+    units: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
-        return Scored(self.task, self.labels[rows], self.challenger[rows], self.champion[rows])
+        units = None if self.units is None else self.units[rows]
+        return Scored(self.task, self.labels[rows], self.challenger[rows], self.champion[rows], units)
 
 
 @dataclass(frozen=True)
@@ -92,23 +96,30 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
     rows = len(scored.labels)
     once = np.ones((1, rows))
     challenger, champion = float(ours(once)[0]), float(theirs(once)[0])
-    drawn = np.concatenate([sign * (ours(c) - theirs(c)) for c in _draws(rows, resamples, seed)])
+    drawn = np.concatenate([sign * (ours(c) - theirs(c)) for c in _draws(scored, resamples, seed)])
     drawn = drawn[np.isfinite(drawn)]
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail]) if len(drawn) else (np.nan, np.nan)
     return Gain(metric, rows, challenger, champion, sign * (challenger - champion), float(low), float(high), confidence)
 
 
-def _draws(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each row is taken: [draws, rows] a block, every line sums to `rows`."""
+def _draws(scored: Scored, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each row is taken: [draws, rows] a block. Units are drawn, rows go with their unit.
+
+    Whole units where they are given (the cluster bootstrap, Davison and Hinkley 1997, section 3.8).
+    """
     generator = np.random.default_rng(seed)
+    rows = len(scored.labels)
+    unit_of = None if scored.units is None else np.unique(scored.units, return_inverse=True)[1]
+    units = rows if unit_of is None else int(unit_of.max(initial=0)) + 1
     at_once = max(1, min(resamples, _BLOCK // max(rows, 1)))
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
-        taken = generator.integers(0, rows, (draws, rows))
-        taken += np.arange(draws)[:, None] * rows
-        # [draws * rows] -> [draws, rows]
-        yield np.bincount(taken.ravel(), minlength=draws * rows).reshape(draws, rows).astype(np.float64)
+        taken = generator.integers(0, units, (draws, units))
+        taken += np.arange(draws)[:, None] * units
+        # [draws * units] -> [draws, units] -> [draws, rows]
+        counts = np.bincount(taken.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
+        yield counts if unit_of is None else counts[:, unit_of]
 
 
 # --- metrics as functions of counts ---------------------------------------------------------------

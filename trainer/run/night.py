@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
+
 from trainer import storage
 from trainer.config import Config
 from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, StorageError
@@ -113,7 +115,8 @@ class Night:
         """Footers alone: a holdout that cannot be scored must not show after hours of training."""
         data, promote = self._resolved.data, self._resolved.promote
         if data.holdout_uris is not None and promote is not None:
-            found = scan(data.holdout_uris, [*data.features, data.label, *promote.slices])
+            extra = [*promote.slices, *([promote.by] if promote.by else [])]
+            found = scan(data.holdout_uris, [*data.features, data.label, *extra])
             if not sum(shard.rows for shard in found.shards):
                 raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
 
@@ -214,10 +217,13 @@ class Night:
             answers = ask([self._folder.uri], holdout)
             return gate.decide_first(rules, task, answers.labels, answers.predictions[0])
         champion = RunFolder(self._output, seen.run)
-        answers = ask([self._folder.uri, champion.uri], holdout, rules.slices)
+        by = [] if rules.by is None else [rules.by]
+        answers = ask([self._folder.uri, champion.uri], holdout, [*rules.slices, *by])
         self._warn_of_seen_rows(champion, holdout)
-        scored = Scored(task, answers.labels, *answers.predictions)
-        return gate.decide(rules, scored, seen.run, answers.slices)
+        units = None if rules.by is None else np.array([str(v) for v in answers.slices[rules.by]])
+        challenger, theirs = answers.predictions
+        scored = Scored(task, answers.labels, challenger, theirs, units)
+        return gate.decide(rules, scored, seen.run, {name: answers.slices[name] for name in rules.slices})
 
     def _warn_of_seen_rows(self, champion: RunFolder, holdout: str | list[str]) -> None:
         """A champion fitted on the holdout looks better there than it is."""
