@@ -31,6 +31,7 @@ __all__ = [
     "NotFound",
     "StoredObject",
     "delete",
+    "delete_folder",
     "download_folder",
     "exists",
     "expand",
@@ -407,6 +408,23 @@ def delete(uri: str) -> None:
     fs = _filesystem(uri)
     with contextlib.suppress(NotFound):
         call("delete", uri, lambda: fs.rm(uri, recursive=True))
+
+
+def delete_folder(uri: str) -> None:
+    """Deletes everything below a folder, and the folder itself in stores that keep empty ones (SeaweedFS)."""
+    if local_path(uri) is not None or not uri.startswith(("s3://", "s3a://")):
+        delete(uri)
+        return
+    fs = _filesystem(uri)
+    root = fs._strip_protocol(uri).rstrip("/")
+    with contextlib.suppress(NotFound):
+        inside = {"/".join(o.name.split("/")[:n]) for o in list_objects(uri) for n in range(o.name.count("/") + 1)}
+        delete(uri)
+        for folder in sorted(inside, key=len, reverse=True):
+            bucket, _, key = f"{root}/{folder}".rstrip("/").partition("/")
+            call(
+                "delete", uri, lambda key=key, bucket=bucket: fs.call_s3("delete_object", Bucket=bucket, Key=f"{key}/")
+            )
 
 
 def upload_folder(folder: Path, uri: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trainer import storage
@@ -115,7 +115,13 @@ def read(output_uri: str) -> list[Night]:
     for name, data in zip(unsure, _read_each(output_uri, unsure, "result.json"), strict=True):
         found = _parsed(data)
         known[name] = summarize({**found, "run": name}) if found else Night(name, "unfinished")
-    return sorted((known[name] for name in names), key=_order)
+    begun = [name for name in names if known[name].status == "unfinished"]
+    for name, config in zip(begun, _read_each(output_uri, begun, "config.json"), strict=True):
+        if config is None:
+            del known[name]  # a folder that somebody emptied
+        else:
+            known[name] = replace(known[name], date=str(_parsed(config).get("date") or ""))
+    return sorted((known[name] for name in names if name in known), key=_order)
 
 
 def write_index(output_uri: str) -> list[Night]:

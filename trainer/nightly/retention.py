@@ -66,7 +66,7 @@ def prune(output_uri: str, keep: KeepRuns, *, now: datetime, spare: str = "", dr
         folder = storage.join(output_uri, "runs", night.run)
         # The manifest first, so that half a model is never promoted; result.json last, as it tells the age.
         for part in ("model/MANIFEST.json", "model", "checkpoints", "tensorboard", ""):
-            storage.delete(storage.join(folder, part) if part else folder)
+            storage.delete_folder(storage.join(folder, part) if part else folder)
         deleted.append(night)
     if deleted:
         history.write_index(output_uri)
