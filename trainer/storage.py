@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -422,9 +422,7 @@ def delete_folder(uri: str) -> None:
         delete(uri)
         for folder in sorted(inside, key=len, reverse=True):
             bucket, _, key = f"{root}/{folder}".rstrip("/").partition("/")
-            call(
-                "delete", uri, lambda key=key, bucket=bucket: fs.call_s3("delete_object", Bucket=bucket, Key=f"{key}/")
-            )
+            call("delete", uri, partial(fs.call_s3, "delete_object", Bucket=bucket, Key=f"{key}/"))
 
 
 def upload_folder(folder: Path, uri: str) -> None:

@@ -50,7 +50,7 @@ def test_the_same_distribution_again_keeps_all_limits():
         assert not drift.breaches(list(checked(NORMAL, again).values()))
 
 
-@pytest.mark.parametrize(("shift", "breached"), [(0.1, False), (0.3, False), (1.0, True), (5.0, True)])
+@pytest.mark.parametrize(("shift", "breached"), [(0.1, False), (0.3, False), (1.0, True), (1.5, True)])
 def test_a_shift_shows_as_psi(shift, breached):
     moved = numbers(RNG.normal(shift, 1, 20_000))
     found = checked(NORMAL, moved)["psi"]
@@ -64,11 +64,11 @@ def test_a_shift_shows_as_psi(shift, breached):
 
 def test_a_column_of_few_distinct_numbers_is_compared_by_value():
     """Half of the values are one: quantiles tie, and the bins still hold what they should."""
-    before = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.1, 0.5, 0.2, 0.2]))
-    same = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.1, 0.5, 0.2, 0.2]))
-    other = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.1, 0.1, 0.2, 0.6]))
+    before = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.15, 0.45, 0.2, 0.2]))
+    same = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.15, 0.45, 0.2, 0.2]))
+    other = numbers(RNG.choice([1, 2, 3, 4], 10_000, p=[0.15, 0.15, 0.2, 0.5]))
     assert checked(before, same)["psi"].measure < 0.02
-    assert checked(before, other)["psi"].measure == pytest.approx(0.4 * math.log(3) + 0.4 * math.log(5), rel=0.2)
+    assert checked(before, other)["psi"].measure == pytest.approx(0.3 * math.log(3) + 0.3 * math.log(2.5), rel=0.2)
 
 
 def test_nulls_rise():
