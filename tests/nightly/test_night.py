@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,116 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert not result(tmp_path, "refused")["decision"]["promoted"]
     assert "not surely above 0.9" in refused.stderr
     assert production(tmp_path) == before
+
+
+def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lake: Path) -> None:
+    job = days.job(lake, tmp_path / "out")
+    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
+    before = production(tmp_path)
+    days.write(lake, 10, 14, shift=4.0)
+    watched = days.job(lake, tmp_path / "out", data__checks={})
+    bad = night(
+        tmp_path,
+        watched,
+        "--date",
+        days.on(15),
+        "--run",
+        "bad",
+        PYTHONPROFILEIMPORTTIME="1",
+        PYTHONPATH=str(Path.cwd()),
+    )
+    assert bad.returncode == 65
+    assert "tensorflow" not in bad.stderr
+    table = bad.stderr.partition("error: ")[2]
+    assert table.startswith("run.data.checks: 1 checks of 1 column against good failed:")
+    assert "psi    x" in table
+    left = result(tmp_path, "bad")
+    assert (left["status"], left["exit_code"]) == ("failed", 65)
+    assert left["checks"]["against"] == "good"
+    assert [(c["check"], c["column"]) for c in left["checks"]["breached"]] == [("psi", "x")]
+    assert production(tmp_path) == before
+    # Without the limits the same night is fitted.
+    calm = days.job(lake, tmp_path / "out", data__checks={"columns": {"x": {"psi": None}}})
+    assert night(tmp_path, calm, "--date", days.on(15), "--run", "calm").returncode == 0
+
+
+def test_a_failed_night_leaves_production_alone_and_its_retry_reads_the_same_days(tmp_path: Path, lake: Path) -> None:
+    job = days.job(lake, tmp_path / "out")
+    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
+    before = production(tmp_path)
+    shard = lake / f"dt={days.on(4)}" / "part-0.parquet"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    schedule = {"KFIT_SCHEDULE": "n", "KFIT_JOB": "n-22715640"}  # 2013-03-10 at 02:00 UTC
+    assert night(tmp_path, job, "--date", days.on(7), "--run", "bad").returncode == 65
+    assert "truncated" in result(tmp_path, "bad")["reason"]
+    assert production(tmp_path) == before
+
+    # Mended and tried again days later, without a date: the days are those that the run began with.
+    shard.write_bytes(whole)
+    again = night(tmp_path, job, "--run", "bad", **schedule)
+    assert again.returncode == 0, again.stderr
+    assert result(tmp_path, "bad")["windows"]["train"]["last"] == days.on(5)
+    assert result(tmp_path, "bad")["date"] == days.on(7)
+    other = night(tmp_path, job, "--run", "third", "--date", days.on(30))
+    assert other.returncode == 65
+    assert "days have no file" in other.stderr
+
+
+def test_a_run_is_not_continued_for_another_day(tmp_path: Path, lake: Path) -> None:
+    job = days.job(lake, tmp_path / "out")
+    shutil.rmtree(lake / f"dt={days.on(4)}")
+    assert night(tmp_path, job, "--date", days.on(6), "--run", "r").returncode == 65
+    moved = night(tmp_path, job, "--date", days.on(7), "--run", "r")
+    assert moved.returncode == 64
+    assert f"the run began for {days.on(6)}, not for {days.on(7)}" in moved.stderr
+
+
+def test_the_schedule_names_the_day(tmp_path: Path, lake: Path) -> None:
+    """2013-03-07 at 23:30 UTC is half past midnight of the 8th in Berlin."""
+    minutes = int(datetime(2013, 3, 7, 23, 30, tzinfo=UTC).timestamp()) // 60
+    schedule = {"KFIT_SCHEDULE": "night", "KFIT_JOB": f"night-{minutes}", "KFIT_TIME_ZONE": "Europe/Berlin"}
+    done = night(tmp_path, days.job(lake, tmp_path / "out"), "--run", "r", **schedule)
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path, "r")["date"] == "2013-03-08"
+    assert production(tmp_path)["who"] == f"job/night-{minutes}"
+
+
+def test_a_champion_that_cannot_be_scored_is_not_replaced_and_the_night_succeeds(tmp_path: Path, lake: Path) -> None:
+    job = days.job(lake, tmp_path / "out")
+    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
+    before = production(tmp_path)
+    model = tmp_path / "out" / "runs" / "good" / "model" / "model.keras"
+    model.write_bytes(model.read_bytes()[:-1])
+    done = night(tmp_path, job, "--date", days.on(7), "--run", "next")
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path, "next")["decision"] == {
+        "passed": False,
+        "promoted": False,
+        "why": "not scored: the file is not the one that was published",
+    }
+    assert production(tmp_path) == before
+
+
+def test_what_a_night_leaves_beside_its_runs(tmp_path: Path, lake: Path) -> None:
+    job = days.job(lake, tmp_path / "out", output__keep_runs={"count": 1}, notify={"url": "http://127.0.0.1:9/"})
+    for day, run in ((6, "a"), (7, "b"), (8, "c")):
+        done = night(tmp_path, job, "--date", days.on(day), "--run", run)
+        assert done.returncode == 0, done.stderr
+        assert "warning: nobody was notified: URLError" in done.stderr
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
+        "history.json",
+        "metrics.prom",
+        "production.json",
+        "runs",
+    ]
+    assert (
+        'kfit_last_run_status{output="' + str(out) + '",status="succeeded"} 1.0' in (out / "metrics.prom").read_text()
+    )
+    kept = sorted(path.name for path in (out / "runs").iterdir())
+    serves, previous = production(tmp_path)["run"], production(tmp_path)["previous"]
+    assert kept == sorted({"c", serves, previous})
+    page = (out / "runs" / "c" / "report.html").read_text()
+    assert "Promotion" in page
+    assert "gain and its interval" in page

@@ -189,6 +189,8 @@ class Night:
         if self.serves:
             self.document["decision"] = {"passed": True, "promoted": True, "why": "promoted before the run was resumed"}
             return
+        # Who serves now, not who served when the training began: hours may lie between.
+        self._seen = production.read(self._output)
         try:
             decision = self._contest(holdout)
         except StorageError:
