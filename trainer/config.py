@@ -535,7 +535,8 @@ class Promote(Strict):
     by: str | None = Field(
         None,
         description="Column of the holdout whose values are drawn as a whole, such as its day: "
-        "rows of a day that share their fate tell less than as many independent ones. Default: each row by itself.",
+        "rows of a day that share their fate tell less than as many independent ones. It takes 7 values. "
+        "Default: each row by itself.",
     )
     slices: list[str] = Field(
         [], description="Columns of the holdout; no value of them may be worse: the gain's interval all below zero."

@@ -1,6 +1,6 @@
 """Prints what a gate does in sixty nights of the flights of 2013, ten of them with noise in their labels.
 
-Every night's model is a real one: `trainer.fit` on a window of 28 days, exported and published. The gate scores
+Every night's model is a real one: `trainer.fit` on a window of six weeks, exported and published. The gate scores
 it on the days after them and `production.json` moves or stays. What a model is truly worth is its AUC on the
 rest of the year (every fourth day after the night), which no gate has seen. Challengers do not depend on what
 is in production, so they are fitted side by side first, and every rule goes through the same sixty nights.
@@ -35,12 +35,13 @@ from trainer.config import Promote
 from trainer.nightly import gate, production
 from trainer.nightly.scores import Scored, value
 
+RESAMPLES = 300
 RULES: dict[str, Promote | None] = {
     "no gate: always promote": None,
-    "max_loss: 0.005, rows": Promote(max_loss=0.005),
-    "max_loss: 0.005, by: dt": Promote(max_loss=0.005, by="dt"),
-    "min_delta: 0, rows (default)": Promote(),
-    "min_delta: 0, by: dt": Promote(by="dt"),
+    "max_loss: 0.005, rows": Promote(max_loss=0.005, resamples=RESAMPLES),
+    "max_loss: 0.005, by: dt": Promote(max_loss=0.005, by="dt", resamples=RESAMPLES),
+    "min_delta: 0, rows (default)": Promote(resamples=RESAMPLES),
+    "min_delta: 0, by: dt": Promote(by="dt", resamples=RESAMPLES),
 }
 #: The one that is held to its word, and what it allows.
 RULE, ALLOWED = "max_loss: 0.005, by: dt", 0.005

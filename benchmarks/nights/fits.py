@@ -19,11 +19,11 @@ from trainer.config import Config
 from trainer.nightly import windows
 
 FIRST_NIGHT = date(2013, 3, 1)
-HOLDOUT_DAYS = 14
+TRAIN_DAYS, HOLDOUT_DAYS = 42, 14
 END = date(2013, 12, 31)
 REST_EVERY_DAYS = 4
 NOISE = np.linspace(0.5, 0.95, 10)
-WITH_NULLS = ("temp", "dewp", "wind_speed", "precip", "visib", "seats")
+WITH_NULLS = ("wind_speed", "precip", "visib", "seats")
 
 
 class Quiet:
@@ -58,7 +58,6 @@ def job(lake: str, output: Path, noisy: str | None = None) -> Config:
     features: dict[str, Any] = {
         **{name: {"kind": "numeric"} for name in ("dep_minute", "arr_minute", "distance")},
         **{name: {"kind": "numeric", "impute": "mean"} for name in WITH_NULLS},
-        "pressure": {"kind": "numeric", "impute": "mean", "indicator": True},
         "weekday": {"kind": "categorical"},
         "origin": {"kind": "categorical"},
         "carrier": {"kind": "categorical", "encode": "embedding", "size": 8},
@@ -66,13 +65,13 @@ def job(lake: str, output: Path, noisy: str | None = None) -> Config:
     }
     document = {
         "data": {
-            "train": days(noisy or lake, last=28, until=-HOLDOUT_DAYS - 1),
+            "train": days(noisy or lake, last=TRAIN_DAYS, until=-HOLDOUT_DAYS - 1),
             "label": "late",
             "features": features,
         },
         "task": "binary",
         "model": {"builtin": "mlp", "hidden": [32], "dropout": 0.2},
-        "fit": {"epochs": 4, "batch_size": 512, "optimizer": {"learning_rate": 0.003}},
+        "fit": {"epochs": 4, "batch_size": 1024, "optimizer": {"learning_rate": 0.003}},
         "output": {"uri": str(output), "tensorboard": False},
     }
     return Config.model_validate(document)

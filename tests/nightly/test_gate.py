@@ -111,6 +111,14 @@ def test_the_first_run_is_held_against_absolute_limits(limits, passed, why):
     assert found.gain is None
 
 
+@pytest.mark.parametrize(("units", "passed"), [(6, False), (7, True)])
+def test_a_handful_of_units_is_no_ground_for_a_decision(units, passed):
+    scored = Scored("binary", LABELS, GOOD, POOR, np.arange(ROWS) % units)
+    found = decide(Promote(by="dt"), scored, "c")
+    assert found.passed is passed
+    assert passed or found.why == "promote.by: 6 values of dt in the holdout tell no interval; it takes 7"
+
+
 def test_a_metric_that_is_not_defined_promotes_nobody():
     nothing = np.zeros(100)
     found = decide(Promote(), Scored("binary", nothing, GOOD[:100], POOR[:100]), "c")

@@ -22,6 +22,22 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake"
 
 
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the night of the sixth day leaves, with its run `good` in production: fitted once for all tests."""
+    folder = tmp_path_factory.mktemp("good")
+    days.write(folder / "lake", 0, 9)
+    done = night(folder, days.job(folder / "lake", folder / "out"), "--date", days.on(6), "--run", "good")
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.fixture
+def good(promoted: Path, tmp_path: Path) -> None:
+    """The run `good` in production of this test's own output."""
+    shutil.copytree(promoted, tmp_path / "out")
+
+
 def night(folder: Path, job: dict, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     path = sets.write_job(folder / "job.yaml", job)
     return subprocess.run(
@@ -86,9 +102,8 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert production(tmp_path) == before
 
 
-def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lake: Path) -> None:
+def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lake: Path, good: None) -> None:
     job = days.job(lake, tmp_path / "out")
-    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
     before = production(tmp_path)
     days.write(lake, 10, 14, shift=4.0)
     watched = days.job(lake, tmp_path / "out", data__checks={})
@@ -117,9 +132,10 @@ def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lak
     assert night(tmp_path, calm, "--date", days.on(15), "--run", "calm").returncode == 0
 
 
-def test_a_failed_night_leaves_production_alone_and_its_retry_reads_the_same_days(tmp_path: Path, lake: Path) -> None:
+def test_a_failed_night_leaves_production_alone_and_its_retry_reads_the_same_days(
+    tmp_path: Path, lake: Path, good: None
+) -> None:
     job = days.job(lake, tmp_path / "out")
-    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
     before = production(tmp_path)
     shard = lake / f"dt={days.on(4)}" / "part-0.parquet"
     whole = shard.read_bytes()
@@ -159,9 +175,10 @@ def test_the_schedule_names_the_day(tmp_path: Path, lake: Path) -> None:
     assert production(tmp_path)["who"] == f"job/night-{minutes}"
 
 
-def test_a_champion_that_cannot_be_scored_is_not_replaced_and_the_night_succeeds(tmp_path: Path, lake: Path) -> None:
+def test_a_champion_that_cannot_be_scored_is_not_replaced_and_the_night_succeeds(
+    tmp_path: Path, lake: Path, good: None
+) -> None:
     job = days.job(lake, tmp_path / "out")
-    assert night(tmp_path, job, "--date", days.on(6), "--run", "good").returncode == 0
     before = production(tmp_path)
     model = tmp_path / "out" / "runs" / "good" / "model" / "model.keras"
     model.write_bytes(model.read_bytes()[:-1])

@@ -23,6 +23,7 @@ from trainer.nightly.scores import Floats, Gain, Scored, compare, value
 
 #: Slices of a column beyond these, by rows, are not looked at.
 _MOST_SLICES = 50
+_LEAST_UNITS = 7
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,12 @@ def decide(
     found = tuple(
         one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)
     )
-    why = _broken(rules, metrics) or _refused(rules, gain, champion) or _worse_slices(found)
+    why = (
+        _broken(rules, metrics)
+        or _too_few_units(rules, scored)
+        or _refused(rules, gain, champion)
+        or _worse_slices(found)
+    )
     reason = why or f"{_signed(gain)} over {champion}, {_threshold(rules)}"
     return Decision(not why, reason, champion, gain.rows, metrics, gain, found)
 
@@ -116,6 +122,14 @@ def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
             bound = "at most" if name in LESS_IS_BETTER else "at least"
             return f"{name} is {found:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
     return ""
+
+
+def _too_few_units(rules: Promote, scored: Scored) -> str:
+    """Draws of a handful of units hardly differ: their interval would be narrow for no reason."""
+    units = _LEAST_UNITS if scored.units is None else len(np.unique(scored.units))
+    if units >= _LEAST_UNITS:
+        return ""
+    return f"promote.by: {units} values of {rules.by} in the holdout tell no interval; it takes {_LEAST_UNITS}"
 
 
 def _refused(rules: Promote, gain: Gain, champion: str) -> str:

@@ -38,7 +38,7 @@ class Night:
     Args:
         config: The job file's `run:` key, windows and all.
         folder: The run's folder.
-        date: The logical date where somebody gave it; else the environment's.
+        given: The logical date where somebody gave it; else the environment's.
         note: Told one line at a time what a person should see.
         environment: The process's variables.
         now: The time, for a run that nobody gave a date.
@@ -51,7 +51,7 @@ class Night:
         self,
         config: Config,
         folder: RunFolder,
-        date: date | None,
+        given: date | None,
         note: Callable[[str], None],
         *,
         environment: Mapping[str, str] | None = None,
@@ -60,18 +60,37 @@ class Night:
         self._config, self._resolved, self._folder, self._note = config, config, folder, note
         self._environment = os.environ if environment is None else environment
         self._now = now or datetime.now(UTC)
-        self._given = date
-        self._began_for: str | None = None
+        self._given = given
+        self._day: date | None = None
         self._seen: Production | None = None
         self.document: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
     # --- before the data is read ------------------------------------------------------------------
 
     def remember(self, config_json: Mapping[str, Any] | None) -> None:
-        """Takes the date that the run began with from its earlier config.json."""
-        self._began_for = (config_json or {}).get("date")
-        if self._began_for is not None:
-            self.document["date"] = self._began_for
+        """Fixes the run's date: the one it began with, by its earlier config.json, else what was given.
+
+        It stands in config.json before anything can fail, so that every retry reads the same days.
+
+        Raises:
+            ConfigError: A date that is none, or another than the run began with.
+        """
+        began_for = (config_json or {}).get("date")
+        explicit = self._given
+        if explicit is None and self._environment.get("KFIT_DATE"):
+            explicit = windows.logical_date(self._environment, self._now)
+        if began_for is not None and explicit is not None and explicit.isoformat() != began_for:
+            raise ConfigError(
+                f"the run began for {began_for}, not for {explicit}",
+                where=f"--run {self._folder.run_id}",
+                remedy="give no date, or begin a new run with another --run",
+            )
+        if began_for is not None:
+            self._day = date.fromisoformat(began_for)
+        elif explicit is not None or windows.has_window(self._config):
+            self._day = explicit or windows.logical_date(self._environment, self._now)
+        if self._day is not None:
+            self.document["date"] = self._day.isoformat()
 
     def begin(self) -> Config:
         """Resolves windows and looks at what can be wrong of a night before anything is computed.
@@ -80,11 +99,10 @@ class Night:
             The configuration without windows.
 
         Raises:
-            KfitError: A date, a day or a holdout that is not there.
+            KfitError: A day or a holdout that is not there.
         """
-        if (day := self._date()) is not None:
-            self.document["date"] = day.isoformat()
-            self._resolved, spans = windows.resolve(self._config, day)
+        if self._day is not None and windows.has_window(self._config):
+            self._resolved, spans = windows.resolve(self._config, self._day)
             self.document["windows"] = {part: span.as_json() for part, span in spans.items()}
             for part, span in spans.items():
                 if span.missing:
@@ -93,23 +111,6 @@ class Night:
         self._check_holdout()
         self._seen = production.read(self._output) if self._wants_production else None
         return self._resolved
-
-    def _date(self) -> date | None:
-        """The run's date: what it began with, else what was given. None for a job without windows."""
-        if not windows.has_window(self._config):
-            return self._given
-        asked = self._given or windows.logical_date(self._environment, self._now)
-        before = self._began_for
-        if before is None:
-            return asked
-        explicit = self._given is not None or "KFIT_DATE" in self._environment
-        if explicit and asked.isoformat() != before:
-            raise ConfigError(
-                f"the run began for {before}, not for {asked}",
-                where=f"--run {self._folder.run_id}",
-                remedy="give no date, or begin a new run with another --run",
-            )
-        return date.fromisoformat(before)
 
     def _check_holdout(self) -> None:
         """Footers alone: a holdout that cannot be scored must not show after hours of training."""
