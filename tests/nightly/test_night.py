@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests import sets
+from tests.conftest import S3
 from tests.nightly import days
+from trainer import storage
+from trainer.nightly import history, production
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def result(folder: Path, run: str) -> dict:
     return json.loads((folder / "out" / "runs" / run / "result.json").read_text())
 
 
-def production(folder: Path) -> dict:
+def pointer(folder: Path) -> dict:
     return json.loads((folder / "out" / "production.json").read_text())
 
 
@@ -68,7 +71,7 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert done["windows"]["holdout"] == {"first": days.on(5), "last": days.on(5), "days": 1, "missing": []}
     assert done["decision"]["promoted"]
     assert done["decision"]["champion"] is None
-    assert production(tmp_path)["run"] == "first"
+    assert pointer(tmp_path)["run"] == "first"
 
     # The next night: other days, so another run, held against the first.
     second = night(tmp_path, job, "--date", days.on(7), "--run", "second")
@@ -77,11 +80,11 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert decision["champion"] == "first"
     assert decision["rows"] == 200
     assert decision["gain"]["low"] <= decision["gain"]["gain"] <= decision["gain"]["high"]
-    assert production(tmp_path)["run"] == "second"
-    assert production(tmp_path)["previous"] == "first"
+    assert pointer(tmp_path)["run"] == "second"
+    assert pointer(tmp_path)["previous"] == "first"
 
     # The same night again under another id: nothing to do, without TensorFlow.
-    before = production(tmp_path)
+    before = pointer(tmp_path)
     again = night(
         tmp_path, job, "--date", days.on(7), "--run", "again", PYTHONPROFILEIMPORTTIME="1", PYTHONPATH=str(Path.cwd())
     )
@@ -91,7 +94,7 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     skipped = result(tmp_path, "again")
     assert (skipped["status"], skipped["exit_code"]) == ("skipped", 0)
     assert skipped["unchanged_since"] == "second"
-    assert production(tmp_path) == before
+    assert pointer(tmp_path) == before
 
     # A night that cannot be surely better than 0.9 more AUC is refused, and exits 0 all the same.
     strict = days.job(lake, tmp_path / "out", promote={"min_delta": 0.9})
@@ -99,12 +102,11 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert refused.returncode == 0, refused.stderr
     assert not result(tmp_path, "refused")["decision"]["promoted"]
     assert "not surely above 0.9" in refused.stderr
-    assert production(tmp_path) == before
+    assert pointer(tmp_path) == before
 
 
 def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lake: Path, good: None) -> None:
-    job = days.job(lake, tmp_path / "out")
-    before = production(tmp_path)
+    before = pointer(tmp_path)
     days.write(lake, 10, 14, shift=4.0)
     watched = days.job(lake, tmp_path / "out", data__checks={})
     bad = night(
@@ -120,13 +122,13 @@ def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lak
     assert bad.returncode == 65
     assert "tensorflow" not in bad.stderr
     table = bad.stderr.partition("error: ")[2]
-    assert table.startswith("run.data.checks: 1 checks of 1 column against good failed:")
+    assert table.startswith("run.data.checks: 1 check of 1 column against good failed:")
     assert "psi    x" in table
     left = result(tmp_path, "bad")
     assert (left["status"], left["exit_code"]) == ("failed", 65)
     assert left["checks"]["against"] == "good"
     assert [(c["check"], c["column"]) for c in left["checks"]["breached"]] == [("psi", "x")]
-    assert production(tmp_path) == before
+    assert pointer(tmp_path) == before
     # Without the limits the same night is fitted.
     calm = days.job(lake, tmp_path / "out", data__checks={"columns": {"x": {"psi": None}}})
     assert night(tmp_path, calm, "--date", days.on(15), "--run", "calm").returncode == 0
@@ -136,14 +138,14 @@ def test_a_failed_night_leaves_production_alone_and_its_retry_reads_the_same_day
     tmp_path: Path, lake: Path, good: None
 ) -> None:
     job = days.job(lake, tmp_path / "out")
-    before = production(tmp_path)
+    before = pointer(tmp_path)
     shard = lake / f"dt={days.on(4)}" / "part-0.parquet"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     schedule = {"KFIT_SCHEDULE": "n", "KFIT_JOB": "n-22715640"}  # 2013-03-10 at 02:00 UTC
     assert night(tmp_path, job, "--date", days.on(7), "--run", "bad").returncode == 65
     assert "truncated" in result(tmp_path, "bad")["reason"]
-    assert production(tmp_path) == before
+    assert pointer(tmp_path) == before
 
     # Mended and tried again days later, without a date: the days are those that the run began with.
     shard.write_bytes(whole)
@@ -172,14 +174,14 @@ def test_the_schedule_names_the_day(tmp_path: Path, lake: Path) -> None:
     done = night(tmp_path, days.job(lake, tmp_path / "out"), "--run", "r", **schedule)
     assert done.returncode == 0, done.stderr
     assert result(tmp_path, "r")["date"] == "2013-03-08"
-    assert production(tmp_path)["who"] == f"job/night-{minutes}"
+    assert pointer(tmp_path)["who"] == f"job/night-{minutes}"
 
 
 def test_a_champion_that_cannot_be_scored_is_not_replaced_and_the_night_succeeds(
     tmp_path: Path, lake: Path, good: None
 ) -> None:
     job = days.job(lake, tmp_path / "out")
-    before = production(tmp_path)
+    before = pointer(tmp_path)
     model = tmp_path / "out" / "runs" / "good" / "model" / "model.keras"
     model.write_bytes(model.read_bytes()[:-1])
     done = night(tmp_path, job, "--date", days.on(7), "--run", "next")
@@ -189,7 +191,7 @@ def test_a_champion_that_cannot_be_scored_is_not_replaced_and_the_night_succeeds
         "promoted": False,
         "why": "not scored: the file is not the one that was published",
     }
-    assert production(tmp_path) == before
+    assert pointer(tmp_path) == before
 
 
 def test_what_a_night_leaves_beside_its_runs(tmp_path: Path, lake: Path) -> None:
@@ -209,8 +211,24 @@ def test_what_a_night_leaves_beside_its_runs(tmp_path: Path, lake: Path) -> None
         'kfit_last_run_status{output="' + str(out) + '",status="succeeded"} 1.0' in (out / "metrics.prom").read_text()
     )
     kept = sorted(path.name for path in (out / "runs").iterdir())
-    serves, previous = production(tmp_path)["run"], production(tmp_path)["previous"]
+    serves, previous = pointer(tmp_path)["run"], pointer(tmp_path)["previous"]
     assert kept == sorted({"c", serves, previous})
     page = (out / "runs" / "c" / "report.html").read_text()
     assert "Promotion" in page
     assert "gain and its interval" in page
+
+
+def test_a_night_on_s3_promotes_and_the_next_has_nothing_to_do(tmp_path: Path, lake: Path, s3: S3) -> None:
+    here = f"s3://{s3.bucket}/{tmp_path.name}"
+    storage.upload_folder(lake, f"{here}/lake")
+    job = days.job(f"{here}/lake", f"{here}/out")
+    done = night(tmp_path, job, "--date", days.on(6), "--run", "a")
+    assert done.returncode == 0, done.stderr
+    again = night(tmp_path, job, "--date", days.on(6), "--run", "b")
+    assert again.stdout == "skipped unchanged since a\n"
+    seen = production.read(f"{here}/out")
+    assert (seen.run, seen.generation, seen.why) == ("a", 1, "the first run; no limits are set")
+    assert [(n.run, n.status, n.promoted) for n in history.read(f"{here}/out")] == [
+        ("a", "succeeded", True),
+        ("b", "skipped", False),
+    ]

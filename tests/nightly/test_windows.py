@@ -114,6 +114,15 @@ def test_a_missing_day_is_an_error_that_names_it_and_by_policy_a_warning_up_to_a
         windows.resolve(config(tmp_path, **warn), date(2013, 3, 5))
 
 
+def test_a_day_that_comes_late_stays_out_of_a_retry(tmp_path):
+    days.write(tmp_path / "lake", 0, 9)
+    late = date(2013, 3, 3)
+    warn = config(tmp_path, data__train__missing="warn", data__train__max_missing=1)
+    resolved, spans = windows.resolve(warn, date(2013, 3, 7), {"train": [late]})
+    assert spans["train"].missing == (late,)
+    assert f"dt={late}" not in " ".join(resolved.data.train)
+
+
 def test_a_day_that_the_gate_scores_on_is_never_trained_on(tmp_path):
     days.write(tmp_path / "lake", 0, 9)
     with pytest.raises(ConfigError, match=r"1 days are both in data.train and in data.holdout"):

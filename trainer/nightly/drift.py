@@ -58,11 +58,15 @@ class Drifted(DataError):
         self.findings = tuple(findings)
         columns = len({f.column for f in findings})
         super().__init__(
-            f"{len(findings)} checks of {columns} column{'s' if columns != 1 else ''} against {champion}"
+            f"{_counted(len(findings), 'check')} of {_counted(columns, 'column')} against {champion}"
             f" failed:\n{table(findings)}",
             where="run.data.checks",
             remedy="mend the data; or, where the change is right, raise the limit for the column under checks.columns",
         )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def check(checks: Checks, before: Statistics, now: Statistics) -> list[Finding]:

@@ -37,13 +37,13 @@ def write(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], s
 
 def text(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None) -> str:
     """The file's content; every sample is labelled with the output's URI."""
-    lines = []
+    lines, here = [], output_uri.rstrip("/")
     for name, meaning, samples in _families(result, nights, seen):
         found = [(labels, value) for labels, value in samples if value is not None and math.isfinite(value)]
         if not found:
             continue
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_labels({'output': output_uri, **labels})} {value!r}" for labels, value in found]
+        lines += [f"{name}{_labels({'output': here, **labels})} {value!r}" for labels, value in found]
     return "\n".join(lines) + "\n"
 
 

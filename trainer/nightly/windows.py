@@ -6,7 +6,7 @@ The logical date decides, never the clock: a run that is retried after midnight 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -110,12 +110,16 @@ def uri_of(window: Window, day: date) -> str:
     return _DATE.sub(lambda found: day.strftime(found[1] or "%Y-%m-%d"), window.uri)
 
 
-def resolve(config: Config, logical: date) -> tuple[Config, dict[str, Span]]:
+def resolve(
+    config: Config, logical: date, left_out: Mapping[str, Collection[date]] | None = None
+) -> tuple[Config, dict[str, Span]]:
     """Puts a URI a day in place of every window, and looks which days are there.
 
     Args:
         config: The configuration.
         logical: The run's logical date.
+        left_out: Part of the data -> days that were missing when the run began. They stay out of a retry, even
+            where they have come since: it must read what it read before.
 
     Returns:
         The configuration without windows, and each window's span by part of the data.
@@ -126,7 +130,7 @@ def resolve(config: Config, logical: date) -> tuple[Config, dict[str, Span]]:
         StorageError: The store is out of reach.
     """
     spans: dict[str, Span] = {
-        part: _span(window, logical, f"run.data.{part}")
+        part: _span(window, logical, f"run.data.{part}", (left_out or {}).get(part, ()))
         for part in PARTS
         if isinstance(window := getattr(config.data, part), Window)
     }
@@ -135,11 +139,11 @@ def resolve(config: Config, logical: date) -> tuple[Config, dict[str, Span]]:
     return config.model_copy(update={"data": config.data.model_copy(update=update)}), spans
 
 
-def _span(window: Window, logical: date, where: str) -> Span:
+def _span(window: Window, logical: date, where: str, left_out: Collection[date]) -> Span:
     days = days_of(window, logical)
     uris = [uri_of(window, day) for day in days]
     with ThreadPoolExecutor(_LISTINGS, thread_name_prefix="kfit-days") as pool:
-        there = list(pool.map(_is_there, uris))
+        there = list(pool.map(lambda uri, day: day not in left_out and _is_there(uri), uris, days))
     missing = tuple(day for day, found in zip(days, there, strict=True) if not found)
     allowed = window.max_missing if window.missing == "warn" else 0
     if len(missing) > allowed or len(missing) == len(days):

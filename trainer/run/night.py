@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -62,20 +62,24 @@ class Night:
         self._now = now or datetime.now(UTC)
         self._given = given
         self._day: date | None = None
+        self._left_out: Mapping[str, Sequence[date]] = {}
         self._seen: Production | None = None
         self.document: dict[str, Any] = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
     # --- before the data is read ------------------------------------------------------------------
 
     def remember(self, config_json: Mapping[str, Any] | None) -> None:
-        """Fixes the run's date: the one it began with, by its earlier config.json, else what was given.
+        """Fixes the run's days: its date is the one it began with, by its earlier config.json, else what was given.
 
         It stands in config.json before anything can fail, so that every retry reads the same days.
 
         Raises:
             ConfigError: A date that is none, or another than the run began with.
         """
-        began_for = (config_json or {}).get("date")
+        before = config_json or {}
+        spans = before.get("windows") or {}
+        self._left_out = {part: [date.fromisoformat(d) for d in span["missing"]] for part, span in spans.items()}
+        began_for = before.get("date")
         explicit = self._given
         if explicit is None and self._environment.get("KFIT_DATE"):
             explicit = windows.logical_date(self._environment, self._now)
@@ -102,7 +106,7 @@ class Night:
             KfitError: A day or a holdout that is not there.
         """
         if self._day is not None and windows.has_window(self._config):
-            self._resolved, spans = windows.resolve(self._config, self._day)
+            self._resolved, spans = windows.resolve(self._config, self._day, self._left_out)
             self.document["windows"] = {part: span.as_json() for part, span in spans.items()}
             for part, span in spans.items():
                 if span.missing:
