@@ -45,24 +45,35 @@ def history(job: str | None, output: str | None, last: int, form: str) -> None:
 
 
 def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
+    """Columns as wide as they need; the last one gives way to the terminal's edge."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "date", "state", "trained on", "metric"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column("production", no_wrap=True, overflow="ellipsis", ratio=1)
-    for night in shown:
-        state = Text(night.status, style=_STATES.get(night.status, ""))
-        cells = (night.run, night.date or night.finished[:10], state, window(night), metric(night), took(night))
-        serves = seen is not None and night.run == seen.run
-        word = Text("● in production  " if serves else "", style="bold green")
-        table.add_row(*cells, word + Text(verdict(night)))
+    heads = ("run", "date", "state", "trained on", "metric", "took")
+    cells = [_cells(night) for night in shown]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    console.print(table)
-    console.print(Text(summary(shown, total)))
+    lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
+    for night, row in zip(shown, cells, strict=True):
+        run, day, state, *rest = _padded(row, widths)
+        serves = seen is not None and night.run == seen.run
+        line = Text(f"{run}  {day}  ")
+        line.append(state, style=_STATES.get(night.status, ""))
+        line.append("  ".join(["", *rest, ""]))
+        line.append("● in production  " if serves else "", style="bold green")
+        lines.append(line.append(verdict(night)))
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+    console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)
+
+
+def _cells(night: Night) -> tuple[str, ...]:
+    return night.run, night.date or night.finished[:10], night.status, window(night), metric(night), took(night)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    *most, last = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    return [*most, last.strip().rjust(widths[-1])]
 
 
 def window(night: Night) -> str:
@@ -93,7 +104,7 @@ def verdict(night: Night) -> str:
         return f"promoted: {why}"
     if night.status == "succeeded":
         return f"kept out: {why}" if night.metric and why != "trained" else ""
-    return why
+    return why.removesuffix(":")
 
 
 def summary(shown: Sequence[Night], total: int) -> str:

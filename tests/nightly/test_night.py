@@ -122,7 +122,7 @@ def test_a_drifted_night_ends_with_a_table_before_tensorflow(tmp_path: Path, lak
     assert bad.returncode == 65
     assert "tensorflow" not in bad.stderr
     table = bad.stderr.partition("error: ")[2]
-    assert table.startswith("run.data.checks: 1 check of 1 column against good failed:")
+    assert table.startswith("run.data.checks: the data fails 1 check of 1 column against good:")
     assert "psi    x" in table
     left = result(tmp_path, "bad")
     assert (left["status"], left["exit_code"]) == ("failed", 65)

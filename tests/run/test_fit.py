@@ -97,6 +97,7 @@ def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
         "model",
         "report.html",
         "result.json",
+        "statistics.json",
         "tensorboard",
     ]
     result = json.loads((run / "result.json").read_text())

@@ -58,8 +58,8 @@ class Drifted(DataError):
         self.findings = tuple(findings)
         columns = len({f.column for f in findings})
         super().__init__(
-            f"{_counted(len(findings), 'check')} of {_counted(columns, 'column')} against {champion}"
-            f" failed:\n{table(findings)}",
+            f"the data fails {_counted(len(findings), 'check')} of {_counted(columns, 'column')} against {champion}:\n"
+            f"{table(findings)}",
             where="run.data.checks",
             remedy="mend the data; or, where the change is right, raise the limit for the column under checks.columns",
         )
