@@ -31,6 +31,11 @@ VERBS = {
     "resume": "k8s.commands.resume:resume",
     "schedule": "k8s.commands.schedule:schedule",
     "trigger": "k8s.commands.trigger:trigger",
+    "history": "k8s.commands.history:history",
+    "compare": "k8s.commands.compare:compare",
+    "promote": "k8s.commands.production:promote",
+    "rollback": "k8s.commands.production:rollback",
+    "prune": "k8s.commands.prune:prune",
     "doctor": "k8s.commands.doctor:doctor",
     "completion": "k8s.commands.completion:completion",
 }

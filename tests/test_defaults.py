@@ -8,9 +8,12 @@ from trainer import reference
 from trainer.config import Config
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {},
+    "Config": {"promote": None, "notify": None},
     "Data": {
         "validation": None,
+        "holdout": None,
+        "checks": None,
+        "unchanged": None,
         "sample_weight": None,
         "filter": {},
         "shuffle": 268435456,
@@ -28,6 +31,17 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "below": None,
         "null": None,
     },
+    "Window": {"until": -1, "gap": 0, "missing": "fail", "max_missing": 3},
+    "Checks": {
+        "nulls": 0.05,
+        "range": 1.0,
+        "new_categories": 0.05,
+        "psi": 0.25,
+        "min_rows": 0.5,
+        "max_rows": 2.0,
+        "columns": {},
+    },
+    "Limits": {"nulls": 0.05, "range": 1.0, "new_categories": 0.05, "psi": 0.25},
     "FractionSplit": {"by": None},
     "NewestSplit": {},
     "Numeric": {"scale": "standard", "impute": None, "indicator": False},
@@ -97,8 +111,28 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "min_learning_rate": 0.0,
         "mode": "auto",
     },
-    "Output": {"tensorboard": True},
     "Checkpoint": {"every": "1 epoch", "keep": 3, "patience": "30m"},
+    "Output": {"tensorboard": True, "keep_runs": None},
+    "KeepRuns": {"count": None, "age": None},
+    "Promote": {
+        "metric": None,
+        "min_delta": 0.0,
+        "max_loss": None,
+        "confidence": 0.95,
+        "resamples": 1000,
+        "by": None,
+        "slices": [],
+        "slice_max_loss": 0.0,
+        "min_slice_rows": 200,
+        "limits": {},
+        "seed": 0,
+    },
+    "Notify": {
+        "url": None,
+        "url_env": None,
+        "secret_env": "KFIT_NOTIFY_SECRET",
+        "on": ["succeeded", "skipped", "failed"],
+    },
 }
 
 

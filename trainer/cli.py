@@ -19,6 +19,8 @@ from trainer import __version__, termination
 from trainer.errors import ConfigError, ExitCode, KfitError
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from rich.console import Console
 
     from trainer.config import Config
@@ -29,6 +31,7 @@ _job = click.argument("job", type=click.Path(dir_okay=False))
 _set = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
 )
+_date = click.option("--date", metavar="DAY", help="Day that windows of the data are counted from: 2013-03-01.")
 _output = click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
 
 
@@ -46,8 +49,9 @@ def cli() -> None:
 @_set
 @click.option("--run", "run_id", envvar="KFIT_RUN", help="The run's id; the same id goes on where it stopped.")
 @click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
+@_date
 @_output
-def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, form: str) -> None:
+def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, date: str | None, form: str) -> None:
     """Train, checkpoint, export and report one run of JOB."""
     # As a container's first process it would not get the signal at all without a handler.
     signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
@@ -58,9 +62,12 @@ def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, 
 
     err = _console()
     run_id = run_id or new_run_id(_job_name(job))
-    result = run_fit(config, run_id=run_id, devices=devices, progress=make_progress(err))
+    result = run_fit(config, run_id=run_id, devices=devices, progress=make_progress(err), date=_day(date))
     if form == "json":
         _print_json(dict(result.document))
+        return
+    if result.document["status"] == "skipped":
+        click.echo(f"skipped {result.document['reason']}")
         return
     _out().print(metrics_table(result.document))
     for name in ("report.html", "model"):
@@ -71,10 +78,11 @@ def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, 
 @cli.command()
 @_job
 @_set
+@_date
 @_output
-def check(job: str, overrides: tuple[str, ...], form: str) -> None:
+def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """All that can be known of JOB before a GPU is held: configuration, shards, schema, rows, output."""
-    config = _load(job, overrides)
+    config = _load_for(job, overrides, date)
     from trainer.run.check import check as run_check
     from trainer.run.check import check_table
 
@@ -88,10 +96,11 @@ def check(job: str, overrides: tuple[str, ...], form: str) -> None:
 @cli.command()
 @_job
 @_set
+@_date
 @_output
-def statistics(job: str, overrides: tuple[str, ...], form: str) -> None:
+def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """One pass over JOB's training rows: nulls, distribution and values of every column."""
-    config = _load(job, overrides)
+    config = _load_for(job, overrides, date)
     from trainer.feed.prepare import prepare
     from trainer.run.check import statistics_json, statistics_table
     from trainer.run.fit import local_cache
@@ -157,6 +166,24 @@ def _load(job: str, overrides: tuple[str, ...]) -> Config:
     from trainer.config import Config
 
     return Config.load(job, list(overrides))
+
+
+def _day(text: str | None) -> date | None:
+    from trainer.nightly.windows import parse_date
+
+    return None if text is None else parse_date(text, "--date")
+
+
+def _load_for(job: str, overrides: tuple[str, ...], day: str | None) -> Config:
+    """The configuration as a run of that day reads it: windows are days."""
+    from datetime import UTC, datetime
+
+    from trainer.nightly import windows
+
+    config = _load(job, overrides)
+    if not windows.has_window(config):
+        return config
+    return windows.resolve(config, _day(day) or windows.logical_date(os.environ, datetime.now(UTC)))[0]
 
 
 def _job_name(job: str) -> str:

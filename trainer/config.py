@@ -24,6 +24,8 @@ from pydantic import (
     model_validator,
 )
 
+from trainer.errors import ConfigError
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?|)B?")
 _SIZE_FACTORS = {"": 1} | {
     f"{letter}{suffix}": base**power
@@ -33,6 +35,8 @@ _SIZE_FACTORS = {"": 1} | {
 _EVERY = re.compile(r"(\d+)\s*(s|m|h|steps?|epochs?)")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAYS = re.compile(r"(-?\d+)\s*d")
+_DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")
 
 
 def parse_size(value: object) -> object:
@@ -79,6 +83,22 @@ def _entrypoint(value: str) -> str:
     return value
 
 
+def parse_days(value: object) -> object:
+    """`28d`, `-1d` or a number of days -> days. Anything else is handed on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _DAYS.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a number of days; write it like 28d or -1d")
+    return int(match[1])
+
+
+def _dated_uri(value: str) -> str:
+    if not _DATE_FIELD.search(value):
+        raise ValueError(f"{value!r} has no {{date}}; write it like s3://lake/flights/dt={{date}}/*.parquet")
+    return value
+
+
 SizeBytes = Annotated[
     int,
     BeforeValidator(parse_size),
@@ -86,6 +106,11 @@ SizeBytes = Annotated[
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
     ),
+]
+Days = Annotated[
+    int,
+    BeforeValidator(parse_days),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _DAYS.pattern}]}),
 ]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -229,9 +254,40 @@ class NewestSplit(Strict):
     by: str = Field(description="A date, a timestamp, or a hive partition column with dates.")
 
 
+class Window(Strict):
+    """A span of days, counted from the run's logical date: the night it was scheduled for, or `--date`."""
+
+    uri: Annotated[str, AfterValidator(_dated_uri)] = Field(
+        description="A day's files: a folder or a glob with {date} in it (2013-03-01), or {date:%Y/%m/%d}."
+    )
+    last: Annotated[Days, Field(gt=0)] = Field(description="How many days, 28d.")
+    until: Annotated[Days, Field(le=0)] = Field(
+        -1, description="The last day, counted from the logical date: 0d is that day, -1d the day before."
+    )
+    gap: Annotated[Days, Field(ge=0)] = Field(
+        0, description="Move the whole span so many days back, for labels that come late."
+    )
+    missing: Literal["fail", "warn"] = Field(
+        "fail", description="A day without a file: end with exit 65, or go on without it and say so."
+    )
+    max_missing: PositiveInt = Field(3, description="warn: at most so many days, then exit 65 all the same.")
+
+
+def _uris_tag(value: object) -> str:
+    return "Window" if isinstance(value, dict | Strict) else "URIs"
+
+
+DataUris = Annotated[
+    Annotated[Window, Tag("Window")] | Annotated[str | list[str], Tag("URIs")],
+    Discriminator(_uris_tag),
+]
+
+
 def _split_tag(value: object) -> str:
     if not isinstance(value, dict | Strict):
         return "URIs"
+    if isinstance(value, Window) or (isinstance(value, dict) and "uri" in value):
+        return "Window"
     newest = "newest" in value if isinstance(value, dict) else isinstance(value, NewestSplit)
     return "NewestSplit" if newest else "FractionSplit"
 
@@ -239,6 +295,7 @@ def _split_tag(value: object) -> str:
 Validation = Annotated[
     Annotated[FractionSplit, Tag("FractionSplit")]
     | Annotated[NewestSplit, Tag("NewestSplit")]
+    | Annotated[Window, Tag("Window")]
     | Annotated[str | list[str], Tag("URIs")],
     Discriminator(_split_tag),
 ]
@@ -261,14 +318,59 @@ class Condition(Strict):
     null: bool | None = Field(None, description="true: only rows without a value; false: only rows with one.")
 
 
+class Limits(Strict):
+    """How far a column may move from the run in production. null: no limit."""
+
+    nulls: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        0.05, description="Largest rise of the share of rows that are null or NaN."
+    )
+    range: Annotated[float, Field(ge=0.0)] | None = Field(
+        1.0,
+        description="How far numbers may lie outside production's smallest and largest, as a share of that span.",
+    )
+    new_categories: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        0.05, description="Largest share of rows with a category that production never saw."
+    )
+    psi: Annotated[float, Field(gt=0.0)] | None = Field(
+        0.25,
+        description="Largest population stability index; 0.1 is a slight and 0.25 a marked shift by custom.",
+    )
+
+
+class Checks(Limits):
+    """Limits that the training rows keep before a model is fitted, against the run in production."""
+
+    min_rows: Annotated[float, Field(ge=0.0)] | None = Field(
+        0.5, description="Fewest rows, as a share of production's training rows. null: no limit."
+    )
+    max_rows: Annotated[float, Field(gt=0.0)] | None = Field(
+        2.0, description="Most rows, as a share of production's training rows. null: no limit."
+    )
+    columns: dict[str, Limits] = Field(
+        {}, description="Limits of single columns, by name; what one leaves out is as for all."
+    )
+
+
 class Data(Strict):
     """Which rows and columns are read, and how."""
 
-    train: str | list[str] = Field(
-        description="A folder, a URI, a glob or a list of them: local, file://, s3://, gs://, az://."
+    train: DataUris = Field(
+        description="A folder, a URI, a glob or a list of them: local, file://, s3://, gs://, az://. "
+        "Or a window of days."
     )
     validation: Validation | None = Field(
-        None, description="A share of the training rows, or URIs of its own. Default: no validation."
+        None, description="A share of the training rows, or URIs or a window of its own. Default: no validation."
+    )
+    holdout: DataUris | None = Field(
+        None, description="Fresh rows that no model was fitted on: the gate of `promote` scores on them."
+    )
+    checks: Checks | None = Field(
+        None, description="Limits against the run in production; a breach ends with exit 65. Default: none."
+    )
+    unchanged: Literal["skip", "fit"] | None = Field(
+        None,
+        description="Data, configuration and code as in a run that succeeded: exit 0 at once with status skipped, "
+        "or fit again. Default: skip where `promote` is set, else fit.",
     )
     label: str = Field(description="Column to predict.")
     sample_weight: str | None = Field(None, description="Column with a weight >= 0 for each row's loss.")
@@ -298,6 +400,31 @@ class Data(Strict):
         if self.label in self.features:
             raise ValueError(f"label {self.label!r} is also a feature; remove it from features")
         return self
+
+    @property
+    def train_uris(self) -> str | list[str]:
+        """Where the training rows lie; a window must have been resolved."""
+        return resolved_uris(self.train, "run.data.train")
+
+    @property
+    def holdout_uris(self) -> str | list[str] | None:
+        """Where the holdout rows lie; a window must have been resolved."""
+        return None if self.holdout is None else resolved_uris(self.holdout, "run.data.holdout")
+
+
+def resolved_uris(uris: Window | str | list[str], where: str) -> str | list[str]:
+    """What a key of data names, without a window.
+
+    Raises:
+        ConfigError: It is a window that nobody has given a date.
+    """
+    if isinstance(uris, Window):
+        raise ConfigError(
+            "a window of days has no date yet",
+            where=where,
+            remedy="give --date, or as a library trainer.nightly.windows.resolve(config, date) first",
+        )
+    return uris
 
 
 # --- model and fit --------------------------------------------------------------------------------
@@ -453,12 +580,112 @@ class Checkpoint(Strict):
     )
 
 
+class KeepRuns(Strict):
+    """Which runs stay. Older ones are deleted after a run that succeeds, and by `kfit prune`.
+
+    The run in production, the one before it and runs that have not finished always stay.
+    """
+
+    count: PositiveInt | None = Field(None, description="The newest so many stay.")
+    age: Annotated[Days, Field(gt=0)] | None = Field(None, description="Those younger than this stay, 90d.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> KeepRuns:
+        if self.count is None and self.age is None:
+            raise ValueError("give count, age or both; with both a run goes when neither keeps it")
+        return self
+
+
 class Output(Strict):
     """Where a run leaves what it makes."""
 
     uri: str = Field(description="A folder or a URI; a run writes below runs/<run id>/.")
     checkpoint: Checkpoint = Field(default_factory=lambda: Checkpoint(), description="When the state is kept.")
     tensorboard: bool = Field(True, description="Write TensorBoard's event files.")
+    keep_runs: KeepRuns | None = Field(None, description="Which runs stay. Default: all.")
+
+
+# --- promotion ------------------------------------------------------------------------------------
+
+Metric = Literal["auc", "pr_auc", "accuracy", "loss", "brier", "mae", "rmse", "r2"]
+#: Metrics of which less is better.
+LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse"})
+METRICS_OF_TASK: dict[str, tuple[Metric, ...]] = {
+    "binary": ("auc", "pr_auc", "accuracy", "loss", "brier"),
+    "multiclass": ("accuracy", "loss"),
+    "regression": ("rmse", "mae", "r2", "loss"),
+}
+
+
+class Promote(Strict):
+    """When the new model takes production over from the champion: both are scored on `data.holdout`.
+
+    Gains are signed so that more is better for every metric.
+    """
+
+    metric: Metric | None = Field(
+        None, description="Metric that decides. Default by task: auc; accuracy; rmse. loss: log loss; regression mse."
+    )
+    min_delta: float = Field(
+        0.0,
+        ge=0.0,
+        description="Promote when the gain is more than this with confidence: "
+        "the lower end of its interval lies above it.",
+    )
+    max_loss: PositiveFloat | None = Field(
+        None,
+        description="In place of min_delta, to keep a model fresh: promote unless it may be worse by more than this; "
+        "the lower end of the gain's interval lies above -max_loss.",
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the two-sided interval.")
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = Field(1000, description="Bootstrap resamples.")
+    by: str | None = Field(
+        None,
+        description="Column of the holdout whose values are drawn as a whole, such as its day: "
+        "rows of a day that share their fate tell less than as many independent ones. It takes 7 values. "
+        "Default: each row by itself.",
+    )
+    slices: list[str] = Field(
+        [], description="Columns of the holdout; no value of them may be worse: the gain's interval all below zero."
+    )
+    slice_max_loss: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="A slice is worse when the upper end of its gain's interval lies below minus this."
+    )
+    min_slice_rows: PositiveInt = Field(200, description="Slices with fewer rows are shown, but do not decide.")
+    limits: dict[Metric, float] = Field(
+        {},
+        description="Metric -> worst value on the holdout that is ever promoted; all that decides the first run.",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Of the resamples.")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Promote:
+        if self.max_loss is not None and self.min_delta:
+            raise ValueError("give min_delta (only a better model) or max_loss (a fresh one that is not worse)")
+        return self
+
+
+class Notify(Strict):
+    """Posts `result.json` to a URL when a run ends. It never fails the run."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(None, description="Where to; http or https.")
+    url_env: str | None = Field(
+        None, description="Environment variable with the URL, where the URL itself is a secret."
+    )
+    secret_env: str = Field(
+        "KFIT_NOTIFY_SECRET",
+        description="Environment variable with the key that signs: X-Kfit-Signature is HMAC-SHA-256 over "
+        "X-Kfit-Timestamp, a dot and the body. Unset: not signed.",
+    )
+    on: list[Literal["succeeded", "skipped", "failed", "preempted", "promoted"]] = Field(
+        ["succeeded", "skipped", "failed"], min_length=1, description="Which ends are posted."
+    )
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Notify:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("give url or url_env")
+        return self
 
 
 class Config(Strict):
@@ -469,6 +696,20 @@ class Config(Strict):
     model: Model
     fit: Fit = Field(default_factory=lambda: Fit())
     output: Output
+    promote: Promote | None = Field(None, description="When production takes the new model. Default: by hand alone.")
+    notify: Notify | None = Field(None, description="Posts the result to a URL. Default: nowhere.")
+
+    @model_validator(mode="after")
+    def _promotion_fits(self) -> Config:
+        if self.promote is None:
+            return self
+        if self.data.holdout is None:
+            raise ValueError("promote needs data.holdout, rows that neither model was fitted on")
+        allowed = METRICS_OF_TASK[self.task]
+        for name in filter(None, [self.promote.metric, *self.promote.limits]):
+            if name not in allowed:
+                raise ValueError(f"promote: {name} is no metric of {self.task}; use one of {', '.join(allowed)}")
+        return self
 
     @model_validator(mode="after")
     def _parts_match(self) -> Config:

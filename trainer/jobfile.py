@@ -318,6 +318,9 @@ def _keys_at(model: Any, loc: Path_) -> set[str]:
         if chosen:
             return _keys_at(chosen[0], rest)
         return set().union(*(_keys_at(m, loc) for m in members))
+    if members[0] is not model and hasattr(members[0], "model_fields"):
+        only = members[0]
+        return _keys_at(only, rest if part in (only.__name__, _kind_of(only)) else loc)
     origin = typing.get_origin(model)
     if origin in (dict, list):
         return _keys_at(_plain(typing.get_args(model)[-1]), rest)

@@ -77,6 +77,7 @@ class ColumnStatistics:
         distinct: Number of distinct values (numeric: within the sample).
         first_bad: Shard and row of the first NaN or infinity, for the error.
         element_means, element_variances: vectors only, one per element.
+        percentiles: The 0th to the 100th, each a value of the sample, so that frequent values show as ties.
     """
 
     rows: int
@@ -94,6 +95,7 @@ class ColumnStatistics:
     first_bad: str = ""
     element_means: tuple[float, ...] = ()
     element_variances: tuple[float, ...] = ()
+    percentiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,21 @@ __all__ = [
     "NotFound",
     "StoredObject",
     "delete",
+    "delete_folder",
     "download_folder",
     "exists",
     "expand",
     "join",
+    "list_folders",
     "list_objects",
     "local_path",
     "partition_values",
     "quote_part",
     "read",
+    "read_many",
     "read_version",
+    "read_with_version",
+    "replace",
     "stat",
     "sweep",
     "upload_folder",
@@ -86,8 +94,8 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
         StorageError: The store is out of reach or refuses.
     """
     found: dict[str, StoredObject] = {}
-    for uri in [where] if isinstance(where, str) else where:
-        objects = _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+    uris = [where] if isinstance(where, str) else list(where)
+    for uri, objects in zip(uris, _expand_all(uris, suffixes), strict=True):
         if not objects:
             raise NotFound(
                 f"{'glob matches nothing' if WILDCARD.search(uri) else 'no Parquet file there'}",
@@ -96,6 +104,18 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
             )
         found.update((o.uri, o) for o in objects)
     return sorted(found.values(), key=lambda o: (o.name, o.uri))
+
+
+def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[StoredObject]]:
+    """What each names; a window of many days is listed eight days at a time."""
+
+    def one(uri: str) -> list[StoredObject]:
+        return _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+
+    if len(uris) < 2:
+        return [one(uri) for uri in uris]
+    with ThreadPoolExecutor(8, thread_name_prefix="kfit-list") as pool:
+        return list(pool.map(one, uris))
 
 
 def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
@@ -142,6 +162,23 @@ def list_objects(uri: str) -> list[StoredObject]:
         if not out and "/" not in root and not fs.exists(root):
             raise FileNotFoundError(f"bucket {root} does not exist")
         return sorted(out, key=lambda o: o.name)
+
+    return call("list", uri, listed)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders right below a folder, sorted; none where it is not there. One request a thousand."""
+    if (path := local_path(uri)) is not None:
+        return call("list", uri, lambda: sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else [])
+    fs = _filesystem(uri)
+
+    def listed() -> list[str]:
+        fs.invalidate_cache()
+        try:
+            found = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
 
     return call("list", uri, listed)
 
@@ -273,6 +310,25 @@ def _s3_range(uri: str, start: int, end: int, version: str) -> bytes:
     return bytes(sync(fs.loop, get, timeout=STALL_S + (end - start) / SLOWEST_BYTES_S))
 
 
+def read_many(uris: Sequence[str], threads: int = 16) -> list[bytes | None]:
+    """The content of many small objects at once, in their order; None where there is none.
+
+    Raises:
+        StorageError: The store is out of reach or refuses.
+    """
+
+    def one(uri: str) -> bytes | None:
+        try:
+            return read(uri)
+        except NotFound:
+            return None
+
+    if len(uris) < 2:
+        return [one(uri) for uri in uris]
+    with ThreadPoolExecutor(threads, thread_name_prefix="kfit-read") as pool:
+        return list(pool.map(one, uris))
+
+
 def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
     """Writes a whole object.
 
@@ -292,6 +348,66 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
     fs = _filesystem(uri)
     mode = "create" if create_only else "overwrite"
     call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
+
+
+def read_with_version(uri: str) -> tuple[bytes, str] | None:
+    """An object and the version to hand to `replace`, None where it is not there.
+
+    The version is read first: where a writer comes in between, `replace` refuses rather than overwrite it.
+    """
+    try:
+        if (path := local_path(uri)) is not None:
+            data = call("read", uri, path.read_bytes)
+            return data, _digest(data)
+        version = stat(uri).version
+        return read(uri), version
+    except NotFound:
+        return None
+
+
+def replace(uri: str, data: bytes, version: str | None) -> None:
+    """Writes an object only if it still is the version that was read: compare-and-swap by the store itself.
+
+    S3 compares the ETag (`If-Match`); locally a lock on a hidden file beside it makes comparing and renaming one.
+
+    Args:
+        uri: Where to.
+        data: The content.
+        version: What `read_with_version` gave; None: it must not be there yet.
+
+    Raises:
+        Changed: It is another version by now.
+        ConfigError: A store that cannot compare.
+        StorageError: The store is out of reach or refuses.
+    """
+    try:
+        if version is None:
+            write(uri, data, create_only=True)
+        elif (path := local_path(uri)) is not None:
+            call("replace", uri, lambda: _replace_local(path, data, version))
+        elif uri.startswith(("s3://", "s3a://")):
+            fs = _filesystem(uri)
+            call("replace", uri, lambda: fs.pipe_file(uri, data, IfMatch=f'"{version}"'))
+        else:
+            raise ConfigError(
+                "this store is not known to replace an object on a condition",
+                where=uri,
+                remedy="promotion needs an output.uri on S3 or in a local folder",
+            )
+    except AlreadyExists as lost:
+        raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
+
+
+def _replace_local(path: Path, data: bytes, version: str) -> None:
+    with (path.parent / f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when a process dies
+        if not path.exists() or _digest(path.read_bytes()) != version:
+            raise FileExistsError(path)
+        _write_local(path, data, create_only=False)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
@@ -398,6 +514,21 @@ def sweep(uri: str) -> None:
                 Path(folder).rmdir()
 
     call("sweep", uri, swept)
+
+
+def delete_folder(uri: str) -> None:
+    """Deletes everything below a folder, and the folder itself in stores that keep empty ones (SeaweedFS)."""
+    if local_path(uri) is not None or not uri.startswith(("s3://", "s3a://")):
+        delete(uri)
+        return
+    fs = _filesystem(uri)
+    root = fs._strip_protocol(uri).rstrip("/")
+    with contextlib.suppress(NotFound):
+        inside = {"/".join(o.name.split("/")[:n]) for o in list_objects(uri) for n in range(o.name.count("/") + 1)}
+        delete(uri)
+        for folder in sorted(inside, key=len, reverse=True):
+            bucket, _, key = f"{root}/{folder}".rstrip("/").partition("/")
+            call("delete", uri, partial(fs.call_s3, "delete_object", Bucket=bucket, Key=f"{key}/"))
 
 
 def upload_folder(folder: Path, uri: str) -> None:

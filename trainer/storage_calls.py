@@ -34,7 +34,7 @@ class AlreadyExists(StorageError):
 
 
 class Changed(StorageError):
-    """The object is not the version any more that was asked for."""
+    """The object is another version by now than the one that was read or asked for."""
 
 
 def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:

@@ -83,7 +83,7 @@ def same_end(workshop: Path, one: str, other: str) -> None:
     assert lines(workshop, one) == lines(workshop, other)
     results = [json.loads((workshop / f"out/runs/{r}/result.json").read_text()) for r in (one, other)]
     for result in results:
-        for name in ("run", "ledger_s", "finished"):
+        for name in ("run", "ledger_s", "started", "finished"):
             del result[name]
         del result["checkpoint"]["commit_s"]
     assert results[0] == results[1]
@@ -98,6 +98,7 @@ def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
         "model",
         "report.html",
         "result.json",
+        "statistics.json",
         "tensorboard",
     ]
     result = json.loads((run / "result.json").read_text())

@@ -54,6 +54,7 @@ def test_s3_and_a_local_folder_train_to_the_same_weights(s3: S3, tmp_path: Path)
         "model",
         "report.html",
         "result.json",
+        "statistics.json",
         "tensorboard",
     }
     asked = trainer(

@@ -14,7 +14,7 @@ from trainer.config import Config
 from trainer.schema import ColumnStatistics, Statistics
 
 #: Raised when what is stored changes its meaning.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def load(folder: Path, key: str) -> Known | None:
     try:
         stored = json.loads((folder / f"{key}.json").read_text())
         return Known(
-            {split: _statistics(s) for split, s in stored["statistics"].items()},
+            {split: statistics_from(s) for split, s in stored["statistics"].items()},
             {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
             tuple(stored["bad"]),
             tuple(stored["odd"]),
@@ -68,7 +68,8 @@ def store(folder: Path, key: str, known: Known) -> None:
         return
 
 
-def _statistics(stored: Mapping[str, Any]) -> Statistics:
+def statistics_from(stored: Mapping[str, Any]) -> Statistics:
+    """Statistics from their JSON (`dataclasses.asdict`)."""
     return Statistics(stored["rows"], {name: _column(c) for name, c in stored["columns"].items()})
 
 
@@ -82,5 +83,6 @@ def _column(stored: dict[str, Any]) -> ColumnStatistics:
             "values": tuple((v, n) for v, n in stored["values"]),
             "element_means": tuple(stored["element_means"]),
             "element_variances": tuple(stored["element_variances"]),
+            "percentiles": tuple(stored["percentiles"]),
         }
     )

@@ -172,6 +172,7 @@ def finish(part: ColumnPart, chosen: np.ndarray, *, most_values: int | None = No
         first_bad=part.first_bad,
         element_means=_floats(part.moments.mean) if by_element else (),
         element_variances=_floats(part.moments.variances()) if by_element else (),
+        percentiles=_floats(np.percentile(sample, np.arange(101), method="inverted_cdf")) if sample.size else (),
     )
 
 

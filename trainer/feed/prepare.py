@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from trainer.config import Config, FractionSplit, NewestSplit
+from trainer.config import Config, FractionSplit, NewestSplit, resolved_uris
 from trainer.errors import ConfigError, DataError
 from trainer.feed import cache as statistics_cache
 from trainer.feed.checks import check_parts, odd_columns
@@ -128,10 +128,11 @@ def _scan(config: Config, cache: Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
-    train = scan(data.train, needed, skip=skip, cache=cache)
+    train = scan(data.train_uris, needed, skip=skip, cache=cache)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
-    held = scan(data.validation, needed, skip=max(0, skip - len(train.bad)), cache=cache)
+    held_uris = resolved_uris(data.validation, "run.data.validation")
+    held = scan(held_uris, needed, skip=max(0, skip - len(train.bad)), cache=cache)
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
     if both:
         raise ConfigError(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trainer.run.checkpoints import CheckpointStore, Snapshot
 from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder, to_json
 from trainer.run.ledger import Ledger, process_age_s
+from trainer.run.night import Night
 from trainer.run.progress import Progress, make_progress
 from trainer.run.stop import StopRequest
 from trainer.run.writer import AsyncWriter
@@ -59,6 +61,7 @@ def fit(
     run_id: str | None = None,
     devices: str = "auto",
     progress: Progress | None = None,
+    date: date | None = None,
 ) -> Result:
     """Trains, and leaves in `<output.uri>/runs/<run id>/` what the design lists.
 
@@ -69,6 +72,7 @@ def fit(
         run_id: The run's name; a new one by default.
         devices: `auto`, `gpu`, `cpu` or `cpu:N`.
         progress: What shows a person how it goes. Default: a bar on a terminal, lines elsewhere.
+        date: The logical date that windows of days are counted from. Default: the schedule's, else today.
 
     Returns:
         The result.
@@ -85,7 +89,7 @@ def fit(
         progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do{_more_epochs(config, done)}")
         return Result(folder.uri, done, {})
     with StopRequest() as stop:
-        run = _Run(config, folder, devices, progress, ledger, stop)
+        run = _Run(config, folder, devices, progress, ledger, stop, Night(config, folder, date, progress.note))
         try:
             return run.go()
         except BaseException as error:
@@ -112,9 +116,10 @@ class _Run:
         progress: Progress,
         ledger: Ledger,
         stop: StopRequest,
+        night: Night,
     ) -> None:
         self.config, self.folder, self.devices = config, folder, devices
-        self.progress, self.ledger, self.stop = progress, ledger, stop
+        self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
         self.prepared: Prepared | None = None
         self.memory: Any = None
         self.writer: AsyncWriter | None = None
@@ -122,9 +127,14 @@ class _Run:
         self._claimed = False
 
     def go(self) -> Result:
+        self.night.remember(self.folder.read_json("config.json"))
         snapshot = resume.starting_point(self.config, self.folder, self.store, self.progress.note)
         self.store.take_over(snapshot)
         self._claimed = True
+        self._write_config(None)
+        self.config = self.night.begin()
+        if (same := self.night.unchanged(versions())) is not None:
+            return self._skip(same)
         prepared = self._prepare(snapshot)
         self.stop.check()
         self.progress.phase("compile")
@@ -147,8 +157,19 @@ class _Run:
             self._write_metrics()
             return self._publish(session)
 
-    def _prepare(self, snapshot: Snapshot | None) -> Prepared:
+    def _skip(self, same: str) -> Result:
         self._write_config(None)
+        self.progress.note(f"skipped: data, configuration and code are those of {same}")
+        return self._end(self._document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
+
+    def _end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
+        """Writes result.json, the last thing a run leaves of its own, and lets others know."""
+        self.store.fence.check()
+        self.folder.write_json("result.json", document)
+        self.night.tell(document)
+        return Result(self.folder.uri, document, history)
+
+    def _prepare(self, snapshot: Snapshot | None) -> Prepared:
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 self.config,
@@ -162,6 +183,7 @@ class _Run:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
         self._write_config(prepared)
+        self.night.check(prepared, versions())
         return prepared
 
     def _write_config(self, prepared: Prepared | None) -> None:
@@ -174,6 +196,7 @@ class _Run:
                 "config_hash": resume.shaping_hash(self.config),
                 "versions": versions(),
                 "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
+                **self.night.record(),
                 "fingerprint": prepared.fingerprint if prepared else None,
                 "shards": [
                     {"uri": s.uri, "size_bytes": s.size_bytes, "version": s.version, "rows": s.rows}
@@ -236,6 +259,9 @@ class _Run:
             session.settle(self.memory)
             publish(self.folder, self.prepared, session.features, session.built, self.store.fence.check)
             labels, predictions = session.validation_predictions()
+        self.store.fence.check()
+        with self.ledger.phase("gate"):
+            self.night.decide()
         document = self._document("succeeded", ExitCode.DONE, "trained")
         page = render(
             ReportData(
@@ -251,9 +277,7 @@ class _Run:
         )
         self.store.fence.check()
         storage.write(self.folder.path("report.html"), page.encode())
-        self.store.fence.check()
-        self.folder.write_json("result.json", document)
-        return Result(self.folder.uri, document, self.memory.history)
+        return self._end(document, self.memory.history)
 
     def write_failure(self, error: BaseException) -> None:
         """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
@@ -271,8 +295,7 @@ class _Run:
                 self.writer.join(_LAST_WORDS_S)
             if self.memory is not None:
                 self._write_metrics()
-            self.store.fence.check()
-            self.folder.write_json("result.json", self._document("preempted" if preempted else "failed", code, reason))
+            self._end(self._document("preempted" if preempted else "failed", code, reason), {})
 
         failed = within(_LAST_WORDS_S, write)
         if failed is not None:
@@ -307,6 +330,7 @@ class _Run:
             "ledger_s": self.ledger.rounded(),
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **self.night.document,
         }
 
 

@@ -17,6 +17,7 @@ PHASES = (
     "checkpoint_stall",
     "checkpoint_upload",
     "export",
+    "gate",
 )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trainer.run.charts import Frame, Series, around, line, rule
 from trainer.run.markup import Html, join, tag
 from trainer.run.report_columns import columns_table
+from trainer.run.report_gate import gate
 from trainer.run.report_quality import card, legend, quality
 from trainer.run.words import count, metric, seconds, share
 from trainer.schema import Layout, Statistics
@@ -46,6 +47,7 @@ _LEDGER = {
     "feed_wait": "waiting for data",
     "checkpoint_stall": "checkpoint stalls",
     "export": "export",
+    "gate": "gate",
 }
 
 
@@ -97,7 +99,11 @@ def render(data: ReportData) -> str:
 
 
 def _sections(data: ReportData) -> list[Html]:
-    parts = [_warnings(data.warnings), _section("Learning curves", _curves(data))]
+    parts = [
+        _warnings(data.warnings),
+        _section("Promotion", gate(data.result.get("decision"))),
+        _section("Learning curves", _curves(data)),
+    ]
     if data.labels is not None and data.predictions is not None and len(data.labels):
         title = f"On {count(len(data.labels))} validation rows"
         parts.append(_section(title, quality(data.layout.label, data.labels, data.predictions)))
@@ -137,6 +143,8 @@ def _header(data: ReportData) -> Html:
 def _facts(data: ReportData) -> list[str]:
     result = data.result
     facts = [f"predicts {data.layout.label.name}"]
+    if window := (result.get("windows") or {}).get("train"):
+        facts.append(f"days {window['first']} to {window['last']}")
     if when := result.get("started") or result.get("finished"):
         facts.append(str(when).replace("T", " ")[:16] + " UTC")
     if ledger := _numbers(result.get("ledger_s") or {}):

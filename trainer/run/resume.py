@@ -15,6 +15,11 @@ from trainer.run.folder import RunFolder
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
 _NOT_SHAPING = {
     "output",
+    "promote",
+    "notify",
+    "data.holdout",
+    "data.checks",
+    "data.unchanged",
     "data.memory",
     "data.on_bad_shard",
     "data.max_bad_shards",

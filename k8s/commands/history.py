@@ -1,0 +1,143 @@
+"""`kfit history`: every night of a job, from storage alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from k8s.runs import of_a_job, output_of
+from trainer.nightly import history as nights
+from trainer.nightly import production
+from trainer.nightly.history import Night
+from trainer.nightly.production import Production
+
+_BARS = "▁▂▃▄▅▆▇█"
+_PIPE_WIDTH = 180
+_MOST_BARS = 120
+_STATES = {"succeeded": "green", "skipped": "dim", "failed": "red", "preempted": "yellow", "unfinished": "cyan"}
+
+
+@click.command()
+@of_a_job
+@click.option("--last", type=click.IntRange(min=1), default=30, show_default=True, help="Show the newest so many.")
+@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json", "name"]), default="table")
+def history(job: str | None, output: str | None, last: int, form: str) -> None:
+    """The runs of a job: state, data window, metric, time, promoted or why not."""
+    uri = output_of(job, output)
+    found = nights.read(uri)
+    seen = production.read(uri)
+    shown = found[-last:]
+    if form == "json":
+        document = {"production": seen.run if seen else None, "runs": [night.as_json() for night in shown]}
+        click.echo(json.dumps(document, indent=2, allow_nan=False))
+    elif form == "name":
+        for night in shown:
+            click.echo(night.run)
+    elif not found:
+        click.echo(f"no run below {uri}", err=True)
+    else:
+        _print(shown, len(found), seen)
+
+
+def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
+    """Columns as wide as they need; the last one gives way to the terminal's edge."""
+    from rich.console import Console
+    from rich.text import Text
+
+    heads = ("run", "date", "state", "trained on", "metric", "took")
+    cells = [_cells(night) for night in shown]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
+    for night, row in zip(shown, cells, strict=True):
+        run, day, state, *rest = _padded(row, widths)
+        serves = seen is not None and night.run == seen.run
+        line = Text(f"{run}  {day}  ")
+        line.append(state, style=_STATES.get(night.status, ""))
+        line.append("  ".join(["", *rest, ""]))
+        line.append("● in production  " if serves else "", style="bold green")
+        lines.append(line.append(verdict(night)))
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
+    console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)
+
+
+def _cells(night: Night) -> tuple[str, ...]:
+    return night.run, night.date or night.finished[:10], night.status, window(night), metric(night), took(night)
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    *most, last = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+    return [*most, last.strip().rjust(widths[-1])]
+
+
+def window(night: Night) -> str:
+    """`02-05 … 03-04`: the year is in the date beside it."""
+    return f"{night.first[5:]} … {night.last[5:]}" if night.first else "–"
+
+
+def metric(night: Night) -> str:
+    """`auc 0.7349`."""
+    return f"{night.metric} {night.value:.4f}" if night.value is not None else "–"
+
+
+def took(night: Night) -> str:
+    """`16 s`, `2:03`, `1:02:03`."""
+    if night.duration_s is None:
+        return "–"
+    minutes, seconds = divmod(round(night.duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
+
+
+def verdict(night: Night) -> str:
+    """Promoted, or why not, in one line."""
+    why = night.why.splitlines()[0] if night.why else ""
+    if night.promoted:
+        return f"promoted: {why}"
+    if night.status == "succeeded":
+        return f"kept out: {why}" if night.metric and why != "trained" else ""
+    return why.removesuffix(":")
+
+
+def summary(shown: Sequence[Night], total: int) -> str:
+    """The line under the table: the metric's way over the nights, and how they ended."""
+    counts: dict[str, int] = {}
+    for night in shown:
+        counts[night.status] = counts.get(night.status, 0) + 1
+    ends = ", ".join(f"{n} {status}" for status, n in counts.items())
+    promoted = sum(night.promoted for night in shown)
+    of = f"{len(shown)} of {total} runs" if total > len(shown) else f"{total} run{'s' if total != 1 else ''}"
+    known = [n.metric for n in shown if n.value is not None]
+    name = max(set(known), key=known.count) if known else ""
+    values = [n.value if n.metric == name else None for n in shown]
+    line = f"{name} {sparkline(values)} {_range(values)}   " if known else ""
+    return f"\n{line}{of}: {ends}; {promoted} promoted"
+
+
+def _range(values: Sequence[float | None]) -> str:
+    finite = [v for v in values if v is not None]
+    return f"{min(finite):.4f} … {max(finite):.4f}"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """A bar a value, the smallest lowest; a dot where a night has none."""
+    kept = list(values)[-_MOST_BARS:]
+    finite = [v for v in kept if v is not None and math.isfinite(v)]
+    if not finite:
+        return ""
+    low, span = min(finite), max(finite) - min(finite)
+
+    def bar(value: Any) -> str:
+        if value is None or not math.isfinite(value):
+            return "·"
+        return _BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)] if span else _BARS[3]
+
+    return "".join(bar(value) for value in kept)

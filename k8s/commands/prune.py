@@ -1,0 +1,40 @@
+"""`kfit prune`: deletes old runs by the job's `output.keep_runs`, never what serves or served before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from k8s.runs import of_a_job, output_of
+from trainer.errors import ConfigError
+
+
+@click.command()
+@of_a_job
+@click.option("--keep", type=click.IntRange(min=1), help="Keep the newest so many. Default: the job's keep_runs.")
+@click.option("--older-than", metavar="DAYS", help="Keep what is younger: 90d.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
+@click.option("-o", "--output-format", "form", type=click.Choice(["text", "name"]), default="text")
+def prune(
+    job: str | None, output: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
+) -> None:
+    """Delete old runs; the one in production, the one before it and unfinished ones stay."""
+    from trainer.config import Config, KeepRuns
+    from trainer.jobfile import validate
+    from trainer.nightly import retention
+
+    uri = output_of(job, output)
+    given = {name: value for name, value in (("count", keep), ("age", older_than)) if value is not None}
+    rules = Config.load(Path(job)).output.keep_runs if job is not None else None
+    if given:
+        rules = validate(KeepRuns, given, source="kfit prune", lines={}, prefix=())
+    if rules is None:
+        raise ConfigError(
+            "nothing says which runs stay", where="kfit prune", remedy="set output.keep_runs, or give --keep N"
+        )
+    gone = retention.prune(uri, rules, now=datetime.now(UTC), dry_run=dry_run)
+    for night in gone:
+        click.echo(night.run if form == "name" else f"{night.run}  {night.status}  {night.finished}")
+    click.echo(f"{len(gone)} runs {'would go' if dry_run else 'deleted'}", err=True)

@@ -1,0 +1,130 @@
+"""What passes the gate and what does not, and what it says about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trainer.config import Promote
+from trainer.nightly.gate import decide, decide_first
+from trainer.nightly.scores import Scored
+
+ROWS = 4000
+
+
+def models(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, a good model's and a poor model's scores."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(ROWS) < 0.3).astype(float)
+    good = np.clip(rng.normal(0.3 + 0.25 * labels, 0.2), 0.01, 0.99)
+    poor = np.clip(rng.normal(0.3 + 0.15 * labels, 0.2), 0.01, 0.99)
+    return labels, good, poor
+
+
+LABELS, GOOD, POOR = models()
+BETTER, WORSE, EQUAL = (Scored("binary", LABELS, a, b) for a, b in ((GOOD, POOR), (POOR, GOOD), (GOOD, GOOD)))
+
+
+@pytest.mark.parametrize(
+    ("rules", "scored", "passed"),
+    [
+        ({}, BETTER, True),
+        ({}, WORSE, False),
+        ({}, EQUAL, False),  # the same model is not better
+        ({"min_delta": 0.3}, BETTER, False),
+        ({"max_loss": 0.01}, EQUAL, True),
+        ({"max_loss": 0.01}, WORSE, False),
+        ({"max_loss": 0.9}, WORSE, True),
+        ({"metric": "loss"}, BETTER, True),
+        ({"metric": "loss"}, WORSE, False),
+        ({"limits": {"auc": 0.99}}, BETTER, False),
+        ({"limits": {"loss": 0.01}}, BETTER, False),
+        ({"limits": {"auc": 0.6, "loss": 2.0}}, BETTER, True),
+    ],
+)
+def test_the_rules_decide(rules, scored, passed):
+    assert decide(Promote(**rules), scored, "champion").passed is passed
+
+
+def test_a_gain_that_may_be_luck_is_no_reason():
+    """Better on these rows by chance alone: the interval reaches below zero."""
+    rng = np.random.default_rng(1)
+    labels = LABELS[:300]
+    a, b = (np.clip(rng.normal(0.3 + 0.2 * labels, 0.2), 0, 1) for _ in range(2))
+    one, other = (
+        decide(Promote(), Scored("binary", labels, a, b), "x"),
+        decide(Promote(), Scored("binary", labels, b, a), "x"),
+    )
+    assert max(one.gain.gain, other.gain.gain) > 0
+    assert not one.passed
+    assert not other.passed
+
+
+def test_the_reason_holds_the_numbers():
+    found = decide(Promote(), WORSE, "night-1")
+    gain = found.gain
+    assert found.why == (
+        f"auc gains −{-gain.gain:.4f} (−{-gain.low:.4f} to −{-gain.high:.4f}) over night-1: not surely above 0"
+    )
+    assert found.champion == "night-1"
+    assert found.rows == ROWS
+    assert set(found.metrics) == {"auc", "pr_auc", "accuracy", "loss", "brier"}
+
+
+def test_a_model_that_is_worse_on_one_slice_is_kept_out():
+    """Far better on most rows, and turned round on one airport."""
+    origin = np.array(["EWR"] * 3000 + ["LGA"] * 1000)
+    challenger = np.where(origin == "LGA", 1 - GOOD, GOOD)
+    champion = np.where(origin == "LGA", GOOD, POOR)
+    scored = Scored("binary", LABELS, challenger, champion)
+    rules = {"metric": "auc", "max_loss": 0.5}
+    assert decide(Promote(**rules), scored, "c").passed
+    found = decide(Promote(**rules, slices=["origin"]), scored, "c", {"origin": origin})
+    assert not found.passed
+    assert found.why.startswith("worse on 1 slice: origin=LGA")
+    assert [(s.value, s.worse) for s in found.slices] == [("EWR", False), ("LGA", True)]
+
+
+def test_a_slice_of_few_rows_is_shown_and_does_not_decide():
+    origin = np.array(["EWR"] * 3900 + [None] * 100, object)
+    challenger = np.where(origin == "EWR", GOOD, 1 - GOOD)
+    scored = Scored("binary", LABELS, challenger, np.where(origin == "EWR", POOR, GOOD))
+    found = decide(Promote(slices=["origin"], min_slice_rows=200), scored, "c", {"origin": origin})
+    assert found.passed
+    assert [(s.value, s.gain.rows, s.decides) for s in found.slices] == [("EWR", 3900, True), ("null", 100, False)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "passed", "why"),
+    [
+        ({}, True, "the first run; no limits are set"),
+        ({"auc": 0.6}, True, "the first run keeps the limits"),
+        ({"auc": 0.99}, False, "promote.limits asks for at least 0.99"),
+        ({"brier": 0.001}, False, "promote.limits asks for at most 0.001"),
+    ],
+)
+def test_the_first_run_is_held_against_absolute_limits(limits, passed, why):
+    found = decide_first(Promote(limits=limits), "binary", LABELS, GOOD)
+    assert found.passed is passed
+    assert why in found.why
+    assert found.champion is None
+    assert found.gain is None
+
+
+@pytest.mark.parametrize(("units", "passed"), [(6, False), (7, True)])
+def test_a_handful_of_units_is_no_ground_for_a_decision(units, passed):
+    scored = Scored("binary", LABELS, GOOD, POOR, np.arange(ROWS) % units)
+    found = decide(Promote(by="dt"), scored, "c")
+    assert found.passed is passed
+    assert passed or found.why == "promote.by: 6 values of dt in the holdout tell no interval; it takes 7"
+
+
+def test_a_metric_that_is_not_defined_promotes_nobody():
+    nothing = np.zeros(100)
+    found = decide(Promote(), Scored("binary", nothing, GOOD[:100], POOR[:100]), "c")
+    assert not found.passed
+    assert found.why == "auc is not defined on the holdout's 100 rows"
+
+
+def test_a_finite_limit_is_not_kept_by_a_value_that_is_not_a_number():
+    assert not decide_first(Promote(limits={"auc": 0.1}), "binary", np.zeros(100), GOOD[:100]).passed

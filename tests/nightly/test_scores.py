@@ -1,0 +1,141 @@
+"""Metrics against scikit-learn, and the interval against what statistics promise of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from trainer.nightly.scores import Scored, compare, value
+
+
+def binary(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and the scores of a better and a worse model, rounded so that there are ties."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.3).astype(float)
+    better = np.clip(np.round(rng.normal(0.3 + 0.3 * labels, 0.2), 2), 0.01, 0.99)
+    worse = np.clip(np.round(rng.normal(0.3 + 0.1 * labels, 0.2), 2), 0.01, 0.99)
+    return labels, better, worse
+
+
+@pytest.mark.parametrize(
+    ("name", "oracle"),
+    [
+        ("auc", metrics.roc_auc_score),
+        ("pr_auc", metrics.average_precision_score),
+        ("loss", metrics.log_loss),
+        ("brier", metrics.brier_score_loss),
+        ("accuracy", lambda y, p: metrics.accuracy_score(y, p > 0.5)),
+    ],
+)
+def test_binary_metrics_are_scikit_learns(name, oracle):
+    labels, scores, _ = binary(500)
+    assert value(name, "binary", labels, scores) == pytest.approx(oracle(labels, scores), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "oracle"),
+    [
+        ("rmse", metrics.root_mean_squared_error),
+        ("mae", metrics.mean_absolute_error),
+        ("loss", metrics.mean_squared_error),
+        ("r2", metrics.r2_score),
+    ],
+)
+def test_regression_metrics_are_scikit_learns(name, oracle):
+    rng = np.random.default_rng(1)
+    labels = rng.normal(5, 2, 400)
+    said = labels + rng.normal(0, 1, 400)
+    assert value(name, "regression", labels, said) == pytest.approx(oracle(labels, said))
+
+
+def test_multiclass_metrics_are_scikit_learns():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 4, 300)
+    said = rng.dirichlet(np.ones(4), 300)
+    assert value("loss", "multiclass", labels.astype(float), said) == pytest.approx(metrics.log_loss(labels, said))
+    right = metrics.accuracy_score(labels, said.argmax(axis=1))
+    assert value("accuracy", "multiclass", labels.astype(float), said) == pytest.approx(right)
+
+
+@pytest.mark.parametrize("name", ["auc", "pr_auc", "loss", "accuracy"])
+def test_a_draw_of_counts_is_the_metric_of_the_rows_it_stands_for(name):
+    """The vectorised metric on counts equals the metric on rows that are really repeated."""
+    from trainer.nightly import scores
+
+    labels, said, _ = binary(60)
+    counts = np.random.default_rng(3).integers(0, 4, (5, 60)).astype(float)
+    found = scores._metric(name, "binary", labels, said)(counts)
+    for line, one in zip(counts.astype(int), found, strict=True):
+        rows = np.repeat(np.arange(60), line)
+        assert one == pytest.approx(value(name, "binary", labels[rows], said[rows]))
+
+
+def test_a_gain_is_signed_so_that_more_is_better():
+    labels, better, worse = binary(2000)
+    for name in ("auc", "loss", "brier", "accuracy", "pr_auc"):
+        gain = compare(Scored("binary", labels, better, worse), name, resamples=300, confidence=0.95, seed=0)
+        assert 0 < gain.low < gain.gain < gain.high, name
+        back = compare(Scored("binary", labels, worse, better), name, resamples=300, confidence=0.95, seed=0)
+        assert (back.gain, back.low, back.high) == pytest.approx((-gain.gain, -gain.high, -gain.low)), name
+
+
+def test_the_same_seed_gives_the_same_interval_and_equal_models_no_gain():
+    labels, better, worse = binary(300)
+    scored = Scored("binary", labels, better, worse)
+    ask = {"resamples": 200, "confidence": 0.9}
+    assert compare(scored, "auc", **ask, seed=4) == compare(scored, "auc", **ask, seed=4)
+    assert compare(scored, "auc", **ask, seed=4) != compare(scored, "auc", **ask, seed=5)
+    same = compare(Scored("binary", labels, better, better), "auc", **ask, seed=0)
+    assert (same.gain, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_interval_holds_the_true_gain_about_as_often_as_it_says():
+    """Two models whose squared errors differ by 0.2 in truth; 90 % intervals over 300 samples."""
+    rng = np.random.default_rng(6)
+    held = 0
+    for seed in range(300):
+        labels = rng.normal(0, 1, 200)
+        shared = rng.normal(0, 1, 200)
+        ours = labels + shared
+        theirs = labels + shared + rng.normal(0, 0.2**0.5, 200)
+        scored = Scored("regression", labels, ours, theirs)
+        gain = compare(scored, "loss", resamples=300, confidence=0.9, seed=seed)
+        held += gain.low <= 0.2 <= gain.high
+    assert 0.85 <= held / 300 <= 0.95
+
+
+def test_pairing_sees_what_two_separate_intervals_could_not():
+    """Both models find the same rows hard: the difference is far narrower than either metric's own interval."""
+    rng = np.random.default_rng(7)
+    labels = rng.normal(0, 1, 500)
+    shared = rng.normal(0, 3, 500)
+    ours, theirs = labels + shared, labels + shared + rng.normal(0, 0.1, 500)
+    gain = compare(Scored("regression", labels, ours, theirs), "loss", resamples=500, confidence=0.95, seed=0)
+    own = compare(Scored("regression", labels, ours, labels), "loss", resamples=500, confidence=0.95, seed=0)
+    assert gain.high - gain.low < (own.high - own.low) / 5
+
+
+def test_rows_that_share_their_fate_give_a_wider_interval_when_drawn_by_unit():
+    rng = np.random.default_rng(8)
+    units = np.repeat(np.arange(30), 50)
+    labels = np.zeros(1500)
+    fate = np.repeat(rng.normal(0, 1, 30), 50)
+    ours, theirs = 1.0 + 0.1 * fate, 1.0 - 0.1 * fate
+    wide, narrow = (
+        compare(Scored("regression", labels, ours, theirs, by), "mae", resamples=500, confidence=0.95, seed=0)
+        for by in (units, None)
+    )
+    assert wide.gain == narrow.gain
+    assert wide.high - wide.low > 4 * (narrow.high - narrow.low)
+
+
+def test_one_class_only_has_no_auc_and_no_interval():
+    gain = compare(
+        Scored("binary", np.zeros(50), np.linspace(0, 1, 50), np.linspace(1, 0, 50)),
+        "auc",
+        resamples=100,
+        confidence=0.95,
+        seed=0,
+    )
+    assert np.isnan([gain.gain, gain.low, gain.high]).all()

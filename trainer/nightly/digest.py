@@ -1,0 +1,50 @@
+"""What decides the outcome of a night: data, configuration and code. The same digest, the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.config import Config, Entrypoint
+
+#: Where a run writes, tells and is kept does not change what it learns.
+_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}}
+
+
+def digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:
+    """SHA-256 over data, configuration and code.
+
+    Args:
+        config: As in the job file, windows unresolved: a new night alone is no new configuration.
+        fingerprint: Of the training and validation shards.
+        versions: Of the packages that shape a result.
+    """
+    parts = {
+        "data": fingerprint,
+        "config": config.model_dump(mode="json", exclude=_OUTSIDE),
+        "versions": dict(versions),
+        "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
+        "model_code": _code(config),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _code(config: Config) -> str | None:
+    """A digest of the user's package, which is found without being imported."""
+    if not isinstance(config.model, Entrypoint):
+        return None
+    top = config.model.entrypoint.partition(":")[0].partition(".")[0]
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(spec.origin or "")]
+    found = hashlib.sha256()
+    for file in sorted(f for f in files if f.is_file()):
+        found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return found.hexdigest()

@@ -1,0 +1,173 @@
+"""The gate: whether a challenger may take production over. Pure arithmetic; nothing is read or written here.
+
+A challenger passes when all of these hold:
+
+1. its metrics keep the absolute `limits` (all there is to hold for the first run);
+2. the interval of its gain over the champion lies above `min_delta`, or, where `max_loss` is set, above
+   -`max_loss`: not "looks better" but "is better, or not worse, with that confidence";
+3. on no value of a named slice the whole interval lies below -`slice_max_loss`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK, Promote
+from trainer.nightly.scores import Floats, Gain, Scored, compare, value
+
+#: Slices of a column beyond these, by rows, are not looked at.
+_MOST_SLICES = 50
+_LEAST_UNITS = 7
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The gain on the rows with one value of a column."""
+
+    column: str
+    value: str
+    gain: Gain
+    decides: bool
+    worse: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate found.
+
+    Attributes:
+        passed: Whether the challenger may be promoted.
+        why: One line for a person.
+        champion: The run it was held against, None for the first.
+        metrics: The challenger's value of every metric on the holdout.
+        gain: Against the champion, None for the first run.
+        slices: By column and value.
+    """
+
+    passed: bool
+    why: str
+    champion: str | None
+    rows: int
+    metrics: Mapping[str, float]
+    gain: Gain | None = None
+    slices: tuple[Slice, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As result.json carries it."""
+        return asdict(self)
+
+
+def decide_first(rules: Promote, task: str, labels: Floats, challenger: Floats) -> Decision:
+    """The first run has nobody to beat: the absolute limits decide.
+
+    Args:
+        rules: The job's `promote`.
+        task: binary, multiclass or regression.
+        labels: [rows].
+        challenger: [rows] or [rows, classes].
+    """
+    metrics = _metrics(task, labels, challenger)
+    broken = _broken(rules, metrics)
+    why = broken or "the first run" + (" keeps the limits" if rules.limits else "; no limits are set")
+    return Decision(not broken, why, None, len(labels), metrics)
+
+
+def decide(
+    rules: Promote, scored: Scored, champion: str, slices: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
+) -> Decision:
+    """Holds a challenger against the champion.
+
+    Args:
+        rules: The job's `promote`.
+        scored: Both models on the same fresh rows.
+        champion: The run in production.
+        slices: Column -> its value of every row, for the columns in `rules.slices`.
+    """
+    metric = rules.metric or METRICS_OF_TASK[scored.task][0]
+    metrics = _metrics(scored.task, scored.labels, scored.challenger)
+    gain = _compare(rules, scored, metric)
+    found = tuple(
+        one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)
+    )
+    why = (
+        _broken(rules, metrics)
+        or _too_few_units(rules, scored)
+        or _refused(rules, gain, champion)
+        or _worse_slices(found)
+    )
+    reason = why or f"{_signed(gain)} over {champion}, {_threshold(rules)}"
+    return Decision(not why, reason, champion, gain.rows, metrics, gain, found)
+
+
+def _metrics(task: str, labels: Floats, challenger: Floats) -> dict[str, float]:
+    return {name: value(name, task, labels, challenger) for name in METRICS_OF_TASK[task]}
+
+
+def _compare(rules: Promote, scored: Scored, metric: str) -> Gain:
+    return compare(scored, metric, resamples=rules.resamples, confidence=rules.confidence, seed=rules.seed)
+
+
+def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
+    """The first absolute limit that does not hold, as a sentence."""
+    for name, limit in rules.limits.items():
+        found = metrics[name]
+        good = found <= limit if name in LESS_IS_BETTER else found >= limit
+        if not good:  # also where it is NaN
+            bound = "at most" if name in LESS_IS_BETTER else "at least"
+            return f"{name} is {found:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
+    return ""
+
+
+def _too_few_units(rules: Promote, scored: Scored) -> str:
+    """Draws of a handful of units hardly differ: their interval would be narrow for no reason."""
+    units = _LEAST_UNITS if scored.units is None else len(np.unique(scored.units))
+    if units >= _LEAST_UNITS:
+        return ""
+    return f"promote.by: {units} values of {rules.by} in the holdout tell no interval; it takes {_LEAST_UNITS}"
+
+
+def _refused(rules: Promote, gain: Gain, champion: str) -> str:
+    if not math.isfinite(gain.low):
+        return f"{gain.metric} is not defined on the holdout's {gain.rows} rows"
+    least = -rules.max_loss if rules.max_loss is not None else rules.min_delta
+    if gain.low > least:
+        return ""
+    return f"{_signed(gain)} over {champion}: not {_threshold(rules)}"
+
+
+def _threshold(rules: Promote) -> str:
+    if rules.max_loss is not None:
+        return f"surely above −{rules.max_loss:g}"
+    return f"surely above {rules.min_delta:g}"
+
+
+def _signed(gain: Gain) -> str:
+    return f"{gain.metric} gains {gain.gain:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})".replace("-", "−")
+
+
+def _slices(
+    rules: Promote, scored: Scored, metric: str, column: str, values: Sequence[Any] | NDArray[Any]
+) -> list[Slice]:
+    texts = np.array(["null" if v is None else str(v) for v in values])
+    names, counts = np.unique(texts, return_counts=True)
+    most = names[np.argsort(-counts, kind="stable")][:_MOST_SLICES]
+    found = []
+    for name in most:
+        gain = _compare(rules, scored.take(texts == name), metric)
+        decides = gain.rows >= rules.min_slice_rows and math.isfinite(gain.high)
+        found.append(Slice(column, str(name), gain, decides, bool(decides and gain.high < -rules.slice_max_loss)))
+    return found
+
+
+def _worse_slices(slices: Sequence[Slice]) -> str:
+    worse = [s for s in slices if s.worse]
+    if not worse:
+        return ""
+    shown = ", ".join(f"{s.column}={s.value} ({_signed(s.gain)})" for s in worse[:3])
+    return f"worse on {len(worse)} slice{'s' if len(worse) > 1 else ''}: {shown}"

@@ -1,0 +1,110 @@
+"""`metrics.prom`: the last run and the run in production as Prometheus reads them, beside production.json.
+
+The text exposition format, for whatever brings a file to Prometheus: the node exporter's textfile collector, a
+sidecar, an exporter that reads buckets. Alert rules on these names are in the chart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from trainer import storage
+from trainer.nightly.history import Night, duration_s
+from trainer.nightly.production import Production
+
+NAME = "metrics.prom"
+_STATUSES = ("succeeded", "skipped", "failed", "preempted")
+_Sample = tuple[Mapping[str, str], float | None]
+
+
+def write(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None) -> None:
+    """Writes the file anew.
+
+    Args:
+        output_uri: The job's `output.uri`.
+        result: The last run's result.json.
+        nights: All runs, that one included.
+        seen: What is in production.
+
+    Raises:
+        StorageError: The store is out of reach or refuses.
+    """
+    storage.write(storage.join(output_uri, NAME), text(output_uri, result, nights, seen).encode())
+
+
+def text(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None) -> str:
+    """The file's content; every sample is labelled with the output's URI."""
+    lines, here = [], output_uri.rstrip("/")
+    for name, meaning, samples in _families(result, nights, seen):
+        found = [(labels, value) for labels, value in samples if value is not None and math.isfinite(value)]
+        if not found:
+            continue
+        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+        lines += [f"{name}{_labels({'output': here, **labels})} {value!r}" for labels, value in found]
+    return "\n".join(lines) + "\n"
+
+
+def _families(
+    result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None
+) -> Iterator[tuple[str, str, list[_Sample]]]:
+    decision = result.get("decision") or {}
+    gain = decision.get("gain") or {}
+    rows = result.get("rows") or {}
+    status = result["status"]
+    yield "kfit_last_run_finished_seconds", "When the last run ended.", [({}, _seconds(result.get("finished")))]
+    yield (
+        "kfit_last_run_status",
+        "1 for how the last run ended.",
+        [({"status": s}, float(s == status)) for s in _STATUSES],
+    )
+    yield "kfit_last_run_duration_seconds", "How long it took.", [({}, duration_s(result.get("ledger_s") or {}))]
+    yield "kfit_last_run_rows", "Rows by split.", [({"split": s}, float(n)) for s, n in rows.items()]
+    metrics: list[_Sample] = [
+        ({"split": split, "metric": name}, _number(value))
+        for split, values in {**(result.get("metrics") or {}), "holdout": decision.get("metrics") or {}}.items()
+        for name, value in values.items()
+    ]
+    yield "kfit_last_run_metric", "Metrics by split.", metrics
+    yield "kfit_last_run_promoted", "Whether it moved production.", [({}, float(bool(decision.get("promoted"))))]
+    bounds: list[_Sample] = [({"bound": b}, _number(gain.get(b))) for b in ("low", "gain", "high")]
+    yield "kfit_last_run_gain", "Gain over production and its interval.", bounds
+    yield "kfit_last_trained_seconds", "When a run last trained to the end.", [({}, _last(nights, "succeeded"))]
+    yield "kfit_nights_without_training", "Runs that ended since then.", [({}, float(_without_training(nights)))]
+    yield "kfit_production_promoted_seconds", "When production moved.", [({}, _seconds(seen.when) if seen else None)]
+    yield (
+        "kfit_production_info",
+        "1 for the run in production.",
+        [({"run": seen.run, "generation": str(seen.generation)}, 1.0)] if seen else [],
+    )
+
+
+def _last(nights: Sequence[Night], status: str) -> float | None:
+    ends = [night.finished for night in nights if night.status == status]
+    return _seconds(max(ends)) if ends else None
+
+
+def _without_training(nights: Sequence[Night]) -> int:
+    ended = [night for night in nights if night.finished]
+    return next((i for i, night in enumerate(reversed(ended)) if night.status == "succeeded"), len(ended))
+
+
+def _seconds(moment: Any) -> float | None:
+    try:
+        return datetime.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,221 @@
+"""A metric of two models on the same rows, and how sure its difference is: the paired bootstrap.
+
+Rows are drawn with replacement, the same rows for both models, and the metric's difference is computed on
+each draw; its percentiles are the interval (Efron and Tibshirani 1993, *An Introduction to the Bootstrap*,
+chapters 13 and 16). Pairing takes out what both models find hard, so a far smaller difference can be seen
+than from two separate intervals.
+
+All of it is arithmetic on counts: a draw is how often each row was taken, [draws, rows], and every metric is
+a function of such counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config import LESS_IS_BETTER
+
+Floats = NDArray[np.float64]
+#: Elements of a block of counts: what stays inside the processor's cache does not matter, memory does.
+_BLOCK = 4_000_000
+_SMALLEST = 1e-7  # as Keras clips probabilities
+Metric = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Labels and two models' predictions of the same rows.
+
+    Attributes:
+        task: binary, multiclass or regression.
+        labels: [rows]: 0 or 1, class index, or value.
+        challenger, champion: [rows], multiclass [rows, classes].
+        units: [rows]: rows with the same value are drawn together; None: each by itself.
+    """
+
+    task: str
+    labels: Floats
+    challenger: Floats
+    champion: Floats
+    units: NDArray[Any] | None = None
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
+        """Some of the rows."""
+        units = None if self.units is None else self.units[rows]
+        return Scored(self.task, self.labels[rows], self.challenger[rows], self.champion[rows], units)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A metric of both models, and the challenger's gain, signed so that more is better.
+
+    Attributes:
+        metric: Its name.
+        rows: On how many.
+        challenger, champion: The metric's values.
+        gain, low, high: The gain and its interval.
+        confidence: Of the interval.
+    """
+
+    metric: str
+    rows: int
+    challenger: float
+    champion: float
+    gain: float
+    low: float
+    high: float
+    confidence: float
+
+
+def value(metric: str, task: str, labels: Floats, predictions: Floats) -> float:
+    """A metric of one model over all rows; NaN where it is not defined (one class only)."""
+    return float(_metric(metric, task, labels, predictions)(np.ones((1, len(labels))))[0])
+
+
+def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, seed: int) -> Gain:
+    """Scores both models and draws the interval of the gain.
+
+    Args:
+        scored: The rows.
+        metric: Its name.
+        resamples: How many draws.
+        confidence: Of the two-sided percentile interval.
+        seed: The same seed and rows give the same interval.
+
+    Returns:
+        The gain; NaN in all of it where the metric is not defined.
+    """
+    sign = -1.0 if metric in LESS_IS_BETTER else 1.0
+    ours = _metric(metric, scored.task, scored.labels, scored.challenger)
+    theirs = _metric(metric, scored.task, scored.labels, scored.champion)
+    rows = len(scored.labels)
+    once = np.ones((1, rows))
+    challenger, champion = float(ours(once)[0]), float(theirs(once)[0])
+    drawn = np.concatenate([sign * (ours(c) - theirs(c)) for c in _draws(scored, resamples, seed)])
+    drawn = drawn[np.isfinite(drawn)]
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail]) if len(drawn) else (np.nan, np.nan)
+    return Gain(metric, rows, challenger, champion, sign * (challenger - champion), float(low), float(high), confidence)
+
+
+def _draws(scored: Scored, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each row is taken: [draws, rows] a block. Units are drawn, rows go with their unit.
+
+    Whole units where they are given (the cluster bootstrap, Davison and Hinkley 1997, section 3.8).
+    """
+    generator = np.random.default_rng(seed)
+    rows = len(scored.labels)
+    unit_of = None if scored.units is None else np.unique(scored.units, return_inverse=True)[1]
+    units = rows if unit_of is None else int(unit_of.max(initial=0)) + 1
+    at_once = max(1, min(resamples, _BLOCK // max(rows, 1)))
+    for start in range(0, resamples, at_once):
+        draws = min(at_once, resamples - start)
+        taken = generator.integers(0, units, (draws, units))
+        taken += np.arange(draws)[:, None] * units
+        # [draws * units] -> [draws, units] -> [draws, rows]
+        counts = np.bincount(taken.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
+        yield counts if unit_of is None else counts[:, unit_of]
+
+
+# --- metrics as functions of counts ---------------------------------------------------------------
+
+
+def _metric(name: str, task: str, labels: Floats, predictions: Floats) -> Metric:
+    if name == "auc":
+        return _auc(labels > 0.5, predictions)
+    if name == "pr_auc":
+        return _average_precision(labels > 0.5, predictions)
+    if name == "r2":
+        return _r2(labels, predictions)
+    each = _row_losses(name, task, labels, predictions)
+    if name == "rmse":
+        return lambda counts: np.sqrt(_mean(counts, each))
+    return lambda counts: _mean(counts, each)
+
+
+def _mean(counts: Floats, each: Floats) -> Floats:
+    return np.asarray(counts @ each / counts.sum(axis=1))
+
+
+def _row_losses(name: str, task: str, labels: Floats, predictions: Floats) -> Floats:
+    """[rows]: what the metric is the mean of."""
+    if task == "multiclass":
+        classes = labels.astype(np.intp)
+        if name == "accuracy":
+            return np.asarray(predictions.argmax(axis=1) == classes, np.float64)
+        chosen = predictions[np.arange(len(classes)), classes]
+        return np.asarray(-np.log(np.clip(chosen, _SMALLEST, 1.0)))
+    if task == "regression":
+        return np.asarray(np.abs(predictions - labels) if name == "mae" else (predictions - labels) ** 2)
+    if name == "accuracy":
+        return np.asarray((predictions > 0.5) == (labels > 0.5), np.float64)
+    if name == "brier":
+        return np.asarray((predictions - labels) ** 2)
+    safe = np.clip(predictions, _SMALLEST, 1.0 - _SMALLEST)
+    return np.asarray(np.where(labels > 0.5, -np.log(safe), -np.log1p(-safe)))
+
+
+def _r2(labels: Floats, predictions: Floats) -> Metric:
+    errors, squares = (predictions - labels) ** 2, labels**2
+
+    def over(counts: Floats) -> Floats:
+        rows = counts.sum(axis=1)
+        spread = counts @ squares - (counts @ labels) ** 2 / rows
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(1.0 - counts @ errors / spread)
+
+    return over
+
+
+def _auc(positive: NDArray[np.bool_], scores: Floats) -> Metric:
+    """Area under the ROC: the share of pairs in the right order, ties half (Mann and Whitney 1947)."""
+    order, starts = _ranked(scores)
+    ranked = positive[order].astype(np.float64)
+
+    def over(counts: Floats) -> Floats:
+        true, false = _by_score(counts, order, starts, ranked)
+        below = np.cumsum(false, axis=1) - false
+        pairs = true.sum(axis=1) * false.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((true * (below + false / 2)).sum(axis=1) / pairs)
+
+    return over
+
+
+def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> Metric:
+    """Precision over recall, summed without interpolation, as the report's PR AUC."""
+    order, starts = _ranked(scores)
+    ranked = positive[order].astype(np.float64)
+
+    def over(counts: Floats) -> Floats:
+        true, false = _by_score(counts, order, starts, ranked)
+        # From the highest score down: [draws, scores].
+        true, false = true[:, ::-1], false[:, ::-1]
+        found, wrong = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
+        precision = found / np.maximum(found + wrong, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((true * precision).sum(axis=1) / true.sum(axis=1))
+
+    return over
+
+
+def _ranked(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows by rising score, and where each distinct score begins among them."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    return order, np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else order
+
+
+def _by_score(
+    counts: Floats, order: NDArray[np.intp], starts: NDArray[np.intp], ranked: Floats
+) -> tuple[Floats, Floats]:
+    """Positive and negative rows of each distinct score: [draws, scores] each."""
+    taken = counts[:, order]
+    everything = np.add.reduceat(taken, starts, axis=1)
+    true = np.add.reduceat(taken * ranked, starts, axis=1)
+    return true, everything - true

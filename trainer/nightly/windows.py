@@ -1,0 +1,178 @@
+"""Windows of days: which day a run is for, and which files that means.
+
+The logical date decides, never the clock: a run that is retried after midnight reads what it read before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from trainer import storage
+from trainer.config import Config, Window
+from trainer.errors import ConfigError, DataError
+
+_DATE = re.compile(r"\{date(?::([^{}]+))?\}")
+_SCHEDULED_JOB = re.compile(r"-(\d{6,10})$")
+_LISTINGS = 8
+#: The parts of `data` that may be a window.
+PARTS: tuple[Literal["train", "validation", "holdout"], ...] = ("train", "validation", "holdout")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days of one window.
+
+    Attributes:
+        first, last: Its ends, both inside.
+        missing: Days without a file.
+        uris: What is read, a URI a day that is there.
+    """
+
+    first: date
+    last: date
+    missing: tuple[date, ...]
+    uris: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As config.json and result.json carry it."""
+        return {
+            "first": self.first.isoformat(),
+            "last": self.last.isoformat(),
+            "days": len(self.uris),
+            "missing": [day.isoformat() for day in self.missing],
+        }
+
+
+def has_window(config: Config) -> bool:
+    """Whether any part of the data is a window."""
+    return any(isinstance(getattr(config.data, part), Window) for part in PARTS)
+
+
+def parse_date(text: str, where: str) -> date:
+    """An ISO date.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as wrong:
+        raise ConfigError(f"{text!r} is no date", where=where, remedy="write it like 2013-03-01") from wrong
+
+
+def logical_date(environment: Mapping[str, str], now: datetime) -> date:
+    """The day a run is for, where no `--date` says it.
+
+    `KFIT_DATE` says it outright. On a schedule (`KFIT_SCHEDULE`) the CronJob controller names a Job
+    `<cronjob>-<scheduled time in minutes since the epoch>`, and `KFIT_JOB` is that name. Else it is today.
+
+    Args:
+        environment: The process's variables; `KFIT_TIME_ZONE` is the schedule's, UTC by default.
+        now: The time, with its zone.
+
+    Raises:
+        ConfigError: A date or a time zone that is none.
+    """
+    if explicit := environment.get("KFIT_DATE"):
+        return parse_date(explicit, "KFIT_DATE")
+    zone = _zone(environment.get("KFIT_TIME_ZONE") or "UTC")
+    if (schedule := environment.get("KFIT_SCHEDULE")) is not None:
+        job = environment.get("KFIT_JOB", "")
+        suffix = _SCHEDULED_JOB.search(job)
+        if suffix and job == f"{schedule}{suffix[0]}":
+            return datetime.fromtimestamp(int(suffix[1]) * 60, UTC).astimezone(zone).date()
+    return now.astimezone(zone).date()
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as unknown:
+        raise ConfigError(
+            f"no time zone {name!r}", where="KFIT_TIME_ZONE", remedy="use a name like Europe/Berlin"
+        ) from unknown
+
+
+def days_of(window: Window, logical: date) -> list[date]:
+    """The days of a window, oldest first."""
+    last = logical + timedelta(days=window.until - window.gap)
+    return [last - timedelta(days=back) for back in range(window.last - 1, -1, -1)]
+
+
+def uri_of(window: Window, day: date) -> str:
+    """A day's URI: `{date}` is ISO, `{date:%Y/%m/%d}` by strftime."""
+    return _DATE.sub(lambda found: day.strftime(found[1] or "%Y-%m-%d"), window.uri)
+
+
+def resolve(
+    config: Config, logical: date, left_out: Mapping[str, Collection[date]] | None = None
+) -> tuple[Config, dict[str, Span]]:
+    """Puts a URI a day in place of every window, and looks which days are there.
+
+    Args:
+        config: The configuration.
+        logical: The run's logical date.
+        left_out: Part of the data -> days that were missing when the run began. They stay out of a retry, even
+            where they have come since: it must read what it read before.
+
+    Returns:
+        The configuration without windows, and each window's span by part of the data.
+
+    Raises:
+        DataError: A day without a file, beyond what the window allows.
+        ConfigError: A holdout day is also trained on.
+        StorageError: The store is out of reach.
+    """
+    spans: dict[str, Span] = {
+        part: _span(window, logical, f"run.data.{part}", (left_out or {}).get(part, ()))
+        for part in PARTS
+        if isinstance(window := getattr(config.data, part), Window)
+    }
+    _check_fresh(spans)
+    update: dict[str, object] = {part: list(span.uris) for part, span in spans.items()}
+    return config.model_copy(update={"data": config.data.model_copy(update=update)}), spans
+
+
+def _span(window: Window, logical: date, where: str, left_out: Collection[date]) -> Span:
+    days = days_of(window, logical)
+    uris = [uri_of(window, day) for day in days]
+    with ThreadPoolExecutor(_LISTINGS, thread_name_prefix="kfit-days") as pool:
+        there = list(pool.map(lambda uri, day: day not in left_out and _is_there(uri), uris, days))
+    missing = tuple(day for day, found in zip(days, there, strict=True) if not found)
+    allowed = window.max_missing if window.missing == "warn" else 0
+    if len(missing) > allowed or len(missing) == len(days):
+        shown = ", ".join(day.isoformat() for day in missing[:5]) + (", …" if len(missing) > 5 else "")
+        policy = f"; missing: warn allows {allowed}" if allowed else ""
+        raise DataError(
+            f"{len(missing)} of {len(days)} days have no file: {shown}{policy}",
+            where=f"{where} ({window.uri}, date {logical})",
+            remedy="write the days, or set missing: warn and max_missing for the window",
+        )
+    kept = tuple(uri for uri, found in zip(uris, there, strict=True) if found)
+    return Span(days[0], days[-1], missing, kept)
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        return bool(storage.expand(uri))
+    except storage.NotFound:
+        return False
+
+
+def _check_fresh(spans: Mapping[str, Span]) -> None:
+    """Nobody fits on what the gate scores on."""
+    held = set(spans["holdout"].uris) if "holdout" in spans else set()
+    for part in ("train", "validation"):
+        both = held & set(spans[part].uris) if part in spans else set()
+        if both:
+            raise ConfigError(
+                f"{len(both)} days are both in data.{part} and in data.holdout",
+                where=min(both),
+                remedy=f"end data.{part} earlier, e.g. until: -8d where the holdout has the last 7 days",
+            )
