@@ -247,8 +247,9 @@ class Night:
         document = json.loads(to_json(result))
         try:
             self._leave_word(document)
-        except KfitError as unreachable:
-            self._note(f"warning: the run's end was not recorded beside production.json: {unreachable.what}")
+        except Exception as fault:  # result.json stands already: nothing after it may turn the run's end round
+            what = fault.what if isinstance(fault, KfitError) else f"{type(fault).__name__}: {fault}"
+            self._note(f"warning: the run's end was not recorded beside production.json: {what}")
         notify = self._config.notify
         if notify is not None and notify_module.wanted(notify, document):
             # A pod that has failed holds its node: it tells quickly or not at all.
