@@ -254,9 +254,9 @@ class Night:
         if notify is not None and notify_module.wanted(notify, document):
             # A pod that has failed holds its node: it tells quickly or not at all.
             patience_s = _PATIENCE_S if result["exit_code"] == 0 else _PATIENCE_AFTER_FAILURE_S
-            fault = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
-            if fault is not None:
-                self._note(f"warning: nobody was notified: {fault}")
+            undelivered = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
+            if undelivered is not None:
+                self._note(f"warning: nobody was notified: {undelivered}")
 
     def _leave_word(self, result: Mapping[str, Any]) -> None:
         """Index, retention, Prometheus, in this order: each looks at what the one before left."""
