@@ -247,15 +247,16 @@ class Night:
         document = json.loads(to_json(result))
         try:
             self._leave_word(document)
-        except KfitError as unreachable:
-            self._note(f"warning: the run's end was not recorded beside production.json: {unreachable.what}")
+        except Exception as fault:  # result.json stands already: nothing after it may turn the run's end round
+            what = fault.what if isinstance(fault, KfitError) else f"{type(fault).__name__}: {fault}"
+            self._note(f"warning: the run's end was not recorded beside production.json: {what}")
         notify = self._config.notify
         if notify is not None and notify_module.wanted(notify, document):
             # A pod that has failed holds its node: it tells quickly or not at all.
             patience_s = _PATIENCE_S if result["exit_code"] == 0 else _PATIENCE_AFTER_FAILURE_S
-            fault = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
-            if fault is not None:
-                self._note(f"warning: nobody was notified: {fault}")
+            undelivered = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
+            if undelivered is not None:
+                self._note(f"warning: nobody was notified: {undelivered}")
 
     def _leave_word(self, result: Mapping[str, Any]) -> None:
         """Index, retention, Prometheus, in this order: each looks at what the one before left."""
