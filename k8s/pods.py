@@ -85,8 +85,12 @@ def runs(pod: Object) -> bool:
 
 
 def has_started(pod: Object) -> bool:
-    """Whether the trainer runs in it, or has run."""
-    return bool({"running", "terminated"} & set(trainer_status(pod).get("state") or {}))
+    """Whether the trainer runs in it, or has run: what was ended before it ran has no beginning."""
+    return runs(pod) or bool(_terminated(pod).get("startedAt"))
+
+
+def _terminated(pod: Object) -> Mapping[str, Any]:
+    return (trainer_status(pod).get("state") or {}).get("terminated") or {}
 
 
 def index(pod: Object) -> int:
@@ -113,13 +117,13 @@ def disruption(pod: Object) -> str:
 
 def ended(pod: Object) -> Ended | None:
     """How the pod ended; None while it has not."""
-    terminated = (trainer_status(pod).get("state") or {}).get("terminated")
-    if not has_ended(pod) and terminated is None:
+    terminated = _terminated(pod)
+    if not has_ended(pod) and not terminated:
         return None
     by = disruption(pod)
-    if terminated is None:
+    if not terminated.get("startedAt"):
         status = pod["status"]
-        what = by or " ".join(str(status[k]) for k in ("reason", "message") if status.get(k)) or "ended before it ran"
+        what = by or " ".join(str(status[k]) for k in ("reason", "message") if status.get(k)) or "never ran"
         return Ended(name(pod), None, what, disrupted=bool(by))
     code = int(terminated["exitCode"])
     killed = terminated.get("reason") == "OOMKilled"
@@ -156,7 +160,7 @@ def last_error(message: str) -> str:
 
 def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     """Why the pod's trainer does not run yet; None where it does, or has."""
-    if has_ended(pod) or has_started(pod):
+    if has_ended(pod) or has_started(pod) or _terminated(pod):
         return None
     if (by := disruption(pod)) and pod["metadata"].get("deletionTimestamp"):
         return Waiting("disrupted", f"pod {name(pod)}: {by} before it ran")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from k8s import pods
+from k8s.pods import Ended
 from k8s.state import Phase, Seen, State, read
 
 #: How long one reason may stand before it is worth a line: a pod is made and placed within that.
@@ -53,7 +54,7 @@ class Follower:
     _key: str = ""
     _since_s: float = 0.0
     _left: set[str] = field(default_factory=set)
-    _ended_s: dict[str, float] = field(default_factory=dict)
+    _ends: dict[str, tuple[Ended, float]] = field(default_factory=dict)
 
     def step(self, seen: Seen, now_s: float) -> list[Action]:
         """What to do about what is seen now. Called again within `SETTLE_S` when nothing changes."""
@@ -76,10 +77,15 @@ class Follower:
         """One line for each pod that ended while the Job goes on; whether it does is known a moment later."""
         if state.phase.over or state.ending:
             return []
-        fresh = [e for e in state.ended if e.pod not in self._left and e.code != 0]
-        for end in fresh:
-            self._ended_s.setdefault(end.pod, now_s)
-        fresh = [e for e in fresh if state.current or now_s - self._ended_s[e.pod] >= SETTLE_S]
+        # Remembered: an evicted pod is gone from the cluster soon after its end.
+        for end in state.ended:
+            if end.code != 0:
+                self._ends.setdefault(end.pod, (end, now_s))
+        fresh = [
+            end
+            for end, since_s in self._ends.values()
+            if end.pod not in self._left and (state.current or now_s - since_s >= SETTLE_S)
+        ]
         self._left |= {e.pod for e in fresh}
         return [
             Say(f"pod {e.pod} is over: {e.cause}{f' ({_first(e.said)})' if e.said else ''}; a replacement comes")
@@ -93,7 +99,7 @@ class Follower:
         if state.key != self._key:
             self._key, self._since_s = state.key, now_s
         # A replacement's coming was said by the hop.
-        hop = state.key.startswith("replace:")
+        hop = state.key.startswith("replace:") or (state.key == "unmade" and bool(self._ends))
         if state.key == self._told or hop or now_s - self._since_s < SETTLE_S:
             return []
         self._told = state.key

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
+import zipfile
 
 import pytest
 
@@ -106,9 +108,17 @@ def _pod_past(team, name, epoch):
 
 
 def _weights(team, job, run):
-    """The bytes of the exported model's variables."""
-    folder = f"{team.store.models}/{job}/runs/{run}/model/saved_model/variables"
-    return storage.read(f"{folder}/variables.data-00000-of-00001")
+    """Every array of the exported model, as bytes: the archive around them tells the time."""
+    import h5py
+
+    archive = storage.read(f"{team.store.models}/{job}/runs/{run}/model/model.keras")
+    with zipfile.ZipFile(io.BytesIO(archive)) as parts, h5py.File(io.BytesIO(parts.read("model.weights.h5"))) as file:
+        arrays = {}
+        file.visititems(
+            lambda name, at: arrays.update({name: at[()].tobytes()}) if isinstance(at, h5py.Dataset) else None
+        )
+    assert arrays
+    return arrays
 
 
 def test_out_of_memory(team, job_file):

@@ -58,7 +58,8 @@ RUNNING = {"running": {"startedAt": "2026-01-01T00:00:01Z"}}
 
 
 def terminated(code: int, *, reason="Error", message="", at="2026-01-01T00:01:00Z") -> Object:
-    return {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": at}}
+    began = {"startedAt": "2026-01-01T00:00:01Z"}
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": at, **began}}
 
 
 def waiting(reason: str, message: str = "") -> Object:

@@ -197,3 +197,11 @@ def test_one_of_several_pods_that_waits_makes_the_job_wait():
     )
     assert state.phase is Phase.PENDING
     assert state.current == ("a", "b")
+
+
+def test_a_container_that_was_ended_before_it_ran_has_no_exit_code():
+    late = job(conditions=[{"type": "Failed", "reason": "DeadlineExceeded"}])
+    unknown = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None}}
+    state = state_of(late, pod(phase="Failed", state=unknown))
+    assert state.exit_code == WaitCode.NEVER_STARTED
+    assert state.ended[0].code is None

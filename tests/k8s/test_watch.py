@@ -95,3 +95,18 @@ def test_a_job_that_is_being_deleted_is_cancelled_when_it_is_gone():
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
     assert follower.step(Seen(leaving, [pod(state=RUNNING)]), 0.0) == [Open("train-1a2b3c4d-x", 0)]
     assert [a.state.exit_code for a in follower.step(Seen(None), 1.0) if isinstance(a, Over)] == [4]
+
+
+def test_an_evicted_pod_that_is_gone_at_once_is_told_all_the_same():
+    gone = pod("a", phase="Failed", state=terminated(75), conditions=disrupted())
+    moments = (
+        Seen(job(), [pod("a", state=RUNNING)]),
+        Seen(job(), [gone]),
+        Seen(job(), []),
+        Seen(job(), []),
+        Seen(job(), [pod("b", state=RUNNING)]),
+    )
+    follower = Follower()
+    steps = [follower.step(seen, n * SETTLE_S / 4) for n, seen in enumerate(moments)]
+    actions = [a for step in steps for a in step]
+    assert [a.text.split(":")[0] if isinstance(a, Say) else a.pod for a in actions] == ["a", "pod a is over", "b"]

@@ -125,7 +125,7 @@ class Rounds:
         self._source, self._pool = source, pool
         self._lock = threading.Lock()
         self._resident: Loading | None = None
-        self._windows = Recycled(source.packer.layout)
+        self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)))
         self.chunks = Recycled(source.packer.layout)
 
     def begin(self, part: Round) -> Loading:
