@@ -56,6 +56,8 @@ class Watched:
     def opened(self, pod: str, index: int) -> None:
         """Says whose lines come; the bar is the chief's."""
         self._several = self._several or index > 0
+        if index == 0 and self._fit is not None:
+            self._fit.running = False  # what the pod before it drew is over
         self.say(f"running: pod {pod}")
 
     def line(self, index: int, text: str) -> None:

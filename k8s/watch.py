@@ -87,10 +87,7 @@ class Follower:
             if end.pod not in self._left and (state.current or now_s - since_s >= SETTLE_S)
         ]
         self._left |= {e.pod for e in fresh}
-        return [
-            Say(f"pod {e.pod} is over: {e.cause}{f' ({_first(e.said)})' if e.said else ''}; a replacement comes")
-            for e in fresh
-        ]
+        return [Say(f"pod {e.pod} is over: {e.cause}{_because(e)}; a replacement comes") for e in fresh]
 
     def _reason(self, state: State, now_s: float) -> list[Action]:
         if state.phase.over or state.phase is Phase.RUNNING:
@@ -106,5 +103,6 @@ class Follower:
         return [Say(f"{state.phase.value.lower()}: {state.why}", state.remedy)]
 
 
-def _first(text: str) -> str:
-    return text.splitlines()[0]
+def _because(end: Ended) -> str:
+    """The trainer's own word, where the exit code does not say it all."""
+    return f" ({end.said.splitlines()[0]})" if end.said and end.code not in (75, 76) else ""
