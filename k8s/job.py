@@ -153,6 +153,17 @@ class NetworkPolicy(Strict):
     )
 
 
+class Alerts(Strict):
+    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on the run's `metrics.prom`."""
+
+    enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
+    labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
+    productionMaxAgeDays: NonNegativeInt = Field(
+        7, description="Warn where no model was promoted for so many days. 0: never."
+    )
+    skippedNights: NonNegativeInt = Field(7, description="Warn after so many runs in a row without training. 0: never.")
+
+
 class JobFile(Strict):
     """The keys beside `run:`, which the chart reads."""
 
@@ -217,6 +228,7 @@ class JobFile(Strict):
     networkPolicy: NetworkPolicy = Field(
         default_factory=lambda: NetworkPolicy(), description="What the pods may speak to."
     )
+    alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
     kubeVersion: str = Field(
         "",
         pattern=r"^(v?1\.\d+(\.\d+)?([-+].*)?)?$",

@@ -50,6 +50,7 @@ def test_the_trainer_learns_the_schedule_and_the_date(nightly):
     more = {k: v for k, v in nightly.env.items() if k not in by_hand.env}
     assert more == {
         "KFIT_SCHEDULE": "flights",
+        "KFIT_TIME_ZONE": "Europe/Berlin",
         "KFIT_DATE": {"fieldRef": {"fieldPath": "metadata.annotations['kfit.dev/date']"}},
     }
     assert {k: nightly.env[k] for k in by_hand.env} == by_hand.env

@@ -60,6 +60,7 @@ DEFAULTS = {
     "podLabels": {},
     "podAnnotations": {},
     "networkPolicy": {"enabled": True, "storagePorts": [443], "storageCidrs": [], "dnsPorts": [53], "extraEgress": []},
+    "alerts": {"enabled": False, "labels": {}, "productionMaxAgeDays": 7, "skippedNights": 7},
     "kubeVersion": "",
 }
 
@@ -111,7 +112,7 @@ def test_the_readme_names_every_value_and_its_links_lead_somewhere():
     anchors = anchors_of(page)
     for key in DEFAULTS:
         assert f"\n| `{key}` | " in page
-    for part in ("image", "resources", "cronschedule", "networkpolicy", "claim"):
+    for part in ("containerimage", "resources", "cronschedule", "networkpolicy", "claim", "alerts"):
         assert part in anchors
     for target in [piece.split(")")[0] for piece in page.split("](")[1:]]:
         path, _, anchor = target.partition("#")

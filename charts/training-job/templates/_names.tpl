@@ -14,7 +14,7 @@ Hash of all that shapes a pod. Times of a schedule and the NetworkPolicy do not:
 A run that a schedule starts is not the run of the same values by hand, so the hash tells them apart.
 */}}
 {{- define "kfit.hash" -}}
-{{- $shape := omit .Values "schedule" "networkPolicy" "global" -}}
+{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "global" -}}
 {{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
 {{- end }}
 

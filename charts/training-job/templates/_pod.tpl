@@ -117,6 +117,7 @@ volumes:
 {{- end }}
 {{- if include "kfit.scheduled" . }}
 - {name: KFIT_SCHEDULE, value: {{ include "kfit.name" . }}}
+- {name: KFIT_TIME_ZONE, value: {{ .Values.schedule.timeZone | quote }}}
 {{- end }}
 {{- if or (include "kfit.scheduled" .) (hasKey .Values.podAnnotations "kfit.dev/date") }}
 - name: KFIT_DATE
