@@ -71,7 +71,19 @@ def job(data: object, output: object, **changes: Any) -> dict[str, Any]:
     return document
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes what helm, but not PyYAML, reads as a truth value: `y` and `n`."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if text in ("y", "Y", "n", "N") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Quoting.add_representer(str, _quoted)
+
+
 def write_job(path: Path, document: dict[str, Any]) -> Path:
     """The job file on disk."""
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    path.write_text(yaml.dump(document, Dumper=_Quoting, sort_keys=False))
     return path
