@@ -15,6 +15,7 @@ from trainer.errors import ConfigError, DataError, KfitError, PeerLost
 from trainer.run.group import Group, Word
 from trainer.run.meeting import Finished, Met, meet
 from trainer.run.rank import Rank, rank_from
+from trainer.run.wire import Wire
 
 IDENTITY = {"run": "r", "configuration": "c"}
 
@@ -34,18 +35,25 @@ def come(rank: Rank, **changes: Any) -> Met:
     return meet(rank, changes.pop("identity", IDENTITY), **(options | changes))
 
 
+def part(*met: Met) -> None:
+    for each in met:
+        for wire in each.wires.values():
+            wire.close()
+        if each.door:
+            each.door.close()
+
+
 class Company:
     """Groups that have met, and what each was ended with from its watching thread."""
 
-    def __init__(self, workers: int, silence_s: float = 15.0) -> None:
+    def __init__(self, workers: int, silence_s: float = 20.0) -> None:
         self.ends: list[list[KfitError]] = [[] for _ in range(workers)]
         with ThreadPoolExecutor(workers) as pool:
-            met = list(pool.map(come, ranks(workers)))
-        self.wires = [m.wires for m in met]
-        self.doors = [m.door for m in met if m.door]
+            self.met = list(pool.map(come, ranks(workers)))
+        self.wires = [m.wires for m in self.met]
         self.groups = [
             Group(Rank(i, workers, ("127.0.0.1",) * workers, 0, 0), m.wires, self.ends[i].append, silence_s=silence_s)
-            for i, m in enumerate(met)
+            for i, m in enumerate(self.met)
         ]
 
     def all(self, call: Callable[[Group], Any]) -> list[Future[Any]]:
@@ -57,15 +65,11 @@ class Company:
     def close(self) -> None:
         for group in self.groups:
             group.part()
-        for wires in self.wires:
-            for wire in wires.values():
-                wire.close()
-        for door in self.doors:
-            door.close()
+        part(*self.met)
 
 
 @contextlib.contextmanager
-def company(workers: int, silence_s: float = 15.0) -> Iterator[Company]:
+def company(workers: int, silence_s: float = 20.0) -> Iterator[Company]:
     made = Company(workers, silence_s)
     try:
         yield made
@@ -126,7 +130,7 @@ def test_one_workers_error_is_the_error_of_all(origin: int) -> None:
     assert others == {f"worker {origin}: s3://b/k: column x is missing\n  write it again"}
 
 
-def test_a_lost_worker_is_noticed_at_once_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_worker_is_noticed_at_once_and_named() -> None:
     """A thread that waits in a collective never returns; the watch ends the process for it."""
     with company(3) as made:
         for wire in made.wires[1].values():
@@ -183,25 +187,27 @@ def test_who_did_not_come_is_named() -> None:
             other.result(10)
 
 
-def test_a_worker_that_was_started_again_takes_its_place() -> None:
-    first, second = ranks(2)
-    with ThreadPoolExecutor(2) as pool:
-        gone = socket.socket()
-        chief = pool.submit(come, first)
-        until_s = time.monotonic() + 10
-        while time.monotonic() < until_s:
-            with contextlib.suppress(OSError):
-                gone.connect(("127.0.0.1", first.meeting_port))
-                break
-        from trainer.run.wire import Wire
+def knock(rank: Rank) -> socket.socket:
+    until_s = time.monotonic() + 10
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", rank.meeting_port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < until_s
 
-        before = Wire(gone)
+
+def test_a_worker_that_was_started_again_takes_its_place() -> None:
+    first, second, third = ranks(3)
+    with ThreadPoolExecutor(3) as pool:
+        chief = pool.submit(come, first)
+        before = Wire(knock(first))
         before.send("hello", index=1, identity=IDENTITY, address="127.0.0.1:1")
-        time.sleep(0.2)
         before.close()
-        met = pool.submit(come, second).result(20)
-        assert chief.result(20).addresses == met.addresses
-        assert met.addresses[1] != "127.0.0.1:1"
+        others = [pool.submit(come, rank).result for rank in (second, third)]
+        met = [chief.result(20), *(result(20) for result in others)]
+    assert len({m.addresses for m in met}) == 1
+    assert "127.0.0.1:1" not in met[0].addresses
+    part(*met)
 
 
 def test_a_worker_of_another_configuration_ends_the_run() -> None:
@@ -223,16 +229,13 @@ def test_noise_at_the_door_keeps_nobody_out() -> None:
     first, second = ranks(2)
     with ThreadPoolExecutor(2) as pool:
         chief = pool.submit(come, first)
-        until_s = time.monotonic() + 10
-        while time.monotonic() < until_s:
-            try:
-                with socket.create_connection(("127.0.0.1", first.meeting_port)) as probe:
-                    probe.sendall(b"GET / HTTP/1.1\r\nHost: metadata\r\n\r\n")
-                    assert probe.recv(1) == b""
-                break
-            except ConnectionRefusedError:
-                continue
-        assert pool.submit(come, second).result(20).addresses == chief.result(20).addresses
+        with knock(first) as probe:
+            probe.sendall(b"GET / HTTP/1.1\r\nHost: metadata\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert probe.recv(1) == b""
+        met = [pool.submit(come, second).result(20), chief.result(20)]
+    assert met[0].addresses == met[1].addresses
+    part(*met)
 
 
 @pytest.mark.parametrize(

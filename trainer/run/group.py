@@ -20,7 +20,7 @@ from trainer.run.rank import ALONE, Rank
 from trainer.run.wire import Wire
 
 #: A worker that was not heard of for so long is lost. Killed ones are noticed at once.
-SILENCE_S = 15.0
+SILENCE_S = 20.0
 _BEAT_S = 2.0
 #: What the main thread may take to end by itself once a peer is lost; then it is in a collective.
 _GRACE_S = 2.0
@@ -258,14 +258,10 @@ class Group:
             The chief's result.
         """
         if not self.rank.chief:
-            found = self._next_of(0, "tell")[0]["value"]
-            self._over = True
-            with contextlib.suppress(OSError):
-                self._wires[0].send("seen")
-            return found
+            return self._next_of(0, "done")[0]["value"]
         for wire in self._wires.values():
             with contextlib.suppress(OSError):
-                wire.send("tell", value=document)
+                wire.send("done", value=document)
         with self._news:
             self._news.wait_for(lambda: self._seen | self._gone >= set(self._wires), _GRACE_S)
         return document
@@ -285,6 +281,9 @@ class Group:
                 if head["kind"] == "fail":
                     self._failed(peer, head)
                 elif head["kind"] != "beat":
+                    if head["kind"] == "done":
+                        self._over = True
+                        wire.send("seen")
                     with self._news:
                         if head["kind"] == "seen":
                             self._seen.add(peer)
@@ -333,7 +332,8 @@ class Group:
         if self.rank.chief:
             self._spread(origin, said, but)
         time.sleep(_GRACE_S)
-        self._leave(self._failure)
+        if not self._over:  # all may just be leaving, as agreed
+            self._leave(self._failure)
 
     def _as_error(self, origin: int, said: dict[str, Any]) -> KfitError:
         where = str(said["where"])

@@ -149,13 +149,35 @@ class Door:
         self._met = True
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it, and an `accept` that waits."""
         with contextlib.suppress(OSError):
-            self._server.close()
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def send_away(self) -> None:
+        """Closes it, and the connections of all who came."""
+        self.shut()
+        for wire, _ in self.present.values():
+            wire.close()
+        self.close()
 
 
 def _receive(rank: Rank, identity: Mapping[str, str], port: int, deadline_s: float, note: Callable[[str], None]) -> Met:
     door = Door(rank, identity)
+    try:
+        _wait(rank, door, deadline_s, note)
+    except BaseException:
+        door.send_away()
+        raise
+    present = dict(sorted(door.present.items()))
+    addresses = [f"{rank.hosts[0]}:{port}", *(address for _, address in present.values())]
+    for wire, _ in present.values():
+        with contextlib.suppress(OSError):  # its loss is noticed as any other
+            wire.send("welcome", addresses=addresses)
+    return Met({index: wire for index, (wire, _) in present.items()}, tuple(addresses), door)
+
+
+def _wait(rank: Rank, door: Door, deadline_s: float, note: Callable[[str], None]) -> None:
     until_s = time.monotonic() + deadline_s
     say_s = time.monotonic() + _SAY_EVERY_S
     while True:
@@ -168,7 +190,7 @@ def _receive(rank: Rank, identity: Mapping[str, str], port: int, deadline_s: flo
                 )
             if door.roll_call():
                 door.shut()
-                break
+                return
             door.news.wait(1.0)
             missing = ", ".join(rank.name(index) for index in door.missing())
         if time.monotonic() >= until_s:
@@ -176,12 +198,6 @@ def _receive(rank: Rank, identity: Mapping[str, str], port: int, deadline_s: flo
         if missing and time.monotonic() >= say_s:
             say_s += _SAY_EVERY_S
             note(f"waiting for {missing}")
-    present = dict(sorted(door.present.items()))
-    addresses = [f"{rank.hosts[0]}:{port}", *(address for _, address in present.values())]
-    for wire, _ in present.values():
-        with contextlib.suppress(OSError):  # its loss is noticed as any other
-            wire.send("welcome", addresses=addresses)
-    return Met({index: wire for index, (wire, _) in present.items()}, tuple(addresses), door)
 
 
 # --- the others -----------------------------------------------------------------------------------
