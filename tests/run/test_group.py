@@ -183,7 +183,7 @@ def test_who_did_not_come_is_named() -> None:
         other = pool.submit(come, second, deadline_s=3.0)
         with pytest.raises(PeerLost, match="worker 2 did not come within 2 s"):
             chief.result(10)
-        with pytest.raises(PeerLost, match="worker 0 .* within 3 s"):
+        with pytest.raises(PeerLost, match=r"worker 0 .* within 3 s"):
             other.result(10)
 
 
@@ -259,5 +259,3 @@ def test_pods_of_an_indexed_job_find_each_other_by_name() -> None:
     assert (rank.index, rank.grpc_port, rank.meeting_port, rank.local) == (1, 2222, 2223, False)
     assert rank.name(0) == "worker 0 (job-1a2b-0)"
     assert rank_from({}).workers == 1
-
-
