@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -301,3 +304,63 @@ def test_a_file_goes_to_an_object_store(s3, tmp_path):
     source.write_bytes(b"x" * 100_000)
     storage.write_file(f"s3://{s3.bucket}/files/one", source)
     assert storage.read(f"s3://{s3.bucket}/files/one") == source.read_bytes()
+
+
+def test_one_version_is_read_or_said_to_have_changed(root: str) -> None:
+    uri = storage.join(root, "object")
+    storage.write(uri, b"0123456789")
+    version = storage.stat(uri).version
+    assert storage.read_version(uri, 2, 5, version) == b"234"
+    storage.write(uri, b"abcdefghij")
+    with pytest.raises(storage.Changed, match="changed while it was read"):
+        storage.read_version(uri, 2, 5, version)
+    assert storage.read_version(uri, 2, 5, storage.stat(uri).version) == b"cde"
+
+
+class Stalling:
+    """A way to a server on which the first few connections bring nothing."""
+
+    def __init__(self, target: int, stalled: int) -> None:
+        self._target, self._left = target, stalled
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = self._door.getsockname()[1]
+        self._held: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                inner, _ = self._door.accept()
+                self._held.append(inner)
+                if self._left > 0:
+                    self._left -= 1
+                    continue
+                outer = socket.create_connection(("127.0.0.1", self._target))
+                self._held.append(outer)
+                for one, other in ((inner, outer), (outer, inner)):
+                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _carry(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for held in (self._door, *self._held):
+            held.close()
+
+
+def test_a_stalled_request_is_cut_and_made_again(s3: S3, anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
+    storage.write(uri, b"x" * 100_000)
+    version = storage.stat(uri).version
+    way = Stalling(int(s3.endpoint.rpartition(":")[2]), stalled=2)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{way.port}")
+    monkeypatch.setattr(storage, "STALL_S", 0.5)
+    storage._opened.cache_clear()
+    try:
+        assert storage.read_version(uri, 0, 100_000, version) == b"x" * 100_000
+    finally:
+        way.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -161,7 +161,54 @@ class Vector(Strict):
     indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")
 
 
-Feature = Annotated[Numeric | Categorical | Vector, Field(discriminator="kind")]
+class Sequence(Strict):
+    """Several values of a set: a list column of strings or ints. Each value has an embedding; a row is their mean."""
+
+    kind: Literal["sequence"]
+    length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Values that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+class Text(Strict):
+    """Words: a string column, in lower case, without punctuation, cut at blanks. A row is the mean of its words."""
+
+    kind: Literal["text"]
+    length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(20_000, description="The most frequent words kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Words that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+class Augment(Strict):
+    """How images are varied in training, at random but the same way in every run of one seed."""
+
+    flip: bool = Field(False, description="Mirror half of them, left to right.")
+    shift: Rate = Field(0.0, description="Move them by up to this share of their height and width.")
+
+
+class Image(Strict):
+    """A picture: a binary column of encoded PNG, JPEG, GIF or BMP files."""
+
+    kind: Literal["image"]
+    height: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    width: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colours.")
+    augment: Augment | None = Field(None, description="Variations of the training images. Default: none.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text | Image, Field(discriminator="kind")]
 
 
 class FractionSplit(Strict):
@@ -197,6 +244,23 @@ Validation = Annotated[
 ]
 
 
+class Condition(Strict):
+    """What a row's value must be; everything that is given has to hold, and null fits nothing but `null: true`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+    )
+
+    equals: Scalar | None = Field(None, description="This value.")
+    one_of: list[Scalar] | None = Field(None, alias="in", min_length=1, description="One of these values.")
+    not_in: list[Scalar] | None = Field(None, min_length=1, description="None of these values.")
+    at_least: Scalar | None = Field(None, description="This value or a greater one; dates as 2013-01-31.")
+    above: Scalar | None = Field(None, description="A greater value.")
+    at_most: Scalar | None = Field(None, description="This value or a smaller one.")
+    below: Scalar | None = Field(None, description="A smaller value.")
+    null: bool | None = Field(None, description="true: only rows without a value; false: only rows with one.")
+
+
 class Data(Strict):
     """Which rows and columns are read, and how."""
 
@@ -211,10 +275,13 @@ class Data(Strict):
     features: Annotated[dict[str, Feature], AfterValidator(_by_name)] = Field(
         min_length=1, description="Columns to learn from, by name. Their order does not matter."
     )
+    filter: dict[str, Condition] = Field(
+        {}, description="Rows that belong to the set, by column. Row groups that cannot hold one are not read."
+    )
     shuffle: SizeBytes | Literal[False] = Field(
         256 * 1024**2,
-        description="Decoded bytes that are mixed at a time, over all lanes; larger mixes better and takes memory. "
-        "Part of what decides the order of rows, so it never follows the machine. false: file order.",
+        description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and "
+        "takes memory. Part of what decides the order of rows, so it never follows the machine. false: file order.",
     )
     memory: SizeBytes | None = Field(
         None,

@@ -6,7 +6,9 @@ A batch leaves the feed as ``(x, y, w)``:
 
 * ``x["numbers"]``  float32 ``[B, N]``: numeric columns and the elements of vectors; null is NaN.
 * ``x["codes"]``    int32 ``[B, C]``: categorical columns; 0 is missing, 1 unseen, 2… the vocabulary
-  (hashed columns: 0 is missing, 1… the buckets).
+  (hashed columns: 0 is missing, 1… the buckets). Sequences and texts: a code for each of `size` values or
+  words, 0 after the last.
+* ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
 * ``y``             float32 ``[B]`` (int32 for multiclass): the label.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
 
@@ -21,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["numeric", "categorical", "vector"]
+Kind = Literal["numeric", "categorical", "vector", "sequence", "text", "image"]
 Task = Literal["binary", "multiclass", "regression"]
 
 #: Codes of categorical columns below the vocabulary.
@@ -42,8 +44,9 @@ class Column:
             An integer or bool column that may be null enters as `float64` with NaN for null (as pandas
             does); decimals as `float64`; dates as `int32` days and timestamps as `int64` in their own
             unit since the epoch. A null string is the empty string.
-        size: Elements of a vector; 1 for the other kinds.
+        size: Elements of a vector, values of a sequence, words of a text; 1 for the other kinds.
         partition: Whether it is a hive partition key, not stored in the files.
+        shape: height, width and channels of an image, which enters the exported model as pixels.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Column:
     dtype: str
     size: int = 1
     partition: bool = False
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,11 @@ class NumberField:
 
 @dataclass(frozen=True)
 class CodeField:
-    """A categorical column inside `codes`.
+    """A categorical column, a sequence or a text inside `codes`.
 
     Attributes:
         column: The column.
-        start: Its packed column.
+        start: Its first packed column; it takes `column.size` of them.
         vocabulary: Its known values in code order (code 2 is the first); empty when hashed.
         buckets: Number of hash buckets, 0 for a vocabulary. A value's code is
             1 + tf.strings.to_hash_bucket_fast(text of the value, buckets).
@@ -159,6 +163,7 @@ class Layout:
     codes: tuple[CodeField, ...]
     label: LabelField
     sample_weight: str | None = None
+    images: tuple[Column, ...] = ()
 
     @property
     def numbers_width(self) -> int:
@@ -168,9 +173,14 @@ class Layout:
     @property
     def codes_width(self) -> int:
         """Columns of `codes`."""
-        return len(self.codes)
+        return sum(f.column.size for f in self.codes)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The feature columns: numbers first, then codes."""
-        return (*(f.column for f in self.numbers), *(f.column for f in self.codes))
+        """The feature columns: numbers first, then codes, then images."""
+        return (*(f.column for f in self.numbers), *(f.column for f in self.codes), *self.images)
+
+
+def image_key(index: int) -> str:
+    """The key of a batch's `x` under which an image column stands."""
+    return f"image_{index}"

@@ -21,10 +21,11 @@ from typing import Any
 
 from trainer.errors import ConfigError
 from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, join, local_path, partition_values, quote_part
-from trainer.storage_calls import DEADLINE_S, AlreadyExists, NotFound, call
+from trainer.storage_calls import DEADLINE_S, SLOWEST_BYTES_S, STALL_S, AlreadyExists, Changed, NotFound, call
 
 __all__ = [
     "AlreadyExists",
+    "Changed",
     "NotFound",
     "StoredObject",
     "delete",
@@ -37,6 +38,7 @@ __all__ = [
     "partition_values",
     "quote_part",
     "read",
+    "read_version",
     "stat",
     "sweep",
     "upload_folder",
@@ -214,6 +216,51 @@ def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
     return bytes(call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
 
 
+def read_version(uri: str, start: int, end: int, version: str) -> bytes:
+    """Reads the bytes from `start` up to `end` of one version of an object.
+
+    A request that stalls is cut and made again, all under one deadline.
+
+    Args:
+        uri: The object.
+        start: First byte.
+        end: One past the last.
+        version: As `stat` gave it.
+
+    Raises:
+        Changed: The object is another version by now, even one of the same size.
+        NotFound: It is not there.
+        StorageError: The store is out of reach or refuses.
+    """
+    if uri.partition("://")[0] in ("s3", "s3a"):
+        try:
+            return call("read", uri, lambda: _s3_range(uri, start, end, version))
+        except AlreadyExists as refused:  # what a refused precondition means to a write
+            raise Changed("changed while it was read", where=uri) from refused
+    found = read(uri, start, end)
+    # Other stores are asked afterwards: what came may be older than the answer, never newer.
+    if stat(uri).version != version:
+        raise Changed("changed while it was read", where=uri)
+    return found
+
+
+def _s3_range(uri: str, start: int, end: int, version: str) -> bytes:
+    """One GET on condition of the ETag; fsspec's own reading takes no condition and no time limit."""
+    from fsspec.asyn import sync
+
+    fs = _filesystem(uri)
+
+    async def get() -> bytes:
+        bucket, key, _ = fs.split_path(uri)
+        answer = await fs._call_s3(
+            "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{version}"'
+        )
+        async with answer["Body"] as body:
+            return bytes(await body.read())
+
+    return bytes(sync(fs.loop, get, timeout=STALL_S + (end - start) / SLOWEST_BYTES_S))
+
+
 def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
     """Writes a whole object.
 
@@ -369,7 +416,7 @@ def _opened(scheme: str, process: int) -> Any:
     # One deadline governs retries (ours), so botocore and s3fs try once, and give up in time for another try.
     options["config_kwargs"] = {
         "connect_timeout": min(5.0, DEADLINE_S / 2),
-        "read_timeout": min(30.0, DEADLINE_S / 2),
+        "read_timeout": min(STALL_S, DEADLINE_S / 2),
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": 32,
     }

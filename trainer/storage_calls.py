@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 #: One deadline for an operation with all its retries; a pod that should rather fail early sets it lower.
 DEADLINE_S = float(os.environ.get("KFIT_STORAGE_DEADLINE_S", "60"))
+#: A request that brings nothing for so long is cut and made anew; slower than `SLOWEST_BYTES_S` counts as nothing.
+STALL_S = float(os.environ.get("KFIT_STORAGE_STALL_S", "10"))
+SLOWEST_BYTES_S = 1024**2
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 8.0
 
@@ -28,6 +31,10 @@ class NotFound(StorageError):
 
 class AlreadyExists(StorageError):
     """A create-only write met an object that is already there."""
+
+
+class Changed(StorageError):
+    """The object is not the version any more that was asked for."""
 
 
 def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:

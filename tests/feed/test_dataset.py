@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import threading
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import trainer
+from trainer import storage
 from trainer.errors import ConfigError, DataError
 from trainer.feed.dataset import Feed
 from trainer.feed.memory import check_budget, default_budget
@@ -220,6 +223,55 @@ def test_the_library_gives_columns_by_name(write_set, configure):
         "word": ((16,), "int32"), "digit": ((16,), "int32"),
     }  # fmt: skip
     assert (y.shape, w.shape) == ((16,), (16,))
+
+
+def test_ten_datasets_dropped_half_read_leave_no_thread_and_no_file(write_set, configure):
+    config = configure(write_set((90, 109), group=10), shuffle=50 * ROW_BYTES)
+
+    def half_read():
+        dataset = iter(trainer.dataset(config, "train"))
+        for _ in range(5):
+            next(dataset)
+
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    half_read()  # what TensorFlow opens once
+    gc.collect()
+    before = open_files()
+    for _ in range(10):
+        half_read()
+    gc.collect()
+    assert feed_threads() == []
+    assert open_files() == before
+
+
+def test_an_object_overwritten_with_as_many_bytes_is_named(s3, write_set, configure):
+    folder = write_set((40, 40, 40))
+    uri = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
+    storage.upload_folder(folder, uri)
+    prepared = prepare(configure(uri))
+    stored = (folder / "part-1.parquet").read_bytes()
+    storage.write(f"{uri}/part-1.parquet", stored[:4] + bytes(b ^ 1 for b in stored[4:9]) + stored[9:])
+    with opened(prepared) as feed:
+        with pytest.raises(tf.errors.OpError):
+            batches(feed)
+        assert isinstance(feed.error, DataError)
+        assert feed.error.where.endswith("part-1.parquet")
+        assert "changed while the run reads it" in feed.error.what
+
+
+def test_what_was_started_is_what_the_first_iterator_gets(small_windows):
+    with opened(small_windows) as feed:
+        whole = ids(batches(feed))
+    with opened(small_windows) as feed:
+        feed.start()
+        feed.seek(0, 5)
+        assert ids(batches(feed)) == whole[5:]
+    with opened(small_windows) as feed:
+        feed.start()
+        assert ids(batches(feed)) == whole
+    assert feed_threads() == []
 
 
 def test_a_split_that_is_not_there_is_refused(small_windows):

@@ -42,9 +42,9 @@ def test_every_row_comes_exactly_once_an_epoch(groups, window, seed, epoch, batc
 @given(SETS, st.integers(1, 200))
 def test_slices_of_a_large_row_group_cover_it_once(groups, window):
     plan = plan_for(groups, window)
-    found = {(int(s), int(g), r) for s, g, a, b in zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
-             for r in range(a, b)}  # fmt: skip
-    assert found == {(s, g, r) for s, shard in enumerate(groups) for g, n in enumerate(shard) for r in range(n)}
+    pieces = zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
+    found = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in pieces for r in range(a, b)]
+    assert found == [(s, r) for s, shard in enumerate(groups) for r in range(sum(shard))]
     assert plan.total_rows == len(found)
 
 
@@ -98,3 +98,16 @@ def test_label_sorted_shards_mix_as_a_true_shuffle_does(within_shards, share):
     band = 3.29 * np.sqrt(share * (1 - share) / batch)
     assert np.abs(shares - share).max() <= band
     assert abs(np.corrcoef(np.arange(len(shares)), shares)[0, 1]) < 0.3
+
+
+def test_small_row_groups_of_a_shard_are_read_together():
+    plan = plan_for([[10, 0, 20, 5000, 8000, 100], [3] * 4], 64 * 8192)
+    found = [tuple(map(int, p)) for p in zip(plan.shard, plan.group, plan.groups, plan.rows, strict=True)]
+    assert found == [(0, 0, 1, 10), (0, 2, 2, 5020), (0, 4, 2, 8100), (1, 0, 4, 12)]
+
+
+def test_a_window_holds_no_more_pieces_than_mixing_needs():
+    many = plan_for([[1000]] * 2000, 1_500_000)
+    assert {len(r.pieces) for r in rounds_of(many, 0, 0, shuffle=True)} == {250}
+    all_fits = plan_for([[1000]] * 2000, 2_000_000)
+    assert [len(r.pieces) for r in rounds_of(all_fits, 0, 0, shuffle=True)] == [2000]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from trainer.errors import ConfigError, DataError
+from trainer.feed.footers import BadShard, read_footer
 from trainer.feed.prepare import inspect, prepare
 from trainer.feed.reader import chunk_ranges, merged
+from trainer.feed.shards import scan
 
 from .conftest import table_of
 
@@ -142,3 +146,26 @@ def test_ranges_of_wanted_columns_merge_with_their_neighbours(write_set):
     assert len(ranges) == 2
     assert all(stop - start > 0 for start, stop in ranges)
     assert merged([(0, 10), (12, 20), (100, 110)], gap=5) == [(0, 20), (100, 110)]
+
+
+def test_footers_are_kept_between_runs_for_objects_that_did_not_change(write_set, tmp_path):
+    folder = write_set((5, 6, 7))
+    first = scan(str(folder), ["number"], cache=tmp_path / "cache")
+    read_footer.cache_clear()
+    for file in folder.glob("*.parquet"):
+        stat = file.stat()
+        file.write_bytes(b"x" * stat.st_size)  # what is kept must do, so nothing of the file is looked at
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first
+    os.utime(folder / "part-1.parquet")
+    with pytest.raises(BadShard, match="not a Parquet file"):
+        scan(str(folder), ["number"], cache=tmp_path / "cache")
+
+
+def test_a_broken_cache_of_footers_is_no_obstacle(write_set, tmp_path):
+    folder = write_set((5, 6))
+    first = scan(str(folder), ["number"], cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").iterdir()
+    for broken in (b"", b"not JSON\n", kept.read_bytes()[:-1]):
+        kept.write_bytes(broken)
+        assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first

@@ -27,7 +27,7 @@ def validation_ids(prepared):
     for shard in prepared.shards:
         for group in range(len(shard.group_rows)):
             table = reader.read(shard, group)
-            mask = validation_mask(prepared.rule, shard, group, table)
+            mask = validation_mask(prepared.rule, shard, range(group, group + 1), table)
             if mask is None:
                 mask = np.full(len(table), shard.membership == "validation")
             assert int(mask.sum()) == shard.validation_rows[group]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.config import Categorical, Config, Feature
+from trainer.config import Categorical, Config, Feature, Image, Sequence, Text
 from trainer.errors import DataError
 from trainer.feed.moments import ColumnPart, SplitPart
 from trainer.feed.split import SplitName
@@ -91,7 +91,10 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
             f"column {name!r} is null in all {part.rows} training rows", where=f"run.data.features.{name}",
             remedy="remove the feature, or mend the column",
         )  # fmt: skip
-    if isinstance(feature, Categorical):
+    if isinstance(feature, Categorical | Sequence | Text):
+        return
+    if isinstance(feature, Image):
+        _check_images(name, split, part)
         return
     if part.infinities:
         raise DataError(
@@ -113,6 +116,19 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
             f"column {name!r} has values of {largest:.3g}, beyond what float32 holds",
             where=f"run.data.features.{name}",
             remedy="scale the column before it is written",
+        )  # fmt: skip
+
+
+def _check_images(name: str, split: SplitName, part: ColumnPart) -> None:
+    if part.nulls:
+        raise DataError(
+            f"column {name!r} is null in {part.nulls} of {part.rows} {split} rows", where=part.first_null,
+            remedy=f"set data.filter: {{{name}: {{null: false}}}}, or mend the column",
+        )  # fmt: skip
+    if part.nans:
+        raise DataError(
+            f"column {name!r} holds no image in {part.nans} of {part.rows} {split} rows", where=part.first_bad,
+            remedy="write encoded PNG, JPEG, GIF or BMP files",
         )  # fmt: skip
 
 

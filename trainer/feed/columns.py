@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from trainer.config import Config, Feature, NewestSplit, Numeric, Vector
+from trainer.config import Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards import ShardSet
 from trainer.schema import Column
@@ -15,9 +15,9 @@ _T = pa.types
 
 
 def needed_columns(config: Config) -> list[str]:
-    """Names of the columns that a run reads: features, label, sample weight, and what the split goes by."""
+    """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
     by = getattr(config.data.validation, "by", None)
-    names = [*config.data.features, config.data.label, config.data.sample_weight, by]
+    names = [*config.data.features, config.data.label, config.data.sample_weight, by, *config.data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -54,6 +54,16 @@ def _column(name: str, feature: Feature, found: ShardSet, has_nulls: bool) -> Co
     nullable = has_nulls or feature.impute is not None or feature.indicator
     if isinstance(feature, Vector):
         return _vector(name, feature, arrow, nullable)
+    if isinstance(feature, Sequence):
+        return _sequence(name, feature, arrow)
+    if isinstance(feature, Image):
+        if not _T.is_binary(arrow):
+            raise _wrong(name, arrow, "image", None)
+        return Column(name, "image", str(arrow), "uint8", shape=(feature.height, feature.width, feature.channels))
+    if isinstance(feature, Text):
+        if not _T.is_string(arrow):
+            raise _wrong(name, arrow, "text", None)
+        return Column(name, "text", str(arrow), "string", size=feature.length, partition=partition)
     if isinstance(feature, Numeric):
         if not is_number(arrow):
             raise _wrong(name, arrow, "numeric", "categorical" if is_category(arrow) else None)
@@ -78,11 +88,23 @@ def _vector(name: str, feature: Vector, arrow: pa.DataType, nullable: bool) -> C
     return Column(name, "vector", str(arrow), input_dtype(arrow.value_type, nullable), size=feature.size)
 
 
+def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
+    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
+    if not is_list or not (_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type)):
+        raise _wrong(name, arrow, "sequence", None)
+    # Where a row is shorter its input is padded: with "" or, as for an int that may be null, with NaN.
+    dtype = "string" if _T.is_string(arrow.value_type) else "float64"
+    return Column(name, "sequence", str(arrow), dtype, size=feature.length)
+
+
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
     wanted = {
         "numeric": "an int, float, bool, decimal, date or timestamp",
         "categorical": "a string, int or bool",
         "vector": "a list of numbers",
+        "sequence": "a list of strings or ints",
+        "text": "a string",
+        "image": "binary, an encoded image in each row",
     }[kind]
     return DataError(
         f"column {name!r} is {arrow}; kind {kind} takes {wanted}",

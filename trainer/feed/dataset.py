@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import storage
 from trainer.config import Config
 from trainer.errors import ConfigError
+from trainer.feed.images import augments, decoded, varied
 from trainer.feed.memory import check_budget, default_budget
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan, make_plan
 from trainer.feed.prepare import Prepared, SplitName, prepare
 from trainer.feed.reader import Reader
-from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Rounds, Source, Stream
+from trainer.feed.rows import SPARE_SHARE, row_bytes
+from trainer.feed.stopwatch import Stopwatch
+from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
 from trainer.feed.weights import class_weights
-from trainer.schema import Layout
+from trainer.schema import Layout, image_key
 
 __all__ = ["Feed", "class_weights", "dataset"]
 
@@ -33,6 +34,8 @@ _UNSHUFFLED_BYTES = 32 * 1024**2
 _LOCAL_THREADS = 4
 _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
+#: Small batches are asked for so far ahead that the hand-over between threads does not count.
+_BYTES_AHEAD = 2 * 1024**2
 
 
 class Feed:
@@ -71,12 +74,16 @@ class Feed:
             raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
         self._layout = prepared.layout
         packer = Packer(prepared.layout, class_weight)
-        plan = plan_of(prepared, split, packer.width, shuffle=shuffle)
+        bytes_a_row = row_bytes(prepared.layout) + encoded_bytes(prepared)
+        plan = plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
         by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
-        reader = Reader(
-            [*packer.names, *(b for b in by if b not in packer.names)], prepared.partition_types, packer.encoded
-        )
-        self._source = Source(prepared.shards, split, prepared.rule, plan, reader, packer, seed, batch_size, shuffle)
+        names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
+        reader = Reader(names, prepared.partition_types, packer.encoded)
+        self._source = Source(
+            prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
+            bytes_a_row,
+        )  # fmt: skip
+        self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
         self._threads = _threads(prepared)
         _check_memory(prepared.config, self._source, self._threads)
         self.rows, self.steps = plan.total_rows, self._source.steps
@@ -87,7 +94,8 @@ class Feed:
         self._streams: set[Stream] = set()
         self._idle: Stream | None = None
         self._closed = False
-        self._waited = _Accumulator()
+        self._waited = Stopwatch()
+        self._batches_ahead = max(_BATCHES_AHEAD, _BYTES_AHEAD // (batch_size * row_bytes(prepared.layout)))
 
     @property
     def wait_s(self) -> float:
@@ -98,48 +106,66 @@ class Feed:
         """Lets the next iterator begin there."""
         self._cursor = (epoch, step)
 
+    def start(self) -> None:
+        """Begins to read where the next iterator will begin, so that its first batch is there when asked for."""
+        if self._idle is None:
+            self._idle = self._stream(*self._cursor)
+
     def dataset(self) -> tf.data.Dataset:
         """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
 
         Returns:
             x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static.
         """
-        width, size = self._source.packer.width, self._source.batch_size
-        chunks = tf.data.Dataset.from_generator(
-            self._chunks, output_signature=tf.TensorSpec([None, size, width], tf.int32)
-        )
-        # [k, B, width] -> [B, width]: slices that share the chunk's memory, where `unbatch` copies each.
-        # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
-        parallel = None if _is_deterministic() else 2
-        batches = chunks.flat_map(tf.data.Dataset.from_tensor_slices).map(
-            lambda rows: _unpacked(rows, self._layout),
-            num_parallel_calls=parallel,
-            deterministic=True if parallel else None,
-        )
+        # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
+        feed = weakref.ref(self)
+
+        def chunks_of() -> Iterator[Chunk]:
+            if (open_feed := feed()) is None:
+                raise RuntimeError("the feed is gone; keep the dataset that it gave")
+            return open_feed._chunks()
+
+        chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
+        # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
+        batches = chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts)))
+        if self._layout.images:
+            # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
+            parallel = None if _is_deterministic() else tf.data.AUTOTUNE
+            batches = batches.map(lambda batch, images: self._with_images(batch, images), num_parallel_calls=parallel)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return self._timed(batches.prefetch(_BATCHES_AHEAD)).with_options(options)
+        timed = self._waited.timed(batches.prefetch(self._batches_ahead))
+        timed.feed = self
+        return timed.with_options(options)
 
-    def _timed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Adds up in the graph how long each batch was waited for."""
+    def _signature(self) -> tuple[tf.TensorSpec, ...]:
+        size, layout = self._source.batch_size, self._layout
+        label = tf.int32 if layout.label.task == "multiclass" else tf.float32
+        found = (
+            tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
+            tf.TensorSpec([None, size, layout.codes_width], tf.int32),
+            tf.TensorSpec([None, size], label),
+            tf.TensorSpec([None, size, 2], tf.float32),
+        )
+        encoded = tf.TensorSpec([None, size, len(layout.images)], tf.string)
+        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if layout.images else found
 
-        def clock(_: Any) -> tf.Tensor:
-            # Determinism forbids the timestamp operation; Python's clock costs some 20 µs instead.
-            return tf.numpy_function(time.time, [], tf.float64) if deterministic else tf.timestamp()
+    def _batch(
+        self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, *images: tf.Tensor
+    ) -> Any:
+        x = {}
+        if self._layout.numbers_width:
+            x["numbers"] = numbers
+        if self._layout.codes_width:
+            x["codes"] = codes
+        return ((x, label, weight), images) if images else (x, label, weight)
 
-        deterministic = _is_deterministic()
+    def _with_images(self, batch: Any, images: Any) -> Any:
+        (x, label, weight), (encoded, place) = batch, images
+        x = {**x, **decoded(self._layout.images, encoded)}
+        return varied(x, self._augments, self._source.seed, place), label, weight
 
-        ticks = tf.data.Dataset.counter()
-        # zip asks its parts one after another: clock, batch, clock.
-        timed = tf.data.Dataset.zip(ticks.map(clock), batches, ticks.map(clock))
-
-        def add(before: tf.Tensor, batch: Any, after: tf.Tensor) -> Any:
-            with tf.control_dependencies([self._waited.add(after - before)]):
-                return tf.nest.map_structure(tf.identity, batch)
-
-        return timed.map(add)
-
-    def _chunks(self) -> Iterator[np.ndarray]:
+    def _chunks(self) -> Iterator[Chunk]:
         epoch, step = self._cursor
         self._cursor = (epoch + 1, 0)
         stream: Stream | None = None
@@ -149,8 +175,8 @@ class Feed:
                 chunk = stream.next()
                 if chunk is None:
                     return
-                step += len(chunk)
-                yield chunk
+                step += len(chunk[0])
+                yield chunk if self._layout.images else chunk[:4]
             # The thread goes on with the next epoch while this one is validated.
             self._idle, stream = stream, None
         except Exception as error:
@@ -189,27 +215,16 @@ class Feed:
             self._pool.close()
             self._pool = self._rounds = None
 
+    def __del__(self) -> None:
+        # A dataset that nobody holds any more takes its feed, and that its threads, with it.
+        if hasattr(self, "_closed"):
+            self.close()
+
     def __enter__(self) -> Feed:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-class _Accumulator:
-    """A float64 sum that a graph adds to. A raw resource: a `tf.Variable` would join the strategy's scope."""
-
-    def __init__(self) -> None:
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._handle = tf.raw_ops.VarHandleOp(dtype=tf.float64, shape=[], shared_name=f"kfit_wait_{id(self)}")
-            tf.raw_ops.AssignVariableOp(resource=self._handle, value=tf.constant(0.0, tf.float64))
-
-    def add(self, value: tf.Tensor) -> tf.Operation:
-        return tf.raw_ops.AssignAddVariableOp(resource=self._handle, value=value)
-
-    def read(self) -> float:
-        with tf.device("CPU:0"):
-            return float(tf.raw_ops.ReadVariableOp(resource=self._handle, dtype=tf.float64))
 
 
 def _is_deterministic() -> bool:
@@ -219,41 +234,39 @@ def _is_deterministic() -> bool:
     return bool(config.is_op_determinism_enabled())
 
 
-def _unpacked(rows: tf.Tensor, layout: Layout) -> Any:
-    """Splits packed rows int32 [B, width] into a batch of `trainer.schema`."""
-    widths = [layout.numbers_width, layout.codes_width, 1, 2]
-    numbers, codes, label, weight = tf.split(rows, widths, axis=1)
-    x = {}
-    if layout.numbers_width:
-        x["numbers"] = tf.bitcast(numbers, tf.float32)
-    if layout.codes_width:
-        x["codes"] = codes
-    label = tf.squeeze(label, axis=1)
-    y = label if layout.label.task == "multiclass" else tf.bitcast(label, tf.float32)
-    return x, y, tf.bitcast(weight, tf.float32)
+def encoded_bytes(prepared: Prepared) -> int:
+    """Bytes of a row's encoded images, on average; the rows of a shard are taken to be alike."""
+    names, total = {c.name for c in prepared.layout.images}, 0
+    for shard in prepared.shards if names else ():
+        for group in range(len(shard.group_rows)):
+            known = shard.metadata.row_group(group)
+            chunks = (known.column(i) for i in range(known.num_columns))
+            total += sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in names)
+    return -(-total // max(1, sum(s.rows for s in prepared.shards)))
 
 
-def plan_of(prepared: Prepared, split: SplitName, width: int, *, shuffle: bool) -> Plan:
+def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
     """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(
         [s.group_rows for s in prepared.shards],
         [s.rows_of(split) for s in prepared.shards],
-        window_rows=max(1, window_bytes // (4 * width)),
+        window_rows=max(1, window_bytes // bytes_a_row),
     )
 
 
 def _check_memory(config: Config, source: Source, threads: int) -> None:
-    row_bytes = 4 * source.packer.width
+    bytes_a_row = source.row_bytes
     rounds = source.rounds(0)
     largest_piece = int((source.plan.stop - source.plan.start).max())
-    # A row group is there twice while it is packed: as Arrow columns and as numpy ones.
-    other = 2 * min(threads, len(source.plan)) * largest_piece * row_bytes + (CHUNKS_AHEAD + 2) * max(
-        CHUNK_BYTES, source.batch_size * row_bytes
-    )
-    window = max(r.rows for r in rounds) * row_bytes
-    check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, other)
+    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    decoding = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row
+    # Chunks wait, one is being filled, and TensorFlow holds on to one or two that it has cut batches from.
+    chunks = (CHUNKS_AHEAD + 4) * max(CHUNK_BYTES, source.batch_size * bytes_a_row)
+    window = max(r.rows for r in rounds) * bytes_a_row
+    window += window // SPARE_SHARE
+    check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, decoding + chunks)
 
 
 def _threads(prepared: Prepared) -> int:
@@ -274,7 +287,8 @@ def dataset(
 
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
-        and timestamps) with NaN for null, categories int32 codes [B]; y [B]; w float32 [B].
+        and timestamps) with NaN for null, categories int32 codes [B], sequences
+        and texts [B, length], images uint8 pixels; y [B]; w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -289,7 +303,8 @@ def dataset(
         class_weight=class_weights(config, prepared) if split == "train" else None,
     )
     atexit.register(_close, weakref.ref(feed))
-    batches = feed.dataset()
+    # Keras warns that a dataset of unknown length "ran out of data" at the end of its first epoch (keras#23360).
+    batches = feed.dataset().apply(tf.data.experimental.assert_cardinality(feed.steps))
     return batches if packed else batches.map(lambda x, y, w: (_by_column(x, prepared.layout), y, w[:, 0]))
 
 
@@ -306,5 +321,9 @@ def _by_column(x: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tenso
             values = tf.cast(values, tf.float64) + field.offset
         out[field.column.name] = values if field.column.kind == "vector" else values[:, 0]
     for code in layout.codes:
-        out[code.column.name] = x["codes"][:, code.start]
+        size = code.column.size
+        values = x["codes"][:, code.start : code.start + size]
+        out[code.column.name] = values[:, 0] if code.column.kind == "categorical" else values
+    for index, image in enumerate(layout.images):
+        out[image.name] = x[image_key(index)]
     return out

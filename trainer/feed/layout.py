@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer.config import Categorical, Config
+from trainer.config import Categorical, Config, Sequence, Text
 from trainer.errors import ConfigError, DataError
 from trainer.schema import CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, Statistics
 
@@ -31,15 +31,19 @@ def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, 
     """
     numbers: list[NumberField] = []
     codes: list[CodeField] = []
-    width = 0
+    width = codes_width = 0
     for name, column in columns.items():
         feature = config.data.features[name]
-        if isinstance(feature, Categorical):
-            codes.append(_code_field(feature, column, len(codes), train.columns[name]))
+        if column.kind == "image":
+            continue
+        if isinstance(feature, Categorical | Sequence | Text):
+            codes.append(_code_field(feature, column, codes_width, train.columns[name]))
+            codes_width += column.size
         else:
             numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
             width += column.size
-    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight)
+    images = tuple(column for column in columns.values() if column.kind == "image")
+    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight, images)
 
 
 def _offset(column: Column, known: ColumnStatistics) -> float:
@@ -53,11 +57,13 @@ def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
     return LabelField(config.data.label, label_type, config.task, classes)
 
 
-def _code_field(feature: Categorical, column: Column, start: int, known: ColumnStatistics) -> CodeField:
+def _code_field(
+    feature: Categorical | Sequence | Text, column: Column, start: int, known: ColumnStatistics
+) -> CodeField:
     constant = None if feature.impute is None else _stored(column, feature.impute.constant)
     # With an indicator nulls must stay visible; the model fills them then.
     fill = None if feature.indicator else constant
-    if feature.buckets is not None:
+    if isinstance(feature, Categorical) and feature.buckets is not None:
         return CodeField(column, start, buckets=feature.buckets, fill=fill)
     counts = dict(known.values)
     if constant is not None and known.nulls:
@@ -66,7 +72,7 @@ def _code_field(feature: Categorical, column: Column, start: int, known: ColumnS
     vocabulary = tuple(v for v, n in ranked[: feature.max_vocabulary] if n >= feature.min_count)
     if not vocabulary:
         raise DataError(
-            f"no value of column {column.name!r} has {feature.min_count} training rows",
+            f"no value of column {column.name!r} occurs in training {feature.min_count} times",
             where=f"run.data.features.{column.name}.min_count", remedy="use a smaller min_count",
         )  # fmt: skip
     return CodeField(column, start, vocabulary=vocabulary, fill=fill)

@@ -160,16 +160,18 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     # [E, LANES]: rows of each lane before each edge; one row less for what each batch takes.
     before = apportion(edges, lane_rows)
     taken = np.diff(before, axis=0)
-    # [E - 1, LANES]: where each lane's rows begin in the stream, batch by batch.
-    begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
-    row_lanes = np.repeat(part.lanes, piece_rows)
-    out = np.empty(part.rows, np.int64)
+    # Every lane's rows shuffled, lane after lane.
+    shuffled = np.argsort(np.repeat(part.lanes, piece_rows), kind="stable")
+    lane_begin = np.cumsum(lane_rows) - lane_rows
     for lane in np.flatnonzero(lane_rows):
-        rows = np.flatnonzero(row_lanes == lane)
+        rows = shuffled[lane_begin[lane] : lane_begin[lane] + lane_rows[lane]]
         np.random.default_rng([seed, epoch, part.index, int(lane)]).shuffle(rows)
-        counts = taken[:, lane]
-        out[np.repeat(begin[:, lane] - before[:-1, lane], counts) + np.arange(len(rows))] = rows
-    return out
+    # [E - 1, LANES]: where the run that a batch takes of a lane begins among the shuffled, and in the stream.
+    source = before[:-1] + lane_begin
+    begin = edges[:-1, None] + np.cumsum(taken, axis=1) - taken
+    places = np.repeat((source - begin).ravel(), taken.ravel())
+    places += np.arange(part.rows)
+    return np.take(shuffled, places)
 
 
 def _batch_edges(part: Round, batch_size: int) -> np.ndarray:

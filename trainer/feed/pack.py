@@ -1,30 +1,28 @@
-"""Packs a table into rows of 4-byte columns: numbers, codes, label, weight, fill.
-
-One matrix for everything, so that shuffling is one gather and a batch is one slice. It is int32 whatever
-stands in it: floats are kept as their bits, which no copy can change.
-"""
+"""Packs a table into rows: a matrix of numbers, a matrix of codes, labels and weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from trainer.errors import DataError
-from trainer.feed.values import encode, encoded_names, numbers, vectors
+from trainer.feed.rows import Rows
+from trainer.feed.values import as_array, encode, encoded_names, listed, numbers, places, vectors
 from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
 
 #: Rows transposed at a time: the block stays in the second-level cache.
 _BLOCK_ROWS = 2048
+#: Integers that lie no farther apart than this are looked up in an array: 4 MiB at the most.
+_TABLE_VALUES = 2**20
 
 
 class Packer:
     """Packs tables by a layout.
-
-    Packed columns: numbers (float32 bits), codes (int32), label (float32 bits; int32 for multiclass),
-    weight and fill (float32 bits).
 
     Args:
         layout: What goes where.
@@ -32,83 +30,88 @@ class Packer:
     """
 
     def __init__(self, layout: Layout, class_weight: Mapping[int, float] | None = None) -> None:
-        self._layout = layout
+        self.layout = layout
         self._class_weight = dict(class_weight or {})
         self._codes = [_Codes(field) for field in layout.codes]
-        self.label_at = layout.numbers_width + layout.codes_width
-        self.weight_at, self.fill_at, self.width = self.label_at + 1, self.label_at + 2, self.label_at + 3
 
     @property
     def names(self) -> list[str]:
         """Columns that a table needs."""
-        weight = [self._layout.sample_weight] if self._layout.sample_weight else []
-        return list(dict.fromkeys([*(c.name for c in self._layout.columns), self._layout.label.name, *weight]))
+        weight = [self.layout.sample_weight] if self.layout.sample_weight else []
+        return list(dict.fromkeys([*(c.name for c in self.layout.columns), self.layout.label.name, *weight]))
 
     @property
     def encoded(self) -> list[str]:
         """Columns that are best read as dictionaries."""
-        return encoded_names([f.column for f in self._layout.codes])
+        return encoded_names([f.column for f in self.layout.codes])
 
-    def pack(self, table: pa.Table, out: np.ndarray, keep: np.ndarray | None = None) -> None:
+    def pack(self, table: pa.Table, out: Rows, keep: np.ndarray | None = None) -> None:
         """Packs the rows of a table.
 
         Args:
             table: Has at least `names`.
-            out: int32 [K, width], written whole; K rows are kept.
+            out: K rows, written whole; K rows are kept.
             keep: bool [len(table)] or None for all.
 
         Raises:
             DataError: A vector of another length, a label that is none of the classes.
         """
         pick = None if keep is None else np.flatnonzero(keep)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        _transpose([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
+        _transpose([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
+        for at, column in enumerate(self.layout.images):
+            stored = as_array(columns[column.name]).to_numpy(zero_copy_only=False)
+            out.encoded[:, at] = stored if pick is None else stored[pick]
+        label = label_values(self.layout.label, columns[self.layout.label.name])
+        out.label[:] = label if pick is None else label[pick]
+        self._weigh(columns, out, pick)
 
-        def kept(values: np.ndarray) -> np.ndarray:
-            return values if pick is None else values[pick]
-
-        columns = [
-            (field.start, kept(_numbers(field, table.column(field.column.name))).view(np.int32))
-            for field in self._layout.numbers
-        ]
-        columns += [
-            (at, kept(codes.of(table.column(codes.field.column.name))))
-            for at, codes in enumerate(self._codes, self._layout.numbers_width)
-        ]
-        label = kept(label_values(self._layout.label, table.column(self._layout.label.name)))
-        columns.append((self.label_at, label.view(np.int32)))
-        columns.append((self.weight_at, self._weights(table, label, kept).view(np.int32)))
-        columns.append((self.fill_at, np.ones(len(label), np.float32).view(np.int32)))
-        _transpose(columns, out)
-
-    def _weights(self, table: pa.Table, label: np.ndarray, kept: Any) -> np.ndarray:
-        weights = np.ones(len(label), np.float32)
-        if self._layout.sample_weight:
-            weights = kept(numbers(table.column(self._layout.sample_weight)).astype(np.float32))
+    def _weigh(self, columns: Mapping[str, pa.ChunkedArray], out: Rows, pick: np.ndarray | None) -> None:
+        out.weight[:] = 1.0
+        weight = out.weight[:, 0]
+        if self.layout.sample_weight:
+            found = numbers(columns[self.layout.sample_weight])
+            weight[:] = found if pick is None else found[pick]
         if self._class_weight:
-            factors = np.ones(int(max(label.max(initial=0), max(self._class_weight))) + 1, np.float32)
+            factors = np.ones(int(max(out.label.max(initial=0), max(self._class_weight))) + 1, np.float32)
             for index, factor in self._class_weight.items():
                 factors[index] = factor
-            weights = weights * factors[label.astype(np.int64)]
-        return weights
+            weight *= factors[out.label.astype(np.int64)]
 
 
-def _transpose(columns: Sequence[tuple[int, np.ndarray]], out: np.ndarray) -> None:
-    for start in range(0, len(out), _BLOCK_ROWS):
-        stop = start + _BLOCK_ROWS
-        block = out[start:stop]
+def _transpose(columns: Sequence[tuple[int, np.ndarray]], out: np.ndarray, pick: np.ndarray | None) -> None:
+    """Columns [N] or [N, size], each at its place, to rows: out[i] is row pick[i].
+
+    Args:
+        columns: (place, values); together they fill every place.
+        out: [K, width].
+        pick: int64 [K], ascending; None: K is N, all rows.
+    """
+    if not columns:
+        return
+    rows = len(columns[0][1])
+    # With a pick, a block is built aside and its rows are gathered: cheaper than gathering in each column.
+    aside = None if pick is None else np.empty((min(rows, _BLOCK_ROWS), out.shape[1]), out.dtype)
+    edges = None if pick is None else np.searchsorted(pick, np.arange(0, rows + _BLOCK_ROWS, _BLOCK_ROWS))
+    for number, start in enumerate(range(0, rows, _BLOCK_ROWS)):
+        stop = min(rows, start + _BLOCK_ROWS)
+        block = out[start:stop] if aside is None else aside[: stop - start]
         for at, values in columns:
             if values.ndim == 1:
                 block[:, at] = values[start:stop]
             else:
                 block[:, at : at + values.shape[1]] = values[start:stop]
+        if edges is not None and pick is not None:
+            low, high = edges[number], edges[number + 1]
+            np.take(block, pick[low:high] - start, axis=0, out=out[low:high], mode="clip")
 
 
 def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
-    """float32 [N] or [N, size]; null is NaN."""
+    """[N] or [N, size] of any dtype that casts to float32; null is NaN."""
     column = field.column
     found = vectors(column, values) if column.kind == "vector" else numbers(values)
-    if field.offset:
-        found = found.astype(np.float64) - field.offset
-    return np.ascontiguousarray(found.astype(np.float32, copy=False))
+    return found.astype(np.float64) - field.offset if field.offset else found
 
 
 def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
@@ -143,20 +146,73 @@ class _Codes:
         self._text = field.column.dtype == "string"
         self._vocabulary = {self._stored(v): i for i, v in enumerate(field.vocabulary, FIRST_VOCABULARY_CODE)}
         self._null = MISSING_CODE if field.fill is None else int(self._known([self._stored(field.fill)])[0])
+        self._table = None if self._text or field.buckets else _Table.of(self._vocabulary)
 
     def _stored(self, value: Any) -> str | int:
         return str(value) if self._text else int(value)
 
     def of(self, values: pa.ChunkedArray) -> np.ndarray:
+        """int32 codes [N]; of a sequence or a text [N, size], 0 after its last."""
+        column = self.field.column
+        if column.kind == "categorical":
+            return self._of_values(values)
+        rows, flat = listed(column, values)
+        out = np.full((len(values), column.size), MISSING_CODE, np.int32)
+        at = places(rows, len(values))
+        kept = at < column.size
+        out[rows[kept], at[kept]] = self._of_values(flat)[kept]
+        return out
+
+    def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """int32 codes [N]."""
+        if self._table is not None and (found := self._table.codes(as_array(values), self._null)) is not None:
+            return found
         distinct, places = encode(values)
         known = np.append(self._known(distinct), np.int32(self._null)).astype(np.int32)
-        return np.asarray(known[places])
+        return np.take(known, places, mode="wrap")
 
     def _known(self, distinct: Sequence[Any]) -> np.ndarray:
         if self.field.buckets:
             return hashed(distinct, self.field.buckets)
-        return np.array([self._vocabulary.get(v, UNSEEN_CODE) for v in distinct], np.int32)
+        return np.fromiter(map(self._vocabulary.get, distinct, repeat(UNSEEN_CODE)), np.int32, len(distinct))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The codes of neighbouring integers, so that a value's code is one look at an array.
+
+    Attributes:
+        first: What the array's second entry stands for.
+        known: int32: a code for each integer; the first and the last stand for everything below and above.
+    """
+
+    first: int
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[Any, int]) -> _Table | None:
+        """None where the values lie too far apart."""
+        if not vocabulary:
+            return None
+        first, last = min(vocabulary), max(vocabulary)
+        if last - first > _TABLE_VALUES or not -(2**62) < first <= last < 2**62:
+            return None
+        known = np.full(last - first + 3, UNSEEN_CODE, np.int32)
+        for value, code in vocabulary.items():
+            known[value - first + 1] = code
+        return cls(first, known)
+
+    def codes(self, values: pa.Array, null: int) -> np.ndarray | None:
+        """int32 codes [N]; None for a type that this is not made for."""
+        if not pa.types.is_integer(values.type) or pa.types.is_uint64(values.type):
+            return None
+        missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+        plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
+        # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
+        found: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
+        if missing is not None:
+            found[missing] = null
+        return found
 
 
 def hashed(distinct: Sequence[Any], buckets: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The pieces of a split: row groups (or slices of very large ones) as plain arrays, ordered by name."""
+"""The pieces of a split as plain arrays, ordered by name: row groups, slices of very large ones, runs of small ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +10,12 @@ import numpy as np
 
 #: Slices of one over-large row group re-decode what stands before them, so they are kept few.
 _SLICES_PER_WINDOW = 2
+#: Neighbouring row groups of a shard up to so many rows are read as one: opening costs more than they do.
+SMALL_ROWS = 8192
+#: But a window shall still hold so many pieces: it mixes by drawing from all of them.
+_PIECES_PER_WINDOW = 64
+#: The first batch waits for all of a window, and so many pieces, drawn evenly from the set, mix it well.
+_MOST_PIECES_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,8 @@ class Plan:
 
     Attributes:
         shard: int32 [N]: index of the shard.
-        group: int32 [N]: row group in the shard.
-        start: int64 [N]: first row in the row group. stop: one past the last.
+        group: int32 [N]: first row group in the shard. groups: int32 [N]: how many.
+        start: int64 [N]: first row in those row groups. stop: one past the last.
         rows: int64 [N]: the split's rows in the piece, all > 0.
         position: float64 [N]: where in its shard the piece stands, in (0, 1).
         window_rows: Rows that are mixed at a time.
@@ -27,6 +33,7 @@ class Plan:
 
     shard: np.ndarray
     group: np.ndarray
+    groups: np.ndarray
     start: np.ndarray
     stop: np.ndarray
     rows: np.ndarray
@@ -61,26 +68,59 @@ def make_plan(
     Returns:
         The plan; pieces without a row are left out.
     """
-    pieces: list[tuple[int, int, int, int, int, float]] = []
+    pieces: list[tuple[int, int, int, int, int, int, float]] = []
     largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
+    small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
     for shard, (everything, wanted) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))
-        for group, (rows, kept) in enumerate(zip(everything, wanted, strict=True)):
+        for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
+            rows, kept = sum(everything[first:last]), sum(wanted[first:last])
             step = largest if kept == rows > window_rows else max(rows, 1)
             for start in range(0, rows, step):
                 stop = min(rows, start + step)
                 here = (stop - start) if kept == rows else kept
                 if here:
-                    pieces.append((shard, group, start, stop, here, (seen + (start + stop) / 2) / total))
+                    middle = (seen + (start + stop) / 2) / total
+                    pieces.append((shard, first, last - first, start, stop, here, middle))
             seen += rows
-    columns = list(zip(*pieces, strict=True)) if pieces else [()] * 6
-    shard_of, group_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
+    columns = list(zip(*pieces, strict=True)) if pieces else [()] * 7
+    shard_of, group_of, groups_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
     return Plan(
         shard_of.astype(np.int32),
         group_of.astype(np.int32),
+        groups_of.astype(np.int32),
         starts.astype(np.int64),
         stops.astype(np.int64),
         kept_rows.astype(np.int64),
         positions.astype(np.float64),
-        window_rows=max(1, window_rows),
+        window_rows=_window(kept_rows.astype(np.int64), max(1, window_rows)),
     )
+
+
+def _window(rows: np.ndarray, most: int) -> int:
+    """Rows of a window, where the set is larger than one."""
+    if rows.sum() <= most or len(rows) <= _MOST_PIECES_PER_WINDOW:
+        return most
+    return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
+
+
+def runs_of(rows: Sequence[int], most: int, wanted: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
+    """Cuts row groups into runs that are read together.
+
+    Args:
+        rows: Rows of each.
+        most: Rows that a run of several may have.
+        wanted: Row groups that are read and others are not in one run; None: all are alike.
+
+    Yields:
+        (first, one past the last) of each run.
+    """
+    first, held = 0, 0
+    for at, here in enumerate(rows):
+        parts = wanted is not None and wanted[at] != wanted[first]
+        if at > first and (parts or held + here > most):
+            yield first, at
+            first, held = at, 0
+        held += here
+    if rows:
+        yield first, len(rows)

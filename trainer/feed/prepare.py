@@ -18,9 +18,11 @@ from trainer.errors import ConfigError, DataError
 from trainer.feed import cache as statistics_cache
 from trainer.feed.checks import check_parts, odd_columns
 from trainer.feed.columns import check_by, check_label, check_weight, key_types, needed_columns, resolve_columns
+from trainer.feed.filter import RowFilter, make_filter
+from trainer.feed.footers import BadShard
 from trainer.feed.layout import make_layout
 from trainer.feed.reader import Reader, constant
-from trainer.feed.shards import BadShard, Shard, ShardSet, scan
+from trainer.feed.shards import Shard, ShardSet, scan
 from trainer.feed.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
 from trainer.feed.statistics import Survey, finish_statistics, survey_set
 from trainer.feed.threads import Pool
@@ -39,7 +41,7 @@ class Inspection:
         columns: The feature columns.
         label_type: Arrow type of the label.
         rows: Rows by split.
-        estimated: Whether `rows` is an estimate: a split by a stored column is known after the pass.
+        estimated: Whether `rows` is an estimate: a filter, or a split by a stored column, is known after the pass.
         fingerprint: Changes when a shard comes, goes or changes.
         bad_shards: What was left out, and why.
         warnings: One line each.
@@ -56,6 +58,7 @@ class Inspection:
     warnings: tuple[str, ...]
     rule: SplitRule = field(repr=False)
     found: ShardSet = field(repr=False)
+    rows_of: RowFilter | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Prepared:
         warnings: One line each.
         partition_types: Arrow types of the hive keys.
         rule: How the set is split.
+        rows_of: Which rows belong to the set; None: all.
     """
 
     config: Config
@@ -85,13 +89,15 @@ class Prepared:
     warnings: tuple[str, ...]
     partition_types: Mapping[str, pa.DataType] = field(repr=False)
     rule: SplitRule = field(repr=False)
+    rows_of: RowFilter | None = field(repr=False, default=None)
 
 
-def inspect(config: Config) -> Inspection:
+def inspect(config: Config, *, cache: Path | None = None) -> Inspection:
     """Reads every footer and holds schema, kinds, label and split against the configuration.
 
     Args:
         config: The configuration.
+        cache: Folder where footers are kept between runs; None: nowhere.
 
     Returns:
         What is known without reading a row.
@@ -101,30 +107,31 @@ def inspect(config: Config) -> Inspection:
         DataError: A shard breaks the contract, or there are no rows.
         StorageError: Nothing there, or the store is out of reach.
     """
-    found = _scan(config)
+    found = _scan(config, cache)
     columns = resolve_columns(config, found)
     label_type = check_label(config, found)
     check_weight(config, found)
     rule, shards = _place(config, found, check_by(config, found))
     rows, estimated = _count(rule, shards)
+    rows_of = make_filter(config.data.filter, key_types(found, columns.values()) | dict(found.types))
     if not sum(s.rows for s in shards):
         raise DataError("the set has no rows", where=str(config.data.train), remedy="point run.data.train at data")
     extra = found.extra
     shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
     return Inspection(
-        config, shards, tuple(columns.values()), label_type, rows, estimated, _fingerprint(shards), found.bad,
-        (f"columns not used: {shown}",) if extra else (), rule, found,
+        config, shards, tuple(columns.values()), label_type, rows, estimated or rows_of is not None,
+        _fingerprint(shards), found.bad, (f"columns not used: {shown}",) if extra else (), rule, found, rows_of,
     )  # fmt: skip
 
 
-def _scan(config: Config) -> ShardSet:
+def _scan(config: Config, cache: Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
-    train = scan(data.train, needed, skip=skip)
+    train = scan(data.train, needed, skip=skip, cache=cache)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
-    held = scan(data.validation, needed, skip=max(0, skip - len(train.bad)))
+    held = scan(data.validation, needed, skip=max(0, skip - len(train.bad)), cache=cache)
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
     if both:
         raise ConfigError(
@@ -194,7 +201,7 @@ def prepare(
 
     Args:
         config: The configuration.
-        cache: Folder where the result of the pass is kept and looked up by fingerprint; None: nowhere.
+        cache: Folder where footers and the result of the pass are kept for the next run; None: nowhere.
         progress: Told (rows done, all rows).
 
     Returns:
@@ -205,7 +212,7 @@ def prepare(
         DataError: The data breaks its contract.
         StorageError: The store is out of reach.
     """
-    seen = inspect(config)
+    seen = inspect(config, cache=cache)
     key = statistics_cache.cache_key(config, seen.fingerprint, [s.uri for s in seen.shards])
     rule = _with_cutoff(seen)
     known = statistics_cache.load(cache, key) if cache is not None else None
@@ -225,19 +232,23 @@ def prepare(
     layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
     return Prepared(
         config, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
-        (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule,
+        (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule, seen.rows_of,
     )  # fmt: skip
 
 
 def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], None] | None) -> statistics_cache.Known:
     config = seen.config
     columns = {c.name: c for c in seen.columns}
-    survey = Survey(config, columns, key_types(seen.found, seen.columns), rule, sum(s.rows for s in seen.shards))
+    survey = Survey(
+        config, columns, key_types(seen.found, seen.columns), rule, seen.rows_of, sum(s.rows for s in seen.shards)
+    )
     skip = config.data.max_bad_shards - len(seen.bad_shards) if config.data.on_bad_shard == "skip" else 0
     found = survey_set(survey, seen.shards, skip=skip, progress=progress)
     if not found.parts["train"].rows:
         raise DataError(
-            "no row is left to train on", where="run.data.validation", remedy="let fewer rows validate, or add data"
+            "no row is left to train on",
+            where="run.data.filter" if seen.rows_of else "run.data.validation",
+            remedy="let more rows through the filter" if seen.rows_of else "let fewer rows validate, or add data",
         )
     check_parts(config, found.parts)
     return statistics_cache.Known(
@@ -267,11 +278,13 @@ def _with_cutoff(seen: Inspection) -> SplitRule:
     rule = seen.rule
     if rule.kind != "days" or rule.by is None:
         return rule
-    reader = Reader([rule.by], seen.found.partition_types)
-    by = rule.by
+    chosen, by = seen.rows_of, rule.by
+    reader = Reader(list(dict.fromkeys([by, *(chosen.columns if chosen else [])])), key_types(seen.found, seen.columns))
 
     def days_of(shard: Shard, group: int) -> set[int]:
-        return set(day_numbers(reader.read(shard, group).column(by)).tolist())
+        table = reader.read(shard, group)
+        days = day_numbers(table.column(by))
+        return set((days if chosen is None else days[chosen.mask(table)]).tolist())
 
     pool = Pool(2, "kfit-days")
     try:

@@ -13,7 +13,7 @@ from trainer.errors import DataError
 from trainer.feed.prepare import Prepared
 from trainer.feed.reader import Reader
 from trainer.feed.shards import Shard, scan
-from trainer.feed.values import as_array, is_text, numbers, vectors
+from trainer.feed.values import as_array, is_text, listed, numbers, places, vectors
 from trainer.schema import Column, Layout
 
 
@@ -62,8 +62,8 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> 
         where: Named in errors.
 
     Returns:
-        By column name: an array [N] (vectors [N, size]) of the column's dtype; strings are object arrays of
-        str, null is "". NaN is null in float columns.
+        By column name: an array [N] (vectors and sequences [N, size]) of the column's dtype; strings are object
+        arrays of str, null is "". NaN is null in float columns.
 
     Raises:
         DataError: A value that the column's dtype cannot hold.
@@ -73,6 +73,10 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> 
 
 def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
     array = as_array(values)
+    if column.kind == "image":
+        return _pixels(column, array, where)
+    if column.kind == "sequence":
+        return _padded(column, array, where)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if column.dtype == "string":
@@ -85,6 +89,33 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
         array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
+
+
+def _pixels(column: Column, array: pa.Array, where: str) -> np.ndarray:
+    """Decoded images: uint8 [N, height, width, channels]."""
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        raise _unfit(column, array, where)
+    if array.null_count:
+        raise DataError(f"column {column.name!r} is null in {array.null_count} rows", where=where,
+                        remedy="leave those rows out")  # fmt: skip
+    # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
+    from trainer.feed.images import decode_all
+
+    return decode_all(column, array.to_pylist())
+
+
+def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
+    """A sequence [N, size]; what is missing is "" or NaN."""
+    text = column.dtype == "string"
+    if not _is_list(array.type) or is_text(array.type.value_type) != text:
+        raise _unfit(column, array, where)
+    rows, flat = listed(column, array)
+    at = places(rows, len(array))
+    kept = at < column.size
+    out = np.full((len(array), column.size), "", object) if text else np.full((len(array), column.size), np.nan)
+    found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
+    out[rows[kept], at[kept]] = found[kept]
+    return out
 
 
 def _is_list(arrow: pa.DataType) -> bool:

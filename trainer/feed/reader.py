@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer import storage
-from trainer.feed.shards import BadShard, Shard
+from trainer.feed.footers import BadShard
+from trainer.feed.shards import Shard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
-_OPEN_FILES = 8
+_OPEN_FILES = 32
 
 
 class Reader:
@@ -44,14 +45,15 @@ class Reader:
         self._encoded = list(encoded)
         self._local = threading.local()
 
-    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None) -> pa.Table:
-        """One row group, or rows [start, stop) of it.
+    def read(self, shard: Shard, group: int, start: int = 0, stop: int | None = None, *, groups: int = 1) -> pa.Table:
+        """Neighbouring row groups, or rows [start, stop) of them.
 
         Args:
             shard: The shard.
-            group: Its row group.
+            group: Its first row group.
             start: First row.
             stop: One past the last; None: all.
+            groups: How many row groups.
 
         Returns:
             A table with the reader's columns in their order.
@@ -60,13 +62,13 @@ class Reader:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
             StorageError: It is gone, or the store is out of reach.
         """
-        rows = shard.group_rows[group]
-        whole = start == 0 and stop in (None, rows)
+        wanted = list(range(group, group + groups))
+        rows = sum(shard.group_rows[g] for g in wanted)
         try:
             stored = self._stored(shard)
-            file = self._open(shard, group, stored)
-            if whole:
-                table = file.read_row_group(group, columns=stored, use_threads=False)
+            file = self._open(shard, wanted, stored)
+            if start == 0 and stop in (None, rows):
+                table = file.read_row_groups(wanted, columns=stored, use_threads=False)
             else:
                 table = _slice(file, group, stored, start, rows if stop is None else stop)
         except (pa.ArrowException, OSError) as error:
@@ -78,19 +80,18 @@ class Reader:
         for group in range(len(shard.group_rows)):
             try:
                 stored = self._stored(shard)
-                file = self._open(shard, group, stored)
+                file = self._open(shard, [group], stored)
                 for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
                     yield self._with_partitions(shard, pa.Table.from_batches([batch]))
             except (pa.ArrowException, OSError) as error:
                 raise _unreadable(shard, group, error) from error
 
     def _stored(self, shard: Shard) -> list[str]:
-        names = _stored_names(shard)
-        return [c for c in self._columns if c in names]
+        return [c for c in self._columns if c in shard.stored]
 
-    def _open(self, shard: Shard, group: int, stored: Sequence[str]) -> pq.ParquetFile:
+    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> pq.ParquetFile:
         if storage.local_path(shard.uri) is None:
-            return self._parquet(pa.BufferReader(fetch_group(shard, group, stored)), shard)
+            return self._parquet(pa.BufferReader(fetch_groups(shard, groups, stored)), shard)
         held: OrderedDict[str, pq.ParquetFile] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
         if key not in held:
@@ -103,23 +104,17 @@ class Reader:
         return held[key]
 
     def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
-        stored = _stored_names(shard)
-        encoded = [c for c in self._encoded if c in stored]
+        encoded = [c for c in self._encoded if c in shard.stored]
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
-        for name in self._columns:
-            if name not in table.column_names:
-                value = shard.partition_value(name)
-                table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
+        found = table.column_names
+        if found == self._columns:
+            return table
+        for name in set(self._columns).difference(found):
+            value = shard.partition_value(name)
+            table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
-
-
-def _stored_names(shard: Shard) -> set[str]:
-    """Names of the stored columns; of a nested one the part before the first dot."""
-    schema = shard.metadata.schema
-    paths = [schema.column(i).path for i in range(shard.metadata.num_columns)]
-    return {*paths, *(path.partition(".")[0] for path in paths)}
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
@@ -146,20 +141,24 @@ def _slice(file: pq.ParquetFile, group: int, columns: Sequence[str], start: int,
     return pa.Table.from_batches(kept)
 
 
-def fetch_group(shard: Shard, group: int, columns: Sequence[str]) -> pa.Buffer:
-    """The column chunks of a remote row group, at their places in a buffer of the object's size.
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> pa.Buffer:
+    """The column chunks of remote row groups, at their places in a buffer of the object's size.
 
     Args:
         shard: The shard.
-        group: Its row group.
+        groups: Its row groups, ascending.
         columns: Names of stored columns.
 
     Returns:
         A buffer; pages that were not fetched are never touched and take no memory.
     """
     memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for start, stop in merged(chunk_ranges(shard.metadata.row_group(group), columns)):
-        found = storage.read(shard.uri, start, stop)
+    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    for start, stop in merged(sorted(ranges)):
+        try:
+            found = storage.read_version(shard.uri, start, stop, shard.version)
+        except storage.Changed as changed:
+            raise _changed(shard) from changed
         if len(found) != stop - start:
             raise _changed(shard)
         memory[start:stop] = found

@@ -10,11 +10,15 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainer.config import Categorical, Config
+from trainer.feed.filter import RowFilter
+from trainer.feed.footers import BadShard
 from trainer.feed.moments import SAMPLE_ROWS, ColumnPart, Moments, SplitPart, finish
+from trainer.feed.plan import SMALL_ROWS, runs_of
 from trainer.feed.reader import Reader
-from trainer.feed.shards import BadShard, Shard
+from trainer.feed.shards import Shard
 from trainer.feed.split import (
     SplitName,
     SplitRule,
@@ -25,10 +29,12 @@ from trainer.feed.split import (
     value_mask,
 )
 from trainer.feed.threads import Pool
-from trainer.feed.values import encode, numbers, vectors
+from trainer.feed.values import encode, encoded_names, listed, numbers, vectors
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
+#: How files of PNG, JPEG, GIF and BMP begin.
+_IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 #: Hashed columns may have as many values as rows, and nobody needs the rare ones.
 _HASHED_VALUES = 1000
 
@@ -41,7 +47,7 @@ class Survey:
         config: The configuration.
         columns: Feature columns by name.
         partition_types: Types of hive keys.
-        rule: How the set is split.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
         rows: All rows of the set; sizes the sample.
     """
 
@@ -49,6 +55,7 @@ class Survey:
     columns: Mapping[str, Column]
     partition_types: Mapping[str, pa.DataType]
     rule: SplitRule
+    rows_of: RowFilter | None
     rows: int
 
 
@@ -59,6 +66,18 @@ class Findings:
     parts: Mapping[SplitName, SplitPart]
     shards: tuple[Shard, ...]
     bad: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _RunParts:
+    """A run of row groups: its parts by split, and how many rows of each row group are in them."""
+
+    parts: Mapping[SplitName, SplitPart]
+    counts: Mapping[SplitName, tuple[int, ...]]
+    groups: int
+
+    def counts_of(self, split: SplitName) -> tuple[int, ...]:
+        return self.counts.get(split, (0,) * self.groups)
 
 
 def survey_set(
@@ -91,10 +110,10 @@ def survey_set(
             if len(bad) > skip:
                 raise found
             continue
-        for parts in found:
-            for split, part in parts.items():
+        for run in found:
+            for split, part in run.parts.items():
                 whole[split].merge(part)
-        counts = {split: tuple(p[split].rows if split in p else 0 for p in found) for split in whole}
+        counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
         kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"]))
         done += shard.rows
         if progress is not None:
@@ -102,23 +121,20 @@ def survey_set(
     return Findings(whole, tuple(kept), tuple(bad))
 
 
-def _by_shard(
-    survey: Survey, shards: Sequence[Shard]
-) -> Iterator[tuple[Shard, list[dict[SplitName, SplitPart]] | BadShard]]:
+def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
     """Parts of every row group, in the order of the set, a few row groups ahead."""
-    reader = Reader(
-        _read_names(survey), survey.partition_types, [c.name for c in survey.columns.values() if c.dtype == "string"]
-    )
+    reader = Reader(_read_names(survey), survey.partition_types, encoded_names(list(survey.columns.values())))
     pool = Pool(_THREADS, "kfit-statistics")
-    tasks = deque((shard, group) for shard in shards for group in range(len(shard.group_rows)))
-    running: deque[Future[dict[SplitName, SplitPart]]] = deque()
+    runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
+    tasks = deque((shard, run) for shard in shards for run in runs[shard.uri])
+    running: deque[Future[_RunParts]] = deque()
     try:
         for shard in shards:
-            parts: list[dict[SplitName, SplitPart]] = []
+            parts: list[_RunParts] = []
             fault: BadShard | None = None
-            for _ in shard.group_rows:
+            for _ in runs[shard.uri]:
                 while tasks and len(running) < 2 * _THREADS:
-                    running.append(pool.submit(partial(_group_parts, survey, reader, *tasks.popleft())))
+                    running.append(pool.submit(partial(_run_parts, survey, reader, *tasks.popleft())))
                 try:
                     parts.append(running.popleft().result())
                 except BadShard as error:
@@ -130,35 +146,57 @@ def _by_shard(
 
 def _read_names(survey: Survey) -> list[str]:
     data = survey.config.data
-    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by]
+    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by, *data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
-def _group_parts(survey: Survey, reader: Reader, shard: Shard, group: int) -> dict[SplitName, SplitPart]:
-    start = sum(shard.group_rows[:group])
-    table = reader.read(shard, group)
-    mask = validation_mask(survey.rule, shard, group, table)
-    sides: dict[SplitName, np.ndarray | None] = {"train": None, "validation": None}
-    if mask is not None:
-        sides = {"train": ~mask, "validation": mask}
-    elif shard.membership != "both":
-        sides = {shard.membership: None}
+def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int]) -> _RunParts:
+    groups = range(*run)
+    chosen = survey.rows_of
+    if chosen is not None and not any(chosen.may_hold(shard, g, survey.partition_types) for g in groups):
+        return _RunParts({}, {}, len(groups))
+    start = sum(shard.group_rows[: groups.start])
+    table = reader.read(shard, groups.start, groups=len(groups))
+    splits: tuple[SplitName, ...] = ("train", "validation")
+    sides = {
+        split: kept_mask(survey.rule, chosen, shard, groups, table, split)
+        for split in splits
+        if shard.membership in (split, "both")
+    }
     hashes = row_hashes(shard.name, start, len(table), "sample")
+    edges = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
     parts: dict[SplitName, SplitPart] = {}
+    counts: dict[SplitName, tuple[int, ...]] = {}
     for split, side in sides.items():
         rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
         parts[split] = _part(survey, shard, table, start, rows, hashes)
-    return parts
+        counts[split] = tuple(np.diff(np.searchsorted(rows, edges)).tolist())
+    return _RunParts(parts, counts, len(groups))
 
 
-def validation_mask(rule: SplitRule, shard: Shard, group: int, table: pa.Table) -> np.ndarray | None:
-    """Which rows of a row group validate.
+def kept_mask(
+    rule: SplitRule, chosen: RowFilter | None, shard: Shard, groups: range, table: pa.Table, split: SplitName
+) -> np.ndarray | None:
+    """Which rows of neighbouring row groups are on one side of the split.
+
+    Returns:
+        bool [rows]; None where all are.
+    """
+    mask = validation_mask(rule, shard, groups, table)
+    side = None if mask is None else (mask if split == "validation" else ~mask)
+    if chosen is None:
+        return side
+    return chosen.mask(table) if side is None else chosen.mask(table) & side
+
+
+def validation_mask(rule: SplitRule, shard: Shard, groups: range, table: pa.Table) -> np.ndarray | None:
+    """Which rows of neighbouring row groups validate.
 
     Args:
         rule: How the set is split.
         shard: The shard.
-        group: Its row group.
-        table: Its rows; has the rule's column.
+        groups: Its row groups.
+        table: Their rows; has the rule's column.
 
     Returns:
         bool [rows]; None where all rows are on the shard's own side.
@@ -166,9 +204,10 @@ def validation_mask(rule: SplitRule, shard: Shard, group: int, table: pa.Table) 
     if shard.membership != "both" or rule.kind == "none":
         return None
     if rule.kind == "position":
-        start = sum(shard.group_rows[:group])
+        starts = np.cumsum([0, *shard.group_rows])
         counts = position_counts(shard.name, shard.group_rows, rule.fraction)
-        return position_mask(shard.name, start, shard.group_rows[group], counts[group])
+        masks = (position_mask(shard.name, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
+        return np.concatenate([np.empty(0, bool), *masks])
     assert rule.by is not None
     if rule.kind == "value":
         return value_mask(table.column(rule.by), rule.fraction)
@@ -212,6 +251,10 @@ class _Place:
 def _column_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     if column.kind == "categorical":
         return _counted_part(values, place)
+    if column.kind == "image":
+        return _image_part(values, place)
+    if column.kind in ("sequence", "text"):
+        return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
     found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
     return _numeric_part(found, values, place)
@@ -245,6 +288,31 @@ def _counted_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
     part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
     if part.nulls:
         part.first_null = place.first(places < 0)
+    return part
+
+
+def _image_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    """Counts nulls, and what does not begin as an image does as NaN is counted: it has no value."""
+    null = values.is_null().to_numpy()
+    known = np.zeros(len(null), bool)
+    for signature in _IMAGE_SIGNATURES:
+        known |= pc.starts_with(values, signature).fill_null(False).to_numpy()
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    broken = ~known & ~null
+    part.nans, part.first_bad = int(broken[place.rows].sum()), place.first(broken)
+    return part
+
+
+def _listed_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
+    """Counts every value of a sequence, every word of a text; an empty row is none of the nulls."""
+    rows, flat = listed(column, values)
+    null = values.is_null().to_numpy()
+    chosen = np.zeros(len(null), bool)
+    chosen[place.rows] = True
+    distinct, at = encode(flat)
+    counts = np.bincount(at[chosen[rows]] + 1, minlength=len(distinct) + 1)
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
     return part
 
 

@@ -5,7 +5,6 @@ A chunk is many batches in one array: what is done once a batch costs more than 
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -15,49 +14,23 @@ from functools import partial
 
 import numpy as np
 
+from trainer.feed.filter import RowFilter
 from trainer.feed.order import Round, rounds_of, row_order
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Plan
 from trainer.feed.reader import Reader
+from trainer.feed.rows import Recycled, Rows
 from trainer.feed.shards import Shard
 from trainer.feed.split import SplitName, SplitRule
-from trainer.feed.statistics import validation_mask
+from trainer.feed.statistics import kept_mask
 from trainer.feed.threads import Handoff, Pool
 
 CHUNK_BYTES = 8 * 1024**2
 CHUNKS_AHEAD = 2
-#: TensorFlow takes an array over without a copy where it begins on such a boundary.
-_ALIGNMENT_BYTES = 64
-_UNUSED_REFERENCES = 2
 
-
-class ChunkMemory:
-    """Hands out memory for chunks, and takes it back when TensorFlow no longer holds it.
-
-    Fresh pages cost more than what is written into them: packing 86 MB took 0.30 s, and 0.05 s again.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owners: list[np.ndarray] = []
-
-    def take(self, rows: int, width: int) -> np.ndarray:
-        """An int32 [rows, width] on a boundary that TensorFlow likes; its content is undefined."""
-        size = rows * width
-        with self._lock:
-            owner = self._free(size + _ALIGNMENT_BYTES // 4)
-            skip = -owner.ctypes.data % _ALIGNMENT_BYTES // 4
-            return owner[skip : skip + size].reshape(rows, width)
-
-    def _free(self, size: int) -> np.ndarray:
-        for index in range(len(self._owners)):
-            # Every view of an array, TensorFlow's too, counts as a reference to the array that owns the
-            # memory: with none out there, two are left, the list's and this call's.
-            if sys.getrefcount(self._owners[index]) <= _UNUSED_REFERENCES and len(self._owners[index]) >= size:
-                return self._owners[index]
-        self._owners = [o for o in self._owners if len(o) >= size]
-        self._owners.append(np.empty(size, np.int32))
-        return self._owners[-1]
+#: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
+#: encoded images bytes [k, B, I], epoch and step int64 [k, 2].
+Chunk = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -66,21 +39,24 @@ class Source:
 
     Attributes:
         shards: The shards. split: which of their rows.
-        rule: How the set is split.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
         plan: The pieces.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
+        row_bytes: What a row takes in memory.
     """
 
     shards: tuple[Shard, ...]
     split: SplitName
     rule: SplitRule
+    rows_of: RowFilter | None
     plan: Plan
     reader: Reader
     packer: Packer
     seed: int
     batch_size: int
     shuffle: bool
+    row_bytes: int
 
     @property
     def steps(self) -> int:
@@ -95,35 +71,34 @@ class Source:
         """The order in which a round gives its rows."""
         return row_order(self.plan, part, seed=self.seed, epoch=epoch, batch_size=self.batch_size, shuffle=self.shuffle)
 
-    def pack_piece(self, piece: int, out: np.ndarray) -> None:
+    def pack_piece(self, piece: int, out: Rows) -> None:
         """Reads and packs one piece into its place."""
-        shard = self.shards[self.plan.shard[piece]]
-        group, start, stop = (int(a[piece]) for a in (self.plan.group, self.plan.start, self.plan.stop))
-        table = self.reader.read(shard, group, start, stop)
+        plan, shard = self.plan, self.shards[self.plan.shard[piece]]
+        group, groups, start, stop = (int(a[piece]) for a in (plan.group, plan.groups, plan.start, plan.stop))
+        table = self.reader.read(shard, group, start, stop, groups=groups)
         keep = None
         if len(table) != len(out):
-            mask = validation_mask(self.rule, shard, group, table)
-            assert mask is not None, "a piece that is kept in part has a rule that says which part"
-            keep = mask if self.split == "validation" else ~mask
+            keep = kept_mask(self.rule, self.rows_of, shard, range(group, group + groups), table, self.split)
+            assert keep is not None, "a piece that is kept in part has a rule that says which part"
         self.packer.pack(table, out, keep)
 
 
 class Loading:
     """A round on its way into memory."""
 
-    def __init__(self, source: Source, part: Round, pool: Pool, matrix: np.ndarray) -> None:
-        self.matrix = matrix[: part.rows]
+    def __init__(self, source: Source, part: Round, pool: Pool, memory: Recycled) -> None:
+        self._rows = memory.take(part.rows)
         ends = np.cumsum(source.plan.rows[part.pieces])
         self._tasks: list[Future[None]] = []
         for piece, end in zip(part.pieces.tolist(), ends.tolist(), strict=True):
-            target = self.matrix[end - int(source.plan.rows[piece]) : end]
+            target = self._rows[end - int(source.plan.rows[piece]) : end]
             self._tasks.append(pool.submit(partial(source.pack_piece, piece, target)))
 
-    def wait(self) -> np.ndarray:
-        """int32 [rows, width], whole. Raises what a piece raised."""
+    def wait(self) -> Rows:
+        """All rows. Raises what a piece raised."""
         for task in self._tasks:
             task.result()
-        return self.matrix
+        return self._rows
 
 
 class Rounds:
@@ -138,31 +113,17 @@ class Rounds:
         self._source, self._pool = source, pool
         self._lock = threading.Lock()
         self._resident: Loading | None = None
-        self._spare: list[np.ndarray] = []
-        self.chunks = ChunkMemory()
+        self._windows = Recycled(source.packer.layout)
+        self.chunks = Recycled(source.packer.layout)
 
     def begin(self, part: Round) -> Loading:
         """Starts to load a round."""
         with self._lock:
             if part.rows != self._source.plan.total_rows:
-                return Loading(self._source, part, self._pool, self._buffer(part.rows))
+                return Loading(self._source, part, self._pool, self._windows)
             if self._resident is None:
-                self._resident = Loading(self._source, part, self._pool, self._buffer(part.rows))
+                self._resident = Loading(self._source, part, self._pool, self._windows)
             return self._resident
-
-    def release(self, loading: Loading) -> None:
-        """Takes a round's memory back, for the next one: fresh pages cost as much as decoding."""
-        with self._lock:
-            if loading is not self._resident and len(self._spare) < 2:
-                self._spare.append(loading.matrix if loading.matrix.base is None else loading.matrix.base)
-
-    def _buffer(self, rows: int) -> np.ndarray:
-        width = self._source.packer.width
-        while self._spare:
-            spare = self._spare.pop().reshape(-1)
-            if spare.size >= rows * width:
-                return spare[: spare.size // width * width].reshape(-1, width)
-        return np.empty((rows, width), np.int32)
 
 
 class Stream:
@@ -178,17 +139,17 @@ class Stream:
         self.position = (epoch, step)
         self._source, self._rounds = source, rounds
         self._start = (epoch, step)
-        self._out: Handoff[np.ndarray] = Handoff(CHUNKS_AHEAD)
+        self._out: Handoff[Chunk] = Handoff(CHUNKS_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kfit-feed-order", daemon=True)
         self._thread.start()
 
-    def next(self) -> np.ndarray | None:
-        """int32 [k, B, width]: the next k batches, never of two epochs; None once closed."""
+    def next(self) -> Chunk | None:
+        """The next k batches, never of two epochs; None once closed."""
         chunk = self._out.get()
         if chunk is not None:
             epoch, step = self.position
-            step += len(chunk)
+            step += len(chunk[0])
             self.position = (epoch + 1, 0) if step >= self._source.steps else (epoch, step)
         return chunk
 
@@ -212,11 +173,12 @@ class Stream:
             coming.append(self._begin(parts))
             epoch, part, skip, loading = coming.popleft()
             order = self._source.order(epoch, part)
-            matrix = loading.wait()
+            rows = loading.wait()
             last = part.start + part.rows == self._source.plan.total_rows
-            if not chunks.add(matrix, order[skip:], last=last):
+            if not chunks.add(rows, order[skip:], epoch=epoch, last=last):
                 return
-            self._rounds.release(loading)
+            # Held on to, the window could not be used for the round that is begun next.
+            del rows, loading
 
     def _begin(self, parts: Iterator[tuple[int, Round, int]]) -> tuple[int, Round, int, Loading]:
         epoch, part, skip = next(parts)
@@ -236,56 +198,59 @@ class Stream:
 class _Chunks:
     """Gathers rows into chunks and hands them over."""
 
-    def __init__(self, source: Source, step: int, out: Handoff[np.ndarray], memory: ChunkMemory) -> None:
+    def __init__(self, source: Source, step: int, out: Handoff[Chunk], memory: Recycled) -> None:
         self._source, self._out, self._memory = source, out, memory
         self._step = step
-        row_bytes = source.packer.width * 4
-        self._most = max(1, CHUNK_BYTES // (source.batch_size * row_bytes))
+        self._most = max(1, CHUNK_BYTES // (source.batch_size * source.row_bytes))
         self._new()
 
     def _new(self) -> None:
         batches = min(self._most, self._source.steps - self._step)
-        self._rows = self._memory.take(batches * self._source.batch_size, self._source.packer.width)
+        self._rows = self._memory.take(batches * self._source.batch_size)
         self._filled = 0
 
-    def add(self, matrix: np.ndarray, order: np.ndarray, *, last: bool) -> bool:
+    def add(self, rows: Rows, order: np.ndarray, *, epoch: int, last: bool) -> bool:
         """Takes a round's rows in their order; False once the consumer is gone."""
         at = 0
         while at < len(order):
             some = min(len(self._rows) - self._filled, len(order) - at)
-            target = self._rows[self._filled : self._filled + some]
-            # mode="clip" writes straight into `out`; the default goes through a buffer. The indices are ours.
-            np.take(matrix, order[at : at + some], axis=0, out=target, mode="clip")
+            rows.take(order[at : at + some], self._rows[self._filled : self._filled + some])
             at += some
             self._filled += some
-            if self._filled == len(self._rows) and not self._hand_over():
+            if self._filled == len(self._rows) and not self._hand_over(epoch):
                 return False
-        return self._hand_over(last=True) if last and self._filled else True
+        return self._hand_over(epoch) if last and self._filled else True
 
-    def _hand_over(self, *, last: bool = False) -> bool:
-        size, packer = self._source.batch_size, self._source.packer
+    def _hand_over(self, epoch: int) -> bool:
+        size = self._source.batch_size
         batches = -(-self._filled // size)
         rows = self._rows[: batches * size]
-        if last and self._filled % size:
-            pad_batch(rows[-size:], self._filled % size, packer.weight_at, packer.fill_at)
+        pad_batch(rows[-size:], self._filled - (batches - 1) * size)
+        places = np.stack([np.full(batches, epoch), np.arange(self._step, self._step + batches)], axis=1)
         self._step = (self._step + batches) % self._source.steps
-        done = self._out.put(rows.reshape(batches, size, packer.width))
+        done = self._out.put((*_batches(rows, size), places))
         self._new()
         return done
 
 
-def pad_batch(batch: np.ndarray, real: int, weight_at: int, fill_at: int) -> None:
-    """Fills a last batch up with its own rows at weight 0; the real ones weigh B / real more.
+def _batches(rows: Rows, size: int) -> Iterator[np.ndarray]:
+    """[k * B, …] -> [k, B, …] of each array."""
+    return (values.reshape(len(rows) // size, size, *values.shape[1:]) for values in rows.arrays)
+
+
+def pad_batch(batch: Rows, real: int) -> None:
+    """Fills a batch up with its own rows at weight 0; the real ones weigh B / real more.
 
     Args:
-        batch: int32 [B, width]; the first `real` rows are there. Changed in place.
-        real: How many, 0 < real < B.
-        weight_at: Packed column of the weight.
-        fill_at: Packed column of the fill.
+        batch: B rows; the first `real` are there. Changed in place.
+        real: How many, 0 < real <= B.
     """
     size = len(batch)
-    batch[real:] = batch[np.arange(size - real) % real]
-    floats = batch.view(np.float32)
-    floats[:real, weight_at] *= np.float32(size / real)
-    floats[real:, weight_at] = 0.0
-    floats[:, fill_at] = real / size
+    if real == size:
+        return
+    again = np.arange(size - real) % real
+    for values in batch.arrays:
+        values[real:] = values[again]
+    batch.weight[:real, 0] *= np.float32(size / real)
+    batch.weight[real:, 0] = 0.0
+    batch.weight[:, 1] = real / size

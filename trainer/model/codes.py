@@ -32,16 +32,24 @@ def lookup(field: CodeField, raw: Any) -> Any:
 
     Args:
         field: The column's place and vocabulary.
-        raw: Symbolic [B] of the column's dtype: an empty string or a NaN is null.
+        raw: Symbolic [B], of sequences [B, size], of the column's dtype: an empty string or a NaN is null.
 
     Returns:
-        int32 codes [B].
+        int32 codes [B]; of sequences and texts [B, size].
     """
+    if field.column.kind == "text":
+        return ops.cast(_words(field)(raw), "int32")
     codes = _string_codes(field, raw) if field.column.dtype == "string" else _integer_codes(field, raw)
     codes = ops.cast(codes, "int32")
     if field.fill is None:
         return codes
     return ops.where(ops.equal(codes, MISSING_CODE), code_of(field, field.fill), codes)
+
+
+def _words(field: CodeField) -> keras.layers.TextVectorization:
+    """Its defaults are what the feed does: see `trainer.feed.values.listed`."""
+    vocabulary = [str(value) for value in field.vocabulary]
+    return keras.layers.TextVectorization(output_sequence_length=field.column.size, vocabulary=vocabulary)
 
 
 def _string_codes(field: CodeField, raw: Any) -> Any:

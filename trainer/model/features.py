@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from trainer.config import Categorical, Config
+from trainer.config import Categorical, Config, Sequence, Text
 from trainer.model.scaling import plan_scaling
-from trainer.schema import CodeField, Layout, Statistics
+from trainer.schema import CodeField, Column, Layout, Statistics, image_key
 
 _ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 
@@ -48,7 +48,7 @@ class Features:
         self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
         self.activation = _ACTIVATIONS[config.task]
         self._scaling = plan_scaling(layout, config, statistics)
-        self._wanted = {field.column.name: _categorical(config, field) for field in layout.codes}
+        self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
         self._layers: dict[str, keras.layers.Layer] = {}
         self.width = (
             layout.numbers_width
@@ -56,22 +56,26 @@ class Features:
             + sum(field.cardinality for field in self._one_hot)
             + len(self._code_indicators)
             + sum(self._embedding_size(field) for field in self._embedded)
+            + sum(image_width(column) for column in layout.images)
         )
 
     def inputs(self) -> dict[str, Any]:
-        """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C]; absent where width 0."""
+        """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C], absent where width 0; images."""
         self._layers = {}
         widths = {"numbers": self.layout.numbers_width, "codes": self.layout.codes_width}
         dtypes = {"numbers": "float32", "codes": "int32"}
-        return {
+        found = {
             name: keras.Input(shape=(width,), dtype=dtypes[name], name=name) for name, width in widths.items() if width
         }
+        for index, column in enumerate(self.layout.images):
+            found[image_key(index)] = keras.Input(shape=column.shape, dtype="uint8", name=image_key(index))
+        return found
 
     def encode(self, inputs: Mapping[str, Any]) -> Any:
         """All features as one float32 tensor [B, width].
 
         In this order: numbers scaled and imputed, indicators of numbers, one-hots, indicators of codes,
-        embeddings.
+        embeddings, images after a few convolutions.
         """
         parts = []
         if self.layout.numbers:
@@ -81,6 +85,8 @@ class Features:
                 parts.append(ops.cast(ops.isnan(picked), "float32"))
         if self.layout.codes:
             parts += self._encoded_codes(inputs["codes"])
+        for index, column in enumerate(self.layout.images):
+            parts.append(self._convolved(inputs[image_key(index)], index, column))
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
 
     def columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +94,8 @@ class Features:
 
         Returns:
             Numbers and vectors: float32 [B, size], scaled and imputed. Categories: int32 codes [B].
+            Sequences and texts: int32 codes [B, length], 0 after the last.
+            Images: float32 [B, height, width, channels] in [0, 1].
         """
         found = {}
         if self.layout.numbers:
@@ -95,12 +103,27 @@ class Features:
             for field in self.layout.numbers:
                 found[field.column.name] = scaled[:, field.start : field.start + field.column.size]
         for code in self.layout.codes:
-            found[code.column.name] = self._filled(inputs["codes"], code)
+            found[code.column.name] = self._values(inputs["codes"], code)
+        for index, image in enumerate(self.layout.images):
+            found[image.name] = self._pixels(inputs[image_key(index)], index)
         return found
 
     def cardinality(self, column: str) -> int:
         """How many codes a categorical column has: what an Embedding takes as its input_dim."""
         return next(field.cardinality for field in self.layout.codes if field.column.name == column)
+
+    def _pixels(self, pixels: Any, index: int) -> Any:
+        layer = self._layer(f"pixels_{index}", lambda name: keras.layers.Rescaling(1 / 255, dtype="float32", name=name))
+        return layer(pixels)
+
+    def _convolved(self, pixels: Any, index: int, column: Column) -> Any:
+        """[B, height, width, channels] -> [B, image_width]."""
+        found = self._pixels(pixels, index)
+        for number, filters in enumerate(_filters(column)):
+            name = f"image_{index}_convolution_{number}"
+            found = self._layer(name, _convolution(filters))(found)
+            found = keras.layers.MaxPooling2D(2, padding="same", dtype="float32")(found)
+        return keras.layers.Flatten(dtype="float32")(found)
 
     def _scaled(self, numbers: Any) -> Any:
         scaling = self._scaling
@@ -123,8 +146,15 @@ class Features:
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
         for field in self._embedded:
             layer = self._layer(f"embed_{field.start}_{_plain(field.column.name)}", self._embedding(field))
-            parts.append(layer(self._filled(codes, field)))
+            values = self._values(codes, field)
+            parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
+
+    def _values(self, codes: Any, field: CodeField) -> Any:
+        """A column's codes: [B], or [B, size] of a sequence or a text."""
+        if field.column.kind == "categorical":
+            return self._filled(codes, field)
+        return codes[:, field.start : field.start + field.column.size]
 
     def _filled(self, codes: Any, field: CodeField) -> Any:
         """A column's codes [B]. Where an indicator has to see nulls, they are filled here, not in the feed."""
@@ -164,13 +194,40 @@ class Features:
         return self._layers[name]
 
 
-def _categorical(config: Config, field: CodeField) -> Categorical:
+def _filters(column: Column) -> list[int]:
+    """Filters of each convolution, after which height and width are halved until both are at most 4."""
+    blocks = max(1, math.ceil(math.log2(max(column.shape[:2]) / 4)))
+    return [min(128, 16 * 2**block) for block in range(blocks)]
+
+
+def image_width(column: Column) -> int:
+    """Columns that an image becomes in `Features.encode`."""
+    height, width, _ = column.shape
+    filters = _filters(column)
+    for _ in filters:
+        height, width = -(-height // 2), -(-width // 2)
+    return height * width * filters[-1]
+
+
+def _convolution(filters: int) -> Callable[[str], keras.layers.Layer]:
+    return lambda name: keras.layers.Conv2D(filters, 3, padding="same", activation="relu", dtype="float32", name=name)
+
+
+def _coded(config: Config, field: CodeField) -> Categorical | Sequence | Text:
     feature = config.data.features[field.column.name]
-    assert isinstance(feature, Categorical)
+    assert isinstance(feature, Categorical | Sequence | Text)
     return feature
 
 
-def _is_embedded(feature: Categorical) -> bool:
+def _mean(embedded: Any, codes: Any) -> Any:
+    """Mean [B, E] of the embeddings [B, size, E] whose codes [B, size] are not padding; 0 of none."""
+    real = ops.expand_dims(ops.cast(ops.not_equal(codes, 0), "float32"), -1)
+    return ops.sum(embedded * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0)
+
+
+def _is_embedded(feature: Categorical | Sequence | Text) -> bool:
+    if not isinstance(feature, Categorical):
+        return True
     return feature.encode == "embedding" or (feature.encode == "hash" and feature.size is not None)
 
 

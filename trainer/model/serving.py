@@ -16,10 +16,12 @@ from keras import ops
 from trainer.model.codes import lookup
 from trainer.model.features import Features
 from trainer.model.trainable import Trainable
-from trainer.schema import Column, Layout, NumberField
+from trainer.schema import Column, Layout, NumberField, image_key
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_FOLDER = "saved_model"
+#: Kinds of which a row is a list.
+_LISTS = ("vector", "sequence")
 
 
 def serving_model(features: Features, trained: keras.Model, layout: Layout) -> keras.Model:
@@ -31,7 +33,7 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
         layout: The raw columns.
 
     Returns:
-        A functional model of stock layers: {column name: [B] or [B, size] of its dtype} -> float32
+        A functional model of stock layers: {column name: [B] or [B, size] of its dtype, images as pixels} -> float32
         [B, outputs]. Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
         float32 on the way in (Keras 3.15), and large nullable integers lose their digits.
     """
@@ -43,7 +45,8 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
     if layout.numbers:
         packed["numbers"] = _numbers(layout, raw)
     if layout.codes:
-        packed["codes"] = ops.stack([lookup(field, raw[field.column.name]) for field in layout.codes], axis=1)
+        packed["codes"] = _codes(layout, raw)
+    packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
     with warnings.catch_warnings():
         # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
@@ -95,9 +98,12 @@ def _plain(name: str) -> str:
 
 def _raw_input(column: Column, signature_name: str) -> Any:
     """The exported model's symbolic input of a column: [B], vectors [B, size]."""
-    shape = (column.size,) if column.kind == "vector" else ()
     name = signature_name if "/" in column.name else column.name
-    return keras.Input(shape=shape, dtype=column.dtype, name=name)
+    return keras.Input(shape=_row_shape(column), dtype=column.dtype, name=name)
+
+
+def _row_shape(column: Column) -> tuple[int, ...]:
+    return column.shape if column.kind == "image" else (column.size,) if column.kind in _LISTS else ()
 
 
 def _prediction(model: keras.Model) -> Any:
@@ -108,8 +114,15 @@ def _prediction(model: keras.Model) -> Any:
 
 
 def _spec(column: Column, name: str) -> tf.TensorSpec:
-    shape = (None, column.size) if column.kind == "vector" else (None,)
-    return tf.TensorSpec(shape, column.dtype, name=name)
+    return tf.TensorSpec((None, *_row_shape(column)), column.dtype, name=name)
+
+
+def _codes(layout: Layout, raw: dict[str, Any]) -> Any:
+    """Packed int32 [B, C]."""
+    found = [lookup(field, raw[field.column.name]) for field in layout.codes]
+    if all(len(codes.shape) == 1 for codes in found):
+        return ops.stack(found, axis=1)
+    return ops.concatenate([ops.expand_dims(codes, 1) if len(codes.shape) == 1 else codes for codes in found], axis=1)
 
 
 def _numbers(layout: Layout, raw: dict[str, Any]) -> Any:

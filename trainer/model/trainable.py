@@ -106,7 +106,7 @@ def _clips(config: Config) -> bool:
 
 
 def _batch_spec(model: keras.Model, config: Config) -> tuple[Any, Any, Any]:
-    x = {tensor.name: tf.TensorSpec((None, tensor.shape[1]), tensor.dtype) for tensor in model.inputs}
+    x = {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs}
     label = tf.int32 if config.task == "multiclass" else tf.float32
     return x, tf.TensorSpec((None,), label), tf.TensorSpec((None, 2), tf.float32)
 

@@ -128,6 +128,7 @@ def _layout_json(layout: Layout) -> dict[str, Any]:
         "features": [
             *({**asdict(f.column), "codes": False} for f in layout.numbers),
             *({**asdict(f.column), "codes": True} for f in layout.codes),
+            *({**asdict(column), "codes": False} for column in layout.images),
         ],
         "label": {**asdict(layout.label), "classes": list(layout.label.classes)},
         "sample_weight": layout.sample_weight,
@@ -138,11 +139,16 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
     """A layout from a manifest, without vocabularies."""
     numbers: list[NumberField] = []
     codes: list[CodeField] = []
-    start = 0
+    images: list[Column] = []
+    start = codes_start = 0
     for entry in document["features"]:
-        column = Column(**{k: v for k, v in entry.items() if k != "codes"})
-        if entry["codes"]:
-            codes.append(CodeField(column, len(codes)))
+        known = {k: v for k, v in entry.items() if k not in ("codes", "shape")}
+        column = Column(**known, shape=tuple(entry.get("shape", ())))
+        if column.kind == "image":
+            images.append(column)
+        elif entry["codes"]:
+            codes.append(CodeField(column, codes_start))
+            codes_start += column.size
         else:
             numbers.append(NumberField(column, start))
             start += column.size
@@ -152,4 +158,5 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
         tuple(codes),
         LabelField(label["name"], label["arrow"], label["task"], tuple(label["classes"])),
         document["sample_weight"],
+        tuple(images),
     )

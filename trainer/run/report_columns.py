@@ -13,6 +13,8 @@ from trainer.schema import Column, ColumnStatistics, Layout, Statistics
 _MOST_COLUMNS = 400
 _MOST_BARS = 24
 _MOST_VALUES = 5
+#: Kinds of which values are counted.
+_COUNTED = ("categorical", "sequence", "text", "image")
 
 
 def columns_table(layout: Layout, statistics: Statistics) -> Html:
@@ -38,14 +40,14 @@ def _columns(layout: Layout) -> Iterable[tuple[Column, str]]:
 
 def _row(column: Column, role: str, known: ColumnStatistics) -> Html:
     name = join(tag("code", column.name), tag("span", role, class_="role") if role else "")
-    kind = column.kind + (f" × {column.size}" if column.kind == "vector" else "")
+    kind = column.kind + (f" × {column.size}" if column.size > 1 else "")
     stored = column.arrow + (", partition" if column.partition else "")
     return tag(
         "tr",
         tag("th", name, scope="row"),
         tag("td", kind, tag("small", stored)),
         _missing(known),
-        tag("td", _categories(known) if column.kind == "categorical" else _numbers(column, known)),
+        tag("td", _categories(known) if column.kind in _COUNTED else _numbers(column, known)),
         tag("td", _distribution(column, known)),
         class_="special" if role else None,
     )
@@ -82,7 +84,7 @@ def _value(value: str | int) -> str:
 
 
 def _distribution(column: Column, known: ColumnStatistics) -> Html:
-    if column.kind == "categorical" or (known.values and not known.histogram[1]):
+    if column.kind in _COUNTED or (known.values and not known.histogram[1]):
         values = known.values[:_MOST_BARS]
         titles = [f"{_value(value)}: {count(rows)} rows" for value, rows in values]
         return spark([rows for _, rows in values], titles, "most frequent values") if values else Html("")

@@ -72,6 +72,7 @@ class Session:
         weights = class_weights(config, prepared)
         self._train = self._open("train", shuffle=config.data.shuffle is not False, class_weight=weights)
         self._validation = self._open("validation", shuffle=False) if prepared.rows.get("validation") else None
+        self._train.start()  # reads while the model is built
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
             self.features = Features(prepared.layout, config, prepared.statistics["train"])

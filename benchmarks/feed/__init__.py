@@ -1,0 +1,1 @@
+"""How fast the feed is beside Arrow's own limit and beside the feeds of others."""

@@ -1,0 +1,129 @@
+"""What is shown beside plain speed: memory, start, and `fit` from the stream beside `fit` from memory."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.feed.sets import config_of
+from benchmarks.feed.sides import Measured, Task
+
+_EPOCHS = 3
+_HIDDEN = [512, 512, 256]
+
+
+def memory(task: Task) -> Measured:
+    """Peak of resident memory while one and a half epochs stream, above an interpreter with TensorFlow."""
+    import tensorflow as tf
+
+    from trainer.feed.dataset import Feed
+    from trainer.feed.prepare import prepare
+
+    prepared = prepare(config_of(task.shape, task.folder, task.batch_size), cache=task.cache)
+    # TensorFlow's own threads and first kernels are not the feed's.
+    list(tf.data.Dataset.range(4).map(lambda x: x + 1).prefetch(2))
+    _reset_peak()
+    before = _peak_bytes()
+    with Feed(prepared, "train", batch_size=task.batch_size, seed=0, shuffle=True) as feed:
+        rows = 0
+        for _, y, _ in feed.dataset().repeat().take(feed.steps * 3 // 2):
+            rows += int(y.shape[0])
+    return {"rows": float(rows), "bytes": float(_peak_bytes() - before)}
+
+
+def _reset_peak() -> None:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def _peak_bytes() -> int:
+    try:
+        with open("/proc/self/status") as file:
+            line = next(line for line in file if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def first_batch(task: Task) -> Measured:
+    """Seconds from the configuration to the first batch, statistics being cached."""
+    import tensorflow as tf
+
+    from trainer.feed.dataset import Feed
+    from trainer.feed.prepare import prepare
+
+    tf.constant(0)
+    config = config_of(task.shape, task.folder, task.batch_size)
+    started = time.perf_counter()
+    prepared = prepare(config, cache=task.cache)
+    opened = time.perf_counter()
+    with Feed(prepared, "train", batch_size=task.batch_size, seed=0, shuffle=True) as feed:
+        next(iter(feed.dataset()))
+        seconds = time.perf_counter() - started
+    return {"rows": float(task.batch_size), "seconds": seconds, "open_seconds": opened - started}
+
+
+def statistics(task: Task) -> Measured:
+    """Seconds of the one pass over a set that was never seen."""
+    from trainer.feed.prepare import prepare
+
+    started = time.perf_counter()
+    prepare(config_of(task.shape, task.folder, task.batch_size))
+    return {"rows": float(task.shape.rows), "seconds": time.perf_counter() - started}
+
+
+def fit_stream(task: Task) -> Measured:
+    """`model.fit` from the feed; the first epoch is not counted."""
+    return _fit(task, in_memory=False)
+
+
+def fit_memory(task: Task) -> Measured:
+    """The same model on the same batches, all of one epoch in memory beforehand."""
+    return _fit(task, in_memory=True)
+
+
+def _fit(task: Task, *, in_memory: bool) -> Measured:
+    import keras
+    import tensorflow as tf
+
+    from trainer.feed.dataset import Feed
+    from trainer.feed.prepare import prepare
+    from trainer.model.build import build
+    from trainer.model.features import Features
+    from trainer.model.trainable import compile_model
+
+    keras.utils.set_random_seed(0)
+    config = config_of(task.shape, task.folder, task.batch_size, model={"builtin": "mlp", "hidden": _HIDDEN})
+    prepared = prepare(config, cache=task.cache)
+    ends: list[float] = []
+
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            waits.append(feed.wait_s)
+            ends.append(time.perf_counter())
+
+    waits: list[float] = []
+    with Feed(prepared, "train", batch_size=task.batch_size, seed=0, shuffle=True) as feed:
+        dataset = feed.dataset()
+        if in_memory:
+            held = [tf.nest.map_structure(tf.identity, batch) for batch in dataset]
+            stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *held)
+            del held
+            feed.close()
+            dataset = tf.data.Dataset.from_tensor_slices(stacked)
+        features = Features(prepared.layout, config, prepared.statistics["train"])
+        model = compile_model(build(features, config), config, feed.steps)
+        model.fit(dataset.repeat(), epochs=1 + _EPOCHS, steps_per_epoch=feed.steps, verbose=0, callbacks=[Clock()])
+    seconds = ends[-1] - ends[0]
+    return {"rows": float(_EPOCHS * feed.rows), "seconds": seconds, "wait_share": (waits[-1] - waits[0]) / seconds}
+
+
+CLAIMS: dict[str, Callable[[Task], Measured]] = {
+    "memory": memory,
+    "first_batch": first_batch,
+    "statistics": statistics,
+    "fit_stream": fit_stream,
+    "fit_memory": fit_memory,
+}

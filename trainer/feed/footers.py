@@ -1,0 +1,146 @@
+"""Footers of Parquet shards: read once, parsed once in a process, and kept for the next run.
+
+Two thousand shards are two thousand requests; kept beside the statistics they are one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import storage
+from trainer.errors import DataError
+
+#: One request gets most footers; longer ones take a second.
+_TAIL_BYTES = 64 * 1024
+#: Larger than this in all, footers are not kept.
+_KEPT_BYTES = 256 * 1024**2
+
+
+class BadShard(DataError):
+    """One shard cannot be used; `data.on_bad_shard: skip` leaves it out."""
+
+
+def bad_shard(uri: str, what: str) -> BadShard:
+    """The fault of one shard."""
+    return BadShard(what, where=uri, remedy="write the shard again, or set data.on_bad_shard: skip")
+
+
+@lru_cache(maxsize=50_000)
+def read_footer(uri: str, size_bytes: int, version: str) -> bytes:
+    """Reads one shard's footer; the same version is read once in a process.
+
+    Args:
+        uri: The shard.
+        size_bytes: Its size.
+        version: Its version: part of the cache's key.
+
+    Returns:
+        The footer, its length and PAR1.
+
+    Raises:
+        BadShard: Empty, truncated, not Parquet, or encrypted.
+    """
+    if size_bytes == 0:
+        raise bad_shard(uri, "the file is empty (0 bytes)")
+    tail = storage.read(uri, max(0, size_bytes - _TAIL_BYTES), size_bytes)
+    if tail[-4:] == b"PARE":
+        raise bad_shard(uri, "its footer is encrypted; expected a plain Parquet footer")
+    if size_bytes < 12 or tail[-4:] != b"PAR1":
+        if storage.read(uri, 0, 4) == b"PAR1":
+            raise bad_shard(uri, f"truncated: it begins as Parquet and ends after {size_bytes} bytes without a footer")
+        raise bad_shard(uri, "not a Parquet file (no PAR1 at its end)")
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > size_bytes:
+        raise bad_shard(uri, f"its footer says {length} bytes, the file has {size_bytes}")
+    if length > len(tail):
+        tail = storage.read(uri, size_bytes - length, size_bytes)
+    return tail[-length:]
+
+
+def _packed(footers: Mapping[str, bytes]) -> bytes:
+    """A line of JSON with URIs and lengths, then the footers one after another."""
+    head = json.dumps([[uri, len(footer)] for uri, footer in footers.items()])
+    return b"".join([head.encode(), b"\n", *footers.values()])
+
+
+def _load(file: Path | None) -> dict[str, bytes]:
+    """What is kept; nothing where it cannot be read."""
+    try:
+        if file is None:
+            return {}
+        with file.open("rb") as stored:
+            head, body = stored.readline(), stored.read()
+        found, at = {}, 0
+        for uri, length in json.loads(head):
+            found[str(uri)] = body[at : at + int(length)]
+            at += int(length)
+    except (OSError, ValueError, TypeError):
+        return {}
+    return found if at == len(body) else {}
+
+
+class Footers:
+    """The footers of a listing, from the last run that saw the same objects, else from the objects.
+
+    Args:
+        folder: Where they are kept; None: nowhere.
+        listed: The objects, with their versions.
+    """
+
+    def __init__(self, folder: Path | None, listed: Sequence[storage.StoredObject]) -> None:
+        digest = hashlib.sha256()
+        for stored in listed:
+            digest.update(f"{stored.uri}\0{stored.size_bytes}\0{stored.version}\n".encode())
+        self._file = None if folder is None else folder / f"footers-{digest.hexdigest()[:32]}"
+        self._known = _load(self._file)
+        self._new: dict[str, bytes] = {}
+
+    def of(self, stored: storage.StoredObject) -> bytes:
+        """One object's footer.
+
+        Raises:
+            BadShard: It has none.
+        """
+        found = self._known.get(stored.uri)
+        if found is None:
+            found = self._new[stored.uri] = read_footer(stored.uri, stored.size_bytes, stored.version)
+        return found
+
+    def store(self) -> None:
+        """Keeps what was read for the next run; a folder that cannot be written costs that run the reading."""
+        known = self._known | self._new
+        if self._file is None or not self._new or sum(map(len, known.values())) > _KEPT_BYTES:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+            temporary.write_bytes(_packed(known))
+            temporary.replace(self._file)
+        except OSError:
+            return
+
+
+@lru_cache(maxsize=50_000)
+def _parsed(footer: bytes) -> Any:
+    return pq.read_metadata(pa.BufferReader(footer))
+
+
+def parsed_footer(stored: storage.StoredObject, footers: Footers) -> Any:
+    """One object's `pyarrow.parquet.FileMetaData`.
+
+    Raises:
+        BadShard: Empty, truncated, not Parquet, encrypted, or a footer that cannot be parsed.
+    """
+    try:
+        return _parsed(footers.of(stored))
+    except (pa.ArrowException, OSError) as error:
+        raise bad_shard(stored.uri, f"its footer cannot be parsed: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,149 @@
+"""Packed rows as a few plain arrays, one a kind, in memory that is used again and again.
+
+A matrix for each kind of value, so that a batch leaves as slices of them and nothing is split or copied
+in the graph.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.schema import Layout
+
+#: TensorFlow takes an array over without a copy where it begins on such a boundary.
+_ALIGNMENT_BYTES = 64
+_HUGE_PAGE_BYTES = 2 * 1024**2
+#: Windows differ a little in size; memory that just fits one would soon be too small.
+SPARE_SHARE = 16
+#: The list's own reference, and the argument of `getrefcount`.
+_UNUSED_REFERENCES = 2
+
+
+@dataclass(frozen=True)
+class Rows:
+    """R packed rows.
+
+    Attributes:
+        numbers: float32 [R, N]: null is NaN.
+        codes: int32 [R, C].
+        label: float32 [R]; int32 for multiclass.
+        weight: float32 [R, 2]: the row's weight, and the fill of its batch.
+        encoded: objects (bytes) [R, I]: images as they are stored.
+    """
+
+    numbers: np.ndarray
+    codes: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    encoded: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return Rows(*(values[part] for values in self.arrays))
+
+    def take(self, order: np.ndarray, out: Rows) -> None:
+        """Writes rows in an order: the shuffle.
+
+        Args:
+            order: int64 [K]: which rows.
+            out: K rows.
+        """
+        for source, target in zip(self.arrays, out.arrays, strict=True):
+            if target.size:
+                # mode="clip" writes straight into `out`; the default goes through a buffer. The indices are ours.
+                np.take(source, order, axis=0, out=target, mode="clip")
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """All arrays, in the order of the attributes."""
+        return self.numbers, self.codes, self.label, self.weight, self.encoded
+
+
+def row_bytes(layout: Layout) -> int:
+    """What a row takes in a batch: numbers, codes, label, weight and fill, four bytes each."""
+    return 4 * (layout.numbers_width + layout.codes_width + 3)
+
+
+def carve(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
+    """Lays rows out in a block of memory.
+
+    Args:
+        layout: What a row holds.
+        memory: uint8, at least `room_for(layout, rows)`.
+        rows: How many.
+
+    Returns:
+        Rows whose arrays each begin on a boundary that TensorFlow likes; their content is undefined.
+    """
+    parts = _parts(layout, rows)
+    at = -memory.ctypes.data % _ALIGNMENT_BYTES
+    found: list[np.ndarray] = []
+    for shape, dtype in parts:
+        size = int(np.prod(shape)) * 4
+        found.append(memory[at : at + size].view(dtype).reshape(shape))
+        at += _aligned(size)
+    found.append(np.empty((rows, len(layout.images)), object))
+    return Rows(*found)
+
+
+def room_for(layout: Layout, rows: int) -> int:
+    """Bytes of memory that so many rows need."""
+    return _ALIGNMENT_BYTES + sum(_aligned(int(np.prod(shape)) * 4) for shape, _ in _parts(layout, rows))
+
+
+def _parts(layout: Layout, rows: int) -> list[tuple[tuple[int, ...], type]]:
+    label = np.int32 if layout.label.task == "multiclass" else np.float32
+    return [
+        ((rows, layout.numbers_width), np.float32),
+        ((rows, layout.codes_width), np.int32),
+        ((rows,), label),
+        ((rows, 2), np.float32),
+    ]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+
+
+def allocate(size_bytes: int) -> np.ndarray:
+    """Fresh memory, uint8 [at least size_bytes]; where it is large in huge pages: gathering is a third faster."""
+    if size_bytes < 2 * _HUGE_PAGE_BYTES:
+        return np.empty(size_bytes, np.uint8)
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
+
+
+class Recycled:
+    """Hands out memory, and takes it back when nobody, TensorFlow included, holds it any more.
+
+    Fresh pages cost more than what is written into them: packing 86 MB took 0.30 s, and 0.05 s again.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._owners: list[np.ndarray] = []
+
+    def take(self, rows: int) -> Rows:
+        """Rows with undefined content; dropping every array of theirs gives the memory back."""
+        size = room_for(self._layout, rows)
+        with self._lock:
+            return carve(self._layout, self._free(size), rows)
+
+    def _free(self, size: int) -> np.ndarray:
+        for index in range(len(self._owners)):
+            # Every view of an array, TensorFlow's too, counts as a reference to the array that it is cut from.
+            if sys.getrefcount(self._owners[index]) <= _UNUSED_REFERENCES and len(self._owners[index]) >= size:
+                return self._owners[index]
+        self._owners = [o for o in self._owners if len(o) >= size]
+        self._owners.append(allocate(size + size // SPARE_SHARE))
+        return self._owners[-1]
