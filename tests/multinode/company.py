@@ -86,11 +86,22 @@ def _observe(
         if hurt and when and when((folder / "stderr-0").read_text(errors="replace")):
             hurt(children)
             hurt, began = None, time.monotonic()
+        _end_stopped(children, codes)
         if time.monotonic() > until:
             for child in children:
-                with contextlib.suppress(ProcessLookupError):
-                    if child not in codes:
-                        os.kill(child, signal.SIGABRT)
+                if child not in codes:
+                    os.kill(child, signal.SIGABRT)  # a hang: the caller sees a code no run ends with
+                    os.kill(child, signal.SIGCONT)
         time.sleep(0.02)
     said = [(folder / f"stderr-{index}").read_text(errors="replace") for index in range(len(children))]
     return End([codes[child] for child in children], time.monotonic() - began, said)
+
+
+def _end_stopped(children: list[int], codes: Mapping[int, int]) -> None:
+    """A worker that was stopped is let go once the others have left it behind; it must leave too."""
+    left = [child for child in children if child not in codes]
+    if codes and left:
+        for child in left:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                    os.kill(child, signal.SIGCONT)

@@ -59,6 +59,9 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
     random = np.random.default_rng([seed, epoch])
     cut = _stratify(plan, wanted, random)
+    if len(cut) == 1:
+        # Read once and kept, so a worker's lanes must be the same in every epoch.
+        return _numbered(plan, cut, np.random.default_rng(seed))
     return _numbered(plan, [cut[i] for i in random.permutation(len(cut))], random)
 
 
@@ -156,7 +159,7 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
         return np.arange(part.rows, dtype=np.int64)
     piece_rows = plan.rows[part.pieces]
     lane_rows = np.bincount(part.lanes, weights=piece_rows, minlength=LANES).astype(np.int64)
-    edges = _batch_edges(part, batch_size)
+    edges = batch_edges(part, batch_size)
     # [E, LANES]: rows of each lane before each edge; one row less for what each batch takes.
     before = apportion(edges, lane_rows)
     taken = np.diff(before, axis=0)
@@ -174,8 +177,8 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     return np.take(shuffled, places)
 
 
-def _batch_edges(part: Round, batch_size: int) -> np.ndarray:
-    """Where batches begin and end, counted in the round."""
+def batch_edges(part: Round, batch_size: int) -> np.ndarray:
+    """int64 [E], ascending: where batches begin and end, counted in the round."""
     first = -part.start % batch_size
     inner = np.arange(first, part.rows, batch_size, dtype=np.int64)
     return np.unique(np.concatenate([[0], inner, [part.rows]]).astype(np.int64))

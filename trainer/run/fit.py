@@ -23,7 +23,7 @@ from trainer import storage, termination
 from trainer.config import Config, duration_s
 from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.prepare import Prepared, prepare
-from trainer.run import resume, warm
+from trainer.run import passed_on, resume, warm
 from trainer.run.checkpoints import CheckpointStore, Snapshot
 from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder, to_json
@@ -234,7 +234,7 @@ class _Run:
         if self.rank.chief:
             self._write_config(None)
         else:
-            self.group.tell()  # on one machine the chief's statistics are then in the cache
+            passed_on.unpack(self.group.spread(), local_cache())
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 self.config,
@@ -246,13 +246,17 @@ class _Run:
         self.prepared = prepared
         if not self.rank.chief:
             return self._same_data(snapshot, prepared)
-        self.group.tell()
-        self.group.tell(_data_mark(prepared))
+        self._pass_on(prepared)
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
         self._write_config(prepared)
         return prepared
+
+    def _pass_on(self, prepared: Prepared) -> None:
+        if self.rank.workers > 1:  # those of one machine have the same cache
+            self.group.spread(b"" if self.rank.local else passed_on.packed(local_cache()))
+            self.group.tell(_data_mark(prepared))
 
     def _same_data(self, snapshot: Snapshot | None, prepared: Prepared) -> Prepared:
         if self.group.tell() != _data_mark(prepared):

@@ -63,6 +63,10 @@ class Alone:
         """What was said."""
         return value
 
+    def spread(self, body: bytes = b"") -> bytes:
+        """What was given."""
+        return body
+
     def fail(self, error: BaseException) -> BaseException:
         """The error itself."""
         return error
@@ -152,6 +156,18 @@ class Group:
             self._send(peer, "tell", value=value)
         return value
 
+    def spread(self, body: bytes = b"") -> bytes:
+        """Gives every worker the chief's bytes.
+
+        Raises:
+            KfitError: A worker failed.
+        """
+        if not self.rank.chief:
+            return self._next_of(0, "spread")[1]
+        for peer in self._wires:
+            self._send(peer, "spread", body)
+        return body
+
     def agree(self, *, stop: str, save: bool, must: bool = False) -> Word:
         """Between two steps: whether to stop or to save, the same answer for every worker.
 
@@ -231,7 +247,7 @@ class Group:
             mine = _to_tell(error)
             self._failure = mine
         said = {"code": int(mine.exit_code), "what": mine.what, "where": mine.where, "remedy": mine.remedy}
-        self._spread(self.rank.index, said)
+        self._tell_failure(self.rank.index, said)
         with self._news:
             self._news.wait_for(lambda: self._seen | self._gone >= set(self._wires), _GRACE_S)
         self.chief_knows = self.rank.chief or 0 in self._seen
@@ -266,7 +282,7 @@ class Group:
             self._news.wait_for(lambda: self._seen | self._gone >= set(self._wires), _GRACE_S)
         return document
 
-    def _spread(self, origin: int, said: dict[str, Any], but: int = -1) -> None:
+    def _tell_failure(self, origin: int, said: dict[str, Any], but: int = -1) -> None:
         for peer, wire in self._wires.items():
             if peer != but:
                 with contextlib.suppress(OSError):
@@ -330,7 +346,7 @@ class Group:
             self._failure = self._as_error(origin, said)
             self._news.notify_all()
         if self.rank.chief:
-            self._spread(origin, said, but)
+            self._tell_failure(origin, said, but)
         time.sleep(_GRACE_S)
         if not self._over:  # all may just be leaving, as agreed
             self._leave(self._failure)

@@ -12,7 +12,9 @@ import tensorflow as tf
 from trainer.config import Config
 from trainer.errors import KfitError, ModelCodeError, NotFiniteError
 from trainer.feed.dataset import Feed, class_weights
+from trainer.feed.images import augments
 from trainer.feed.prepare import Prepared
+from trainer.feed.share import Worker
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.objective import make_metrics
@@ -69,9 +71,13 @@ class Session:
         # A variable's first value comes from worker 0, so every worker's server must be up before.
         self._group.gather(b"")
         self._group.tell()
+        self._worker = self._place()
         weights = class_weights(config, prepared)
-        self._train = self._open("train", shuffle=config.data.shuffle is not False, class_weight=weights)
-        self._validation = self._open("validation", shuffle=False) if prepared.rows.get("validation") else None
+        self._train = self._open(
+            "train", shuffle=config.data.shuffle is not False, class_weight=weights, worker=self._worker
+        )
+        validated = bool(prepared.rows.get("validation"))
+        self._validation = self._open("validation", shuffle=False, worker=self._worker) if validated else None
         self._train.start()  # reads while the model is built
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
@@ -86,10 +92,24 @@ class Session:
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
         )
 
-    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None) -> Feed:
+    def _place(self) -> Worker | None:
+        """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
+        rank, config = self._group.rank, self._config
+        # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
+        if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
+            return None
+        return Worker(rank.index, rank.workers, local_replicas(self._strategy))
+
+    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None, worker: Worker | None = None) -> Feed:
         fit = self._config.fit
         return Feed(
-            self._prepared, split, batch_size=fit.batch_size, seed=fit.seed, shuffle=shuffle, class_weight=class_weight
+            self._prepared,
+            split,
+            batch_size=fit.batch_size,
+            seed=fit.seed,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            worker=worker,
         )
 
     @property
@@ -188,10 +208,10 @@ class Session:
         first = self._group.rank.index * here * rows
 
         def shares(*batch: Any) -> tf.data.Dataset:
-            # [B, …] -> [here, B / replicas, …]
-            parts = tf.nest.map_structure(
-                lambda t: tf.reshape(t[first : first + here * rows], [here, rows, *t.shape[1:]]), batch
-            )
+            mine = batch if feed.shared else tf.nest.map_structure(lambda t: t[first : first + here * rows], batch)
+            # [here * rows, …] -> [here, rows, …]
+            each = [here, -1 if feed.shared else rows]
+            parts = tf.nest.map_structure(lambda t: tf.reshape(t, [*each, *t.shape[1:]]), mine)
             return tf.data.Dataset.from_tensor_slices(parts)
 
         return self._strategy.distribute_datasets_from_function(lambda _: feed.dataset().repeat().flat_map(shares))
