@@ -17,19 +17,19 @@ PLANS = {
 }
 
 
-def batches_of(plan, *, batch_size, epoch, shuffle=True):
+def batches_of(plan, *, batch_size, epoch, shuffle=True, lanes=False):
     """The oracle: step -> rows as (piece, row in it), of one worker."""
     stream = []
-    for part in rounds_of(plan, 5, epoch, shuffle=shuffle):
-        order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle)
+    for part in rounds_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes):
+        order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle, lanes=lanes)
         names = [(int(p), r) for p in part.pieces for r in range(int(plan.rows[p]))]
         stream += [names[i] for i in order]
     return [stream[i : i + batch_size] for i in range(0, len(stream), batch_size)]
 
 
-def share_batches(plan, worker, *, batch_size, epoch, shuffle=True, step=0):
+def share_batches(plan, worker, *, batch_size, epoch, shuffle=True, lanes=False, step=0):
     """Step -> {place: row}, and the pieces read, of one of several workers."""
-    rounds = rounds_of(plan, 5, epoch, shuffle=shuffle)
+    rounds = rounds_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes)
     share = share_of(plan, rounds, batch_size, worker)
     found: dict[int, dict[int, tuple[int, int]]] = {}
     read: set[int] = set()
@@ -37,7 +37,7 @@ def share_batches(plan, worker, *, batch_size, epoch, shuffle=True, step=0):
     for part in rounds:
         if part.start + part.rows <= step * batch_size:
             continue
-        order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle)
+        order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle, lanes=lanes)
         skip = max(0, step * batch_size - part.start)
         own, batch, at, before = own_rows(plan, part, order, skip, batch_size, share, before)
         pieces = part.pieces[np.isin(part.lanes, share.lanes)]
@@ -52,14 +52,14 @@ def share_batches(plan, worker, *, batch_size, epoch, shuffle=True, step=0):
 
 @pytest.mark.parametrize("name", PLANS)
 @pytest.mark.parametrize("workers", [2, 3, 4, 8, 16])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_workers_together_give_the_global_batches(name, workers, shuffle):
+@pytest.mark.parametrize(("shuffle", "lanes"), [(True, False), (False, False), (False, True)])
+def test_workers_together_give_the_global_batches(name, workers, shuffle, lanes):
     groups, window = PLANS[name]
     plan = plan_for(groups, window)
     for epoch in (0, 1):
-        expected = batches_of(plan, batch_size=48, epoch=epoch, shuffle=shuffle)
+        expected = batches_of(plan, batch_size=48, epoch=epoch, shuffle=shuffle, lanes=lanes)
         shares = [
-            share_batches(plan, Worker(i, workers, 1), batch_size=48, epoch=epoch, shuffle=shuffle)
+            share_batches(plan, Worker(i, workers, 1), batch_size=48, epoch=epoch, shuffle=shuffle, lanes=lanes)
             for i in range(workers)
         ]
         assert len({(share.rows, share.factor) for share, _, _ in shares}) == 1
@@ -74,8 +74,9 @@ def test_workers_together_give_the_global_batches(name, workers, shuffle):
 
 def test_no_piece_is_read_by_two_workers():
     plan = plan_for([[25] * 4] * 40, 2000)
-    for workers in (2, 4, 8):
-        reads = [share_batches(plan, Worker(i, workers, 2), batch_size=240, epoch=0)[2] for i in range(workers)]
+    for workers, how in ((2, {}), (4, {}), (8, {}), (2, {"shuffle": False, "lanes": True})):
+        places = [Worker(i, workers, 2) for i in range(workers)]
+        reads = [share_batches(plan, place, batch_size=240, epoch=0, **how)[2] for place in places]
         assert sum(map(len, reads)) == len(plan) == len(set.union(*reads))
 
 

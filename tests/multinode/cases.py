@@ -80,7 +80,7 @@ class Workshop:
 
     def start(self, run: RunFolder, workers: int, devices: int = 1, **more: object) -> End:
         words = ["fit", str(self.job), "--run", run.run_id, "--devices", f"cpu:{devices}"]
-        folders = {index: self.folder for index in range(workers)} | dict(more.pop("folders", {}))  # type: ignore[call-overload]
+        folders = dict.fromkeys(range(workers), self.folder) | dict(more.pop("folders", {}))  # type: ignore[call-overload]
         return company.run(words, self.folder / "said", workers, folders=folders, **more)  # type: ignore[arg-type]
 
     def whole(self, workers: int, devices: int = 1) -> RunFolder:

@@ -40,7 +40,7 @@ class Round:
     rows: int
 
 
-def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round]:
+def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool, lanes: bool = False) -> list[Round]:
     """Deals the pieces of an epoch to rounds.
 
     Args:
@@ -48,6 +48,7 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         seed: The run's seed.
         epoch: Counted from 0.
         shuffle: False: in the order of files.
+        lanes: Also without shuffling batches take from all lanes, so that workers can share them.
 
     Returns:
         Rounds in the order of the epoch; every piece is in exactly one.
@@ -56,7 +57,8 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         return []
     wanted = max(1, -(-plan.total_rows // plan.window_rows))
     if not shuffle:
-        return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
+        cut = _cut(np.arange(len(plan)), plan, wanted)
+        return _numbered(plan, cut, np.random.default_rng(0) if lanes else None)
     random = np.random.default_rng([seed, epoch])
     cut = _stratify(plan, wanted, random)
     if len(cut) == 1:
@@ -141,7 +143,9 @@ def apportion(positions: np.ndarray, lane_rows: np.ndarray) -> np.ndarray:
     return np.concatenate([apportion(left, lane_rows[:half]), apportion(positions - left, lane_rows[half:])], axis=1)
 
 
-def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int, shuffle: bool) -> np.ndarray:
+def row_order(
+    plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int, shuffle: bool, lanes: bool = False
+) -> np.ndarray:
     """The order in which a round gives its rows.
 
     Args:
@@ -151,11 +155,12 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
         epoch: Counted from 0.
         batch_size: Rows of a global batch.
         shuffle: False: as they stand.
+        lanes: As `rounds_of`; each lane's rows then as they stand.
 
     Returns:
         int64 [rows]: row of the round's matrix (its pieces one after another) at each place of its stream.
     """
-    if not shuffle:
+    if not shuffle and not lanes:
         return np.arange(part.rows, dtype=np.int64)
     piece_rows = plan.rows[part.pieces]
     lane_rows = np.bincount(part.lanes, weights=piece_rows, minlength=LANES).astype(np.int64)
@@ -166,7 +171,7 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     # Every lane's rows shuffled, lane after lane.
     shuffled = np.argsort(np.repeat(part.lanes, piece_rows), kind="stable")
     lane_begin = np.cumsum(lane_rows) - lane_rows
-    for lane in np.flatnonzero(lane_rows):
+    for lane in np.flatnonzero(lane_rows) if shuffle else ():
         rows = shuffled[lane_begin[lane] : lane_begin[lane] + lane_rows[lane]]
         np.random.default_rng([seed, epoch, part.index, int(lane)]).shuffle(rows)
     # [E - 1, LANES]: where the run that a batch takes of a lane begins among the shuffled, and in the stream.

@@ -69,11 +69,24 @@ class Source:
 
     def rounds(self, epoch: int) -> list[Round]:
         """The rounds of an epoch."""
-        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle)
+        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
+
+    @property
+    def lanes(self) -> bool:
+        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
+        return self.worker.workers > 1 and self.split == "validation"
 
     def order(self, epoch: int, part: Round) -> np.ndarray:
         """The order in which a round gives its rows."""
-        return row_order(self.plan, part, seed=self.seed, epoch=epoch, batch_size=self.batch_size, shuffle=self.shuffle)
+        return row_order(
+            self.plan,
+            part,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            lanes=self.lanes,
+        )
 
     def pack_piece(self, piece: int, out: Rows) -> None:
         """Reads and packs one piece into its place."""

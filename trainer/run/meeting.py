@@ -85,17 +85,20 @@ class Door:
         self.present: dict[int, tuple[Wire, str]] = {}
         self.stranger: str = ""
         self._met = False
-        family = socket.AF_INET if rank.local else socket.AF_INET6
-        with contextlib.suppress(OSError):
-            self._listen(family)
-            return
-        self._listen(socket.AF_INET)  # a machine without IPv6
+        try:
+            self._listen(both=not rank.local and socket.has_dualstack_ipv6())
+        except OSError as error:
+            raise ConfigError(
+                f"port {rank.meeting_port}, where workers meet, cannot be opened: {error.strerror}",
+                where="several workers",
+                remedy="another process of this machine holds it",
+            ) from error
 
-    def _listen(self, family: socket.AddressFamily) -> None:
+    def _listen(self, *, both: bool) -> None:
         self._server = socket.create_server(
             ("127.0.0.1" if self._rank.local else "", self._rank.meeting_port),
-            family=family,
-            dualstack_ipv6=family == socket.AF_INET6,
+            family=socket.AF_INET6 if both else socket.AF_INET,
+            dualstack_ipv6=both,
         )
         threading.Thread(target=self._accept, name="kfit-door", daemon=True).start()
 
