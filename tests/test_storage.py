@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import threading
 import time
@@ -364,3 +365,12 @@ def test_a_stalled_request_is_cut_and_made_again(s3: S3, anew: None, monkeypatch
         assert storage.read_version(uri, 0, 100_000, version) == b"x" * 100_000
     finally:
         way.close()
+
+
+def test_storage_draws_nothing_from_the_generator_that_initial_weights_come_from(tmp_path):
+    """The feed reads while the model is built; a draw in between made other weights of the same seed."""
+    random.seed(7)
+    before = random.getstate()
+    storage.write(str(tmp_path / "a"), b"a")
+    storage.read(str(tmp_path / "a"))
+    assert random.getstate() == before

@@ -59,10 +59,14 @@ def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DE
     raise AssertionError("the backoffs never end")
 
 
+# Not the module's own generator: initial weights are drawn from that one, while the feed already reads.
+_jitter = random.Random()
+
+
 def _backoffs() -> Iterator[float]:
     backoff_s = _FIRST_BACKOFF_S
     while True:
-        yield backoff_s * random.uniform(0.5, 1.5)
+        yield backoff_s * _jitter.uniform(0.5, 1.5)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
 
 

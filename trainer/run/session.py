@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.errors import KfitError, ModelCodeError, NotFiniteError
+from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
 from trainer.feed.dataset import Feed, class_weights
 from trainer.feed.images import augments
 from trainer.feed.prepare import Prepared
@@ -68,9 +68,7 @@ class Session:
         check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
         seed_everything(config, strategy)
         self._on_gpu = uses_gpu(strategy)
-        # A variable's first value comes from worker 0, so every worker's server must be up before.
-        self._group.gather(b"")
-        self._group.tell()
+        self._meet()
         self._worker = self._place()
         weights = class_weights(config, prepared)
         self._train = self._open(
@@ -91,6 +89,17 @@ class Session:
         callbacks.check_monitors(
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
         )
+
+    def _meet(self) -> None:
+        """Waits until every worker's server is up: a variable's first value comes from worker 0."""
+        counts = [int(said) for said in self._group.gather(str(local_replicas(self._strategy)).encode())]
+        if len(set(counts)) > 1:
+            raise ConfigError(
+                f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
+                where="--devices",
+                remedy="give every worker the same number; in pods resources.gpus does",
+            )
+        self._group.tell()
 
     def _place(self) -> Worker | None:
         """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
