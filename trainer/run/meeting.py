@@ -157,10 +157,12 @@ class Door:
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
 
-    def send_away(self) -> None:
+    def send_away(self, why: str) -> None:
         """Closes it, and the connections of all who came."""
         self.shut()
         for wire, _ in self.present.values():
+            with contextlib.suppress(OSError):
+                wire.send("away", why=why)
             wire.close()
         self.close()
 
@@ -169,8 +171,8 @@ def _receive(rank: Rank, identity: Mapping[str, str], port: int, deadline_s: flo
     door = Door(rank, identity)
     try:
         _wait(rank, door, deadline_s, note)
-    except BaseException:
-        door.send_away()
+    except BaseException as error:
+        door.send_away(error.what if isinstance(error, PeerLost) else "worker 0 was ended")
         raise
     present = dict(sorted(door.present.items()))
     addresses = [f"{rank.hosts[0]}:{port}", *(address for _, address in present.values())]
@@ -246,6 +248,9 @@ def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> 
             said, _ = wire.receive(until_s - time.monotonic())
             if said["kind"] == "welcome":
                 return Met({0: wire}, tuple(said["addresses"]), None)
+            if said["kind"] == "away":
+                wire.close()
+                raise _not_all(str(said["why"]))
             if said["kind"] == "busy":
                 wire.close()
                 return "still runs with a worker before this one"
