@@ -4,7 +4,7 @@
 
 Exits 1 where anything differs. Every run that was hurt and started again with as many workers must end as
 the undisturbed one, bit for bit; where the number of replicas' processes differs, within 1e-6, and with
-another number of replicas within 1e-3 (Adam makes rounding grow from step to step).
+another number of replicas within 1e-5 (Adam makes rounding grow from step to step).
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def _elastic(before: tuple[int, int], after: tuple[int, int]) -> Callable[[Works
         wrong = [] if set(end.codes) == {75} else [f"codes {end.codes}: {end.said}"]
         wrong += shop.finish(run, *after)
         weights, metrics = distance(run, whole)
-        if max(weights, metrics) > 1e-3:
+        if max(weights, metrics) > 1e-5:
             wrong.append(f"weights {weights:.1e}, metrics {metrics:.1e} apart")
         return wrong, f"weights within {weights:.0e}, metrics within {metrics:.0e}"
 
@@ -241,7 +241,7 @@ CASES = [
     Case("SIGTERM to worker 0", "all leave with 75 at one step; same end bit for bit", _asked_to_stop(0)),
     Case("wrong data in worker 1", "all end with 65 and one message", _wrong_data),
     Case("worker 2 never comes", "the others end with 76 and say who", _missing),
-    Case("2 workers -> 1", "goes on; same end within 1e-3", _elastic((2, 1), (1, 1))),
-    Case("2 workers -> 4", "goes on; same end within 1e-3", _elastic((2, 1), (4, 1))),
-    Case("1 process -> 2 workers", "goes on; same end within 1e-3", _elastic((1, 2), (2, 1))),
+    Case("2 workers -> 1", "goes on; same end within 1e-5", _elastic((2, 1), (1, 1))),
+    Case("2 workers -> 4", "goes on; same end within 1e-5", _elastic((2, 1), (4, 1))),
+    Case("1 process -> 2 workers", "goes on; same end within 1e-5", _elastic((1, 2), (2, 1))),
 ]

@@ -70,7 +70,8 @@ class Trainable(BuildsOnce):
     def _track_loss(self, loss: Any, w: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
-        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1])
+        # A batch counts by its fill on any number of replicas together: a run may go on with more or fewer.
+        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1] / replicas)
 
 
 def compile_model(model: keras.Model, config: Config, steps_total: int) -> Trainable:
