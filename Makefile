@@ -9,7 +9,8 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 CRASH ?=
-.PHONY: help setup demo test test-cluster crash-matrix store-faults lint types check chart image docs docs-check lock clean
+MULTINODE ?=
+.PHONY: help setup demo test test-cluster test-multinode crash-matrix store-faults lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ demo: .demo/flights/_COMPLETE ## Train on the flights of 2013 and show where rep
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
+
+test-multinode: $(STAMP) ## Hurt runs of several workers in every way, compare their ends (MULTINODE="--only ..." is less)
+	@$(BIN)/python -m tests.multinode $(MULTINODE)
 
 crash-matrix: $(STAMP) ## Kill a run everywhere, start it again, compare (an hour; CRASH="--kills 20 --operations 20" is less)
 	@$(BIN)/python -m tests.faults.crash_matrix $(CRASH)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +16,7 @@ import click
 
 from trainer import __version__, termination
 from trainer.errors import ConfigError, ExitCode, KfitError
+from trainer.termination import leave
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trainer.config import Config
+
+__all__ = ["cli", "leave", "main", "run"]
 
 Command = Callable[..., Any]
 
@@ -40,7 +42,8 @@ _output = click.option("-o", "--output-format", "form", type=click.Choice(["tabl
 def cli() -> None:
     """Keras training as a batch job: Parquet in, a servable model out.
 
-    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 75 preempted.
+    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 75 preempted,
+    76 another worker lost.
     """
 
 
@@ -49,20 +52,42 @@ def cli() -> None:
 @_set
 @click.option("--run", "run_id", envvar="KFIT_RUN", help="The run's id; the same id goes on where it stopped.")
 @click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of this machine.")
 @_date
 @_output
-def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, date: str | None, form: str) -> None:
+def fit(
+    job: str,
+    overrides: tuple[str, ...],
+    run_id: str | None,
+    devices: str,
+    workers: int,
+    date: str | None,
+    form: str,
+) -> None:
     """Train, checkpoint, export and report one run of JOB."""
     # As a container's first process it would not get the signal at all without a handler.
     signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
     config = _load(job, overrides)
     from trainer.run.fit import fit as run_fit
     from trainer.run.fit import new_run_id
-    from trainer.run.progress import make_progress, metrics_table
+    from trainer.run.progress import Notes, make_progress, metrics_table
+    from trainer.run.rank import rank_from
 
-    err = _console()
+    rank = rank_from(os.environ)
+    if rank.workers > 1 and not run_id:
+        raise ConfigError("several workers need one name for their run", where="--run", remedy="give --run or KFIT_RUN")
     run_id = run_id or new_run_id(_job_name(job))
-    result = run_fit(config, run_id=run_id, devices=devices, progress=make_progress(err), date=_day(date))
+    if workers > 1:
+        if rank.workers > 1:
+            raise ConfigError(
+                "this process is one of several workers already", where="--workers", remedy="leave it out"
+            )
+        leave(_run_workers(job, overrides, run_id, devices, form, workers, date))
+    err = _console()
+    progress = make_progress(err) if rank.chief or not rank.local else Notes(err)
+    result = run_fit(config, run_id=run_id, devices=devices, progress=progress, date=_day(date), rank=rank)
+    if not rank.chief:
+        return
     if form == "json":
         _print_json(dict(result.document))
         return
@@ -73,6 +98,18 @@ def fit(job: str, overrides: tuple[str, ...], run_id: str | None, devices: str, 
     for name in ("report.html", "model"):
         # One line a path, never wrapped: people copy it.
         click.echo(f"{name.removesuffix('.html'):<7} {result.uri}/{name}")
+
+
+def _run_workers(
+    job: str, overrides: tuple[str, ...], run_id: str, devices: str, form: str, workers: int, date: str | None
+) -> int:
+    from trainer.run.workers import run_workers
+
+    words = ["fit", job, "--run", run_id, "--devices", devices, "--output-format", form]
+    words += ["--date", date] if date else []
+    for override in overrides:
+        words += ["--set", override]
+    return run_workers(words, workers)
 
 
 @cli.command()
@@ -244,7 +281,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     try:
         command.main(args=arguments, standalone_mode=False)
     except KfitError as error:
-        click.echo(f"error: {error}", err=True)
+        if not error.told:
+            click.echo(f"error: {error}", err=True)
         termination.write(error.exit_code, str(error))
         return int(error.exit_code)
     except click.exceptions.Exit as leave:
@@ -266,20 +304,6 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])
         return int(ExitCode.PROGRAM)
     return 0
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the process now.
-
-    A Python interpreter that ends while a tf.data thread waits for the interpreter lock hangs for ever
-    and holds its GPU (seen with TensorFlow 2.21). So flush, then go without the interpreter's own end.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
-    os._exit(code)
 
 
 def main() -> NoReturn:

@@ -71,6 +71,9 @@ class KfitError(Exception):
         what: What is wrong, with the value, e.g. `batch_size 30 does not divide among 4 replicas`.
         where: The place: a key of the job file, a shard's URI, a column.
         remedy: What mends it, as an instruction.
+
+    Attributes:
+        told: Whether a person reads it from another process of the same terminal.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.PROGRAM
@@ -80,6 +83,7 @@ class KfitError(Exception):
         self.what = what
         self.where = where
         self.remedy = remedy
+        self.told = False
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what

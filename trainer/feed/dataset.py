@@ -21,6 +21,7 @@ from trainer.feed.plan import Plan, make_plan
 from trainer.feed.prepare import Prepared, SplitName, prepare
 from trainer.feed.reader import Reader
 from trainer.feed.rows import SPARE_SHARE, row_bytes
+from trainer.feed.share import Worker
 from trainer.feed.stopwatch import Stopwatch
 from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
@@ -49,6 +50,7 @@ class Feed:
         shuffle: False: the order of files.
         class_weight: Label index -> factor of the row's weight; training only.
         epoch: Of the first iterator, from 0. step: where in it.
+        worker: Which of several workers reads; batches are then its part of the global ones.
 
     Attributes:
         rows: Rows an epoch. steps: batches an epoch.
@@ -69,6 +71,7 @@ class Feed:
         class_weight: Mapping[int, float] | None = None,
         epoch: int = 0,
         step: int = 0,
+        worker: Worker | None = None,
     ) -> None:
         if not prepared.rows.get(split):
             raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
@@ -81,7 +84,7 @@ class Feed:
         reader = Reader(names, prepared.partition_types, packer.encoded)
         self._source = Source(
             prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
-            bytes_a_row,
+            bytes_a_row, worker or Worker(),
         )  # fmt: skip
         self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
         self._threads = _threads(prepared)
@@ -96,6 +99,11 @@ class Feed:
         self._closed = False
         self._waited = Stopwatch()
         self._batches_ahead = max(_BATCHES_AHEAD, _BYTES_AHEAD // (batch_size * row_bytes(prepared.layout)))
+
+    @property
+    def shared(self) -> bool:
+        """Whether batches are one worker's part of the global ones."""
+        return self._source.worker.workers > 1
 
     @property
     def wait_s(self) -> float:
@@ -115,7 +123,8 @@ class Feed:
         """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
 
         Returns:
-            x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static.
+            x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static, but for one
+            of several workers: the same in all batches of an epoch.
         """
         # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
         feed = weakref.ref(self)
@@ -139,7 +148,8 @@ class Feed:
         return timed.with_options(options)
 
     def _signature(self) -> tuple[tf.TensorSpec, ...]:
-        size, layout = self._source.batch_size, self._layout
+        layout = self._layout
+        size = self._source.batch_size if self._source.worker.workers == 1 else None
         label = tf.int32 if layout.label.task == "multiclass" else tf.float32
         found = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),

@@ -40,7 +40,7 @@ class Round:
     rows: int
 
 
-def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round]:
+def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool, lanes: bool = False) -> list[Round]:
     """Deals the pieces of an epoch to rounds.
 
     Args:
@@ -48,6 +48,7 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         seed: The run's seed.
         epoch: Counted from 0.
         shuffle: False: in the order of files.
+        lanes: Also without shuffling batches take from all lanes, so that workers can share them.
 
     Returns:
         Rounds in the order of the epoch; every piece is in exactly one.
@@ -56,9 +57,13 @@ def rounds_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool) -> list[Round
         return []
     wanted = max(1, -(-plan.total_rows // plan.window_rows))
     if not shuffle:
-        return _numbered(plan, _cut(np.arange(len(plan)), plan, wanted), None)
+        cut = _cut(np.arange(len(plan)), plan, wanted)
+        return _numbered(plan, cut, np.random.default_rng(0) if lanes else None)
     random = np.random.default_rng([seed, epoch])
     cut = _stratify(plan, wanted, random)
+    if len(cut) == 1:
+        # Read once and kept, so a worker's lanes must be the same in every epoch.
+        return _numbered(plan, cut, np.random.default_rng(seed))
     return _numbered(plan, _ascending(plan, [cut[i] for i in random.permutation(len(cut))]), random)
 
 
@@ -155,7 +160,9 @@ def apportion(positions: np.ndarray, lane_rows: np.ndarray) -> np.ndarray:
     return np.concatenate([apportion(left, lane_rows[:half]), apportion(positions - left, lane_rows[half:])], axis=1)
 
 
-def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int, shuffle: bool) -> np.ndarray:
+def row_order(
+    plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int, shuffle: bool, lanes: bool = False
+) -> np.ndarray:
     """The order in which a round gives its rows.
 
     Args:
@@ -165,22 +172,23 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
         epoch: Counted from 0.
         batch_size: Rows of a global batch.
         shuffle: False: as they stand.
+        lanes: As `rounds_of`; each lane's rows then as they stand.
 
     Returns:
         int64 [rows]: row of the round's matrix (its pieces one after another) at each place of its stream.
     """
-    if not shuffle:
+    if not shuffle and not lanes:
         return np.arange(part.rows, dtype=np.int64)
     piece_rows = plan.rows[part.pieces]
     lane_rows = np.bincount(part.lanes, weights=piece_rows, minlength=LANES).astype(np.int64)
-    edges = _batch_edges(part, batch_size)
+    edges = batch_edges(part, batch_size)
     # [E, LANES]: rows of each lane before each edge; one row less for what each batch takes.
     before = apportion(edges, lane_rows)
     taken = np.diff(before, axis=0)
     # Every lane's rows shuffled, lane after lane.
     shuffled = np.argsort(np.repeat(part.lanes, piece_rows), kind="stable")
     lane_begin = np.cumsum(lane_rows) - lane_rows
-    for lane in np.flatnonzero(lane_rows):
+    for lane in np.flatnonzero(lane_rows) if shuffle else ():
         rows = shuffled[lane_begin[lane] : lane_begin[lane] + lane_rows[lane]]
         np.random.default_rng([seed, epoch, part.index, int(lane)]).shuffle(rows)
     # [E - 1, LANES]: where the run that a batch takes of a lane begins among the shuffled, and in the stream.
@@ -191,8 +199,8 @@ def row_order(plan: Plan, part: Round, *, seed: int, epoch: int, batch_size: int
     return np.take(shuffled, places)
 
 
-def _batch_edges(part: Round, batch_size: int) -> np.ndarray:
-    """Where batches begin and end, counted in the round."""
+def batch_edges(part: Round, batch_size: int) -> np.ndarray:
+    """int64 [E], ascending: where batches begin and end, counted in the round."""
     first = -part.start % batch_size
     inner = np.arange(first, part.rows, batch_size, dtype=np.int64)
     return np.unique(np.concatenate([[0], inner, [part.rows]]).astype(np.int64))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,12 @@ import numpy as np
 from trainer.feed.filter import RowFilter
 from trainer.feed.order import Round, rounds_of, row_order
 from trainer.feed.pack import Packer
+from trainer.feed.parts import PartChunks
 from trainer.feed.plan import Plan
 from trainer.feed.reader import Reader
 from trainer.feed.rows import Recycled, Rows
 from trainer.feed.shards import Shard
+from trainer.feed.share import Share, Worker, own_rows, share_of
 from trainer.feed.split import SplitName, SplitRule
 from trainer.feed.statistics import kept_mask
 from trainer.feed.threads import Handoff, Pool
@@ -45,6 +47,7 @@ class Source:
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
         row_bytes: What a row takes in memory.
+        worker: Which of several workers reads.
     """
 
     shards: tuple[Shard, ...]
@@ -58,6 +61,7 @@ class Source:
     batch_size: int
     shuffle: bool
     row_bytes: int
+    worker: Worker
 
     @property
     def steps(self) -> int:
@@ -66,11 +70,24 @@ class Source:
 
     def rounds(self, epoch: int) -> list[Round]:
         """The rounds of an epoch."""
-        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle)
+        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
+
+    @property
+    def lanes(self) -> bool:
+        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
+        return self.worker.workers > 1 and self.split == "validation"
 
     def order(self, epoch: int, part: Round) -> np.ndarray:
         """The order in which a round gives its rows."""
-        return row_order(self.plan, part, seed=self.seed, epoch=epoch, batch_size=self.batch_size, shuffle=self.shuffle)
+        return row_order(
+            self.plan,
+            part,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            lanes=self.lanes,
+        )
 
     def pack_pieces(self, pieces: Sequence[int], targets: Sequence[Rows]) -> None:
         """Reads and packs one piece, or slices of one row group, into their places."""
@@ -93,18 +110,18 @@ class Source:
 class Loading:
     """A round on its way into memory."""
 
-    def __init__(self, source: Source, part: Round, pool: Pool, memory: Recycled) -> None:
-        self._rows = memory.take(part.rows)
+    def __init__(self, source: Source, pieces: np.ndarray, pool: Pool, memory: Recycled) -> None:
         plan = source.plan
-        ends = np.cumsum(plan.rows[part.pieces])
+        ends = np.cumsum(plan.rows[pieces])
+        self._rows = memory.take(int(ends[-1]) if len(ends) else 0)
         # Slices of one row group stand next to each other; one task takes them all, in order.
-        names = plan.shard[part.pieces].astype(np.int64) << 32 | plan.group[part.pieces]
+        names = plan.shard[pieces].astype(np.int64) << 32 | plan.group[pieces]
         edges = np.flatnonzero(np.diff(names, prepend=-1, append=-1))
         self._tasks: list[Future[None]] = []
         for low, high in pairwise(edges.tolist()):
-            pieces = part.pieces[low:high].tolist()
-            targets = [self._rows[end - int(plan.rows[p]) : end] for p, end in zip(pieces, ends[low:high], strict=True)]
-            self._tasks.append(pool.submit(partial(source.pack_pieces, pieces, targets)))
+            some = pieces[low:high].tolist()
+            targets = [self._rows[end - int(plan.rows[p]) : end] for p, end in zip(some, ends[low:high], strict=True)]
+            self._tasks.append(pool.submit(partial(source.pack_pieces, some, targets)))
 
     def wait(self) -> Rows:
         """All rows. Raises what a piece raised."""
@@ -128,13 +145,14 @@ class Rounds:
         self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)))
         self.chunks = Recycled(source.packer.layout)
 
-    def begin(self, part: Round) -> Loading:
-        """Starts to load a round."""
+    def begin(self, part: Round, share: Share | None) -> Loading:
+        """Starts to load a round, or of several workers' this one's part of it."""
+        pieces = part.pieces if share is None else part.pieces[np.isin(part.lanes, share.lanes)]
         with self._lock:
             if part.rows != self._source.plan.total_rows:
-                return Loading(self._source, part, self._pool, self._windows)
+                return Loading(self._source, pieces, self._pool, self._windows)
             if self._resident is None:
-                self._resident = Loading(self._source, part, self._pool, self._windows)
+                self._resident = Loading(self._source, pieces, self._pool, self._windows)
             return self._resident
 
 
@@ -180,31 +198,74 @@ class Stream:
     def _produce(self) -> None:
         parts = self._parts()
         coming = deque([self._begin(parts)])
-        chunks = _Chunks(self._source, self._start[1], self._out, self._rounds.chunks)
+        add = self._whole() if self._source.worker.workers == 1 else self._shared()
         while not self._stopped.is_set():
             coming.append(self._begin(parts))
-            epoch, part, skip, loading = coming.popleft()
-            order = self._source.order(epoch, part)
+            place, loading = coming.popleft()
             rows = loading.wait()
-            last = part.start + part.rows == self._source.plan.total_rows
-            if not chunks.add(rows, order[skip:], epoch=epoch, last=last):
+            if not add(place, rows):
                 return
             # Held on to, the window could not be used for the round that is begun next.
             del rows, loading
 
-    def _begin(self, parts: Iterator[tuple[int, Round, int]]) -> tuple[int, Round, int, Loading]:
-        epoch, part, skip = next(parts)
-        return epoch, part, skip, self._rounds.begin(part)
+    def _whole(self) -> Callable[[_Place, Rows], bool]:
+        source = self._source
+        chunks = _Chunks(source, self._start[1], self._out, self._rounds.chunks)
 
-    def _parts(self) -> Iterator[tuple[int, Round, int]]:
+        def add(place: _Place, rows: Rows) -> bool:
+            last = place.part.start + place.part.rows == source.plan.total_rows
+            order = source.order(place.epoch, place.part)
+            return chunks.add(rows, order[place.skip :], epoch=place.epoch, last=last)
+
+        return add
+
+    def _shared(self) -> Callable[[_Place, Rows], bool]:
+        source, plan = self._source, self._source.plan
+        chunks = PartChunks(
+            source.batch_size, plan.total_rows, CHUNK_BYTES, source.row_bytes, self._start[1], self._out,
+            self._rounds.chunks,
+        )  # fmt: skip
+        before = 0
+
+        def add(place: _Place, rows: Rows) -> bool:
+            nonlocal before
+            part, share = place.part, place.share
+            assert share is not None
+            order = source.order(place.epoch, part)
+            own, batch, at, before = own_rows(plan, part, order, place.skip, source.batch_size, share, before)
+            end = part.start + part.rows
+            before = 0 if end == plan.total_rows else before
+            return chunks.add(rows, own, batch, at, share, epoch=place.epoch, end=end)
+
+        return add
+
+    def _begin(self, parts: Iterator[_Place]) -> tuple[_Place, Loading]:
+        place = next(parts)
+        return place, self._rounds.begin(place.part, place.share)
+
+    def _parts(self) -> Iterator[_Place]:
         """Rounds from the start on, with the rows to leave out at the front of the first."""
+        source = self._source
         epoch, step = self._start
-        first_row = step * self._source.batch_size
+        first_row = step * source.batch_size
         while True:
-            for part in self._source.rounds(epoch):
+            rounds = source.rounds(epoch)
+            several = source.worker.workers > 1
+            share = share_of(source.plan, rounds, source.batch_size, source.worker) if several else None
+            for part in rounds:
                 if part.start + part.rows > first_row:
-                    yield epoch, part, max(0, first_row - part.start)
+                    yield _Place(epoch, part, max(0, first_row - part.start), share)
             epoch, first_row = epoch + 1, 0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A round of an epoch, the rows to leave out at its front, and the worker's share of the epoch."""
+
+    epoch: int
+    part: Round
+    skip: int
+    share: Share | None
 
 
 class _Chunks:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from trainer.config import Config
 from trainer.errors import ConfigError
+from trainer.model.workers import make_workers_strategy, several_workers
 
 
-def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
-    """The strategy of one worker. Call it before anything else of TensorFlow: devices are fixed at first use.
+def make_strategy(devices: str = "auto", addresses: Sequence[str] = (), index: int = 0) -> tf.distribute.Strategy:
+    """The strategy of a run. Call it before anything else of TensorFlow: devices are fixed at first use.
 
     Args:
-        devices: `auto` (GPUs if there are any), `gpu`, `cpu`, or `cpu:N` for N logical CPU devices.
+        devices: Of this worker: `auto` (GPUs if there are any), `gpu`, `cpu`, or `cpu:N` for N logical CPU devices.
+        addresses: host:port of each worker's TensorFlow server, where there are several.
+        index: Which of them this worker is.
 
     Returns:
-        MirroredStrategy over several devices, else the default strategy.
+        Over the devices of all workers; with one, MirroredStrategy over several devices, else the default strategy.
 
     Raises:
         ConfigError: Text of another form, no GPU where one was asked for, or devices already fixed.
@@ -29,11 +33,17 @@ def make_strategy(devices: str = "auto") -> tf.distribute.Strategy:
             raise ConfigError(
                 "no GPU in sight", where="--devices gpu", remedy="Ask for resources.gpus, or take --devices cpu."
             )
+        if addresses:
+            return make_workers_strategy(addresses, index)
         return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     match = re.fullmatch(r"cpu(?::([1-9]\d*))?", devices)
     if match is None:
         raise ConfigError(f"{devices!r} names no devices", where="--devices", remedy="Write auto, gpu, cpu or cpu:4.")
-    return _cpu_strategy(int(match[1] or 1))
+    count = int(match[1] or 1)
+    _fix_cpu_devices(count)
+    if addresses:
+        return make_workers_strategy(addresses, index, devices=count)
+    return _cpu_strategy(count)
 
 
 def check_batch_size(batch_size: int, replicas: int) -> None:
@@ -83,12 +93,12 @@ def _is_deterministic(config: Config, on_gpu: bool) -> bool:
 
 def uses_gpu(strategy: tf.distribute.Strategy) -> bool:
     """Whether the strategy computes on GPUs."""
-    if strategy.num_replicas_in_sync > 1:
+    if several_workers(strategy) or strategy.num_replicas_in_sync > 1:
         return any("GPU" in device for device in strategy.extended.worker_devices)
     return bool(tf.config.get_visible_devices("GPU"))
 
 
-def _cpu_strategy(count: int) -> tf.distribute.Strategy:
+def _fix_cpu_devices(count: int) -> None:
     try:
         tf.config.set_visible_devices([], "GPU")
         if count > 1:
@@ -102,6 +112,9 @@ def _cpu_strategy(count: int) -> tf.distribute.Strategy:
                 where=f"--devices cpu:{count}",
                 remedy="Make the strategy before any other use of TensorFlow.",
             ) from error
+
+
+def _cpu_strategy(count: int) -> tf.distribute.Strategy:
     if count == 1:
         return tf.distribute.get_strategy()
     # Not the default collectives: two strategies of different sizes in one process abort each other's groups

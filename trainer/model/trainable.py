@@ -12,6 +12,7 @@ from trainer.config import Config
 from trainer.model.objective import make_loss, make_metrics
 from trainer.model.optimizer import make_optimizer
 from trainer.model.upstream import BuildsOnce, mean_over_replicas
+from trainer.model.workers import mean_of_logs
 
 
 class Trainable(BuildsOnce):
@@ -45,14 +46,14 @@ class Trainable(BuildsOnce):
         if self.clips:
             gradients = mean_over_replicas(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self.compute_metrics(x, y, y_pred, sample_weight=w)
+        return mean_of_logs(self.compute_metrics(x, y, y_pred, sample_weight=w))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One evaluation step on one replica's share of a batch."""
         x, y, w = data
         y_pred = self(x, training=False)
         self._track_loss(self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=False), w)
-        return self.compute_metrics(x, y, y_pred, sample_weight=w)
+        return mean_of_logs(self.compute_metrics(x, y, y_pred, sample_weight=w))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -69,7 +70,8 @@ class Trainable(BuildsOnce):
     def _track_loss(self, loss: Any, w: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
-        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1])
+        # A batch counts by its fill on any number of replicas together: a run may go on with more or fewer.
+        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1] / replicas)
 
 
 def compile_model(model: keras.Model, config: Config, steps_total: int) -> Trainable:

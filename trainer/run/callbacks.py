@@ -16,11 +16,12 @@ import keras
 from trainer.config import Config, EarlyStopping, ReduceOnPlateau
 from trainer.errors import ConfigError, Preempted
 from trainer.run import state
+from trainer.run.group import Alone, Group
 from trainer.run.ledger import Ledger
 from trainer.run.memory import Memory, number, plain, take_snapshot
 from trainer.run.progress import Progress
 from trainer.run.stop import StopRequest
-from trainer.run.writer import AsyncWriter
+from trainer.run.writer import AsyncWriter, NoWriter
 
 Logs = Mapping[str, Any]
 
@@ -163,20 +164,23 @@ class Remember(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
 class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Snapshots the run when its interval is over, at every stop request, and at the end of training.
 
+    Workers do so after the same step: the chief says when, and a stop asked of one is a stop of all.
     Stands last in the list, so that what it saves is whole.
     """
 
     def __init__(
         self,
         memory: Memory,
-        writer: AsyncWriter,
+        writer: AsyncWriter | NoWriter,
         every: str,
         steps: int,
         stop: StopRequest,
         ledger: Ledger,
         identity: Mapping[str, Any],
+        group: Group | Alone | None = None,
     ) -> None:
         super().__init__()
+        self._group = group or Alone()
         self._memory, self._writer, self._stop, self._ledger = memory, writer, stop, ledger
         self._steps = steps
         self._identity = identity
@@ -193,13 +197,18 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves when it is time; leaves when asked to."""
         self._writer.check()
-        if self._stop.requested:
-            self._leave()
-        due = time.monotonic() - self._last_s >= self._every_s or (
-            self._every_steps and self._memory.cursor.total - self._last[1] >= self._every_steps
-        )
-        if due and not self._writer.busy:
+        # Of what all know alike; time and the writer are the chief's.
+        by_steps = bool(self._every_steps) and self._memory.cursor.total - self._last[1] >= self._every_steps
+        due = by_steps or time.monotonic() - self._last_s >= self._every_s
+        if self._agree(save=due and not self._writer.busy, must=by_steps):
             self.save()
+
+    def _agree(self, *, save: bool = False, must: bool = False) -> bool:
+        """Whether to save now; leaves where a worker was asked to."""
+        word = self._group.agree(stop=self._stop.signal_name if self._stop.requested else "", save=save, must=must)
+        if word.stop:
+            self._leave(word.stop)
+        return word.save
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Keeps the epoch's training metrics: a stop during validation must not lose them."""
@@ -211,13 +220,12 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Leaves when asked to; a validation may well be longer than the grace period."""
-        if self._stop.requested:
-            self._leave()
+        self._agree()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Saves when it is time; leaves when asked to."""
-        if self._stop.requested and not self.model.stop_training:
-            self._leave()
+        if not self.model.stop_training:
+            self._agree(must=True)
         if self._every_epochs and (epoch + 1) % self._every_epochs == 0:
             self.save()
 
@@ -232,16 +240,19 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             self._keep_epoch_logs()
         with self._ledger.phase("checkpoint_stall"):
             self._writer.join()
-            self._writer.submit(take_snapshot(self.model, self._memory, self._identity))
+            snapshot = take_snapshot(self.model, self._memory, self._identity, self._group)
+            if snapshot is not None:
+                self._writer.submit(snapshot)
         self._last_s, self._last = time.monotonic(), self._position()
 
-    def _leave(self) -> None:
+    def _leave(self, why: str) -> None:
         self.save()
         self._writer.wait()
+        self._group.tell()  # that it is committed
+        self._group.part()
         cursor = self._memory.cursor
         raise Preempted(
-            f"stopped by {self._stop.signal_name} at epoch {cursor.epoch + 1}, step {cursor.step}; "
-            f"a checkpoint is committed",
+            f"stopped by {why} at epoch {cursor.epoch + 1}, step {cursor.step}; a checkpoint is committed",
             remedy="start the same run again and it goes on from there",
         )
 

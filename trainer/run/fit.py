@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -15,24 +16,31 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from trainer import storage
-from trainer.config import Config, duration_s
-from trainer.errors import ExitCode, KfitError, Preempted
+import click
+
+from trainer import storage, termination
+from trainer.config import Config, Data, duration_s
+from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.prepare import Prepared, prepare
-from trainer.run import resume, warm
+from trainer.run import passed_on, resume, warm
 from trainer.run.checkpoints import CheckpointStore, Snapshot
 from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder, to_json
+from trainer.run.group import Alone, Group
 from trainer.run.ledger import Ledger, process_age_s
+from trainer.run.meeting import Finished, Met, meet
 from trainer.run.night import Night
 from trainer.run.progress import Progress, make_progress
+from trainer.run.rank import ALONE, Rank
 from trainer.run.stop import StopRequest
-from trainer.run.writer import AsyncWriter
+from trainer.run.writer import AsyncWriter, NoWriter
 
 #: Twice this, and a little, is what is left of the five seconds after which a failed process must be gone.
 _LAST_WORDS_S = 2.0
+#: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
+_MEETING_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ def fit(
     devices: str = "auto",
     progress: Progress | None = None,
     date: date | None = None,
+    rank: Rank = ALONE,
 ) -> Result:
     """Trains, and leaves in `<output.uri>/runs/<run id>/` what the design lists.
 
@@ -73,6 +82,8 @@ def fit(
         devices: `auto`, `gpu`, `cpu` or `cpu:N`.
         progress: What shows a person how it goes. Default: a bar on a terminal, lines elsewhere.
         date: The logical date that windows of days are counted from. Default: the schedule's, else today.
+        rank: Which worker of the run this process is, where there are several. If another worker fails while
+            this one is in the midst of a step, the process ends with the run's exit code.
 
     Returns:
         The result.
@@ -84,19 +95,31 @@ def fit(
     progress = progress or make_progress()
     ledger = Ledger()
     ledger.add("start", process_age_s())
-    done = folder.read_json("result.json")
-    if done is not None and done["status"] in ("succeeded", "skipped"):
+    if done := _finished(folder):
         progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do{_more_epochs(config, done)}")
         return Result(folder.uri, done, {})
     with StopRequest() as stop:
-        run = _Run(config, folder, devices, progress, ledger, stop, Night(config, folder, date, progress.note))
+        night = Night(config, folder, date, progress.note)
+        run = _Run(config, folder, devices, progress, ledger, stop, night, rank)
         try:
             return run.go()
+        except Finished:
+            return Result(folder.uri, folder.read_json("result.json") or {}, {})
         except BaseException as error:
-            run.write_failure(error)
-            raise
+            ended = run.group.fail(error)
+            run.write_failure(ended)
+            if isinstance(ended, KfitError):
+                ended.told = run.told_elsewhere
+            if ended is error:
+                raise
+            raise ended from error
         finally:
             progress.stop()
+
+
+def _finished(folder: RunFolder) -> dict[str, Any] | None:
+    done = folder.read_json("result.json")
+    return done if done is not None and done["status"] in ("succeeded", "skipped") else None
 
 
 def _more_epochs(config: Config, done: Mapping[str, Any]) -> str:
@@ -117,23 +140,27 @@ class _Run:
         ledger: Ledger,
         stop: StopRequest,
         night: Night,
+        rank: Rank,
     ) -> None:
         self.config, self.folder, self.devices = config, folder, devices
+        #: As the job file has it: its windows are not yet days. What a run that goes on must share.
+        self.asked = config
         self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
         self.prepared: Prepared | None = None
         self.memory: Any = None
-        self.writer: AsyncWriter | None = None
+        self.writer: AsyncWriter | NoWriter | None = None
+        self.rank = rank
+        self.group: Group | Alone = Alone()
+        self.met: Met | None = None
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self._claimed = False
+        self._last_words = threading.Lock()
 
     def go(self) -> Result:
-        self.night.remember(self.folder.read_json("config.json"))
-        snapshot = resume.starting_point(self.config, self.folder, self.store, self.progress.note)
-        self.store.take_over(snapshot)
-        self._claimed = True
-        self._write_config(None)
-        self.config = self.night.begin()
-        if (same := self.night.unchanged(versions())) is not None:
+        if self.rank.workers > 1:
+            self._meet()
+        snapshot, same = self._begin() if self.rank.chief else self._follow()
+        if same is not None:
             return self._skip(same)
         prepared = self._prepare(snapshot)
         self.stop.check()
@@ -144,7 +171,8 @@ class _Run:
             import_tensorflow()
             from trainer.run.session import Session  # TensorFlow comes in here, after the data was found whole
 
-            session = Session(self.config, prepared, self.devices)
+            addresses = self.met.addresses if self.met else ()
+            session = Session(self.config, prepared, self.devices, self.group, addresses)
         with ExitStack() as closing:
             closing.callback(session.close)
             self.memory = session.resume(snapshot)
@@ -154,13 +182,80 @@ class _Run:
             elif self.config.fit.warm_start is not None:
                 session.warm_start(self.config.fit.warm_start, self.progress.note)
             self._fit(session, snapshot)
+            if not self.rank.chief:
+                self.progress.note("trained; waiting for worker 0 to publish the model")
+                return Result(self.folder.uri, self.group.finish(None), self.memory.history)
+            self.group.relax()
             self._write_metrics()
-            return self._publish(session)
+            result = self._publish(session)
+            self.group.finish(dict(result.document))
+            return result
+
+    def _meet(self) -> None:
+        identity = {
+            "run": self.folder.uri,
+            "configuration": hashlib.sha256(self.config.model_dump_json().encode()).hexdigest(),
+        }
+        deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
+        self.met = met = meet(
+            self.rank,
+            identity,
+            deadline_s=deadline_s,
+            note=self.progress.note,
+            finished=lambda: _finished(self.folder) is not None,
+        )
+        self.group = Group(self.rank, met.wires, self._abandon)
+        self.progress.note(f"worker {self.rank.index} of {self.rank.workers}; all are there")
+
+    def _begin(self) -> tuple[Snapshot | None, str | None]:
+        """Where the run begins, and the run that has done its work already, if there is one."""
+        self.night.remember(self.folder.read_json("config.json"))
+        snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
+        self.store.take_over(snapshot)
+        self._claimed = True
+        self._write_config(None)
+        self.config = self.night.begin()
+        same = self.night.unchanged(versions())
+        self.group.tell({"mark": _mark(snapshot), "data": self.config.data.model_dump(mode="json"), "unchanged": same})
+        return snapshot, same
+
+    def _follow(self) -> tuple[Snapshot | None, str | None]:
+        """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
+        told = self.group.tell()
+        if told["unchanged"] is not None:
+            return None, told["unchanged"]
+        self.config = self.config.model_copy(update={"data": Data.model_validate(told["data"])})
+        snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
+        if _mark(snapshot) != told["mark"]:
+            raise PeerLost(
+                "this worker found another checkpoint than worker 0",
+                where=self.folder.uri,
+                remedy="all workers start again and go on from the newest checkpoint",
+            )
+        return snapshot, None
+
+    @property
+    def told_elsewhere(self) -> bool:
+        """Whether the chief tells what happened on the same terminal."""
+        return self.rank.local and not self.rank.chief and self.group.chief_knows
+
+    def _abandon(self, error: KfitError) -> NoReturn:
+        """Ends the process from a thread: another worker failed, and the main thread waits for it in a collective."""
+        self.write_failure(error)
+        self.progress.stop()
+        if not self.told_elsewhere:
+            click.echo(f"error: {error}", err=True)
+        termination.write(error.exit_code, str(error))
+        termination.leave(error.exit_code)
 
     def _skip(self, same: str) -> Result:
+        if not self.rank.chief:
+            return Result(self.folder.uri, self.group.finish(None), {})
         self._write_config(None)
         self.progress.note(f"skipped: data, configuration and code are those of {same}")
-        return self._end(self._document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
+        result = self._end(self._document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
+        self.group.finish(dict(result.document))
+        return result
 
     def _end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
         """Writes result.json, the last thing a run leaves of its own, and lets others know."""
@@ -170,6 +265,8 @@ class _Run:
         return Result(self.folder.uri, document, history)
 
     def _prepare(self, snapshot: Snapshot | None) -> Prepared:
+        if not self.rank.chief:
+            passed_on.unpack(self.group.spread(), local_cache())
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 self.config,
@@ -179,11 +276,29 @@ class _Run:
             if self.config.fit.warm_start is not None:
                 prepared = warm.with_vocabularies_of(self.config.fit.warm_start, prepared)
         self.prepared = prepared
+        if not self.rank.chief:
+            return self._same_data(snapshot, prepared)
+        self._pass_on(prepared)
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
         self._write_config(prepared)
         self.night.check(prepared, versions())
+        return prepared
+
+    def _pass_on(self, prepared: Prepared) -> None:
+        if self.rank.workers > 1:  # those of one machine have the same cache
+            self.group.spread(b"" if self.rank.local else passed_on.packed(local_cache()))
+            self.group.tell(_data_mark(prepared))
+
+    def _same_data(self, snapshot: Snapshot | None, prepared: Prepared) -> Prepared:
+        if self.group.tell() != _data_mark(prepared):
+            raise PeerLost(
+                "this worker sees other data, or other statistics of it, than worker 0",
+                where="run.data",
+                remedy="all workers start again; write new data beside the old, never over it",
+            )
+        resume.check_data(self.folder, snapshot, prepared.fingerprint)
         return prepared
 
     def _write_config(self, prepared: Prepared | None) -> None:
@@ -209,18 +324,12 @@ class _Run:
 
     def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
         assert self.prepared is not None
-        extra = {"shaping": resume.shaping(self.config), "fingerprint": self.prepared.fingerprint}
-        self.writer = writer = AsyncWriter(
-            self.store,
-            self.progress.note,
-            resumed=snapshot,
-            patience_s=duration_s(self.config.output.checkpoint.patience),
-            grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
-        )
+        extra = {"shaping": resume.shaping(self.asked), "fingerprint": self.prepared.fingerprint}
+        self.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
         with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
             target = self.folder.path("tensorboard")
             local = storage.local_path(target)
-            board = str(local or scratch) if self.config.output.tensorboard else None
+            board = str(local or scratch) if self.config.output.tensorboard and self.rank.chief else None
             curves = Path(scratch) if board is not None and local is None else None
             try:
                 with self.stop.training():
@@ -240,6 +349,15 @@ class _Run:
         if self.stop.requested:
             writer.wait()
             self.stop.check()
+
+    def _writer(self, snapshot: Snapshot | None) -> AsyncWriter:
+        return AsyncWriter(
+            self.store,
+            self.progress.note,
+            resumed=snapshot,
+            patience_s=duration_s(self.config.output.checkpoint.patience),
+            grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
+        )
 
     def _write_metrics(self) -> None:
         lines = "".join(
@@ -286,7 +404,13 @@ class _Run:
         """
         if not self._claimed or isinstance(error, Superseded | KeyboardInterrupt):
             return
-        preempted = isinstance(error, Preempted)
+        with self._last_words:
+            if self._claimed:
+                self._claimed = False
+                self._write_failure(error)
+
+    def _write_failure(self, error: BaseException) -> None:
+        preempted = isinstance(error, Preempted | PeerLost)
         code = error.exit_code if isinstance(error, KfitError) else ExitCode.PROGRAM
         reason = str(error) if isinstance(error, KfitError) else f"{type(error).__name__}: {error}"
 
@@ -350,6 +474,16 @@ def within(seconds: float, work: Callable[[], None]) -> Exception | None:
     if thread.is_alive():
         return TimeoutError(f"storage did not answer within {seconds:.0f} s")
     return failed[0] if failed else None
+
+
+def _mark(snapshot: Snapshot | None) -> str:
+    """Tells one checkpoint from another."""
+    return hashlib.sha256(to_json(snapshot.state if snapshot else None)).hexdigest()
+
+
+def _data_mark(prepared: Prepared) -> str:
+    """Tells whether two workers know the same of the data: what they do not must not go into their models."""
+    return hashlib.sha256(repr([prepared.fingerprint, prepared.layout, prepared.statistics]).encode()).hexdigest()
 
 
 def local_cache() -> Path:

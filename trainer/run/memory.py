@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.run import state
 from trainer.run.checkpoints import Snapshot
+from trainer.run.group import Alone, Group
 
 
 @dataclass
@@ -48,9 +49,20 @@ class Memory:
     epoch_logs: dict[str, float] | None = None
 
 
-def take_snapshot(model: Any, memory: Memory, identity: Mapping[str, Any]) -> Snapshot:
-    """The run's whole state in host memory; `identity` is what a resuming run must share."""
+def take_snapshot(
+    model: Any, memory: Memory, identity: Mapping[str, Any], group: Group | Alone | None = None
+) -> Snapshot | None:
+    """The run's whole state in host memory; `identity` is what a resuming run must share.
+
+    All workers call it after the same step; it is the chief's, the others get None.
+    """
+    group = group or Alone()
+    if not group.rank.chief:
+        group.gather(state.per_replica(model, first_replica(model, group)))
+        return None
     groups = state.snapshot(model)
+    if group.rank.workers > 1:
+        groups = state.with_others(groups, group.gather(b"")[1:])
     if memory.best_weights is not None:
         groups["best"] = memory.best_weights
     cursor = memory.cursor
@@ -68,6 +80,11 @@ def take_snapshot(model: Any, memory: Memory, identity: Mapping[str, Any]) -> Sn
             "epoch_logs": memory.epoch_logs,
         },
     )
+
+
+def first_replica(model: Any, group: Group | Alone) -> int:
+    """Of this worker's replicas, among those of all workers."""
+    return int(model.distribute_strategy.num_replicas_in_sync) // group.rank.workers * group.rank.index
 
 
 def memory_from(snapshot: Snapshot) -> Memory:

@@ -164,6 +164,32 @@ class Reporter:
         return self._fit
 
 
+class Notes:
+    """Only the lines that stay: of a worker whose steps another worker shows on the same terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
+        """Nothing."""
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        """Nothing."""
+
+    def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Prints it."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
 def metrics_table(result: Mapping[str, Any]) -> Table:
     """The final metrics of result.json, train and validation side by side."""
     metrics = result.get("metrics") or {}

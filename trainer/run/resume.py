@@ -115,7 +115,8 @@ def shaping(config: Config) -> dict[str, Any]:
 
     walk("", config.model_dump(mode="json"))
     # Where the data lies does not matter: its fingerprint is compared on its own.
-    flat.pop("data.train", None)
+    for key in [k for k in flat if k == "data.train" or k.startswith("data.train.")]:
+        del flat[key]
     rate = config.fit.optimizer.learning_rate
     if isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None:
         # The schedule then stretches over all epochs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,21 +10,25 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import Config
-from trainer.errors import KfitError, ModelCodeError, NotFiniteError
+from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
 from trainer.feed.dataset import Feed, class_weights
+from trainer.feed.images import augments
 from trainer.feed.prepare import Prepared
+from trainer.feed.share import Worker
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.objective import make_metrics
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
+from trainer.model.workers import local_replicas, several_workers
 from trainer.run import callbacks, state, warm
 from trainer.run.checkpoints import Snapshot
+from trainer.run.group import Alone, Group
 from trainer.run.ledger import Ledger
-from trainer.run.memory import Memory, memory_from
+from trainer.run.memory import Memory, first_replica, memory_from
 from trainer.run.progress import Progress
 from trainer.run.stop import StopRequest
-from trainer.run.writer import AsyncWriter
+from trainer.run.writer import AsyncWriter, NoWriter
 
 #: Lines of metrics.jsonl within an epoch.
 _LINES_AN_EPOCH = 20
@@ -41,6 +45,8 @@ class Session:
         config: The configuration.
         prepared: What is known of the data.
         devices: `auto`, `gpu`, `cpu` or `cpu:N`.
+        group: The run's workers.
+        addresses: host:port of each worker's TensorFlow server, where there are several.
 
     Attributes:
         features: What the model was built with.
@@ -48,15 +54,28 @@ class Session:
         wait_s: Seconds that training waited for the feed.
     """
 
-    def __init__(self, config: Config, prepared: Prepared, devices: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        devices: str,
+        group: Group | Alone | None = None,
+        addresses: Sequence[str] = (),
+    ) -> None:
         self._config, self._prepared = config, prepared
-        strategy = make_strategy(devices)
+        self._group = group or Alone()
+        self._strategy = strategy = make_strategy(devices, addresses, self._group.rank.index)
         check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
         seed_everything(config, strategy)
         self._on_gpu = uses_gpu(strategy)
+        self._meet()
+        self._worker = self._place()
         weights = class_weights(config, prepared)
-        self._train = self._open("train", shuffle=config.data.shuffle is not False, class_weight=weights)
-        self._validation = self._open("validation", shuffle=False) if prepared.rows.get("validation") else None
+        self._train = self._open(
+            "train", shuffle=config.data.shuffle is not False, class_weight=weights, worker=self._worker
+        )
+        validated = bool(prepared.rows.get("validation"))
+        self._validation = self._open("validation", shuffle=False, worker=self._worker) if validated else None
         self._train.start()  # reads while the model is built
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
@@ -71,10 +90,35 @@ class Session:
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
         )
 
-    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None) -> Feed:
+    def _meet(self) -> None:
+        """Waits until every worker's server is up: a variable's first value comes from worker 0."""
+        counts = [int(said) for said in self._group.gather(str(local_replicas(self._strategy)).encode())]
+        if len(set(counts)) > 1:
+            raise ConfigError(
+                f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
+                where="--devices",
+                remedy="give every worker the same number; in pods resources.gpus does",
+            )
+        self._group.tell()
+
+    def _place(self) -> Worker | None:
+        """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
+        rank, config = self._group.rank, self._config
+        # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
+        if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
+            return None
+        return Worker(rank.index, rank.workers, local_replicas(self._strategy))
+
+    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None, worker: Worker | None = None) -> Feed:
         fit = self._config.fit
         return Feed(
-            self._prepared, split, batch_size=fit.batch_size, seed=fit.seed, shuffle=shuffle, class_weight=class_weight
+            self._prepared,
+            split,
+            batch_size=fit.batch_size,
+            seed=fit.seed,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            worker=worker,
         )
 
     @property
@@ -87,10 +131,14 @@ class Session:
         if snapshot is None:
             return Memory()
         memory = memory_from(snapshot)
-        state.restore(self.model, snapshot.groups, metrics=False)
+        self._restore(snapshot, metrics=False)
         if memory.cursor.step and memory.epoch_logs is None:
             self._pending = snapshot
         return memory
+
+    def _restore(self, snapshot: Snapshot, *, metrics: bool) -> None:
+        here = first_replica(self.model, self._group)
+        state.restore(self.model, snapshot.groups, metrics=metrics, first_replica=here)
 
     def warm_start(self, where: str, note: Callable[[str], None]) -> None:
         """Begins with the weights of a published model; see `trainer.run.warm`."""
@@ -99,7 +147,7 @@ class Session:
     def fit(
         self,
         memory: Memory,
-        writer: AsyncWriter,
+        writer: AsyncWriter | NoWriter,
         progress: Progress,
         ledger: Ledger,
         tensorboard: str | None,
@@ -150,7 +198,7 @@ class Session:
         told.on_epoch_begin(memory.cursor.epoch)
         if (validation := self._validation) is not None:
             found = self.model.evaluate(
-                validation.dataset().repeat(),
+                self._batches(validation),
                 steps=validation.steps,
                 callbacks=listeners[-1:],
                 verbose=0,
@@ -160,15 +208,32 @@ class Session:
         told.on_epoch_end(memory.cursor.epoch, logs)
         told.on_train_end(logs)
 
+    def _batches(self, feed: Feed) -> Any:
+        """Every epoch's batches after another; where there are several workers, this one's replicas' shares."""
+        if not several_workers(self._strategy):
+            return feed.dataset().repeat()
+        here = local_replicas(self._strategy)
+        rows = self._config.fit.batch_size // self._strategy.num_replicas_in_sync
+        first = self._group.rank.index * here * rows
+
+        def shares(*batch: Any) -> tf.data.Dataset:
+            mine = batch if feed.shared else tf.nest.map_structure(lambda t: t[first : first + here * rows], batch)
+            # [here * rows, …] -> [here, rows, …]
+            each = [here, -1 if feed.shared else rows]
+            parts = tf.nest.map_structure(lambda t: tf.reshape(t, [*each, *t.shape[1:]]), mine)
+            return tf.data.Dataset.from_tensor_slices(parts)
+
+        return self._strategy.distribute_datasets_from_function(lambda _: feed.dataset().repeat().flat_map(shares))
+
     def _keras_fit(self, memory: Memory, epochs: int, steps: int, listeners: list[Any]) -> None:
         self._train.seek(memory.cursor.epoch, memory.cursor.step)
         validation = self._validation
         self.model.fit(
-            self._train.dataset().repeat(),
+            self._batches(self._train),
             epochs=epochs,
             initial_epoch=memory.cursor.epoch,
             steps_per_epoch=steps,
-            validation_data=validation.dataset().repeat() if validation else None,
+            validation_data=self._batches(validation) if validation else None,
             validation_steps=validation.steps if validation else None,
             callbacks=listeners,
             shuffle=False,  # the feed has shuffled; Keras would only warn
@@ -178,7 +243,7 @@ class Session:
     def _listeners(
         self,
         memory: Memory,
-        writer: AsyncWriter,
+        writer: AsyncWriter | NoWriter,
         progress: Progress,
         ledger: Ledger,
         tensorboard: str | None,
@@ -197,7 +262,7 @@ class Session:
             monitor=monitor,
             mode=callbacks.mode_of(monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
-            restore_metrics=(lambda: state.restore(self.model, pending.groups, metrics=True)) if pending else None,
+            restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )
         return [
             *stock,
@@ -205,7 +270,7 @@ class Session:
             callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
             callbacks.Show(memory, progress),
             callbacks.Checkpointing(
-                memory, writer, config.output.checkpoint.every, self._train.steps, stop, ledger, extra
+                memory, writer, config.output.checkpoint.every, self._train.steps, stop, ledger, extra, self._group
             ),
         ]
 

@@ -127,5 +127,25 @@ class AsyncWriter:
             raise self._error
 
 
+class NoWriter:
+    """What a worker has that is not the chief: it commits nothing."""
+
+    busy = False
+    upload_s = 0.0
+    newest: dict[str, float | None] | None = None
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Nothing; the chief has the same state."""
+
+    def check(self) -> None:
+        """Nothing."""
+
+    def join(self, timeout_s: float | None = None) -> None:
+        """Nothing."""
+
+    def wait(self) -> None:
+        """Nothing; the chief waits."""
+
+
 def _described(snapshot: Snapshot, commit_s: float | None) -> dict[str, float | None]:
     return {"step": snapshot.step, "size_bytes": snapshot.size_bytes, "commit_s": commit_s}

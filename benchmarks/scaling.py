@@ -1,0 +1,291 @@
+"""Throughput of one and two workers and replicas at an equal global batch, and what of it is communication.
+
+    python -m benchmarks.scaling [--rows 300000] [--batch 4096] [--hidden 512 512] [--epochs 4]
+    python -m benchmarks.scaling --model        # only the model, from the figures of the last run
+
+Trains one model on the same rows in five ways: `trainer fit` with one and with two devices, with two workers,
+and a plain MultiWorkerMirroredStrategy with a loop of its own, on one and two workers, its rows in memory.
+Samples/s are those of the best epoch after the first. Collectives are measured alone: the same two processes
+sum tensors of the gradients' sizes, a step's worth at a time. Nothing overlaps them with the computation on a
+CPU, so their time over a step's is their share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+FEATURES = 64
+KEPT = Path(".cache/scaling.json")
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+def arrays(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers float32 [rows, FEATURES] and labels float32 [rows]."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, FEATURES)).astype(np.float32)
+    return x, (x[:, :8].sum(axis=1) + rng.normal(size=rows) > 0).astype(np.float32)
+
+
+def write(folder: Path, asked: argparse.Namespace) -> Path:
+    """The rows as 16 shards, and the job file."""
+    x, y = arrays(asked.rows)
+    (folder / "data").mkdir()
+    for index, part in enumerate(np.array_split(np.arange(asked.rows), 16)):
+        vector = pa.FixedSizeListArray.from_arrays(pa.array(x[part].ravel()), FEATURES)
+        table = pa.table({"x": vector, "label": y[part].astype(np.int8)})
+        pq.write_table(table, folder / f"data/{index:02d}.parquet", row_group_size=4096)
+    job = {
+        "run": {
+            "data": {
+                "train": str(folder / "data"),
+                "label": "label",
+                "features": {"x": {"kind": "vector", "size": FEATURES}},
+            },
+            "task": "binary",
+            "model": {"builtin": "mlp", "hidden": asked.hidden},
+            "fit": {"epochs": asked.epochs, "batch_size": asked.batch, "metrics": ["accuracy"]},
+            "output": {"uri": str(folder / "out"), "checkpoint": {"every": "9 epochs"}, "tensorboard": False},
+        }
+    }
+    (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    return folder / "job.yaml"
+
+
+def ours(folder: Path, job: Path, asked: argparse.Namespace, devices: int, workers: int) -> float:
+    """Samples/s of `trainer fit`: the best epoch after the first."""
+    run = f"d{devices}-w{workers}"
+    words = ["fit", str(job), "--run", run, "--devices", f"cpu:{devices}", "--workers", str(workers)]
+    environ = {**os.environ, "KFIT_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *words], env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    lines = [json.loads(line) for line in (folder / f"out/runs/{run}/metrics.jsonl").read_text().splitlines()]
+    ends = [line["time"] for line in lines if line.get("end")]
+    return float(asked.rows / min(np.diff(ends)))
+
+
+def company(asked: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
+    """Runs this module in several processes with a TF_CONFIG, and gives what the first of them printed."""
+    ports = [_free_port() for _ in range(workers)]
+    started = []
+    for index in range(workers):
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        environ = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        words = [sys.executable, "-m", "benchmarks.scaling", "--part", what, *_words(asked)]
+        started.append(
+            subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        )
+    said = [process.communicate(timeout=1200)[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{what} with {workers} workers failed")
+    found: dict[str, Any] = json.loads(said[0].strip().splitlines()[-1])
+    return found
+
+
+def _words(asked: argparse.Namespace) -> list[str]:
+    hidden = [str(size) for size in asked.hidden]
+    sizes = ["--rows", str(asked.rows), "--batch", str(asked.batch), "--epochs", str(asked.epochs)]
+    return [*sizes, "--hidden", *hidden]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+# --- what the processes of `company` do -----------------------------------------------------------
+
+
+def plain(asked: argparse.Namespace) -> dict[str, Any]:
+    """The loop that TensorFlow's tutorial shows for several workers, on rows in memory."""
+    import keras
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    x, y = arrays(asked.rows)
+    workers = strategy.num_replicas_in_sync
+
+    def share(context: Any) -> Any:
+        rows = tf.data.Dataset.from_tensor_slices((x, y)).shard(workers, context.input_pipeline_id)
+        # Whole batches are shuffled, not rows: gathering rows one by one would be what is measured.
+        return rows.batch(asked.batch // workers, drop_remainder=True).cache().shuffle(64).repeat().prefetch(4)
+
+    data = strategy.distribute_datasets_from_function(share)
+    with strategy.scope():
+        model = _model(keras, asked.hidden)
+        optimizer = keras.optimizers.Adam()
+        optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(iterator: Any) -> Any:
+        def one(batch: Any) -> Any:
+            numbers, label = batch
+            with tf.GradientTape() as tape:
+                raw = keras.losses.binary_crossentropy(label[:, None], model(numbers, training=True))
+                loss = tf.reduce_sum(raw) / asked.batch
+            optimizer.apply_gradients(
+                zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+            )
+            return loss
+
+        return strategy.reduce("SUM", strategy.run(one, args=(next(iterator),)), axis=None)
+
+    iterator, steps = iter(data), asked.rows // asked.batch
+    best = float("inf")
+    for _ in range(asked.epochs):
+        began = time.perf_counter()
+        for _ in range(steps):
+            loss = step(iterator)
+        float(loss)
+        best = min(best, time.perf_counter() - began)
+    return {"samples_per_s": steps * asked.batch / best}
+
+
+def collectives(asked: argparse.Namespace) -> dict[str, Any]:
+    """Seconds that a step's sum of gradients takes by itself, and that a sum of one number takes."""
+    import keras
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    shapes = [tuple(v.shape) for v in _model(keras, asked.hidden).trainable_variables]
+
+    def timed(given: Sequence[tuple[int, ...]], times: int) -> float:
+        @tf.function
+        def step() -> Any:
+            def one() -> Any:
+                replica = tf.distribute.get_replica_context()
+                return replica.all_reduce("SUM", [tf.ones(shape) for shape in given])
+
+            return strategy.run(one)
+
+        step()
+        found = []
+        for _ in range(times):
+            began = time.perf_counter()
+            step()
+            found.append(time.perf_counter() - began)
+        return float(np.median(found))
+
+    size = sum(int(np.prod(shape)) * 4 for shape in shapes)
+    large = timed([(16 * 1024**2 // 4,)], 10)
+    return {"gradient_bytes": size, "sum_s": timed(shapes, 50), "latency_s": timed([(1,)], 100), "large_s": large}
+
+
+def _model(keras: Any, hidden: Sequence[int]) -> Any:
+    inputs = keras.Input((FEATURES,))
+    at = inputs
+    for size in hidden:
+        at = keras.layers.Dense(size, activation="relu")(at)
+    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(at))
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+#: Of common machines: bytes/s that a GPU sends to another node, and seconds of one message.
+LINKS = {"25 Gb/s Ethernet": (3.1e9, 30e-6), "100 Gb/s RoCE": (12.5e9, 10e-6), "400 Gb/s InfiniBand": (50e9, 5e-6)}
+
+
+def ring_s(size_bytes: float, workers: int, bytes_s: float, latency_s: float) -> float:
+    """Seconds of a ring all-reduce: each worker sends 2 (N - 1) / N of the bytes, in 2 (N - 1) messages."""
+    return 2 * (workers - 1) * (size_bytes / workers / bytes_s + latency_s)
+
+
+def efficiency(step_s: float, size_bytes: float, workers: int, bytes_s: float, latency_s: float) -> float:
+    """Share of a step that computes, where nothing overlaps: the worst case."""
+    return step_s / (step_s + ring_s(size_bytes, workers, bytes_s, latency_s))
+
+
+def model_table(figures: dict[str, Any]) -> Table:
+    """Efficiency at 8, 64 and 512 GPUs by the model's size and the link, at an equal batch for each GPU."""
+    table = Table(title="share of a step that computes (one GPU computes a step in 100 ms)", box=None)
+    table.add_column("gradients")
+    table.add_column("link")
+    for count in (8, 64, 512):
+        table.add_column(f"{count} GPUs", justify="right")
+    for name, size in (("as measured", figures["gradient_bytes"]), ("100 MB", 1e8), ("1 GB", 1e9)):
+        for link, (bytes_s, latency_s) in LINKS.items():
+            shares = [f"{efficiency(0.1, size, n, bytes_s, latency_s):.1%}" for n in (8, 64, 512)]
+            table.add_row(f"{name} ({size / 1e6:.1f} MB)", link, *shares)
+    return table
+
+
+def measure(asked: argparse.Namespace) -> dict[str, Any]:
+    """All figures."""
+    with tempfile.TemporaryDirectory(prefix="kfit-scaling-") as scratch:
+        folder = Path(scratch)
+        job = write(folder, asked)
+        found: dict[str, Any] = {"rows": asked.rows, "batch": asked.batch, "hidden": asked.hidden}
+        ways = {"1 worker, 1 device": (1, 1), "1 worker, 2 devices": (2, 1), "2 workers, 1 device each": (1, 2)}
+        found["ours"] = {name: ours(folder, job, asked, *way) for name, way in ways.items()}
+        found["plain"] = {f"{n} worker(s)": company(asked, "plain", n)["samples_per_s"] for n in (1, 2)}
+        return {**found, **company(asked, "collectives", 2)}
+
+
+def table_of(figures: dict[str, Any]) -> Table:
+    """The figures for a person."""
+    table = Table(box=None, header_style="bold")
+    for name in ("way", "samples/s", "a step", "collectives alone", "share"):
+        table.add_column(name, justify="left" if name == "way" else "right")
+    rows = [(f"trainer fit, {name}", rate, "2 workers" in name) for name, rate in figures["ours"].items()]
+    rows += [(f"plain loop, {name}", rate, name.startswith("2")) for name, rate in figures["plain"].items()]
+    for name, rate, several in rows:
+        step_s = figures["batch"] / rate
+        sums = (f"{figures['sum_s'] * 1e3:.2f} ms", f"{figures['sum_s'] / step_s:.0%}") if several else ("–", "–")
+        table.add_row(name, f"{rate:,.0f}", f"{step_s * 1e3:.1f} ms", *sums)
+    return table
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 512])
+    parser.add_argument("--model", action="store_true", help="only the model, from the last run's figures")
+    parser.add_argument("--part", choices=["plain", "collectives"], help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.part:
+        found = {"plain": plain, "collectives": collectives}[asked.part](asked)
+        print(json.dumps(found), flush=True)
+        os._exit(0)  # the server's threads outlive the interpreter
+    if asked.model:
+        figures = json.loads(KEPT.read_text())
+    else:
+        figures = measure(asked)
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(figures, indent=2))
+    console = Console()
+    console.print(table_of(figures))
+    console.print(
+        f"gradients {figures['gradient_bytes'] / 1e6:.2f} MB; a sum of one number {figures['latency_s'] * 1e3:.2f} ms; "
+        f"16 MiB in {figures['large_s'] * 1e3:.0f} ms"
+    )
+    console.print(model_table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
