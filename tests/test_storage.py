@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import threading
 import time
@@ -364,3 +365,12 @@ def test_a_stalled_request_is_cut_and_made_again(s3: S3, anew: None, monkeypatch
         assert storage.read_version(uri, 0, 100_000, version) == b"x" * 100_000
     finally:
         way.close()
+
+
+def test_storage_leaves_the_seeds_of_others_alone(tmp_path: Path) -> None:
+    storage.write(str(tmp_path / "object"), b"content")
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    storage.read(str(tmp_path / "object"))
+    assert random.random() == expected

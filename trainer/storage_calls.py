@@ -25,6 +25,10 @@ _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 8.0
 
 
+#: Jitter of its own: drawing from the module's state, in a thread, would shift the seeds that Keras draws from it.
+_jitter = random.Random()
+
+
 class NotFound(StorageError):
     """There is no object, folder or bucket of that name."""
 
@@ -62,7 +66,7 @@ def call(verb: str, uri: str, operation: Callable[[], T], deadline_s: float = DE
 def _backoffs() -> Iterator[float]:
     backoff_s = _FIRST_BACKOFF_S
     while True:
-        yield backoff_s * random.uniform(0.5, 1.5)
+        yield backoff_s * _jitter.uniform(0.5, 1.5)
         backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
 
 
