@@ -262,6 +262,19 @@ def test_an_object_overwritten_with_as_many_bytes_is_named(s3, write_set, config
         assert "changed while the run reads it" in feed.error.what
 
 
+def test_an_iterator_that_reads_ahead_does_not_move_what_was_sought(small_windows):
+    with opened(small_windows, epoch=3) as feed:
+        expected = ids(batches(feed))
+    with opened(small_windows) as feed:
+        earlier = iter(feed.dataset().repeat().prefetch(100))
+        next(earlier)
+        feed.seek(3)
+        dataset = feed.dataset()
+        for _ in range(60):
+            next(earlier)
+        assert ids([tf.nest.map_structure(np.array, batch) for batch in dataset]) == expected
+
+
 def test_what_was_started_is_what_the_first_iterator_gets(small_windows):
     with opened(small_windows) as feed:
         whole = ids(batches(feed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
 #: Small batches are asked for so far ahead that the hand-over between threads does not count.
 _BYTES_AHEAD = 2 * 1024**2
+_MOST_BATCHES_AHEAD = 64
 
 
 class Feed:
@@ -91,14 +93,16 @@ class Feed:
         _check_memory(prepared.config, self._source, self._threads)
         self.rows, self.steps = plan.total_rows, self._source.steps
         self.error: BaseException | None = None
-        self._cursor = (epoch, step)
+        self._cursor = _Cursor(epoch, step)
+        self._idle_lock = threading.Lock()
         self._pool: Pool | None = None
         self._rounds: Rounds | None = None
         self._streams: set[Stream] = set()
         self._idle: Stream | None = None
         self._closed = False
         self._waited = Stopwatch()
-        self._batches_ahead = max(_BATCHES_AHEAD, _BYTES_AHEAD // (batch_size * row_bytes(prepared.layout)))
+        ahead = min(_BYTES_AHEAD // (batch_size * bytes_a_row), self.steps, _MOST_BATCHES_AHEAD)
+        self._batches_ahead = max(_BATCHES_AHEAD, ahead)
 
     @property
     def shared(self) -> bool:
@@ -111,13 +115,13 @@ class Feed:
         return self._waited.read()
 
     def seek(self, epoch: int, step: int = 0) -> None:
-        """Lets the next iterator begin there."""
-        self._cursor = (epoch, step)
+        """Lets the next dataset begin there; iterators of earlier ones no longer count."""
+        self._cursor = _Cursor(epoch, step)
 
     def start(self) -> None:
         """Begins to read where the next iterator will begin, so that its first batch is there when asked for."""
         if self._idle is None:
-            self._idle = self._stream(*self._cursor)
+            self._keep_idle(self._stream(self._cursor.epoch, self._cursor.step))
 
     def dataset(self) -> tf.data.Dataset:
         """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
@@ -127,12 +131,12 @@ class Feed:
             of several workers: the same in all batches of an epoch.
         """
         # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
-        feed = weakref.ref(self)
+        feed, cursor = weakref.ref(self), self._cursor
 
         def chunks_of() -> Iterator[Chunk]:
             if (open_feed := feed()) is None:
                 raise RuntimeError("the feed is gone; keep the dataset that it gave")
-            return open_feed._chunks()
+            return open_feed._chunks(*cursor.advance())
 
         chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
         # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
@@ -175,9 +179,7 @@ class Feed:
         x = {**x, **decoded(self._layout.images, encoded)}
         return varied(x, self._augments, self._source.seed, place), label, weight
 
-    def _chunks(self) -> Iterator[Chunk]:
-        epoch, step = self._cursor
-        self._cursor = (epoch + 1, 0)
+    def _chunks(self, epoch: int, step: int) -> Iterator[Chunk]:
         stream: Stream | None = None
         try:
             stream = self._stream(epoch, step)
@@ -188,7 +190,8 @@ class Feed:
                 step += len(chunk[0])
                 yield chunk if self._layout.images else chunk[:4]
             # The thread goes on with the next epoch while this one is validated.
-            self._idle, stream = stream, None
+            self._keep_idle(stream)
+            stream = None
         except Exception as error:
             self.error = error
             raise
@@ -199,7 +202,7 @@ class Feed:
     def _stream(self, epoch: int, step: int) -> Stream:
         if self._closed:
             raise RuntimeError("the feed is closed")
-        idle, self._idle = self._idle, None
+        idle = self._keep_idle(None)
         if idle is not None:
             if idle.position == (epoch, step):
                 return idle
@@ -210,6 +213,14 @@ class Feed:
         stream = Stream(self._source, self._rounds, epoch, step)
         self._streams.add(stream)
         return stream
+
+    def _keep_idle(self, stream: Stream | None) -> Stream | None:
+        """Puts a stream aside for the next iterator, which takes it by putting none; gives what was there."""
+        with self._idle_lock:
+            before, self._idle = self._idle, stream
+        if stream is not None and before is not None:
+            self._end(before)
+        return before
 
     def _end(self, stream: Stream) -> None:
         stream.close()
@@ -235,6 +246,25 @@ class Feed:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class _Cursor:
+    """Where the next iterator of a dataset begins.
+
+    An iterator that reads ahead asks for its next epoch whenever it likes, so datasets made before a `seek`
+    keep a cursor of their own.
+    """
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.epoch, self.step = epoch, step
+        self._lock = threading.Lock()
+
+    def advance(self) -> tuple[int, int]:
+        """Epoch and step to begin at; the next time it is the next epoch."""
+        with self._lock:
+            found = self.epoch, self.step
+            self.epoch, self.step = self.epoch + 1, 0
+        return found
 
 
 def _is_deterministic() -> bool:
