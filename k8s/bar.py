@@ -39,6 +39,7 @@ class Watched:
     """
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._bar = Bar(console, time.monotonic)
         self._fit: Fit | None = None
         self._pace = _Told(1, 1)
@@ -57,7 +58,8 @@ class Watched:
         """Says whose lines come; the bar is the chief's."""
         self._several = self._several or index > 0
         if index == 0 and self._fit is not None:
-            self._fit.running = False  # what the pod before it drew is over
+            self._bar.stop()  # what the pod before it drew is over
+            self._bar, self._fit = Bar(self._console, time.monotonic), None
         self.say(f"running: pod {pod}")
 
     def line(self, index: int, text: str) -> None:

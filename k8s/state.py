@@ -105,7 +105,8 @@ def read(seen: Seen) -> State:
         return State(phase, waits.text, waits.key, waits.remedy, current=current, **common)
     held = _pending(seen, alive)
     if held is not None:
-        phase = Phase.RESTARTING if ended and not alive else Phase.PENDING
+        replaced = held.key.startswith("leaving:") or (ended and not alive)
+        phase = Phase.RESTARTING if replaced else Phase.PENDING
         return State(phase, held.text, held.key, held.remedy, current=current, **common)
     return State(Phase.RUNNING, key=",".join(current), current=current, **common)
 
