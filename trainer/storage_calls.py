@@ -25,10 +25,6 @@ _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 8.0
 
 
-#: Jitter of its own: drawing from the module's state, in a thread, would shift the seeds that Keras draws from it.
-_jitter = random.Random()
-
-
 class NotFound(StorageError):
     """There is no object, folder or bucket of that name."""
 

@@ -224,7 +224,10 @@ def test_several_nodes_are_an_indexed_job_whose_pods_find_each_other():
     }
     assert job.pod["subdomain"] == job.env["KFIT_SERVICE"] == job.objects["Service"]["metadata"]["name"]
     assert job.env["KFIT_NODES"] == "3"
-    assert job.container["ports"] == [{"name": "grpc", "containerPort": 2222}]
+    assert job.container["ports"] == [
+        {"name": "grpc", "containerPort": 2222},
+        {"name": "meeting", "containerPort": 2223},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,9 @@ def test_a_lone_trainer_speaks_to_names_and_storage_and_nobody_calls_it():
 def test_workers_speak_to_the_workers_of_their_job_alone():
     job = render(values(nodes=2))
     peers = [{"podSelector": {"matchLabels": {"kfit.dev/job": job.name}}}]
-    port = [{"protocol": "TCP", "port": 2222}]
     spec = job.objects["NetworkPolicy"]["spec"]
-    assert spec["ingress"] == [{"from": peers, "ports": port}]
-    assert spec["egress"] == [DNS, STORE, {"to": peers, "ports": port}]
+    assert spec["ingress"] == [{"from": peers}]
+    assert spec["egress"] == [DNS, STORE, {"to": peers}]
 
 
 def test_a_store_can_have_ports_and_networks_of_its_own():

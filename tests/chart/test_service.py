@@ -16,7 +16,10 @@ def test_workers_are_found_before_they_are_ready():
         "clusterIP": "None",
         "publishNotReadyAddresses": True,
         "selector": {"kfit.dev/job": job.name},
-        "ports": [{"name": "grpc", "port": 2222, "targetPort": "grpc"}],
+        "ports": [
+            {"name": "grpc", "port": 2222, "targetPort": "grpc"},
+            {"name": "meeting", "port": 2223, "targetPort": "meeting"},
+        ],
     }
 
 

@@ -66,6 +66,7 @@ containers:
     {{- if gt (int .Values.nodes) 1 }}
     ports:
       - {name: grpc, containerPort: 2222}
+      - {name: meeting, containerPort: 2223}
     {{- end }}
     env:
       {{- include "kfit.env" . | nindent 6 }}
