@@ -163,7 +163,8 @@ def hugging_face(task: Task) -> Measured:
     """Hugging Face datasets: `to_tf_dataset(shuffle=True)` over the memory-mapped copy that it makes."""
     import datasets
 
-    data = datasets.load_dataset("parquet", data_dir=str(task.folder), split="train", cache_dir=str(task.cache / "hf"))
+    files = str(task.folder / "*.parquet")
+    data = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(task.cache / "hf"))
     found = data.to_tf_dataset(batch_size=task.batch_size, shuffle=True, columns=_names(task.shape), label_cols="label")
     return drain(found.repeat(), _steps(task), task)
 
