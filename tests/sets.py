@@ -71,6 +71,19 @@ def job(data: object, output: object, **changes: Any) -> dict[str, Any]:
     return document
 
 
+def every_callback(**changes: Any) -> dict[str, Any]:
+    """A `fit` with all that has a state of its own between steps; `changes` add and replace."""
+    return {
+        "batch_size": 32,
+        "class_weight": "balanced",
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "early_stopping": {"monitor": "val_auc", "patience": 4},
+        "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
+        "seed": 7,
+        **changes,
+    }
+
+
 class _Quoting(yaml.SafeDumper):
     """Quotes what helm, but not PyYAML, reads as a truth value: `y` and `n`."""
 

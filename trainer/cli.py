@@ -138,9 +138,9 @@ def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> 
 def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """One pass over JOB's training rows: nulls, distribution and values of every column."""
     config = _load_for(job, overrides, date)
+    from trainer.feed.cache import local_cache
     from trainer.feed.prepare import prepare
     from trainer.run.check import statistics_json, statistics_table
-    from trainer.run.fit import local_cache
     from trainer.run.progress import make_progress
 
     progress = make_progress(_console())

@@ -8,20 +8,17 @@ new one, or none, never half of one.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from trainer import storage_local
 from trainer.errors import ConfigError
 from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, join, local_path, partition_values, quote_part
 from trainer.storage_calls import DEADLINE_S, SLOWEST_BYTES_S, STALL_S, AlreadyExists, Changed, NotFound, call
@@ -53,8 +50,6 @@ __all__ = [
     "write",
 ]
 
-#: Names that `_beside` gives.
-_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
@@ -343,7 +338,7 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        call("write", uri, lambda: _write_local(path, data, create_only), deadline_s)
+        call("write", uri, lambda: storage_local.write(path, data, create_only=create_only), deadline_s)
         return
     fs = _filesystem(uri)
     mode = "create" if create_only else "overwrite"
@@ -358,7 +353,7 @@ def read_with_version(uri: str) -> tuple[bytes, str] | None:
     try:
         if (path := local_path(uri)) is not None:
             data = call("read", uri, path.read_bytes)
-            return data, _digest(data)
+            return data, storage_local.digest(data)
         version = stat(uri).version
         return read(uri), version
     except NotFound:
@@ -384,7 +379,7 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
         if version is None:
             write(uri, data, create_only=True)
         elif (path := local_path(uri)) is not None:
-            call("replace", uri, lambda: _replace_local(path, data, version))
+            call("replace", uri, lambda: storage_local.replace(path, data, version))
         elif uri.startswith(("s3://", "s3a://")):
             fs = _filesystem(uri)
             call("replace", uri, lambda: fs.pipe_file(uri, data, IfMatch=f'"{version}"'))
@@ -398,18 +393,6 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
         raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
 
 
-def _replace_local(path: Path, data: bytes, version: str) -> None:
-    with (path.parent / f".{path.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when a process dies
-        if not path.exists() or _digest(path.read_bytes()) != version:
-            raise FileExistsError(path)
-        _write_local(path, data, create_only=False)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
     """Writes a local file as a whole object without holding it in memory.
 
@@ -418,72 +401,11 @@ def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s:
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-
-        def copied() -> None:
-            with _beside(path) as temporary:
-                shutil.copyfile(source, temporary)
-                if create_only:
-                    _link(temporary, path)
-                else:
-                    temporary.replace(path)
-
-        call("write", uri, copied, deadline_s)
+        call("write", uri, lambda: storage_local.copy(source, path, create_only=create_only), deadline_s)
         return
     fs = _filesystem(uri)
     mode = "create" if create_only else "overwrite"
     call("write", uri, lambda: fs.put_file(str(source), uri, mode=mode), deadline_s)
-
-
-def _write_local(path: Path, data: bytes, create_only: bool) -> None:
-    with _beside(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if create_only:
-            _link(temporary, path)
-        else:
-            temporary.replace(path)
-
-
-def _link(temporary: Path, path: Path) -> None:
-    """Gives a file its name; fails where path exists, and path is whole where it does not."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
-            raise
-        # No hard links on this file system (some network mounts): create-only still, but not whole at once;
-        # what is read through a manifest is checked by its hash.
-        with path.open("xb") as file:
-            file.write(temporary.read_bytes())
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """An empty hidden file in the folder of `path`, so that it can take its name at once; gone afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except FileNotFoundError as swept:
-        raise InterruptedError(f"{path.parent} was swept away by another process") from swept
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        temporary.chmod(0o666 & ~_umask())
-        yield temporary
-    except FileNotFoundError as swept:
-        # Another process of the run is starting (see `sweep`): the next try writes a new one.
-        raise InterruptedError(f"{temporary} was swept away by another process") from swept
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@lru_cache(maxsize=1)
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def delete(uri: str) -> None:
@@ -505,15 +427,7 @@ def sweep(uri: str) -> None:
     if path is None or not path.is_dir():
         return
 
-    def swept() -> None:
-        for folder, _, files in os.walk(path, topdown=False):
-            for file in files:
-                if _TEMPORARY.fullmatch(file):
-                    Path(folder, file).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # not empty
-                Path(folder).rmdir()
-
-    call("sweep", uri, swept)
+    call("sweep", uri, lambda: storage_local.sweep(path))
 
 
 def delete_folder(uri: str) -> None:

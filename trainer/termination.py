@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,3 +50,21 @@ def leave(code: int) -> NoReturn:
         except (OSError, ValueError):
             continue
     os._exit(code)
+
+
+def within(seconds: float, work: Callable[[], None]) -> Exception | None:
+    """Does work in a thread and waits for it so long; gives the error that kept it from being done."""
+    failed: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:  # for the caller, who may have a better one to tell
+            failed.append(error)
+
+    thread = threading.Thread(target=attempt, name="kfit-last-words", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        return TimeoutError(f"storage did not answer within {seconds:.0f} s")
+    return failed[0] if failed else None

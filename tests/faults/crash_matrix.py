@@ -62,15 +62,7 @@ class Workshop:
             # 9 steps an epoch: within an epoch, and at the end of its steps, before its validation.
             output__checkpoint={"every": "6 steps", "keep": self.keep},
             output__tensorboard=False,
-            fit={
-                "epochs": 3,
-                "batch_size": 32,
-                "class_weight": "balanced",
-                "optimizer": {"name": "adam", "learning_rate": 0.01},
-                "early_stopping": {"monitor": "val_auc", "patience": 2},
-                "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
-                "seed": 7,
-            },
+            fit=sets.every_callback(epochs=3, early_stopping={"monitor": "val_auc", "patience": 2}),
         )
         self.job = sets.write_job(folder / "job.yaml", document)
         self.count = 0

@@ -247,12 +247,10 @@ def damaged_objects(shop: Workshop) -> Iterator[Outcome]:
     """Damage done to the newest checkpoint of a run that was killed."""
 
     def object_of(run: RunFolder) -> str:
-        claim = CheckpointStore(run, keep=3, note=print)
         names = [o.name for o in storage.list_objects(run.path("checkpoints")) if o.name.endswith("MANIFEST.json")]
         manifests = [json.loads(storage.read(run.path("checkpoints", n))) for n in sorted(names)]
         older = {p["sha256"] for m in manifests[:-1] for g in m["groups"].values() for p in g["parts"]}
         only = [p["sha256"] for p in manifests[-1]["groups"]["weights"]["parts"] if p["sha256"] not in older]
-        del claim
         return run.path("checkpoints", "objects", only[0])
 
     def flip(run: RunFolder) -> None:

@@ -62,15 +62,11 @@ class Workshop:
             output__checkpoint={"every": "20 steps", "keep": 2},
             output__tensorboard=False,
             model={"builtin": "mlp", "hidden": [8]},
-            fit={
-                "epochs": 3,
-                "batch_size": 32,
-                "class_weight": "balanced",
-                "optimizer": {"name": "adam", "learning_rate": 0.005, "global_clip_norm": 1.0},
-                "early_stopping": {"monitor": "val_auc", "patience": 3},
-                "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
-                "seed": 7,
-            },
+            fit=sets.every_callback(
+                epochs=3,
+                optimizer={"name": "adam", "learning_rate": 0.005, "global_clip_norm": 1.0},
+                early_stopping={"monitor": "val_auc", "patience": 3},
+            ),
         )
         self.job = sets.write_job(folder / "job.yaml", document)
 

@@ -44,15 +44,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "out",
         data__shuffle="20k",
         model={"builtin": "mlp", "hidden": [16], "dropout": 0.2},
-        fit={
-            "epochs": EPOCHS,
-            "batch_size": 32,
-            "class_weight": "balanced",
-            "optimizer": {"name": "adam", "learning_rate": 0.01},
-            "early_stopping": {"monitor": "val_auc", "patience": 4},
-            "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
-            "seed": 7,
-        },
+        fit=sets.every_callback(epochs=EPOCHS),
     )
     sets.write_job(folder / "job.yaml", document)
     done = trainer(folder, "fit", str(folder / "job.yaml"), "--run", "whole", "-o", "json")

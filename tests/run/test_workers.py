@@ -25,15 +25,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sets.write(folder / "data"),
         folder / "out",
         output__tensorboard=False,
-        fit={
-            "epochs": 2,
-            "batch_size": 32,
-            "class_weight": "balanced",
-            "optimizer": {"name": "adam", "learning_rate": 0.01, "global_clip_norm": 0.5},
-            "early_stopping": {"monitor": "val_auc", "patience": 4},
-            "reduce_on_plateau": {"monitor": "val_loss", "patience": 0},
-            "seed": 7,
-        },
+        fit=sets.every_callback(epochs=2, optimizer={"name": "adam", "learning_rate": 0.01, "global_clip_norm": 0.5}),
     )
     sets.write_job(folder / "job.yaml", document)
     return folder

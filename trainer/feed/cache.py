@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from trainer.schema import ColumnStatistics, Statistics
 
 #: Raised when what is stored changes its meaning.
 _FORMAT = 2
+
+
+def local_cache() -> Path:
+    """Where statistics and footers are kept between runs on this machine."""
+    base = os.environ.get("KFIT_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(base, "kfit") if base else Path(tempfile.gettempdir(), f"kfit-cache-{os.getuid()}")
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class CheckpointStore:
         manifest = {
             "format": FORMAT,
             "step": snapshot.step,
-            "token": self.fence.token,
+            "token": self.fence.mine.token,
             "groups": self._put_groups(snapshot.groups),
             "state": dict(snapshot.state),
         }
@@ -218,9 +218,9 @@ class CheckpointStore:
 
     def _prune(self) -> None:
         """Deletes old and void steps, manifest first, then objects that no manifest names."""
-        claim = self.fence.newest()
-        if claim.token != self.fence.token:
+        if not self.fence.holds():
             return
+        claim = self.fence.mine
         valid: list[str] = []
         void: list[str] = []
         for name in self._folders():

@@ -73,9 +73,10 @@ class Fence:
         self._mine: Claim | None = None
 
     @property
-    def token(self) -> int:
-        """The token this process holds; 0 before `take`."""
-        return self._mine.token if self._mine else 0
+    def mine(self) -> Claim:
+        """The claim this process took."""
+        assert self._mine is not None, "take() comes first"
+        return self._mine
 
     def newest(self) -> Claim:
         """The claim that counts now."""
@@ -114,17 +115,19 @@ class Fence:
             if old < token:
                 storage.delete(self._uri(old))
 
+    def holds(self) -> bool:
+        """Whether no other process has taken over; one listing."""
+        return self._tokens()[-1:] == [self.mine.token]
+
     def check(self) -> None:
         """Looks whether this process may still write.
 
         Raises:
             Superseded: Another one has taken over.
         """
-        assert self._mine is not None, "take() comes first"
-        newest = self.newest()
-        if newest.token != self._mine.token:
+        if not self.holds():
             raise Superseded(
-                f"another process of this run has taken over ({newest.holder}); this one writes nothing more",
+                f"another process of this run has taken over ({self.newest().holder}); this one writes nothing more",
                 where=f"run {self._run}",
                 remedy="nothing is lost: the run goes on there. Two Jobs of one run? Cancel one of them",
             )

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +21,7 @@ import click
 from trainer import storage, termination
 from trainer.config import Config, Data, duration_s
 from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
+from trainer.feed.cache import local_cache
 from trainer.feed.prepare import Prepared, prepare
 from trainer.run import passed_on, resume, warm
 from trainer.run.checkpoints import CheckpointStore, Snapshot
@@ -34,6 +33,7 @@ from trainer.run.meeting import Finished, Met, meet
 from trainer.run.night import Night
 from trainer.run.progress import Progress, make_progress
 from trainer.run.rank import ALONE, Rank
+from trainer.run.result import End, document, versions
 from trainer.run.stop import StopRequest
 from trainer.run.writer import AsyncWriter, NoWriter
 
@@ -337,7 +337,7 @@ class _Run:
                     writer.join()
             except BaseException:
                 if curves is not None:
-                    within(_LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
+                    termination.within(_LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
                 raise
             else:
                 if curves is not None:
@@ -397,6 +397,12 @@ class _Run:
         storage.write(self.folder.path("report.html"), page.encode())
         return self._end(document, self.memory.history)
 
+    def _document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
+        end = End(status, int(code), reason)
+        checkpoint = self.writer.newest if self.writer else None
+        found = document(end, self.folder.run_id, self.config, self.prepared, self.memory, checkpoint, self.ledger)
+        return found | self.night.document
+
     def write_failure(self, error: BaseException) -> None:
         """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
 
@@ -421,59 +427,9 @@ class _Run:
                 self._write_metrics()
             self._end(self._document("preempted" if preempted else "failed", code, reason), {})
 
-        failed = within(_LAST_WORDS_S, write)
+        failed = termination.within(_LAST_WORDS_S, write)
         if failed is not None:
             self.progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")
-
-    def _document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
-        memory, prepared = self.memory, self.prepared
-        history: dict[str, list[float]] = memory.history if memory else {}
-        epochs = max(map(len, history.values()), default=0)
-        best = memory.best_epoch if memory and memory.best_epoch >= 0 else None
-        stop = self.config.fit.early_stopping
-        chosen = best if stop and stop.restore_best_weights and best is not None else epochs - 1
-        at = {name: values[chosen] for name, values in history.items() if epochs and chosen < len(values)}
-        return {
-            "run": self.folder.run_id,
-            "status": status,
-            "exit_code": int(code),
-            "reason": reason,
-            "task": self.config.task,
-            "metrics": {
-                "train": {n: v for n, v in at.items() if not n.startswith("val_") and n != "learning_rate"},
-                "validation": {n.removeprefix("val_"): v for n, v in at.items() if n.startswith("val_")},
-            },
-            "epochs": epochs,
-            "stopped_early": bool(memory and memory.stopped_early),
-            "best_epoch": best + 1 if best is not None else None,
-            "steps": memory.cursor.total if memory else 0,
-            "checkpoint": self.writer.newest if self.writer else None,
-            "rows": {name: (prepared.rows.get(name, 0) if prepared else 0) for name in ("train", "validation")},
-            "bad_shards": list(prepared.bad_shards) if prepared else [],
-            "fingerprint": prepared.fingerprint if prepared else None,
-            "ledger_s": self.ledger.rounded(),
-            "versions": versions(),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **self.night.document,
-        }
-
-
-def within(seconds: float, work: Callable[[], None]) -> Exception | None:
-    """Does work in a thread and waits for it so long; gives the error that kept it from being done."""
-    failed: list[Exception] = []
-
-    def attempt() -> None:
-        try:
-            work()
-        except Exception as error:  # for the caller, who may have a better one to tell
-            failed.append(error)
-
-    thread = threading.Thread(target=attempt, name="kfit-last-words", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        return TimeoutError(f"storage did not answer within {seconds:.0f} s")
-    return failed[0] if failed else None
 
 
 def _mark(snapshot: Snapshot | None) -> str:
@@ -484,20 +440,3 @@ def _mark(snapshot: Snapshot | None) -> str:
 def _data_mark(prepared: Prepared) -> str:
     """Tells whether two workers know the same of the data: what they do not must not go into their models."""
     return hashlib.sha256(repr([prepared.fingerprint, prepared.layout, prepared.statistics]).encode()).hexdigest()
-
-
-def local_cache() -> Path:
-    """Where statistics and footers are kept between runs on this machine."""
-    base = os.environ.get("KFIT_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base, "kfit") if base else Path(tempfile.gettempdir(), f"kfit-cache-{os.getuid()}")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what shapes a result."""
-    found = {"python": platform.python_version()}
-    for package in ("kfit", "tensorflow", "keras", "numpy", "pyarrow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

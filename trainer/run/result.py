@@ -1,0 +1,87 @@
+"""`result.json`: what a run came to, as scripts of other people read it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from trainer.config import Config
+from trainer.feed.prepare import Prepared
+from trainer.run.ledger import Ledger
+
+if TYPE_CHECKING:
+    from trainer.run.memory import Memory
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended: `succeeded`, `skipped`, `failed` or `preempted`; its exit code; why."""
+
+    status: str
+    exit_code: int
+    reason: str
+
+
+def document(
+    end: End,
+    run_id: str,
+    config: Config,
+    prepared: Prepared | None,
+    memory: Memory | None,
+    checkpoint: Mapping[str, float | None] | None,
+    ledger: Ledger,
+) -> dict[str, Any]:
+    """What stands in `result.json`.
+
+    Args:
+        end: How the run ended.
+        run_id: The run's name.
+        config: Its configuration.
+        prepared: What is known of the data; None where the run did not get that far.
+        memory: What the run carried from step to step; None before the first.
+        checkpoint: The newest one: step, bytes and seconds.
+        ledger: Where the time went.
+    """
+    history: dict[str, list[float]] = memory.history if memory else {}
+    epochs = max(map(len, history.values()), default=0)
+    best = memory.best_epoch if memory and memory.best_epoch >= 0 else None
+    stop = config.fit.early_stopping
+    chosen = best if stop and stop.restore_best_weights and best is not None else epochs - 1
+    at = {name: values[chosen] for name, values in history.items() if epochs and chosen < len(values)}
+    return {
+        "run": run_id,
+        "status": end.status,
+        "exit_code": end.exit_code,
+        "reason": end.reason,
+        "task": config.task,
+        "metrics": {
+            "train": {n: v for n, v in at.items() if not n.startswith("val_") and n != "learning_rate"},
+            "validation": {n.removeprefix("val_"): v for n, v in at.items() if n.startswith("val_")},
+        },
+        "epochs": epochs,
+        "stopped_early": bool(memory and memory.stopped_early),
+        "best_epoch": best + 1 if best is not None else None,
+        "steps": memory.cursor.total if memory else 0,
+        "checkpoint": checkpoint,
+        "rows": {name: (prepared.rows.get(name, 0) if prepared else 0) for name in ("train", "validation")},
+        "bad_shards": list(prepared.bad_shards) if prepared else [],
+        "fingerprint": prepared.fingerprint if prepared else None,
+        "ledger_s": ledger.rounded(),
+        "versions": versions(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes a result."""
+    found = {"python": platform.python_version()}
+    for package in ("kfit", "tensorflow", "keras", "numpy", "pyarrow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
