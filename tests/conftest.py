@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import tools
 from tests.servers import READER_KEY, READER_SECRET, S3, environment, seaweed
 
 __all__ = ["READER_KEY", "READER_SECRET", "S3"]
+
+tools.put_on_path()
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,12 @@ def program(name: str) -> Path:
     return folder / name
 
 
+def put_on_path() -> None:
+    """Lets everything that looks for helm and kubectl on PATH find these first."""
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        os.environ["PATH"] = os.pathsep.join([str(program("helm").parent), os.environ.get("PATH", "")])
+
+
 def _unpack(folder: Path) -> None:
     """All or nothing, for several test processes may get here at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
-"""What the helm program makes of a job file, one or many; needs helm on PATH."""
+"""What the helm program makes of a job file, one or many."""
 
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -13,8 +12,6 @@ from k8s.charts import render_many
 from k8s.cli import cli
 from k8s.manifests import from_yaml, helm_sets, run_id, workload
 from trainer.errors import ConfigError
-
-pytestmark = pytest.mark.skipif(shutil.which("helm") is None, reason="no helm program on PATH")
 
 JOB = """\
 name: {name}

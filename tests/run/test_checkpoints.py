@@ -196,7 +196,7 @@ def test_of_many_that_take_over_at_once_one_may_write(folder: RunFolder) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({s.fence.token for s in stores}) == 8
+    assert len({s.fence.mine.token for s in stores}) == 8
     allowed = 0
     for one in stores:
         try:
@@ -263,6 +263,37 @@ def test_commits_that_keep_failing_end_the_run_after_its_patience(
     now[0] = 101.0
     with pytest.raises(StorageError, match="no checkpoint could be committed for 101 s"):
         writer.check()
+
+
+def test_the_last_snapshot_is_tried_until_it_is_committed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    with monkeypatch.context() as patched:
+
+        def note(line: str) -> None:
+            notes.append(line)
+            if len(notes) == 2:
+                patched.undo()
+
+        writer = AsyncWriter(store(folder), note)
+        patched.setattr(storage, "write", refuse)
+        patched.setattr("trainer.run.writer._BETWEEN_TRIES_S", 0.01)
+        writer.submit(snapshot(9))
+        writer.settle(lambda: False)
+    assert notes == ["checkpoint of step 9 was not committed: the store is away; there is none yet"] * 2
+    found = store(folder).newest()
+    assert found is not None
+    assert found.step == 9
+
+
+def test_the_last_snapshot_is_given_up_when_the_run_is_asked_to_stop(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = AsyncWriter(store(folder), lambda _: None)
+    monkeypatch.setattr(storage, "write", refuse)
+    writer.submit(snapshot(9))
+    writer.settle(lambda: True)
+    with pytest.raises(StorageError, match="the store is away"):
+        writer.wait()
 
 
 def test_a_grace_period_that_is_too_short_is_warned_of_once(folder: RunFolder) -> None:

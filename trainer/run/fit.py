@@ -106,7 +106,7 @@ def fit(
         except Finished:
             return Result(folder.uri, folder.read_json("result.json") or {}, {})
         except BaseException as error:
-            ended = run.group.fail(error)
+            ended = run.group.fail(stop.meaning(error))
             run.write_failure(ended)
             if isinstance(ended, KfitError):
                 ended.told = run.told_elsewhere
@@ -334,7 +334,7 @@ class _Run:
             try:
                 with self.stop.training():
                     session.fit(self.memory, writer, self.progress, self.ledger, board, extra, self.stop)
-                    writer.join()
+                    writer.settle(lambda: self.stop.requested)
             except BaseException:
                 if curves is not None:
                     termination.within(_LAST_WORDS_S, lambda: storage.upload_folder(curves, target))

@@ -11,6 +11,10 @@ from typing import Any
 from trainer.errors import Preempted
 
 
+class _Interrupted(BaseException):
+    """Thrown by a signal, wherever the main thread is; no Exception, since Keras wraps those in its own."""
+
+
 class StopRequest:
     """Handles the signals of one run; a second signal leaves at once.
 
@@ -25,6 +29,7 @@ class StopRequest:
         self._event = threading.Event()
         self._before: dict[int, Any] = {}
         self._polite = False
+        self._interrupted = False
         self.signal_name = ""
         #: What was going on, for a person.
         self.phase = "before the first step"
@@ -44,7 +49,12 @@ class StopRequest:
             raise KeyboardInterrupt
         self.set(signal.Signals(number).name)
         if not self._polite:
-            self.check()
+            self._interrupted = True
+            raise _Interrupted
+
+    def meaning(self, error: BaseException) -> BaseException:
+        """What an error that ended the run means: after an interruption, whatever came of it, `Preempted`."""
+        return self._preempted() if self._interrupted and not isinstance(error, KeyboardInterrupt) else error
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -73,7 +83,10 @@ class StopRequest:
             Preempted: It was.
         """
         if self.requested:
-            raise Preempted(
-                f"stopped by {self.signal_name} {self.phase}; nothing is lost",
-                remedy="start the same run again and it goes on from there",
-            )
+            raise self._preempted()
+
+    def _preempted(self) -> Preempted:
+        return Preempted(
+            f"stopped by {self.signal_name} {self.phase}; nothing is lost",
+            remedy="start the same run again and it goes on from there",
+        )

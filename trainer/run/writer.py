@@ -11,6 +11,8 @@ from trainer.run.checkpoints import CheckpointStore, Snapshot
 
 #: A commit should leave this share of the grace period for the step under way and the last words.
 _SHARE_OF_GRACE = 0.7
+#: Between two tries of the last checkpoint; each try has the storage's own retries inside.
+_BETWEEN_TRIES_S = 1.0
 
 
 class AsyncWriter:
@@ -42,6 +44,7 @@ class AsyncWriter:
         self._patience_s, self._grace_s = patience_s, grace_s
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self._uncommitted: Snapshot | None = None
         self._committed_s = clock()
         self._warned = False
         self.upload_s = 0.0
@@ -56,6 +59,7 @@ class AsyncWriter:
     def submit(self, snapshot: Snapshot) -> None:
         """Starts a commit; waits for the one under way first."""
         self.join()
+        self._uncommitted = snapshot
         self._thread = threading.Thread(target=self._commit, args=(snapshot,), name="kfit-checkpoint", daemon=True)
         self._thread.start()
 
@@ -69,7 +73,7 @@ class AsyncWriter:
         except Exception as error:  # taken over by another process, or a fault of ours: for the main thread
             self._error = error
         else:
-            self._error = None
+            self._error = self._uncommitted = None
             self._committed_s = self._clock()
             took_s = self._committed_s - began
             self.newest = _described(snapshot, round(took_s, 3))
@@ -126,6 +130,23 @@ class AsyncWriter:
         if self._error is not None:
             raise self._error
 
+    def settle(self, give_up: Callable[[], bool]) -> None:
+        """Waits until the last snapshot is committed: no later one will make up for it.
+
+        Args:
+            give_up: Asked between two tries.
+
+        Raises:
+            Superseded: Another process has taken over the run.
+            StorageError: Commits have failed for longer than `patience_s`.
+        """
+        self.join()
+        while self._error is not None and self._uncommitted is not None and not give_up():
+            self.check()
+            time.sleep(_BETWEEN_TRIES_S)
+            self.submit(self._uncommitted)
+            self.join()
+
 
 class NoWriter:
     """What a worker has that is not the chief: it commits nothing."""
@@ -142,6 +163,9 @@ class NoWriter:
 
     def join(self, timeout_s: float | None = None) -> None:
         """Nothing."""
+
+    def settle(self, give_up: Callable[[], bool]) -> None:
+        """Nothing; the chief waits."""
 
     def wait(self) -> None:
         """Nothing; the chief waits."""
