@@ -185,7 +185,7 @@ def test_ttl(team, job_file):
     """TTL removes all that a run owned; why goes on from storage"""
     job = job_file("brief", ttlSecondsAfterFinished=5, run={"data": {"label": "no_such_column"}})
     name = team.submit(job)
-    team.kfit("wait", name, code=64)
+    team.kfit("wait", name, code=65)
     until(lambda: team.objects(name) == [])
     why = team.kfit("why", name, "-f", str(job))
     assert "failed" in why.out

@@ -22,7 +22,7 @@ def test_fires(team, job_file):
     assert "cronjob.batch/nightly created" in team.kfit("schedule", str(job)).out
     fired = until(lambda: jobs(team, "nightly"), timeout_s=75)[0]["metadata"]["name"]
     assert fired.rpartition("-")[2].isdigit()  # minutes since the epoch: the logical date
-    team.kfit("wait", fired, code=64)
+    team.kfit("wait", fired, code=65)
     assert "cronjob.batch/nightly suspended" in team.kfit("schedule", "nightly", "--suspend").out
     listed = json.loads(team.kfit("schedule", "-o", "json").out)["items"]
     assert [(s["name"], s["suspended"]) for s in listed] == [("nightly", True)]
@@ -43,7 +43,7 @@ def test_trigger(team, job_file):
     made = team.get("job", name)
     assert made["spec"]["template"]["metadata"]["annotations"]["kfit.dev/date"] == "2013-01-05"
     assert made["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
-    team.kfit("wait", name, code=64)
+    team.kfit("wait", name, code=65)
     assert [r["schedule"] for r in json.loads(team.kfit("list", "yearly", "-o", "json").out)["items"]] == ["yearly"]
 
     configs = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}

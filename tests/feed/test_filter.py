@@ -99,7 +99,7 @@ def test_what_cannot_be_compared_is_refused(write_set, configure):
     config = configure(write_set((20,)), features=WITH_ID, filter={"id": {"at_least": "many"}})
     with pytest.raises(ConfigError, match="at_least: 'many' cannot be compared with column 'id', which is int64"):
         inspect(config)
-    with pytest.raises(ConfigError, match="the data has no column 'ids'"):
+    with pytest.raises(DataError, match="the data has no column 'ids'"):
         inspect(configure(write_set((20,)), features=WITH_ID, filter={"ids": {"null": False}}))
 
 

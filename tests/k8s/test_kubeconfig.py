@@ -140,3 +140,26 @@ def test_a_certificate_that_is_none_is_told(tmp_path):
 
 def test_the_names_of_contexts_are_there_for_the_shell(tmp_path):
     assert kubeconfig.contexts(write(tmp_path / "config")) == ["ctx"]
+
+
+def test_the_official_client_finds_the_same_cluster_and_user(tmp_path):
+    """Our own reader spares every command the import of the official one; it must not differ for that."""
+    official, client = pytest.importorskip("kubernetes.config"), pytest.importorskip("kubernetes.client")
+    (tmp_path / "token").write_text("from-a-file")
+    (tmp_path / "authority.pem").write_text("")
+    clusters = [
+        {"name": n, "cluster": {"server": f"https://{n}:6443", "certificate-authority": "authority.pem"}}
+        for n in ("c", "d")
+    ]
+    users = [{"name": "u", "user": {"tokenFile": "token"}}, {"name": "v", "user": {"token": "other"}}]
+    named = [{"name": "far", "context": {"cluster": "d", "user": "v", "namespace": "ml"}}]
+    one = write(tmp_path / "one", clusters=clusters, users=users)
+    two = write(tmp_path / "two", contexts=named)
+    both = os.pathsep.join([one, two])
+    for context in (None, "far"):
+        theirs = client.Configuration()
+        official.load_kube_config(both, context, client_configuration=theirs, persist_config=False)
+        ours = load(None, context, KUBECONFIG=both)
+        assert ours.server == theirs.host
+        assert ours.credentials().headers["Authorization"] == theirs.auth_settings()["BearerToken"]["value"]
+        assert ours.cluster["certificate-authority"] == theirs.ssl_ca_cert

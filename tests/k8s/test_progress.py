@@ -25,6 +25,7 @@ def words_of_a_run():
     for step in range(1, 289):
         shown.step(0, step, lambda: {"loss": 0.5})
     shown.epoch_end(0, {"loss": 0.4, "val_loss": 0.6}, best=True)
+    shown.checkpoint(288)
     shown.step(1, 10, lambda: {"loss": 0.3})
     shown.phase("export")
     shown.stop()
@@ -54,6 +55,7 @@ def test_events_fold_to_where_the_run_is():
     assert (at.epoch, at.epochs, at.step, at.steps) == (2, 3, 10, 288)
     assert at.logs == {"loss": 0.3, "val_loss": 0.6}
     assert at.phase in ("export", "")
+    assert (at.checkpoint_step, at.checkpoint_at) == (288, "2026-01-01T00:00:01Z")
     assert at.at == "2026-01-01T00:00:01Z"
 
 

@@ -233,7 +233,8 @@ def test_a_failed_commit_is_said_and_raised_at_the_end(folder: RunFolder, monkey
 
 
 def test_a_later_commit_makes_up_for_a_failed_one(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = AsyncWriter(store(folder), lambda _: None)
+    told: list[int] = []
+    writer = AsyncWriter(store(folder), lambda _: None, committed=told.append)
     with monkeypatch.context() as away:
         away.setattr(storage, "write", refuse)
         writer.submit(snapshot(3))
@@ -241,6 +242,7 @@ def test_a_later_commit_makes_up_for_a_failed_one(folder: RunFolder, monkeypatch
     writer.check()
     writer.submit(snapshot(4))
     writer.wait()
+    assert told == [4]
     found = CheckpointStore(folder, keep=2, note=print).newest()
     assert found is not None
     assert found.step == 4

@@ -140,6 +140,7 @@ def test_the_launcher_gets_one_json_object_a_line(clock):
     progress.step(1, 1, lambda: {"loss": float("nan")})
     clock.now_s += 6
     progress.step(1, 2, lambda: {"loss": 0.25})
+    progress.checkpoint(4)
     progress.epoch_end(1, {"loss": 0.25}, best=True)
     progress.stop()
     place = {"epoch": 2, "epochs": 2, "steps": 2}
@@ -148,6 +149,7 @@ def test_the_launcher_gets_one_json_object_a_line(clock):
         {"kfit": "start", **place, "step": 0, "rows_per_step": 10},
         {"kfit": "step", **place, "step": 1, "rows_per_s": None, "eta_s": None, "logs": {"loss": None}},
         {"kfit": "step", **place, "step": 2, "rows_per_s": 1.66667, "eta_s": 0.0, "logs": {"loss": 0.25}},
+        {"kfit": "checkpoint", "step": 4},
         {"kfit": "epoch", **place, "step": 2, "took_s": 7.0, "eta_s": 0.0, "best": True, "logs": {"loss": 0.25}},
         {"kfit": "stop"},
     ]

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from trainer import storage
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError
 from trainer.feed.footers import BadShard, Footers, bad_shard, parsed_footer
 
 Membership = Literal["train", "validation", "both"]
@@ -111,7 +111,7 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, ca
 
     Raises:
         BadShard: A shard that is not readable Parquet, lacks a column, or has another type.
-        ConfigError: A column that no shard has.
+        DataError: A column that no shard has, or no shard that can be read.
         StorageError: Nothing there, or the store is out of reach.
     """
     bad: list[str] = []
@@ -153,11 +153,11 @@ def _found(where: str | Sequence[str]) -> list[storage.StoredObject]:
         raise DataError(missing.what, where=missing.where, remedy=missing.remedy) from missing
 
 
-def unknown_column(name: str, known: Sequence[str]) -> ConfigError:
+def unknown_column(name: str, known: Sequence[str]) -> DataError:
     """The error for a column that the set does not have; it names the nearest one that it has."""
     near = difflib.get_close_matches(name, known, n=1)
     shown = ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
-    return ConfigError(
+    return DataError(
         f"the data has no column {name!r}",
         where="run.data",
         remedy=f"did you mean {near[0]!r}?" if near else f"its columns: {shown}",

@@ -354,6 +354,7 @@ class _Run:
         return AsyncWriter(
             self.store,
             self.progress.note,
+            committed=self.progress.checkpoint,
             resumed=snapshot,
             patience_s=duration_s(self.config.output.checkpoint.patience),
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,

@@ -37,6 +37,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Says one line that stays."""
 
+    def checkpoint(self, step: int) -> None:
+        """Says that a checkpoint of so many steps is committed. From the thread that uploads."""
+
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
         """Says what goes on outside the steps: statistics, compile, export. Ends the phase before it."""
 
@@ -134,6 +137,11 @@ class Reporter:
         for view in self._views:
             view.note(plain)
 
+    def checkpoint(self, step: int) -> None:
+        """See `Progress.checkpoint`."""
+        for view in self._views:
+            view.checkpoint(step)
+
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
         """See `Progress.phase`."""
         now_s = self._clock()
@@ -182,6 +190,9 @@ class Notes:
     def note(self, text: str) -> None:
         """Prints it."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def checkpoint(self, step: int) -> None:
+        """Nothing."""
 
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
         """Nothing."""

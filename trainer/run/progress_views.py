@@ -92,6 +92,9 @@ class View(Protocol):
     def note(self, text: str) -> None:
         """A line that stays."""
 
+    def checkpoint(self, step: int) -> None:
+        """A checkpoint was committed."""
+
     def phase(self, phase: Phase, now_s: float) -> None:
         """A phase began or went on."""
 
@@ -142,6 +145,9 @@ class Bar:
     def note(self, text: str) -> None:
         """Prints above the bar."""
         self._print(Text(text))
+
+    def checkpoint(self, step: int) -> None:
+        """Nothing: only trouble with checkpoints is worth a line."""
 
     def phase(self, phase: Phase, now_s: float) -> None:
         """Shows a spinner with the phase."""
@@ -227,6 +233,9 @@ class Lines:
         """Prints one line, however long."""
         self._console.print(Text(text), soft_wrap=True)
 
+    def checkpoint(self, step: int) -> None:
+        """Nothing: only trouble with checkpoints is worth a line."""
+
     def phase(self, phase: Phase, now_s: float) -> None:
         """Prints a phase when it begins and every few seconds of it."""
         if phase is not self._phase or now_s - self._phase_s >= self.every_s:
@@ -243,7 +252,7 @@ class Lines:
 
 
 class Events:
-    """JSON lines: `start`, `step`, `epoch`, `note`, `phase`, `phase_end`, `stop` under the key `kfit`.
+    """JSON lines: `start`, `step`, `epoch`, `note`, `checkpoint`, `phase`, `phase_end`, `stop` under the key `kfit`.
 
     Epochs and steps count from 1: they are for showing. A value that is not finite is null. Metrics stand
     under `logs`, so that no name of theirs can hide a key.
@@ -277,6 +286,10 @@ class Events:
     def note(self, text: str) -> None:
         """Sends `note`."""
         self._send("note", text=text)
+
+    def checkpoint(self, step: int) -> None:
+        """Sends `checkpoint`; `step` counts from the beginning of the run."""
+        self._send("checkpoint", step=step)
 
     def phase(self, phase: Phase, now_s: float) -> None:
         """Sends `phase` when it begins and every few seconds of it."""

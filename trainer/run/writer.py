@@ -24,6 +24,7 @@ class AsyncWriter:
     Args:
         store: Where they go.
         note: Told one line for a person.
+        committed: Told the step of every checkpoint that was committed.
         resumed: What the run goes on from: its newest checkpoint until this process commits one.
         patience_s: Seconds of failing commits after which the run ends.
         grace_s: Seconds between SIGTERM and SIGKILL; None where that is not known.
@@ -35,6 +36,7 @@ class AsyncWriter:
         store: CheckpointStore,
         note: Callable[[str], None],
         *,
+        committed: Callable[[int], None] = lambda _: None,
         resumed: Snapshot | None = None,
         patience_s: float = 1800.0,
         grace_s: float | None = None,
@@ -42,6 +44,7 @@ class AsyncWriter:
     ) -> None:
         self._store, self._note, self._clock = store, note, clock
         self._patience_s, self._grace_s = patience_s, grace_s
+        self._told = committed
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._uncommitted: Snapshot | None = None
@@ -77,6 +80,7 @@ class AsyncWriter:
             self._committed_s = self._clock()
             took_s = self._committed_s - began
             self.newest = _described(snapshot, round(took_s, 3))
+            self._told(snapshot.step)
             self._compare_with_grace(took_s)
         finally:
             self.upload_s += self._clock() - began
