@@ -6,6 +6,7 @@ needs it is another process.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import NoReturn
 
@@ -75,3 +76,12 @@ def cli(ctx: click.Context, target: Target) -> None:
 def main() -> NoReturn:
     """Entry point of `kfit`."""
     leave(run(cli))
+
+
+def complete_for_kubectl() -> NoReturn:
+    """Entry point of `kubectl_complete-kfit`, which kubectl asks on a tab key."""
+    from k8s.commands.completion import kubectl
+
+    for line in kubectl(cli, sys.argv[1:]):
+        click.echo(line)
+    leave(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import click
 
 _SHELLS = ("bash", "zsh", "fish")
@@ -16,6 +18,22 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None, "click knows the shells named above"
     click.echo(found(click.get_current_context().find_root().command, {}, "kfit", "_KFIT_COMPLETE").source())
+
+
+def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
+    """What kubectl shows of `kubectl kfit WORDS<TAB>`: a value and its help a line, then what else to offer.
+
+    Args:
+        root: The command line.
+        words: The words behind `kubectl kfit`, the one under the cursor last.
+    """
+    from click.shell_completion import ShellComplete
+
+    *given, incomplete = words or [""]
+    found = ShellComplete(root, {}, "kubectl kfit", "").get_completions(given, incomplete)
+    yield from (f"{item.value}\t{item.help}" if item.help else item.value for item in found if item.type == "plain")
+    # Cobra's directives: 0, the shell's own file names too; 4, nothing else.
+    yield ":0" if any(item.type == "file" for item in found) else ":4"
 
 
 def names(context: click.Context, kind: str, incomplete: str) -> list[str]:

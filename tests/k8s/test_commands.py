@@ -276,6 +276,15 @@ def test_names_of_runs_are_completed(server, kubeconfig):
         assert complete_runs(context, context.command.params[0], "") == []
 
 
+def test_kubectl_completes_the_plugin(server, kubeconfig):
+    put(server, job())
+    from k8s.commands.completion import kubectl
+
+    assert [line.partition("\t")[0] for line in kubectl(cli, ["st"])] == ["status", ":4"]
+    assert list(kubectl(cli, ["--kubeconfig", kubeconfig, "status", "tr"])) == ["train-1a2b3c4d", ":4"]
+    assert list(kubectl(cli, ["submit", "jo"])) == [":0"]  # a file
+
+
 @pytest.mark.parametrize(("text", "found"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("2h", 7200.0), (None, None)])
 def test_times_are_read(text, found):
     assert seconds(text) == found
