@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import READER_KEY, READER_SECRET, S3
-from trainer import storage, storage_calls
+from trainer import storage, storage_calls, storage_local
 from trainer.errors import ConfigError, StorageError
 
 Store = Callable[[], str]
@@ -189,12 +189,12 @@ def test_a_local_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, mo
 
 def test_a_local_file_has_the_rights_of_the_umask(tmp_path):
     old = os.umask(0o027)
-    storage._umask.cache_clear()
+    storage_local._umask.cache_clear()
     try:
         storage.write(str(tmp_path / "x"), b"")
     finally:
         os.umask(old)
-        storage._umask.cache_clear()
+        storage_local._umask.cache_clear()
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
 
 

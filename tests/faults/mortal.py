@@ -8,6 +8,7 @@ process (a second import of TensorFlow, and no store operation).
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import random
@@ -81,6 +82,8 @@ def run(
     began = time.monotonic()
     child = os.fork()
     if child == 0:
+        # What the parent leaves behind is not the child's to end: its connections belong to another loop.
+        gc.freeze()
         os.environ.update(environ or {})
         _live(words, said, operations, death)
     killer = threading.Timer(death.after_s or timeout_s, _kill, (child, death))

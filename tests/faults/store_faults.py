@@ -176,7 +176,7 @@ class Workshop:
         lost = max(0, reached - self.newest_step(run)) if end.code != 0 else 0
         wrong = [] if end.code in allowed else [f"exit {end.code}: {end.said[-400:]}"]
         if "Traceback" in end.said:
-            wrong.append(f"a traceback: {end.said[-600:]}")
+            wrong.append(f"a traceback: {end.said[end.said.index('Traceback') - 300 :][:1500]}")
         if end.code != 0:
             after = self.start(run)
             if after.code != 0:
