@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from k8s.manifests import to_yaml, workload
 from k8s.submit import Done, Submitted
+
+if TYPE_CHECKING:
+    from k8s.backfill import Day
 
 
 def documents(items: Sequence[dict[str, Any]], form: str, *, many: bool) -> None:
@@ -51,6 +54,30 @@ def next_steps(results: Sequence[Submitted], words: str) -> None:
     jobs = [r for r in results if r.workload["kind"] == "Job"]
     if len(jobs) == 1:
         click.echo(f"follow it: kfit logs -f {jobs[0].name}{words}", err=True)
+
+
+def backfilled(days: Sequence[Day], form: str) -> None:
+    """Prints what became of each day of a backfill."""
+    if form == "name":
+        for day in days:
+            click.echo(kind_name("Job", day.name))
+        return
+    found = [
+        {
+            "date": day.day.isoformat(),
+            "name": day.name,
+            "phase": day.state.phase.value,
+            "exit_code": None if day.state.exit_code is None else int(day.state.exit_code),
+            "why": day.state.why,
+        }
+        for day in days
+        if day.state is not None
+    ]
+    if form in ("json", "yaml"):
+        documents(found, form, many=True)
+        return
+    columns = {"DATE": "date", "NAME": "name", "PHASE": "phase", "EXIT": "exit_code", "WHY": "why"}
+    table([{head: _cell(day[key]) for head, key in columns.items()} for day in found])
 
 
 def _words(result: Submitted, dry_run: bool) -> str:

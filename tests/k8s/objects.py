@@ -84,3 +84,15 @@ def event(reason: str, message: str = "", *, at="2026-01-01T00:00:05Z", about="t
         "lastTimestamp": at,
         "count": count,
     }
+
+
+def schedule(name="nightly") -> Object:
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/cronjob": name}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [], "volumes": []}}
+    template = {"metadata": {"labels": labels}, "spec": {"template": pods}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "uid": "cron", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels},
+        "spec": {"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "jobTemplate": template},
+    }

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from datetime import date
 from importlib import import_module
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -15,7 +18,8 @@ from click.testing import CliRunner
 from k8s.cli import VERBS, cli
 from k8s.commands.wait import seconds
 from k8s.errors import AccessError, NotFound
-from tests.k8s.objects import RUNNING, event, job, pod, terminated
+from tests.k8s.ends import Ends
+from tests.k8s.objects import RUNNING, event, job, pod, schedule, terminated
 from trainer.errors import ConfigError
 
 JOBS, PODS, EVENTS = "/apis/batch/v1/namespaces/ml/jobs", "/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"
@@ -212,18 +216,6 @@ def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
     assert "-f JOB" in caught.value.remedy
 
 
-def schedule(name="nightly"):
-    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/cronjob": name}
-    pods = {"metadata": {"labels": labels}, "spec": {"containers": [], "volumes": []}}
-    template = {"metadata": {"labels": labels}, "spec": {"template": pods}}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": {"name": name, "uid": "cron", "creationTimestamp": "2026-01-01T00:00:00Z", "labels": labels},
-        "spec": {"schedule": "0 2 * * *", "timeZone": "Europe/Berlin", "jobTemplate": template},
-    }
-
-
 def test_schedules_are_listed_suspended_and_deleted(server, kfit):
     put(server, schedule())
     assert kfit("schedule").splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
@@ -241,6 +233,29 @@ def test_trigger_makes_a_job_for_a_day(server, kfit):
     name = kfit("trigger", "nightly", "--date", "2013-01-05", "-o", "name").strip().rpartition("/")[2]
     made = server.behind.objects[f"{JOBS}/{name}"]
     assert made["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2013-01-05"}
+
+
+def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_first_that_failed(
+    server, kfit, monkeypatch
+):
+    put(server, schedule())
+    ends = Ends(server, {date(2013, 1, 6): 65})
+    monkeypatch.setattr("k8s.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
+    words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
+    found = json.loads(kfit(*words, code=65))["items"]
+    assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
+        ("2013-01-05", "Succeeded", 0),
+        ("2013-01-06", "Failed", 65),
+        ("2013-01-07", "Succeeded", 0),
+    ]
+    assert ends.most == 3
+
+
+@pytest.mark.parametrize("words", [("--from", "2013-01-05"), ("--from", "2013-01-05", "--to", "2013-01-04"),
+                                   ("--from", "2013-01-05", "--to", "2013-01-06", "--date", "2013-01-05")])  # fmt: skip
+def test_a_range_that_is_none_is_refused(server, kfit, words):
+    put(server, schedule())
+    kfit("trigger", "nightly", *words, code=2)
 
 
 def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monkeypatch):
