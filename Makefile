@@ -10,7 +10,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 CRASH ?=
 MULTINODE ?=
-.PHONY: help setup demo test test-cluster test-multinode crash-matrix store-faults lint types check chart image docs docs-check lock clean
+.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for new
 
 test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there
 	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster -q
+
+test-nightly: $(STAMP) ## Run the nights on the cluster that KUBECONFIG names: promoted, skipped, refused, rolled back
+	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster/test_nights.py -q
 
 clean: ## Remove what make made
 	rm -rf $(VENV) .demo .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

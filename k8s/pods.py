@@ -52,6 +52,7 @@ class Ended:
         disrupted: Whether the cluster took the pod away: eviction, preemption, a node's end.
         out_of_memory: Whether the kernel killed it for its memory.
         at: When, RFC 3339, or empty.
+        index: Which worker it was, where there are several.
     """
 
     pod: str
@@ -61,6 +62,7 @@ class Ended:
     disrupted: bool = False
     out_of_memory: bool = False
     at: str = ""
+    index: int = 0
 
 
 def name(pod: Object) -> str:
@@ -124,13 +126,13 @@ def ended(pod: Object) -> Ended | None:
     if not terminated.get("startedAt"):
         status = pod["status"]
         what = by or " ".join(str(status[k]) for k in ("reason", "message") if status.get(k)) or "never ran"
-        return Ended(name(pod), None, what, disrupted=bool(by))
+        return Ended(name(pod), None, what, disrupted=bool(by), index=index(pod))
     code = int(terminated["exitCode"])
     killed = terminated.get("reason") == "OOMKilled"
     cause = f"exit {code}: {'out of memory' if killed else meaning(code)}"
     said = last_error(str(terminated.get("message") or ""))
     at = str(terminated.get("finishedAt") or "")
-    return Ended(name(pod), code, f"{by}; {cause}" if by else cause, said, bool(by), killed, at)
+    return Ended(name(pod), code, f"{by}; {cause}" if by else cause, said, bool(by), killed, at, index(pod))
 
 
 def meaning(code: int) -> str:

@@ -141,6 +141,8 @@ def status(document: dict[str, Any], form: str) -> None:
         _row("to go", f"{ago(run['eta_s'])}{speed}")
     if run["phase"] == "Running" and (run["silent_s"] or 0) > 60:
         _row("silent", f"no word from the trainer for {ago(run['silent_s'])}; kfit logs {run['name']}")
+    for worker in run["workers"]:
+        _row(f"worker {worker['index']}", f"{worker['doing']}   {worker['pod'] or ''}".rstrip())
     ended = run["ended"] if run["phase"] not in ("Succeeded", "Failed") else run["ended"][:-1]
     _row("restarts", str(run["restarts"]) + "".join(f"\n{' ' * 12}{e['pod']}: {e['cause']}" for e in ended))
     saved = run["checkpoint"]
@@ -204,7 +206,7 @@ def why(told: dict[str, Any]) -> None:
     earlier = told["earlier"] if told["exit_code"] is None else told["earlier"][:-1]
     for pod in earlier:
         click.echo(f"  before: pod {pod['pod']}: {pod['cause']}")
-    for key, head in (("slow", "slow"), ("fault", "storage"), ("remedy", "mend"), ("left", "left")):
+    for key, head in (("first", "first"), ("slow", "slow"), ("fault", "storage"), ("remedy", "mend"), ("left", "left")):
         if told.get(key):
             click.echo(f"  {head}: {told[key]}")
 

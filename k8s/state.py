@@ -13,6 +13,8 @@ from k8s.errors import WaitCode
 from k8s.pods import Ended, Object, Waiting
 from trainer.errors import ExitCode
 
+#: Workers leave within half a minute of each other.
+_TOGETHER_S = 60.0
 _QUEUE = "kueue.x-k8s.io/queue-name"
 
 
@@ -54,6 +56,21 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """One of several workers.
+
+    Attributes:
+        index: Which.
+        pod: Its newest pod; empty where there is none.
+        doing: `running`, why it waits, or how it ended.
+    """
+
+    index: int
+    pod: str
+    doing: str
+
+
+@dataclass(frozen=True)
 class State:
     """What a Job is doing.
 
@@ -68,6 +85,7 @@ class State:
         restarts: Pods that were replaced.
         said: The trainer's last error, where it failed.
         ending: Whether the Job has given up, and its pods are being ended.
+        workers: Each of several; empty where there is one.
     """
 
     phase: Phase
@@ -80,6 +98,15 @@ class State:
     restarts: int = 0
     said: str = ""
     ending: bool = False
+    workers: tuple[Worker, ...] = ()
+
+    @property
+    def first_failed(self) -> Ended | None:
+        """Of several workers the one whose end was no answer to another's; of the newest failure, where many were."""
+        own = [e for e in self.ended if self.workers and (e.disrupted or e.code not in (0, 75, 76, None))]
+        last = pods.moment(own[-1].at) if own else None
+        together = [e for e in own if last and (at := pods.moment(e.at)) and (last - at).total_seconds() <= _TOGETHER_S]
+        return together[0] if together else own[-1] if own else None
 
 
 def read(seen: Seen) -> State:
@@ -90,7 +117,7 @@ def read(seen: Seen) -> State:
     ended = tuple(sorted((e for p in seen.pods if (e := pods.ended(p))), key=lambda e: e.at))
     alive = sorted((p for p in seen.pods if pods.ended(p) is None and not pods.has_ended(p)), key=pods.index)
     ending = _condition(job, "FailureTarget") is not None
-    common: dict[str, Any] = {"ended": ended, "restarts": _restarts(seen), "ending": ending}
+    common: dict[str, Any] = {"ended": ended, "restarts": _restarts(seen), "ending": ending, "workers": _workers(seen)}
     final = _final(seen, ended)
     if final is not None:
         phase, why, code, remedy = final
@@ -217,6 +244,29 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
         last = max(ended, key=lambda e: e.at)
         return Waiting(f"replace:{last.pod}", f"pod {last.pod} is over ({last.cause}); a replacement comes")
     return Waiting("unmade", "waits for its pod to be made")
+
+
+def _workers(seen: Seen) -> tuple[Worker, ...]:
+    assert seen.job is not None
+    count = int(seen.job["spec"].get("completions") or 1)
+    if count == 1:
+        return ()
+    newest: dict[int, Object] = {}
+    for pod in sorted(seen.pods, key=lambda p: str(p["metadata"]["creationTimestamp"])):
+        newest[pods.index(pod)] = pod
+    return tuple(_worker(index, newest.get(index), seen) for index in range(count))
+
+
+def _worker(index: int, pod: Object | None, seen: Seen) -> Worker:
+    if pod is None:
+        return Worker(index, "", "has no pod")
+    if (end := pods.ended(pod)) is not None:
+        return Worker(index, pods.name(pod), end.cause)
+    about = [e for e in seen.events if e.get("involvedObject", {}).get("name") == pods.name(pod)]
+    held = pods.waiting(pod, about)
+    if held is None and pod["metadata"].get("deletionTimestamp"):
+        return Worker(index, pods.name(pod), pods.disruption(pod) or "being deleted")
+    return Worker(index, pods.name(pod), held.text if held else "running")
 
 
 def _not_created(event: Mapping[str, Any]) -> Waiting:

@@ -37,6 +37,7 @@ def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
         "output": annotation(job, "output-uri"),
         "age_s": _seconds(created, now),
         "duration_s": _seconds(began, ended or now) if began and state.phase not in _IDLE else None,
+        "workers": [{"index": w.index, "pod": w.pod or None, "doing": w.doing} for w in state.workers],
         "ended": [{"pod": e.pod, "exit_code": e.code, "cause": e.cause, "error": e.said} for e in state.ended],
     }  # fmt: skip
 

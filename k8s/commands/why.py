@@ -56,6 +56,8 @@ def _live(target: Target, run: str, given: str) -> dict[str, Any] | None:
     told = {"name": name, "phase": state.phase.value, "why": state.why, "remedy": state.remedy, "error": state.said}
     told["exit_code"] = None if state.exit_code is None else int(state.exit_code)
     told["earlier"] = [{"pod": e.pod, "cause": e.cause} for e in state.ended]
+    if (first := state.first_failed) is not None:
+        told["first"] = f"worker {first.index} (pod {first.pod}): {first.cause}"
     output = given or annotation(seen.job, "output-uri")
     if state.phase.over and output:
         told |= _stored(output, run_id(seen.job), told)

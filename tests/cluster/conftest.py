@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("KFIT_TEST_IMAGE", "localhost/trainer:dev")
 _MISSING = [p for p in ("kubectl", "helm") if shutil.which(p) is None]
 _RESULTS: list[tuple[str, str, float]] = []
+#: What nights did to production: filled by `test_nights`, printed at the end.
+NIGHTS: list[tuple[str, ...]] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +63,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _RESULTS:
         return
+    for row in _aligned(NIGHTS):
+        terminalreporter.write_line(row)
     width = max(len(case) for case, _, _ in _RESULTS)
     terminalreporter.section("on the cluster")
     for case, outcome, took_s in _RESULTS:
@@ -68,6 +72,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     total_s = sum(took_s for _, _, took_s in _RESULTS)
     passed = sum(outcome == "passed" for _, outcome, _ in _RESULTS)
     terminalreporter.write_line(f"{passed} of {len(_RESULTS)} passed, {total_s:.0f} s")
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 @dataclass(frozen=True)
@@ -167,17 +176,23 @@ def api_server() -> str:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, api_server: str):
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The flights of 2013, a folder a day."""
+    lake = tmp_path_factory.mktemp("lake")
+    subprocess.run(
+        [sys.executable, str(ROOT / "examples/flights/make_data.py"), str(lake)], check=True, capture_output=True
+    )
+    return lake
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, api_server: str, flights: Path):
     """A SeaweedFS that pods reach, with nine days of the flights in it."""
     host = os.environ.get("KFIT_TEST_HOST") or _own_address(api_server)
     with serve(host, tmp_path_factory.mktemp("store")) as found, pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment.items():
             patch.setenv(name, value)
-        lake = tmp_path_factory.mktemp("lake")
-        subprocess.run(
-            [sys.executable, str(ROOT / "examples/flights/make_data.py"), str(lake)], check=True, capture_output=True
-        )
-        found.upload(sorted(lake.glob("dt=2013-01-0*/*.parquet")), lake)
+        found.upload(sorted(flights.glob("dt=2013-01-0*/*.parquet")), flights)
         yield found
 
 

@@ -199,6 +199,31 @@ def test_one_of_several_pods_that_waits_makes_the_job_wait():
     assert state.current == ("a", "b")
 
 
+def test_each_of_several_workers_is_told_by_its_newest_pod():
+    three = job(spec={"parallelism": 3, "completions": 3})
+    before = pod("old", phase="Failed", state=terminated(76), index=0, creationTimestamp="2025-12-31T00:00:00Z")
+    state = state_of(
+        three,
+        pod("new", state=RUNNING, index=0),
+        before,
+        pod("b", phase="Pending", index=1, conditions=unplaced("0/2 nodes are available: 2 Insufficient cpu.")),
+    )
+    assert [(w.index, w.pod) for w in state.workers] == [(0, "new"), (1, "b"), (2, "")]
+    assert [w.doing.partition(":")[0] for w in state.workers] == ["running", "no node fits", "has no pod"]
+    assert state_of(job(), pod("a", state=RUNNING)).workers == ()
+
+
+def test_of_several_workers_the_one_that_failed_by_itself_is_named():
+    two = job(spec={"parallelism": 2, "completions": 2})
+    state = state_of(
+        two,
+        pod("a", phase="Failed", state=terminated(76, at="2026-01-01T00:00:09Z"), index=0),
+        pod("b", phase="Failed", state=terminated(137, reason="OOMKilled", at="2026-01-01T00:00:07Z"), index=1),
+    )
+    assert state.first_failed is not None
+    assert (state.first_failed.index, state.first_failed.cause) == (1, "exit 137: out of memory")
+
+
 def test_a_container_that_was_ended_before_it_ran_has_no_exit_code():
     late = job(conditions=[{"type": "Failed", "reason": "DeadlineExceeded"}])
     unknown = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None}}
