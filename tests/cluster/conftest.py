@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -137,6 +138,8 @@ class Team:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "k8s", *words],
             env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         self.started.append(process)
         return process
