@@ -105,8 +105,8 @@ def changed(days: Iterable[date], change: Callable[[pa.Table], pa.Table]) -> Ite
 
 
 @pytest.fixture(scope="module")
-def year(store: Any, flights: Path) -> None:
-    """All days of the year, moved."""
+def year(team: Team, flights: Path) -> Iterator[None]:
+    """All days of the year, moved; afterwards the schedule is gone."""
     by = datetime.now(UTC).date() + timedelta(days=AHEAD) - YEAR_ENDS
 
     def upload(file: Path) -> None:
@@ -115,6 +115,8 @@ def year(store: Any, flights: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, flights.glob("dt=*/part-0.parquet")))
+    yield
+    team.kfit("schedule", "nights", "--delete")
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def nights(team: Team, job_file: Callable[..., Path], year: None) -> Nights:
                 "checks": {"psi": 0.25, "columns": {"temp": {"psi": None}}},
             },
             "fit": {"epochs": 8},
-            "promote": {"metric": "auc", "max_loss": 0.03, "limits": {"auc": 0.5}},
+            "promote": {"metric": "auc", "max_loss": 0.08, "limits": {"auc": 0.5}},
         },
     )
     team.kfit("schedule", str(job))
@@ -227,12 +229,13 @@ def test_evicted(nights: Nights) -> None:
 
 
 def test_worse(nights: Nights) -> None:
-    """a night whose labels are noise is worse and not promoted, and says by how much"""
+    """a night whose labels belong to other rows is worse and not promoted, and says by how much"""
     rng = np.random.default_rng(0)
 
     def noisy(table: pa.Table) -> pa.Table:
-        tossed = pa.array(rng.random(len(table)) < 0.5).cast(pa.int8())
-        return table.set_column(table.schema.get_field_index("late"), "late", tossed)
+        # As many are late as before, or the checks would end the night.
+        mixed = pa.array(rng.permutation(table.column("late").to_numpy()), pa.int8())
+        return table.set_column(table.schema.get_field_index("late"), "late", mixed)
 
     with nights.told("worse than production") as runs:
         before = nights.production()
