@@ -27,13 +27,12 @@ import pytest
 import yaml
 
 from tests.cluster.store import Store, serve
+from tests.cluster.told import NIGHTS
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("KFIT_TEST_IMAGE", "localhost/trainer:dev")
 _MISSING = [p for p in ("kubectl", "helm") if shutil.which(p) is None]
 _RESULTS: list[tuple[str, str, float]] = []
-#: What nights did to production: filled by `test_nights`, printed at the end.
-NIGHTS: list[tuple[str, ...]] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

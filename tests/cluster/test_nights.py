@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.cluster.conftest import NIGHTS, Team, until
+from tests.cluster.conftest import Team, until
+from tests.cluster.told import NIGHTS
 from trainer import storage
 
 LAKE = "s3://lake/year"
@@ -262,7 +263,7 @@ def test_two_at_once(nights: Nights) -> None:
         lost = [run for run, d in decisions.items() if d["passed"] and not d["promoted"]]
         won = [run for run, d in decisions.items() if d["promoted"]]
         assert nights.production()["generation"] == before["generation"] + len(won)
-        assert nights.production()["run"] in won
+        assert nights.production()["run"] in won, decisions
         if lost:
             assert f"production was moved to {won[0]} by job/{won[0]} meanwhile" in decisions[lost[0]]["why"]
             return

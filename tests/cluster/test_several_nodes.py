@@ -59,9 +59,9 @@ def pods_past(team: Team, name: str, epoch: int) -> dict[str, str] | None:
 
 
 KILL = """
-import os, pathlib, signal
-for process in pathlib.Path("/proc").iterdir():
-    if process.name.isdigit():
+import contextlib, os, pathlib, signal
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):  # it ended meanwhile
         of_pod = "{uid}" in (process / "cgroup").read_text().replace("_", "-")
         if of_pod and b"trainer" in (process / "cmdline").read_bytes():
             os.kill(int(process.name), signal.SIGKILL)
