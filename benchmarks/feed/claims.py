@@ -11,7 +11,8 @@ from benchmarks.feed.sets import config_of
 from benchmarks.feed.sides import Measured, Task
 
 _EPOCHS = 3
-_WINDOW_BYTES = 128 * 1024**2
+#: Shards' rows in a window: a set of 16, 48 or 160 shards is then so many whole windows, all of one size.
+_WINDOW_SHARDS = 4
 _HIDDEN = [512, 512, 256]
 
 
@@ -24,7 +25,9 @@ def memory(task: Task) -> Measured:
 
     config = config_of(task.shape, task.folder, task.batch_size)
     # The same window for every size of set.
-    data = config.data.model_copy(update={"shuffle": _WINDOW_BYTES})
+    shape = task.shape
+    packed = 4 * (shape.floats + shape.ints + shape.words + 3)
+    data = config.data.model_copy(update={"shuffle": -(-shape.rows // shape.shards) * _WINDOW_SHARDS * packed})
     prepared = prepare(config.model_copy(update={"data": data}), cache=task.cache)
     # TensorFlow's own threads and first kernels are not the feed's.
     list(tf.data.Dataset.range(4).map(lambda x: x + 1).prefetch(2))

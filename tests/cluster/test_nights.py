@@ -133,7 +133,7 @@ def nights(team: Team, job_file: Callable[..., Path], year: None) -> Nights:
                 "holdout": {"uri": uri, "last": f"{HOLDOUT}d", "until": "-1d"},
                 "checks": {"psi": 0.25, "columns": {"temp": {"psi": None}}},
             },
-            "fit": {"epochs": 8},
+            "fit": {"epochs": 60},
             "promote": {"metric": "auc", "max_loss": 0.08, "limits": {"auc": 0.5}},
         },
     )
@@ -205,7 +205,7 @@ def test_drift(nights: Nights) -> None:
 def test_evicted(nights: Nights) -> None:
     """a night evicted in mid-run goes on in another pod and is judged as any other"""
     team = nights.team
-    team.kfit("schedule", str(nights.job), "--set", "run.fit.epochs=60", "--set", "run.output.checkpoint.every=1s")
+    team.kfit("schedule", str(nights.job), "--set", "run.output.checkpoint.every=1s")
     with nights.told("evicted in mid-run") as runs:
         words = ("--date", nights.day(1).isoformat(), "-o", "name")
         run = team.kfit("trigger", "nights", *words).out.strip().rpartition("/")[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -42,6 +44,21 @@ def test_memory_comes_back_once_nothing_holds_it():
     del held
     assert memory.take(90).numbers.base is not None
     assert any(memory.take(100).label.ctypes.data == place for _ in range(3))
+
+
+def test_memory_that_comes_back_late_is_waited_for_and_not_made_anew():
+    memory = Recycled(layout_of(), most=2)
+    held = [memory.take(100), memory.take(100)]
+    places = {rows.label.ctypes.data for rows in held}
+    letting_go = threading.Timer(0.05, held.pop)
+    letting_go.start()
+    assert memory.take(100).label.ctypes.data in places
+
+
+def test_memory_that_does_not_come_back_is_made_anew():
+    memory = Recycled(layout_of(), most=1)
+    held = memory.take(100)
+    assert not np.shares_memory(memory.take(100).label, held.label)
 
 
 def test_rows_are_gathered_in_an_order():

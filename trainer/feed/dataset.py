@@ -24,7 +24,7 @@ from trainer.feed.reader import Reader
 from trainer.feed.rows import SPARE_SHARE, row_bytes
 from trainer.feed.share import Worker
 from trainer.feed.stopwatch import Stopwatch
-from trainer.feed.stream import CHUNK_BYTES, CHUNKS_AHEAD, Chunk, Rounds, Source, Stream
+from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
 from trainer.feed.weights import class_weights
 from trainer.schema import Layout, image_key
@@ -302,8 +302,7 @@ def _check_memory(config: Config, source: Source, threads: int) -> None:
     largest_piece = int((source.plan.stop - source.plan.start).max())
     # A row group is there as Arrow columns, and once more where only some of its rows are kept.
     decoding = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row
-    # Chunks wait, one is being filled, and TensorFlow holds on to one or two that it has cut batches from.
-    chunks = (CHUNKS_AHEAD + 4) * max(CHUNK_BYTES, source.batch_size * bytes_a_row)
+    chunks = MOST_CHUNKS * max(CHUNK_BYTES, source.batch_size * bytes_a_row)
     window = max(r.rows for r in rounds) * bytes_a_row
     window += window // SPARE_SHARE
     check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, decoding + chunks)

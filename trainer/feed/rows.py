@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import sys
 import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ _HUGE_PAGE_BYTES = 2 * 1024**2
 SPARE_SHARE = 16
 #: The list's own reference, and the argument of `getrefcount`.
 _UNUSED_REFERENCES = 2
+#: How long memory that is on its way back is waited for, and how often it is looked for.
+_PATIENCE_S, _LOOK_S = 0.25, 0.0005
 
 
 @dataclass(frozen=True)
@@ -130,24 +133,36 @@ class Recycled:
     Args:
         layout: What a row holds.
         rows: What is mostly asked for; memory is never made for fewer.
+        most: So many pieces of memory should do. TensorFlow gives arrays back late and several at a time, so
+            where all are taken the next is waited for a while before there is one more.
     """
 
-    def __init__(self, layout: Layout, rows: int = 0) -> None:
-        self._layout, self._least = layout, room_for(layout, rows)
+    def __init__(self, layout: Layout, rows: int = 0, most: int = 1_000_000) -> None:
+        self._layout, self._least, self._most = layout, room_for(layout, rows), most
         self._lock = threading.Lock()
         self._owners: list[np.ndarray] = []
 
     def take(self, rows: int) -> Rows:
         """Rows with undefined content; dropping every array of theirs gives the memory back."""
         size = room_for(self._layout, rows)
-        with self._lock:
-            return carve(self._layout, self._free(size), rows)
+        patient_until_s = time.monotonic() + _PATIENCE_S
+        while True:
+            with self._lock:
+                found = self._unused(size)
+                if found is None and (len(self._owners) < self._most or time.monotonic() > patient_until_s):
+                    found = self._one_more(size)
+                if found is not None:
+                    return carve(self._layout, found, rows)
+            time.sleep(_LOOK_S)
 
-    def _free(self, size: int) -> np.ndarray:
+    def _unused(self, size: int) -> np.ndarray | None:
         for index in range(len(self._owners)):
             # Every view of an array, TensorFlow's too, counts as a reference to the array that it is cut from.
             if sys.getrefcount(self._owners[index]) <= _UNUSED_REFERENCES and len(self._owners[index]) >= size:
                 return self._owners[index]
+        return None
+
+    def _one_more(self, size: int) -> np.ndarray:
         self._owners = [o for o in self._owners if len(o) >= size]
         most = max(size, self._least)
         self._owners.append(allocate(most + most // SPARE_SHARE))

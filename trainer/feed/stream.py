@@ -30,6 +30,8 @@ from trainer.feed.threads import Handoff, Pool
 
 CHUNK_BYTES = 8 * 1024**2
 CHUNKS_AHEAD = 2
+#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
+MOST_CHUNKS = CHUNKS_AHEAD + 5
 
 #: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
 #: encoded images bytes [k, B, I], epoch and step int64 [k, 2].
@@ -142,8 +144,8 @@ class Rounds:
         self._source, self._pool = source, pool
         self._lock = threading.Lock()
         self._resident: Loading | None = None
-        self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)))
-        self.chunks = Recycled(source.packer.layout)
+        self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)), most=2)
+        self.chunks = Recycled(source.packer.layout, most=MOST_CHUNKS)
 
     def begin(self, part: Round, share: Share | None) -> Loading:
         """Starts to load a round, or of several workers' this one's part of it."""
