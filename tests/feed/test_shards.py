@@ -122,7 +122,7 @@ def test_a_folder_that_is_not_there_is_named(configure, tmp_path):
 @pytest.mark.parametrize(
     ("features", "error", "message"),
     [
-        ({"numbr": {"kind": "numeric"}}, ConfigError, "did you mean 'number'"),
+        ({"numbr": {"kind": "numeric"}}, DataError, "did you mean 'number'"),
         ({"word": {"kind": "numeric"}}, DataError, "column 'word' is string; kind numeric takes"),
         ({"number": {"kind": "categorical"}}, DataError, "set kind: numeric"),
         ({"number": {"kind": "vector", "size": 3}}, DataError, "kind vector takes a list"),

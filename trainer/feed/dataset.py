@@ -31,6 +31,9 @@ from trainer.schema import Layout, image_key
 
 __all__ = ["Feed", "class_weights", "dataset"]
 
+#: AutoGraph looks for Python's `if` and `for` in what it is given: half a second before the first batch, for nothing.
+_as_is = tf.autograph.experimental.do_not_convert
+
 #: What is read at a time where nothing is shuffled.
 _UNSHUFFLED_BYTES = 32 * 1024**2
 _LOCAL_THREADS = 4
@@ -140,11 +143,12 @@ class Feed:
 
         chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
         # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
-        batches = chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts)))
+        batches = chunks.flat_map(_as_is(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts))))
         if self._layout.images:
             # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
             parallel = None if _is_deterministic() else tf.data.AUTOTUNE
-            batches = batches.map(lambda batch, images: self._with_images(batch, images), num_parallel_calls=parallel)
+            with_images = _as_is(lambda batch, images: self._with_images(batch, images))
+            batches = batches.map(with_images, num_parallel_calls=parallel)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         timed = self._waited.timed(batches.prefetch(self._batches_ahead))
