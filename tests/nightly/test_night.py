@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -165,6 +166,39 @@ def test_a_run_is_not_continued_for_another_day(tmp_path: Path, lake: Path) -> N
     moved = night(tmp_path, job, "--date", days.on(7), "--run", "r")
     assert moved.returncode == 64
     assert f"the run began for {days.on(6)}, not for {days.on(7)}" in moved.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_night_that_is_stopped_goes_on_with_its_days(tmp_path: Path, lake: Path, workers: int) -> None:
+    """Windows of training, validation and holdout are days of the date; the checkpoint holds to the job as asked."""
+    uri = f"{lake}/dt={{date}}/*.parquet"
+    job = days.job(
+        lake,
+        tmp_path / "out",
+        data__train={"uri": uri, "last": "3d", "until": "-3d"},
+        data__validation={"uri": uri, "last": "1d", "until": "-2d"},
+        fit__epochs=40,
+        output__checkpoint={"every": "5 steps"},
+    )
+    words = ["--date", days.on(6), "--run", "r", "--workers", str(workers)]
+    path = sets.write_job(tmp_path / "job.yaml", job)
+    command = [sys.executable, "-m", "trainer", "fit", str(path), *words]
+    environment = {**os.environ, "KFIT_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if line.startswith("epoch  3/40  done"):
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75, said
+    again = night(tmp_path, job, *words)
+    assert again.returncode == 0, again.stderr
+    assert "going on from the checkpoint at epoch 4" in again.stderr
+    done = result(tmp_path, "r")
+    assert done["windows"]["validation"] == {"first": days.on(4), "last": days.on(4), "days": 1, "missing": []}
+    assert done["decision"]["promoted"]
+    assert pointer(tmp_path)["run"] == "r"
 
 
 def test_the_schedule_names_the_day(tmp_path: Path, lake: Path) -> None:
