@@ -46,7 +46,7 @@ def job_file() -> str:
         "Sizes are written `256MiB`, `8Gi`, `1.5G` or as a number of bytes.\n"
     )
     return (
-        _GENERATED.format(source="trainer/config.py")
+        _GENERATED.format(source="trainer/config/")
         + head
         + "".join(section(place, model) for place, model in parts("run", Config))
     )

@@ -1,0 +1,149 @@
+"""The job file's `run:` key: the trainer's whole configuration, checked once, here.
+
+The job file is also a Helm values file; its other keys belong to the chart. From these models come
+`values.schema.json`, the editor schema and the option reference in docs/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from trainer.config.data import (
+    Checks,
+    Condition,
+    Data,
+    DataUris,
+    FractionSplit,
+    Limits,
+    NewestSplit,
+    Validation,
+    Window,
+    resolved_uris,
+)
+from trainer.config.features import Augment, Categorical, Constant, Feature, Image, Numeric, Sequence, Text, Vector
+from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
+from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Optimizer, ReduceOnPlateau, Schedule
+from trainer.config.values import (
+    Days,
+    Duration,
+    Every,
+    Fraction,
+    Rate,
+    Scalar,
+    SizeBytes,
+    Strict,
+    duration_s,
+    parse_days,
+    parse_size,
+)
+
+__all__ = [
+    "LESS_IS_BETTER",
+    "METRICS_OF_TASK",
+    "Augment",
+    "Builtin",
+    "Categorical",
+    "Checkpoint",
+    "Checks",
+    "Condition",
+    "Config",
+    "Constant",
+    "Data",
+    "DataUris",
+    "Days",
+    "Duration",
+    "EarlyStopping",
+    "Entrypoint",
+    "Every",
+    "Feature",
+    "Fit",
+    "Fraction",
+    "FractionSplit",
+    "Image",
+    "KeepRuns",
+    "Limits",
+    "Metric",
+    "Model",
+    "NewestSplit",
+    "Notify",
+    "Numeric",
+    "Optimizer",
+    "Output",
+    "Promote",
+    "Rate",
+    "ReduceOnPlateau",
+    "Scalar",
+    "Schedule",
+    "Sequence",
+    "SizeBytes",
+    "Strict",
+    "Text",
+    "Validation",
+    "Vector",
+    "Window",
+    "duration_s",
+    "parse_days",
+    "parse_size",
+    "resolved_uris",
+]
+
+
+class Config(Strict):
+    """The trainer's configuration: the job file's `run:` key."""
+
+    data: Data
+    task: Literal["binary", "multiclass", "regression"]
+    model: Model
+    fit: Fit = Field(default_factory=lambda: Fit())
+    output: Output
+    promote: Promote | None = Field(None, description="When production takes the new model. Default: by hand alone.")
+    notify: Notify | None = Field(None, description="Posts the result to a URL. Default: nowhere.")
+
+    @model_validator(mode="after")
+    def _promotion_fits(self) -> Config:
+        if self.promote is None:
+            return self
+        if self.data.holdout is None:
+            raise ValueError("promote needs data.holdout, rows that neither model was fitted on")
+        allowed = METRICS_OF_TASK[self.task]
+        for name in filter(None, [self.promote.metric, *self.promote.limits]):
+            if name not in allowed:
+                raise ValueError(f"promote: {name} is no metric of {self.task}; use one of {', '.join(allowed)}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_match(self) -> Config:
+        if self.task == "regression" and self.fit.class_weight is not None:
+            raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
+        if self.task != "regression" and self.fit.loss != "auto":
+            raise ValueError(f"fit.loss {self.fit.loss!r} goes with regression; leave it out")
+        if self.data.validation is None:
+            for name in ("early_stopping", "reduce_on_plateau"):
+                part = getattr(self.fit, name)
+                if part is not None and part.monitor.startswith("val_"):
+                    raise ValueError(
+                        f"fit.{name} watches {part.monitor} but data.validation is not set; "
+                        f"set it, or watch a training metric"
+                    )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: list[str] | None = None) -> Config:
+        """Reads the `run:` key of a job file.
+
+        Args:
+            path: The job file.
+            overrides: `--set` expressions, applied as helm does: `run.fit.epochs=3`.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigError: Not there, not YAML, or wrong; all faults in one message, each with its line.
+        """
+        from trainer.jobfile import load_run
+
+        return load_run(cls, Path(path), overrides or [])

@@ -1,0 +1,121 @@
+"""The columns that a model sees, and how each becomes numbers."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    Field,
+    PositiveInt,
+    model_validator,
+)
+
+from trainer.config.values import Rate, Scalar, Strict
+
+
+class Constant(Strict):
+    """A fixed stand-in for null."""
+
+    constant: Scalar = Field(description="The value that stands in for null.")
+
+
+class Numeric(Strict):
+    """A number: any int, float, bool, decimal, date or timestamp column."""
+
+    kind: Literal["numeric"]
+    scale: Literal["standard", "min_max", "robust", "none"] = Field(
+        "standard",
+        description="standard: (x - mean) / std; min_max: to [0, 1]; robust: (x - median) / interquartile range.",
+    )
+    impute: Literal["mean", "median"] | Constant | None = Field(
+        None, description="What stands in for null and NaN. Without it a null is an error (exit 65)."
+    )
+    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+
+
+class Categorical(Strict):
+    """One of a set of values: a string, int, bool or dictionary column. Null has a category of its own."""
+
+    kind: Literal["categorical"]
+    encode: Literal["one_hot", "embedding", "hash"] = Field(
+        "one_hot",
+        description="hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
+    )
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    buckets: PositiveInt | None = Field(None, description="Hash buckets; hash only, and needed there.")
+    max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Values with fewer training rows count as unseen.")
+    impute: Constant | None = Field(
+        None, description="The value that stands in for null. Default: null is a category of its own."
+    )
+    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+
+    @model_validator(mode="after")
+    def _hash_has_buckets(self) -> Categorical:
+        if (self.encode == "hash") != (self.buckets is not None):
+            raise ValueError("buckets goes with encode: hash, and encode: hash needs buckets")
+        return self
+
+
+class Vector(Strict):
+    """A fixed number of numbers: a list column of one length."""
+
+    kind: Literal["vector"]
+    size: PositiveInt = Field(description="Elements of every row's vector.")
+    scale: Literal["standard", "none"] = Field("none", description="standard: each element by its own mean and std.")
+    impute: Constant | None = Field(
+        None, description="Every element of a null row. Without it a null is an error (exit 65)."
+    )
+    indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")
+
+
+class Sequence(Strict):
+    """Several values of a set: a list column of strings or ints. Each value has an embedding; a row is their mean."""
+
+    kind: Literal["sequence"]
+    length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Values that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+class Text(Strict):
+    """Words: a string column, in lower case, without punctuation, cut at blanks. A row is the mean of its words."""
+
+    kind: Literal["text"]
+    length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
+    size: PositiveInt | None = Field(
+        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
+    )
+    max_vocabulary: PositiveInt = Field(20_000, description="The most frequent words kept; the rest count as unseen.")
+    min_count: PositiveInt = Field(1, description="Words that occur less often in training count as unseen.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+class Augment(Strict):
+    """How images are varied in training, at random but the same way in every run of one seed."""
+
+    flip: bool = Field(False, description="Mirror half of them, left to right.")
+    shift: Rate = Field(0.0, description="Move them by up to this share of their height and width.")
+
+
+class Image(Strict):
+    """A picture: a binary column of encoded PNG, JPEG, GIF or BMP files."""
+
+    kind: Literal["image"]
+    height: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    width: PositiveInt = Field(description="Pixels; what is stored is resized.")
+    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colours.")
+    augment: Augment | None = Field(None, description="Variations of the training images. Default: none.")
+    impute: ClassVar[None] = None
+    indicator: ClassVar[bool] = False
+
+
+Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text | Image, Field(discriminator="kind")]

@@ -1,0 +1,94 @@
+"""What keys of the job file hold: sizes, times, shares; and what all models of it have in common."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?|)B?")
+_SIZE_FACTORS = {"": 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for suffix, base in (("", 1000), ("i", 1024))
+}
+_EVERY = re.compile(r"(\d+)\s*(s|m|h|steps?|epochs?)")
+_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DAYS = re.compile(r"(-?\d+)\s*d")
+
+
+def parse_size(value: object) -> object:
+    """`256MiB`, `8Gi`, `1.5G` or a number of bytes -> bytes. Anything else is handed on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a size; write it like 256MiB, 8Gi or 1500000")
+    return int(float(match[1]) * _SIZE_FACTORS[match[2].replace("k", "K")])
+
+
+def _check_every(value: str) -> str:
+    if not (match := _EVERY.fullmatch(value)) or int(match[1]) == 0:
+        raise ValueError(f"{value!r} is not an interval; write it like 5m, 500 steps or 1 epoch")
+    return value
+
+
+def duration_s(value: str) -> int:
+    """`90s`, `30m`, `2h`, `7d` -> seconds.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if not (match := _DURATION.fullmatch(value)) or int(match[1]) == 0:
+        raise ValueError(f"{value!r} is not a duration; write it like 90s, 30m or 2h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _check_duration(value: str) -> str:
+    duration_s(value)
+    return value
+
+
+def parse_days(value: object) -> object:
+    """`28d`, `-1d` or a number of days -> days. Anything else is handed on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _DAYS.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not a number of days; write it like 28d or -1d")
+    return int(match[1])
+
+
+SizeBytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(gt=0),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+    ),
+]
+Days = Annotated[
+    int,
+    BeforeValidator(parse_days),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": _DAYS.pattern}]}),
+]
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Every = Annotated[str, AfterValidator(_check_every)]
+Duration = Annotated[str, AfterValidator(_check_duration)]
+Scalar = bool | int | float | str
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
