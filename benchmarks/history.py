@@ -1,0 +1,94 @@
+"""How quick `kfit history` is: `python -m benchmarks.history` writes a thousand runs into a SeaweedFS and asks.
+
+Each figure is a whole process, from the command line to its last word, the best of several; beside it what the
+store itself takes, in the same run, for the requests without which nobody can know: the list of the runs' folders
+and the index (`history.json`), and, without an index, each run's `result.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.nightly.runs import leave
+from tests.servers import environment, seaweed
+from trainer import storage
+from trainer.nightly import history
+
+LIMIT_S = 2.0
+TRIES = 5
+
+
+def best_s(work: Callable[[], object]) -> float:
+    """Seconds, the best of several tries."""
+    times = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def fill(output: str, runs: int) -> None:
+    """So many finished runs, each a day after the one before."""
+    first = datetime(2010, 1, 1, 2)
+
+    def one(n: int) -> None:
+        finished = (first + timedelta(days=n)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        leave(output, f"nightly-{n:05d}", finished=finished, date=finished[:10], digest=f"d{n}")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, range(runs)))
+
+
+def main() -> int:
+    """Measures, prints one table; exits 1 where history with its index takes longer than the limit."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000)
+    runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory(prefix="kfit-history-") as folder, seaweed(Path(folder)) as server:
+        os.environ.update(environment(server.endpoint))
+        output = f"s3://{server.bucket}/nightly"
+        fill(output, runs)
+        kfit = [sys.executable, "-m", "k8s", "history", "--output", output]
+
+        def ask() -> None:
+            done = subprocess.run(kfit, check=True, capture_output=True, text=True)
+            assert f"of {runs:,} runs" in done.stdout or f"{runs} runs" in done.stdout, done.stdout[-300:]
+
+        bare_s = best_s(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+        folders = storage.join(output, "runs")
+        results = [storage.join(folders, name, "result.json") for name in storage.list_folders(folders)]
+        each_s = best_s(lambda: storage.read_many(results))
+        without_s = best_s(ask)
+        history.write_index(output)
+        index = storage.join(output, history.NAME)
+        store_s = best_s(lambda: (storage.list_folders(folders), storage.read(index)))
+        with_s = best_s(ask)
+    table = Table("what", "seconds", "limit", "", title=f"history of {runs:,} runs")
+    for what, seconds, limit in (
+        ("python -c pass", bare_s, None),
+        ("the store: list the folders, read the index", store_s, None),
+        ("kfit history, with its index", with_s, LIMIT_S),
+        ("the store: read each result.json", each_s, None),
+        ("kfit history, its index lost", without_s, None),
+    ):
+        held = "" if limit is None else "ok" if seconds <= limit else "over"
+        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.1f}", held)
+    Console().print(table)
+    return int(with_s > LIMIT_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
