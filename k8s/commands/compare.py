@@ -189,4 +189,5 @@ def change(one: Any, other: Any) -> str:
     if len(numbers) < 2 or one == other:
         return ""
     difference = other - one
-    return f"{difference:+,}" if isinstance(difference, int) else f"{difference:+.4f}"
+    # Adding zero turns -0.0 into 0.0.
+    return f"{difference:+,}" if isinstance(difference, int) else f"{round(difference, 4) + 0.0:+.4f}".replace("-", "−")
