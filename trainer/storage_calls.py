@@ -110,9 +110,11 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
 
 
 def _code(error: BaseException | None) -> str:
-    """The S3 error code that a botocore exception carries, "" for any other."""
+    """The error code that an exception of botocore, gcsfs or azure carries, "" for any other."""
     response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", ""))
+    return str(getattr(error, "status_code", None) or getattr(error, "code", None) or "")
 
 
 def _transient(error: Exception) -> bool:

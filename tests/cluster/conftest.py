@@ -63,6 +63,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _RESULTS:
         return
+    if NIGHTS:
+        terminalreporter.section("nights")
     for row in _aligned(NIGHTS):
         terminalreporter.write_line(row)
     width = max(len(case) for case, _, _ in _RESULTS)
