@@ -328,6 +328,22 @@ def test_a_row_group_larger_than_a_window_is_read_in_slices(write_set, configure
         assert ids(batches(feed)) == ids(found)[7:]
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_slices_hold_their_part_of_a_split_by_fraction(split, write_set, configure):
+    folder = write_set((200, 30), group=200)
+    both = {"validation": {"fraction": 0.3}, "features": WITH_ID}
+    whole = prepare(configure(folder, **both))
+    prepared = prepare(configure(folder, shuffle=40 * ROW_BYTES, **both))
+    with opened(whole, split) as feed:
+        wanted = sorted(flat(ids(batches(feed))))
+    with opened(prepared, split) as feed:
+        found = sorted(flat(ids(batches(feed))))
+        pieces = feed._source.plan
+        assert int((pieces.stop - pieces.start).max()) <= 40
+    assert len(wanted) in (69, 161)
+    assert found == wanted
+
+
 def test_slices_in_ascending_order_are_decoded_once(write_set, configure, monkeypatch):
     openings = []
     plain = Reader._parquet

@@ -172,3 +172,20 @@ def test_class_weights_balance_as_scikit_learn_does(tmp_path, configure):
     assert weights(None) is None
     with pytest.raises(ConfigError, match="class_weight 'dog'"):
         weights({"dog": 2})
+
+
+def test_a_large_row_group_is_looked_at_in_slices(write_set, configure, monkeypatch):
+    folder = write_set((200, 30), group=200)
+    config = configure(folder, validation={"fraction": 0.3})
+    whole = prepare(config)
+    monkeypatch.setattr("trainer.feed.statistics._SLICE_ROWS", 64)
+    sliced = prepare(config)
+    assert [(s.train_rows, s.validation_rows) for s in sliced.shards] == [
+        (s.train_rows, s.validation_rows) for s in whole.shards
+    ]
+    for split, found in sliced.statistics.items():
+        assert found.rows == whole.statistics[split].rows
+        for name, column in found.columns.items():
+            other = whole.statistics[split].columns[name]
+            assert (column.rows, column.nulls, column.distinct) == (other.rows, other.nulls, other.distinct)
+            assert column.mean == pytest.approx(other.mean, rel=1e-12, nan_ok=True)

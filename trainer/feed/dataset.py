@@ -6,10 +6,11 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from trainer import storage
@@ -23,6 +24,7 @@ from trainer.feed.prepare import Prepared, SplitName, prepare
 from trainer.feed.reader import Reader
 from trainer.feed.rows import SPARE_SHARE, row_bytes
 from trainer.feed.share import Worker
+from trainer.feed.split import position_counts, position_mask
 from trainer.feed.stopwatch import Stopwatch
 from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
@@ -297,7 +299,23 @@ def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: 
         [s.group_rows for s in prepared.shards],
         [s.rows_of(split) for s in prepared.shards],
         window_rows=max(1, window_bytes // bytes_a_row),
+        kept_in=_kept_in(prepared, split),
     )
+
+
+def _kept_in(prepared: Prepared, split: SplitName) -> Callable[[int, int], np.ndarray] | None:
+    """Which rows of a row group are a split's, where that is known without reading them."""
+    rule = prepared.rule
+    if rule.kind != "position" or prepared.rows_of is not None:
+        return None
+
+    def kept(shard: int, group: int) -> np.ndarray:
+        found = prepared.shards[shard]
+        counts = position_counts(found.name, found.group_rows, rule.fraction)
+        mask = position_mask(found.name, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
+        return mask if split == "validation" else ~mask
+
+    return kept
 
 
 def _check_memory(config: Config, source: Source, threads: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +55,7 @@ def make_plan(
     *,
     window_rows: int,
     largest_rows: int | None = None,
+    kept_in: Callable[[int, int], np.ndarray] | None = None,
 ) -> Plan:
     """Lists the pieces.
 
@@ -62,8 +63,9 @@ def make_plan(
         group_rows: Shard -> all rows of each row group.
         split_rows: Shard -> the split's rows of each row group.
         window_rows: Rows that are mixed at a time.
-        largest_rows: A row group with more rows is read in slices. Only where slices hold the same share
-            of the split is that possible, so it takes row groups that are on one side as a whole.
+        largest_rows: A row group with more rows is read in slices.
+        kept_in: (shard, row group) -> bool [rows], which rows are the split's, for large row groups that are not
+            on one side as a whole. None: nobody knows without reading them, and they are read as a whole.
 
     Returns:
         The plan; pieces without a row are left out.
@@ -75,10 +77,12 @@ def make_plan(
         seen, total = 0, max(1, sum(everything))
         for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
             rows, kept = sum(everything[first:last]), sum(wanted[first:last])
-            step = largest if kept == rows > window_rows else max(rows, 1)
+            sliced = rows > window_rows and (kept == rows or (kept_in is not None and kept > 0))
+            known = kept_in(shard, first) if sliced and kept < rows and kept_in is not None else None
+            step = largest if sliced else max(rows, 1)
             for start in range(0, rows, step):
                 stop = min(rows, start + step)
-                here = (stop - start) if kept == rows else kept
+                here = int(known[start:stop].sum()) if known is not None else stop - start if kept == rows else kept
                 if here:
                     middle = (seen + (start + stop) / 2) / total
                     pieces.append((shard, first, last - first, start, stop, here, middle))

@@ -33,6 +33,8 @@ from trainer.feed.values import encode, encoded_names, listed, numbers, vectors
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
+#: Rows of a row group that are looked at at a time.
+_SLICE_ROWS = 262_144
 #: How files of PNG, JPEG, GIF and BMP begin.
 _IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 #: Hashed columns may have as many values as rows, and nobody needs the rare ones.
@@ -156,47 +158,71 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     if chosen is not None and not any(chosen.may_hold(shard, g, survey.partition_types) for g in groups):
         return _RunParts({}, {}, len(groups))
     start = sum(shard.group_rows[: groups.start])
-    table = reader.read(shard, groups.start, groups=len(groups))
-    splits: tuple[SplitName, ...] = ("train", "validation")
-    sides = {
-        split: kept_mask(survey.rule, chosen, shard, groups, table, split)
-        for split in splits
-        if shard.membership in (split, "both")
-    }
-    hashes = row_hashes(shard.name, start, len(table), "sample")
     edges = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
-    parts: dict[SplitName, SplitPart] = {}
-    counts: dict[SplitName, tuple[int, ...]] = {}
-    for split, side in sides.items():
-        rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
-        parts[split] = _part(survey, shard, table, start, rows, hashes)
-        counts[split] = tuple(np.diff(np.searchsorted(rows, edges)).tolist())
-    return _RunParts(parts, counts, len(groups))
+    names: tuple[SplitName, ...] = ("train", "validation")
+    splits = [split for split in names if shard.membership in (split, "both")]
+    parts = {split: SplitPart() for split in splits}
+    counts = {split: np.zeros(len(groups), np.int64) for split in splits}
+    for (low, high), table in _tables(reader, shard, groups, int(edges[-1])):
+        hashes = row_hashes(shard.name, start + low, len(table), "sample")
+        for split in splits:
+            side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
+            rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
+            parts[split].merge(_part(survey, shard, table, start + low, rows, hashes))
+            counts[split] += np.diff(np.searchsorted(rows + low, edges))
+    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, len(groups))
+
+
+def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    """The rows of a run in their order, and which they are; a very large row group is never there as a whole."""
+    if len(groups) > 1 or rows <= _SLICE_ROWS:
+        yield (0, rows), reader.read(shard, groups.start, groups=len(groups))
+        return
+    ranges = [(low, min(rows, low + _SLICE_ROWS)) for low in range(0, rows, _SLICE_ROWS)]
+    yield from zip(ranges, reader.slices(shard, groups.start, ranges), strict=True)
 
 
 def kept_mask(
-    rule: SplitRule, chosen: RowFilter | None, shard: Shard, groups: range, table: pa.Table, split: SplitName
+    rule: SplitRule,
+    chosen: RowFilter | None,
+    shard: Shard,
+    groups: range,
+    table: pa.Table,
+    split: SplitName,
+    rows: tuple[int, int] | None = None,
 ) -> np.ndarray | None:
     """Which rows of neighbouring row groups are on one side of the split.
+
+    Args:
+        rule: How the set is split.
+        chosen: Which rows belong to it; None: all.
+        shard: The shard.
+        groups: Its row groups.
+        table: Their rows, or some of them.
+        split: The side.
+        rows: Which of their rows the table holds: (first, one past the last). None: all.
 
     Returns:
         bool [rows]; None where all are.
     """
-    mask = validation_mask(rule, shard, groups, table)
+    mask = validation_mask(rule, shard, groups, table, rows)
     side = None if mask is None else (mask if split == "validation" else ~mask)
     if chosen is None:
         return side
     return chosen.mask(table) if side is None else chosen.mask(table) & side
 
 
-def validation_mask(rule: SplitRule, shard: Shard, groups: range, table: pa.Table) -> np.ndarray | None:
+def validation_mask(
+    rule: SplitRule, shard: Shard, groups: range, table: pa.Table, rows: tuple[int, int] | None = None
+) -> np.ndarray | None:
     """Which rows of neighbouring row groups validate.
 
     Args:
         rule: How the set is split.
         shard: The shard.
         groups: Its row groups.
-        table: Their rows; has the rule's column.
+        table: Their rows, or some of them; has the rule's column.
+        rows: Which of their rows the table holds: (first, one past the last). None: all.
 
     Returns:
         bool [rows]; None where all rows are on the shard's own side.
@@ -207,7 +233,8 @@ def validation_mask(rule: SplitRule, shard: Shard, groups: range, table: pa.Tabl
         starts = np.cumsum([0, *shard.group_rows])
         counts = position_counts(shard.name, shard.group_rows, rule.fraction)
         masks = (position_mask(shard.name, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
-        return np.concatenate([np.empty(0, bool), *masks])
+        mask = np.concatenate([np.empty(0, bool), *masks])
+        return mask if rows is None else mask[rows[0] : rows[1]]
     assert rule.by is not None
     if rule.kind == "value":
         return value_mask(table.column(rule.by), rule.fraction)

@@ -101,10 +101,11 @@ class Source:
             tables = iter([self.reader.read(shard, group, groups=groups)])
         else:
             tables = self.reader.slices(shard, group, ranges)
-        for table, out in zip(tables, targets, strict=True):
+        for table, out, rows in zip(tables, targets, ranges, strict=True):
             keep = None
             if len(table) != len(out):
-                keep = kept_mask(self.rule, self.rows_of, shard, range(group, group + groups), table, self.split)
+                held = range(group, group + groups)
+                keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
                 assert keep is not None, "a piece that is kept in part has a rule that says which part"
             self.packer.pack(table, out, keep)
 
