@@ -99,16 +99,17 @@ class Reader:
                 for start, stop in ranges:
                     if held.batches is None or held.at > start:
                         stored = self._stored(shard)
-                        file = self._opened(shard, [group], stored).file
-                        held.restart(
-                            file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False)
+                        opened = self._opened(shard, [group], stored)
+                        batches = opened.file.iter_batches(
+                            _BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False
                         )
+                        held.restart(opened, batches)
                     yield self._with_partitions(shard, held.take(start, stop))
             except (pa.ArrowException, OSError) as error:
-                held.batches = None
+                held.forget()
                 raise _unreadable(shard, group, error) from error
             if held.at == shard.group_rows[group]:
-                held.batches = None
+                held.forget()
 
     def stream(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
         """All rows of a shard, at most `rows` at a time, without ever holding a row group decoded whole."""
@@ -198,10 +199,15 @@ class _Halfway:
         self.batches: Iterator[pa.RecordBatch] | None = None
         self.at = 0
         self._rest: pa.RecordBatch | None = None
+        self._opened: _Opened | None = None
 
-    def restart(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def restart(self, opened: _Opened, batches: Iterator[pa.RecordBatch]) -> None:
         """Begins at the first row."""
-        self.batches, self.at, self._rest = batches, 0, None
+        self._opened, self.batches, self.at, self._rest = opened, batches, 0, None
+
+    def forget(self) -> None:
+        """Lets go of the decoder and its file."""
+        self._opened = self.batches = self._rest = None
 
     def take(self, start: int, stop: int) -> pa.Table:
         """Rows [start, stop), start not being before `at`."""
@@ -215,6 +221,8 @@ class _Halfway:
                 kept.append(batch.slice(low, high - low))
             self._rest = batch.slice(high) if high < len(batch) else None
             self.at += high
+        if self._opened is not None:
+            self._opened.let_go()
         return pa.Table.from_batches(kept)
 
 
