@@ -158,7 +158,9 @@ def main() -> None:
         folder = Path(scratch)
         os.environ["KFIT_CACHE"] = str(folder / "cache")
         for size in map(float, asked.sizes.split(",")):
-            found = stalls(size, folder)
+            where = folder / f"{size:.0f}"
+            where.mkdir()
+            found = stalls(size, where)
             document[f"stall_s of {size:.0f} MB"] = found
             ours = float(found["kfit"])
             table = Table("checkpoint of a state of", "tool", "a step waits", "beside kfit", "of 5 minutes", box=None)
