@@ -134,7 +134,9 @@ def first_step_s(folder: Path, environ: dict[str, str]) -> dict[str, float]:
         ) as process:
             assert process.stdout is not None
             taken = next(time.perf_counter() - began for line in process.stdout if json.loads(line)["kfit"] == "step")
-            while not storage.exists(f"{folder}/out/runs/{run}/checkpoints/step-00000008/MANIFEST.json"):
+            while not list((folder / "out/runs" / run / "checkpoints").glob("step-*/MANIFEST.json")):
+                if process.poll() is not None:
+                    raise SystemExit("the run ended before its first checkpoint")
                 time.sleep(0.05)
             process.kill()
         return taken
