@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from k8s.cluster import Cluster
-from k8s.errors import AlreadyExists, ClusterError
+from k8s.errors import AlreadyExists, ClusterError, NotFound
 from k8s.observe import GIVE_UP_S, look
 from k8s.pods import Object
 from k8s.schedule import triggered
-from k8s.state import State
+from k8s.state import Seen, State, read
 from trainer.errors import ExitCode
 
 #: What is wrong on every day: further days would only cost.
@@ -102,5 +102,11 @@ class Backfill:
                 return Day(day, str(made["metadata"]["name"]))
 
     def _over(self) -> list[Day]:
-        found = [Day(day.day, day.name, look(self._cluster, day.name)[1]) for day in self.running]
+        found = [Day(day.day, day.name, self._state(day.name)) for day in self.running]
         return [day for day in found if day.state is not None and day.state.phase.over]
+
+    def _state(self, name: str) -> State:
+        try:
+            return look(self._cluster, name)[1]
+        except NotFound:  # somebody cancelled it
+            return read(Seen(None))

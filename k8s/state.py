@@ -226,8 +226,7 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
     assert seen.job is not None
     wanted = int(seen.job["spec"].get("parallelism") or 1)
     for pod in alive:
-        about = [e for e in seen.events if e.get("involvedObject", {}).get("name") == pods.name(pod)]
-        if (held := pods.waiting(pod, about)) is not None:
+        if (held := pods.waiting(pod, _about(seen, pod))) is not None:
             return held
         if pod["metadata"].get("deletionTimestamp"):
             by = pods.disruption(pod) or "being deleted"
@@ -246,6 +245,10 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
     return Waiting("unmade", "waits for its pod to be made")
 
 
+def _about(seen: Seen, pod: Object) -> list[Object]:
+    return [e for e in seen.events if e.get("involvedObject", {}).get("name") == pods.name(pod)]
+
+
 def _workers(seen: Seen) -> tuple[Worker, ...]:
     assert seen.job is not None
     count = int(seen.job["spec"].get("completions") or 1)
@@ -262,8 +265,7 @@ def _worker(index: int, pod: Object | None, seen: Seen) -> Worker:
         return Worker(index, "", "has no pod")
     if (end := pods.ended(pod)) is not None:
         return Worker(index, pods.name(pod), end.cause)
-    about = [e for e in seen.events if e.get("involvedObject", {}).get("name") == pods.name(pod)]
-    held = pods.waiting(pod, about)
+    held = pods.waiting(pod, _about(seen, pod))
     if held is None and pod["metadata"].get("deletionTimestamp"):
         return Worker(index, pods.name(pod), pods.disruption(pod) or "being deleted")
     return Worker(index, pods.name(pod), held.text if held else "running")

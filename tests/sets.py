@@ -1,5 +1,6 @@
 """Small real sets for tests: what a person might have on disk, made in milliseconds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def job(data: object, output: object, **changes: Any) -> dict[str, Any]:
             "output": {"uri": str(output)},
         },
     }
+    return change(document, changes)
+
+
+def change(document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sets keys of a job's `run:`, in place: `fit__epochs=3`; None takes one out."""
     for key, value in changes.items():
         at = document["run"]
         *path, last = key.split("__")

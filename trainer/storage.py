@@ -8,7 +8,6 @@ new one, or none, never half of one.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from trainer import storage_local
+from trainer import storage_conditions, storage_local
 from trainer.errors import ConfigError
 from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, join, local_path, partition_values, quote_part
-from trainer.storage_calls import DEADLINE_S, SLOWEST_BYTES_S, STALL_S, AlreadyExists, Changed, NotFound, call
+from trainer.storage_calls import DEADLINE_S, STALL_S, AlreadyExists, Changed, NotFound, call
+from trainer.storage_conditions import STORES
 
 __all__ = [
     "AlreadyExists",
@@ -51,10 +50,6 @@ __all__ = [
     "upload_folder",
     "write",
 ]
-
-#: Stands between the parts of a put to Google; production.json, the only content, cannot hold it.
-_PART = "==kfit-part=="
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
 @dataclass(frozen=True)
@@ -285,7 +280,7 @@ def read_version(uri: str, start: int, end: int, version: str) -> bytes:
     """
     if uri.partition("://")[0] in ("s3", "s3a"):
         try:
-            return call("read", uri, lambda: _s3_range(uri, start, end, version))
+            return call("read", uri, lambda: storage_conditions.range_of_s3(_filesystem(uri), uri, start, end, version))
         except AlreadyExists as refused:  # what a refused precondition means to a write
             raise Changed("changed while it was read", where=uri) from refused
     found = read(uri, start, end)
@@ -293,23 +288,6 @@ def read_version(uri: str, start: int, end: int, version: str) -> bytes:
     if stat(uri).version != version:
         raise Changed("changed while it was read", where=uri)
     return found
-
-
-def _s3_range(uri: str, start: int, end: int, version: str) -> bytes:
-    """One GET on condition of the ETag; fsspec's own reading takes no condition and no time limit."""
-    from fsspec.asyn import sync
-
-    fs = _filesystem(uri)
-
-    async def get() -> bytes:
-        bucket, key, _ = fs.split_path(uri)
-        answer = await fs._call_s3(
-            "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{version}"'
-        )
-        async with answer["Body"] as body:
-            return bytes(await body.read())
-
-    return bytes(sync(fs.loop, get, timeout=STALL_S + (end - start) / SLOWEST_BYTES_S))
 
 
 def read_many(uris: Sequence[str], threads: int = 16) -> list[bytes | None]:
@@ -389,34 +367,9 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
         elif (path := local_path(uri)) is not None:
             call("replace", uri, lambda: storage_local.replace(path, data, version))
         else:
-            call("replace", uri, lambda: _put_if(_filesystem(uri), uri, data, version))
+            call("replace", uri, lambda: storage_conditions.put(_filesystem(uri), uri, data, version))
     except AlreadyExists as lost:
         raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
-
-
-def _put_if(fs: Any, uri: str, data: bytes, version: str) -> None:
-    """A put on a condition, in each store's own words."""
-    store = _EXTRAS.get(uri.partition("://")[0])
-    if store == "s3":
-        fs.pipe_file(uri, data, IfMatch=f'"{version}"')
-    elif store == "azure":
-        from azure.core import MatchConditions
-
-        fs.pipe_file(uri, data, etag=f'"{version}"', match_condition=MatchConditions.IfNotModified)
-    elif store == "gcs":
-        bucket, key, _ = fs.split_path(uri)
-        where = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-        head = f"Content-Type: application/json; charset=UTF-8\n\n{json.dumps({'name': key})}"
-        body = f"--{_PART}\n{head}\n--{_PART}\nContent-Type: application/octet-stream\n\n".encode()
-        kind = {"Content-Type": f'multipart/related; boundary="{_PART}"'}
-        body += data + f"\n--{_PART}--".encode()
-        fs.call("POST", where, uploadType="multipart", ifGenerationMatch=version, data=body, headers=kind)
-    else:
-        raise ConfigError(
-            "this store is not known to replace an object on a condition",
-            where=uri,
-            remedy="promotion needs an output.uri in a folder, or on S3, Google or Azure",
-        )
 
 
 def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
@@ -516,7 +469,7 @@ def _filesystem(uri: str) -> Any:
     try:
         return _opened(scheme, os.getpid())
     except ImportError as missing:
-        extra = _EXTRAS.get(scheme)
+        extra = STORES.get(scheme)
         raise ConfigError(
             f"{scheme}:// needs a package that is not installed ({missing.name or missing})",
             where=uri,

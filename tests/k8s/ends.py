@@ -17,6 +17,8 @@ class Ends:
         jobs = [j for p, j in self.server.behind.objects.items() if p.startswith(JOBS)]
         going = [j for j in jobs if not j.get("status", {}).get("conditions")]
         self.most = max(self.most, len(going))
+        if not going:
+            return
         oldest = min(going, key=of_day)
         code = self.codes.get(of_day(oldest), 0)
         failed = {"type": "Failed", "reason": "PodFailurePolicy", "message": f"failed with exit code {code} matching"}

@@ -10,7 +10,7 @@ import pytest
 
 from k8s.backfill import Backfill, days_between
 from k8s.state import Phase
-from tests.k8s.ends import Ends
+from tests.k8s.ends import JOBS, Ends
 from tests.k8s.objects import schedule
 
 DAYS = days_between(date(2013, 2, 27), date(2013, 3, 3))
@@ -41,6 +41,16 @@ def test_every_day_gets_a_run_the_oldest_first_and_no_more_than_asked_for_at_a_t
 def test_a_bad_day_does_not_keep_the_others_from_their_runs(fill):
     told = list(fill({DAYS[1]: 65})[0].run())
     assert [d.state.exit_code for d in told if d.state] == [0, 65, 0, 0, 0]
+
+
+def test_a_day_whose_run_is_cancelled_ends_and_the_others_go_on(server, fill):
+    work, _ = fill()
+    told = []
+    for day in work.run():
+        told.append(day)
+        if day.state is None and day.day == DAYS[1]:
+            del server.behind.objects[f"{JOBS}/{day.name}"]
+    assert [d.state.exit_code for d in told if d.state] == [0, 4, 0, 0, 0]
 
 
 @pytest.mark.parametrize("code", [64, 70])

@@ -51,13 +51,4 @@ def job(lake: object, output: object, **changes: Any) -> dict[str, Any]:
         promote__max_loss=0.2,
         fit__epochs=2,
     )
-    for key, value in changes.items():
-        at = document["run"]
-        *path, last = key.split("__")
-        for part in path:
-            at = at.setdefault(part, {})
-        if value is None:
-            at.pop(last, None)
-        else:
-            at[last] = value
-    return document
+    return sets.change(document, changes)

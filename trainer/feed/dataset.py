@@ -33,7 +33,7 @@ from trainer.schema import Layout, image_key
 
 __all__ = ["Feed", "class_weights", "dataset"]
 
-#: AutoGraph looks for Python's `if` and `for` in what it is given: half a second before the first batch, for nothing.
+#: AutoGraph looks for Python's `if` and `for` in what it is given; the first batch would wait for that.
 _as_is = tf.autograph.experimental.do_not_convert
 
 #: What is read at a time where nothing is shuffled.
