@@ -48,7 +48,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "Constant": {},
     "Image": {"channels": 3, "augment": None},
     "Augment": {"flip": False, "shift": 0.0},
-    "Sequence": {"size": None, "max_vocabulary": 10_000, "min_count": 1},
+    "Sequence": {"ragged": False, "size": None, "max_vocabulary": 10_000, "min_count": 1},
     "Text": {"length": 256, "size": None, "max_vocabulary": 20_000, "min_count": 1},
     "Categorical": {
         "encode": "one_hot",

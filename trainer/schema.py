@@ -8,6 +8,7 @@ A batch leaves the feed as ``(x, y, w)``:
 * ``x["codes"]``    int32 ``[B, C]``: categorical columns; 0 is missing, 1 unseen, 2… the vocabulary
   (hashed columns: 0 is missing, 1… the buckets). Sequences and texts: a code for each of `size` values or
   words, 0 after the last.
+* ``x["ragged_0"]``… int32 ``[B, longest]``: codes of a ragged sequence, as wide as the batch's longest row, at least 1.
 * ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
 * ``y``             float32 ``[B]`` (int32 for multiclass): the label.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
@@ -44,9 +45,10 @@ class Column:
             An integer or bool column that may be null enters as `float64` with NaN for null (as pandas
             does); decimals as `float64`; dates as `int32` days and timestamps as `int64` in their own
             unit since the epoch. A null string is the empty string.
-        size: Elements of a vector, values of a sequence, words of a text; 1 for the other kinds.
+        size: Elements of a vector, most values of a sequence, words of a text; 1 for the other kinds.
         partition: Whether it is a hive partition key, not stored in the files.
         shape: height, width and channels of an image, which enters the exported model as pixels.
+        ragged: Whether a sequence is as wide as a batch's longest row, not `size`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Column:
     size: int = 1
     partition: bool = False
     shape: tuple[int, ...] = ()
+    ragged: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,11 @@ class NumberField:
 
 @dataclass(frozen=True)
 class CodeField:
-    """A categorical column, a sequence or a text inside `codes`.
+    """A categorical column, a sequence or a text inside `codes`; a ragged sequence stands by itself.
 
     Attributes:
         column: The column.
-        start: Its first packed column; it takes `column.size` of them.
+        start: Its first packed column; it takes `column.size` of them, a ragged one none.
         vocabulary: Its known values in code order (code 2 is the first); empty when hashed.
         buckets: Number of hash buckets, 0 for a vocabulary. A value's code is
             1 + tf.strings.to_hash_bucket_fast(text of the value, buckets).
@@ -175,12 +178,27 @@ class Layout:
     @property
     def codes_width(self) -> int:
         """Columns of `codes`."""
-        return sum(f.column.size for f in self.codes)
+        return sum(f.column.size for f in self.packed_codes)
+
+    @property
+    def packed_codes(self) -> tuple[CodeField, ...]:
+        """What stands in `codes`."""
+        return tuple(f for f in self.codes if not f.column.ragged)
+
+    @property
+    def ragged(self) -> tuple[CodeField, ...]:
+        """Sequences that are ragged, each under a `ragged_key` of its own."""
+        return tuple(f for f in self.codes if f.column.ragged)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The feature columns: numbers first, then codes, then images."""
         return (*(f.column for f in self.numbers), *(f.column for f in self.codes), *self.images)
+
+
+def ragged_key(index: int) -> str:
+    """The key of a batch's `x` under which a ragged sequence stands."""
+    return f"ragged_{index}"
 
 
 def image_key(index: int) -> str:

@@ -35,7 +35,7 @@ from trainer.config import Promote
 from trainer.nightly import gate, production
 from trainer.nightly.scores import Scored, value
 
-RESAMPLES = 300
+RESAMPLES = 1000
 RULES: dict[str, Promote | None] = {
     "no gate: always promote": None,
     "max_loss: 0.005, rows": Promote(max_loss=0.005, resamples=RESAMPLES),

@@ -94,6 +94,17 @@ def test_a_slice_of_few_rows_is_shown_and_does_not_decide():
     assert [(s.value, s.gain.rows, s.decides) for s in found.slices] == [("EWR", 3900, True), ("null", 100, False)]
 
 
+def test_a_slice_of_few_days_is_shown_and_does_not_decide():
+    """An airport that flew on six days only, turned round there."""
+    rare = np.arange(ROWS) % 14 < 6
+    origin = np.where(rare & (np.arange(ROWS) % 3 == 0), "LGA", "EWR")
+    challenger = np.where(origin == "LGA", 1 - GOOD, GOOD)
+    scored = Scored("binary", LABELS, challenger, np.where(origin == "LGA", GOOD, POOR), np.arange(ROWS) % 14)
+    found = decide(Promote(by="dt", slices=["origin"], max_loss=0.5), scored, "c", {"origin": origin})
+    assert found.passed
+    assert [(s.value, s.decides, s.gain.high < 0) for s in found.slices] == [("EWR", True, False), ("LGA", False, True)]
+
+
 @pytest.mark.parametrize(
     ("limits", "passed", "why"),
     [

@@ -13,7 +13,7 @@ import pytest
 
 from trainer.errors import ConfigError, DataError, KfitError, PeerLost
 from trainer.run.group import Group, Word
-from trainer.run.meeting import Finished, Met, meet
+from trainer.run.meeting import Door, Finished, Met, meet
 from trainer.run.rank import Rank, rank_from
 from trainer.run.wire import Wire
 
@@ -212,6 +212,19 @@ def test_a_worker_that_was_started_again_takes_its_place() -> None:
     assert len({m.addresses for m in met}) == 1
     assert "127.0.0.1:1" not in met[0].addresses
     part(*met)
+
+
+def test_a_worker_that_left_before_all_had_come_is_missing_and_its_connection_closed() -> None:
+    first, second = ranks(2)
+    with contextlib.closing(Door(first, IDENTITY)) as door, contextlib.closing(Wire(knock(first))) as gone:
+        gone.send("hello", index=1, identity=IDENTITY, address="127.0.0.1:1")
+        with door.news:
+            assert door.news.wait_for(lambda: 1 in door.present, 10)
+        held, _ = door.present[1]
+        gone.close()
+        assert not door.roll_call()
+        assert door.missing() == [second.index]
+        assert held._socket.fileno() == -1
 
 
 def test_a_worker_of_another_configuration_ends_the_run() -> None:

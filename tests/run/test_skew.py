@@ -46,7 +46,7 @@ def number_values(kind: pa.DataType, rng: np.random.Generator) -> pa.Array:
     if pa.types.is_floating(kind):
         return pa.array(rng.normal(3, 20, ROWS)).cast(kind)
     if pa.types.is_decimal(kind):
-        return pa.array(rng.integers(0, 100, ROWS)).cast(kind)
+        return pa.array(rng.integers(0, 100_000, ROWS) / 1000).cast(kind)
     return pa.array(rng.integers(0, 100, ROWS)).cast(pa.int32() if pa.types.is_date(kind) else kind).cast(kind)
 
 
@@ -95,6 +95,12 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
         flat = rng.normal(size=ROWS * 3).astype(np.float32)
         columns["v"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), 3)
         features["v"] = {"kind": "vector", "size": 3, "scale": draw(st.sampled_from(["standard", "none"]))}
+    for i, kind in enumerate(draw(st.lists(st.sampled_from(["string", "int"]), max_size=2))):
+        values = rng.choice(WORDS, (ROWS, 9)) if kind == "string" else rng.integers(-3, 4, (ROWS, 9))
+        lists = [row[:n] for row, n in zip(values.tolist(), rng.integers(0, 10, ROWS).tolist(), strict=True)]
+        columns[f"s{i}"] = pa.array(lists, pa.list_(pa.string() if kind == "string" else pa.int64()))
+        length, ragged = draw(st.sampled_from([3, 30])), draw(st.booleans())
+        features[f"s{i}"] = {"kind": "sequence", "length": length, "ragged": ragged}
     task = draw(st.sampled_from(["binary", "multiclass", "regression"]))
     label = {
         "binary": pa.array(rng.integers(0, 2, ROWS)),

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests import sets
@@ -21,14 +23,26 @@ from trainer.run.workers import worst
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workers")
+    data = sets.write(folder / "data")
+    for number, shard in enumerate(sorted(data.glob("*.parquet"))):
+        pq.write_table(with_tags(pq.read_table(shard), number), shard, row_group_size=40)
     document = sets.job(
-        sets.write(folder / "data"),
+        data,
         folder / "out",
         output__tensorboard=False,
         fit=sets.every_callback(epochs=2, optimizer={"name": "adam", "learning_rate": 0.01, "global_clip_norm": 0.5}),
     )
+    tags = {"kind": "sequence", "length": 6, "size": 3, "ragged": True}
+    document["run"]["data"]["features"]["tags"] = tags
     sets.write_job(folder / "job.yaml", document)
     return folder
+
+
+def with_tags(table: pa.Table, seed: int) -> pa.Table:
+    """A list of up to eight words a row: the longest of a batch is often not the longest of a worker's part."""
+    rng = np.random.default_rng(seed)
+    lengths = np.minimum(rng.geometric(0.5, len(table)) - 1, 8)
+    return table.append_column("tags", pa.array([rng.choice(["a", "b", "c"], n).tolist() for n in lengths]))
 
 
 def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +64,7 @@ def newest(workshop: Path, run: str) -> Snapshot:
 
 
 def test_two_workers_train_as_one_with_two_devices(workshop: Path) -> None:
-    """Weights, optimizer, history and a last partial batch: sums of two replicas do not depend on where they are."""
+    """Weights, optimizer, history, ragged rows, a last partial batch: where replicas are does not change their sums."""
     one = trainer(workshop, "--run", "one", "--devices", "cpu:2")
     assert one.returncode == 0, one.stderr
     two = trainer(workshop, "--run", "two", "--devices", "cpu:1", "--workers", "2", "-o", "json")

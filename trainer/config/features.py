@@ -76,6 +76,9 @@ class Sequence(Strict):
 
     kind: Literal["sequence"]
     length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
+    ragged: bool = Field(
+        False, description="Pad to a batch's longest row instead of `length`: for rows that are mostly far shorter."
+    )
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )

@@ -94,7 +94,7 @@ def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
         raise _wrong(name, arrow, "sequence", None)
     # Where a row is shorter its input is padded: with "" or, as for an int that may be null, with NaN.
     dtype = "string" if _T.is_string(arrow.value_type) else "float64"
-    return Column(name, "sequence", str(arrow), dtype, size=feature.length)
+    return Column(name, "sequence", str(arrow), dtype, size=feature.length, ragged=feature.ragged)
 
 
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:

@@ -29,7 +29,7 @@ from trainer.feed.stopwatch import Stopwatch
 from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS, Chunk, Rounds, Source, Stream
 from trainer.feed.threads import Pool
 from trainer.feed.weights import class_weights
-from trainer.schema import Layout, image_key
+from trainer.schema import MISSING_CODE, Layout, image_key, ragged_key
 
 __all__ = ["Feed", "class_weights", "dataset"]
 
@@ -41,6 +41,8 @@ _UNSHUFFLED_BYTES = 32 * 1024**2
 _LOCAL_THREADS = 4
 _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
+#: What Python adds to a row's encoded bytes.
+_BYTES_OBJECT = 48
 #: Small batches are asked for so far ahead that the hand-over between threads does not count.
 _BYTES_AHEAD = 2 * 1024**2
 _MOST_BATCHES_AHEAD = 64
@@ -128,8 +130,11 @@ class Feed:
         if self._idle is None:
             self._keep_idle(self._stream(self._cursor.epoch, self._cursor.step))
 
-    def dataset(self) -> tf.data.Dataset:
+    def dataset(self, *, padded: bool = True) -> tf.data.Dataset:
         """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
+
+        Args:
+            padded: False: ragged sequences are RaggedTensors.
 
         Returns:
             x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static, but for one
@@ -146,11 +151,11 @@ class Feed:
         chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
         # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
         batches = chunks.flat_map(_as_is(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts))))
-        if self._layout.images:
+        if self._has_encoded:
             # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
             parallel = None if _is_deterministic() else tf.data.AUTOTUNE
-            with_images = _as_is(lambda batch, images: self._with_images(batch, images))
-            batches = batches.map(with_images, num_parallel_calls=parallel)
+            decode = _as_is(lambda batch, encoded: self._with_decoded(batch, encoded, padded=padded))
+            batches = batches.map(decode, num_parallel_calls=parallel)
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         timed = self._waited.timed(batches.prefetch(self._batches_ahead))
@@ -167,22 +172,29 @@ class Feed:
             tf.TensorSpec([None, size], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
-        encoded = tf.TensorSpec([None, size, len(layout.images)], tf.string)
-        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if layout.images else found
+        encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)
+        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else found
+
+    @property
+    def _has_encoded(self) -> bool:
+        return bool(self._layout.images or self._layout.ragged)
 
     def _batch(
-        self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, *images: tf.Tensor
+        self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, *encoded: tf.Tensor
     ) -> Any:
         x = {}
         if self._layout.numbers_width:
             x["numbers"] = numbers
         if self._layout.codes_width:
             x["codes"] = codes
-        return ((x, label, weight), images) if images else (x, label, weight)
+        return ((x, label, weight), encoded) if encoded else (x, label, weight)
 
-    def _with_images(self, batch: Any, images: Any) -> Any:
-        (x, label, weight), (encoded, place) = batch, images
-        x = {**x, **decoded(self._layout.images, encoded)}
+    def _with_decoded(self, batch: Any, encoded_and_place: Any, *, padded: bool) -> Any:
+        (x, label, weight), (encoded, place) = batch, encoded_and_place
+        images = self._layout.images
+        x = {**x, **decoded(images, encoded)}
+        for index in range(len(self._layout.ragged)):
+            x[ragged_key(index)] = _ragged(encoded[:, len(images) + index], padded=padded)
         return varied(x, self._augments, self._source.seed, place), label, weight
 
     def _chunks(self, epoch: int, step: int) -> Iterator[Chunk]:
@@ -194,7 +206,7 @@ class Feed:
                 if chunk is None:
                     return
                 step += len(chunk[0])
-                yield chunk if self._layout.images else chunk[:4]
+                yield chunk if self._has_encoded else chunk[:4]
             # The thread goes on with the next epoch while this one is validated.
             self._keep_idle(stream)
             stream = None
@@ -280,15 +292,30 @@ def _is_deterministic() -> bool:
     return bool(config.is_op_determinism_enabled())
 
 
+def _ragged(encoded: tf.Tensor, *, padded: bool) -> Any:
+    """The bytes of rows' codes, string [B] -> int32 [B, longest], 0 after the last; at least one wide."""
+    lengths = tf.strings.length(encoded) // 4
+    codes = tf.io.decode_raw(tf.strings.reduce_join(encoded), tf.int32)
+    found = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
+    if not padded:
+        return found
+    dense = found.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
+    return tf.ensure_shape(dense, [encoded.shape[0], None])
+
+
 def encoded_bytes(prepared: Prepared) -> int:
-    """Bytes of a row's encoded images, on average; the rows of a shard are taken to be alike."""
-    names, total = {c.name for c in prepared.layout.images}, 0
-    for shard in prepared.shards if names else ():
+    """Bytes of a row's encoded images and ragged codes, on average; the rows of a shard are taken to be alike."""
+    images, ragged = ({c.name for c in prepared.layout.images}, {f.column.name for f in prepared.layout.ragged})
+    total = 0
+    for shard in prepared.shards if images or ragged else ():
         for group in range(len(shard.group_rows)):
             known = shard.metadata.row_group(group)
-            chunks = (known.column(i) for i in range(known.num_columns))
-            total += sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in names)
-    return -(-total // max(1, sum(s.rows for s in prepared.shards)))
+            for chunk in (known.column(i) for i in range(known.num_columns)):
+                name = chunk.path_in_schema
+                total += chunk.total_uncompressed_size if name in images else 0
+                total += 4 * chunk.num_values if name.partition(".")[0] in ragged else 0
+    objects = _BYTES_OBJECT * (len(images) + len(ragged))
+    return objects + -(-total // max(1, sum(s.rows for s in prepared.shards)))
 
 
 def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
@@ -349,7 +376,7 @@ def dataset(
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
         and timestamps) with NaN for null, categories int32 codes [B], sequences
-        and texts [B, length], images uint8 pixels; y [B]; w float32 [B].
+        and texts [B, length], ragged sequences RaggedTensors [B, any], images uint8 pixels; y [B]; w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -365,7 +392,7 @@ def dataset(
     )
     atexit.register(_close, weakref.ref(feed))
     # Keras warns that a dataset of unknown length "ran out of data" at the end of its first epoch (keras#23360).
-    batches = feed.dataset().apply(tf.data.experimental.assert_cardinality(feed.steps))
+    batches = feed.dataset(padded=packed).apply(tf.data.experimental.assert_cardinality(feed.steps))
     return batches if packed else batches.map(lambda x, y, w: (_by_column(x, prepared.layout), y, w[:, 0]))
 
 
@@ -381,10 +408,12 @@ def _by_column(x: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tenso
         if field.offset:
             values = tf.cast(values, tf.float64) + field.offset
         out[field.column.name] = values if field.column.kind == "vector" else values[:, 0]
-    for code in layout.codes:
+    for code in layout.packed_codes:
         size = code.column.size
         values = x["codes"][:, code.start : code.start + size]
         out[code.column.name] = values[:, 0] if code.column.kind == "categorical" else values
+    for index, sequence in enumerate(layout.ragged):
+        out[sequence.column.name] = x[ragged_key(index)]
     for index, image in enumerate(layout.images):
         out[image.name] = x[image_key(index)]
     return out

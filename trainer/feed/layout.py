@@ -38,7 +38,7 @@ def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, 
             continue
         if isinstance(feature, Categorical | Sequence | Text):
             codes.append(_code_field(feature, column, codes_width, train.columns[name]))
-            codes_width += column.size
+            codes_width += 0 if column.ragged else column.size
         else:
             numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
             width += column.size

@@ -32,7 +32,8 @@ class Packer:
     def __init__(self, layout: Layout, class_weight: Mapping[int, float] | None = None) -> None:
         self.layout = layout
         self._class_weight = dict(class_weight or {})
-        self._codes = [_Codes(field) for field in layout.codes]
+        self._codes = [_Codes(field) for field in layout.packed_codes]
+        self._ragged = [_Codes(field) for field in layout.ragged]
 
     @property
     def names(self) -> list[str]:
@@ -60,8 +61,8 @@ class Packer:
         columns = dict(zip(table.column_names, table.columns, strict=True))
         _transpose([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
         _transpose([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
-        for at, column in enumerate(self.layout.images):
-            stored = as_array(columns[column.name]).to_numpy(zero_copy_only=False)
+        images = [as_array(columns[c.name]).to_numpy(zero_copy_only=False) for c in self.layout.images]
+        for at, stored in enumerate([*images, *(c.bytes_of(columns[c.field.column.name]) for c in self._ragged)]):
             out.encoded[:, at] = stored if pick is None else stored[pick]
         label = label_values(self.layout.label, columns[self.layout.label.name])
         out.label[:] = label if pick is None else label[pick]
@@ -156,12 +157,25 @@ class _Codes:
         column = self.field.column
         if column.kind == "categorical":
             return self._of_values(values)
-        rows, flat = listed(column, values)
         out = np.full((len(values), column.size), MISSING_CODE, np.int32)
-        at = places(rows, len(values))
-        kept = at < column.size
-        out[rows[kept], at[kept]] = self._of_values(flat)[kept]
+        rows, at, codes = self._kept(values)
+        out[rows, at] = codes
         return out
+
+    def bytes_of(self, values: pa.ChunkedArray) -> np.ndarray:
+        """A ragged sequence: for each row the bytes of its int32 codes, little-endian: objects [N]."""
+        rows, _, codes = self._kept(values)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(values)))]) * 4
+        buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(codes.astype("<i4"))]
+        found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+        return np.asarray(found.to_numpy(zero_copy_only=False), object)
+
+    def _kept(self, values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first `size` values of every row: row, place in the row, and code, each [M]."""
+        rows, flat = listed(self.field.column, values)
+        at = places(rows, len(values))
+        kept = at < self.field.column.size
+        return rows[kept], at[kept], self._of_values(flat)[kept]
 
     def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """int32 codes [N]."""

@@ -129,7 +129,7 @@ def fill_up(part: Rows, real: int, template: Rows | None, factor: float, fill: f
         if real:
             values[real:] = values[np.arange(len(part) - real) % real]
         else:
-            values[:] = spare[:1] if template else 0
+            values[:] = spare[:1] if template else b"" if values.dtype == object else 0
     part.weight[:real, 0] *= np.float32(factor)
     part.weight[real:, 0] = 0.0
     part.weight[:, 1] = fill

@@ -62,8 +62,8 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> 
         where: Named in errors.
 
     Returns:
-        By column name: an array [N] (vectors and sequences [N, size]) of the column's dtype; strings are object
-        arrays of str, null is "". NaN is null in float columns.
+        By column name: an array [N] (vectors and sequences [N, size], ragged ones [N, longest]) of the column's
+        dtype; strings are object arrays of str, null is "". NaN is null in float columns.
 
     Raises:
         DataError: A value that the column's dtype cannot hold.
@@ -105,14 +105,15 @@ def _pixels(column: Column, array: pa.Array, where: str) -> np.ndarray:
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
-    """A sequence [N, size]; what is missing is "" or NaN."""
+    """A sequence [N, size], a ragged one [N, longest]; what is missing is "" or NaN."""
     text = column.dtype == "string"
     if not _is_list(array.type) or is_text(array.type.value_type) != text:
         raise _unfit(column, array, where)
     rows, flat = listed(column, array)
     at = places(rows, len(array))
     kept = at < column.size
-    out = np.full((len(array), column.size), "", object) if text else np.full((len(array), column.size), np.nan)
+    width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
+    out = np.full((len(array), width), "", object) if text else np.full((len(array), width), np.nan)
     found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
     out[rows[kept], at[kept]] = found[kept]
     return out

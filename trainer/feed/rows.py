@@ -36,7 +36,7 @@ class Rows:
         codes: int32 [R, C].
         label: float32 [R]; int32 for multiclass.
         weight: float32 [R, 2]: the row's weight, and the fill of its batch.
-        encoded: objects (bytes) [R, I]: images as they are stored.
+        encoded: objects (bytes) [R, I + S]: images as they are stored, then the int32 codes of each ragged sequence.
     """
 
     numbers: np.ndarray
@@ -92,7 +92,7 @@ def carve(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
         size = int(np.prod(shape)) * 4
         found.append(memory[at : at + size].view(dtype).reshape(shape))
         at += _aligned(size)
-    found.append(np.empty((rows, len(layout.images)), object))
+    found.append(np.empty((rows, len(layout.images) + len(layout.ragged)), object))
     return Rows(*found)
 
 

@@ -34,7 +34,7 @@ CHUNKS_AHEAD = 2
 MOST_CHUNKS = CHUNKS_AHEAD + 5
 
 #: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
-#: encoded images bytes [k, B, I], epoch and step int64 [k, 2].
+#: encoded images and ragged codes bytes [k, B, I + S], epoch and step int64 [k, 2].
 Chunk = tuple[np.ndarray, ...]
 
 

@@ -17,7 +17,7 @@ from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
 from trainer.model.scaling import plan_scaling
-from trainer.schema import CodeField, Column, Layout, Statistics, image_key
+from trainer.schema import CodeField, Column, Layout, Statistics, image_key, ragged_key
 
 _ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 
@@ -48,6 +48,7 @@ class Features:
         self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
         self.activation = _ACTIVATIONS[config.task]
         self._scaling = plan_scaling(layout, config, statistics)
+        self._ragged = {field.column.name: ragged_key(index) for index, field in enumerate(layout.ragged)}
         self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
         self._layers: dict[str, keras.layers.Layer] = {}
         self.width = (
@@ -60,13 +61,15 @@ class Features:
         )
 
     def inputs(self) -> dict[str, Any]:
-        """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C], absent where width 0; images."""
+        """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C], absent where width 0; others."""
         self._layers = {}
         widths = {"numbers": self.layout.numbers_width, "codes": self.layout.codes_width}
         dtypes = {"numbers": "float32", "codes": "int32"}
         found = {
             name: keras.Input(shape=(width,), dtype=dtypes[name], name=name) for name, width in widths.items() if width
         }
+        for key in self._ragged.values():
+            found[key] = keras.Input(shape=(None,), dtype="int32", name=key)
         for index, column in enumerate(self.layout.images):
             found[image_key(index)] = keras.Input(shape=column.shape, dtype="uint8", name=image_key(index))
         return found
@@ -84,7 +87,7 @@ class Features:
                 picked = ops.take(inputs["numbers"], list(self._scaling.indicators), axis=1)
                 parts.append(ops.cast(ops.isnan(picked), "float32"))
         if self.layout.codes:
-            parts += self._encoded_codes(inputs["codes"])
+            parts += self._encoded_codes(inputs)
         for index, column in enumerate(self.layout.images):
             parts.append(self._convolved(inputs[image_key(index)], index, column))
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
@@ -94,7 +97,7 @@ class Features:
 
         Returns:
             Numbers and vectors: float32 [B, size], scaled and imputed. Categories: int32 codes [B].
-            Sequences and texts: int32 codes [B, length], 0 after the last.
+            Sequences and texts: int32 codes [B, length], ragged ones [B, longest], 0 after the last.
             Images: float32 [B, height, width, channels] in [0, 1].
         """
         found = {}
@@ -103,7 +106,7 @@ class Features:
             for field in self.layout.numbers:
                 found[field.column.name] = scaled[:, field.start : field.start + field.column.size]
         for code in self.layout.codes:
-            found[code.column.name] = self._values(inputs["codes"], code)
+            found[code.column.name] = self._values(inputs, code)
         for index, image in enumerate(self.layout.images):
             found[image.name] = self._pixels(inputs[image_key(index)], index)
         return found
@@ -139,19 +142,26 @@ class Features:
         means, variances = self._scaling.means.tolist(), np.square(self._scaling.deviations).tolist()
         return keras.layers.Normalization(axis=-1, mean=means, variance=variances, dtype="float32", name=name)
 
-    def _encoded_codes(self, codes: Any) -> list[Any]:
-        parts = [ops.one_hot(self._filled(codes, field), field.cardinality, dtype="float32") for field in self._one_hot]
+    def _encoded_codes(self, inputs: Mapping[str, Any]) -> list[Any]:
+        parts = [
+            ops.one_hot(self._filled(inputs["codes"], field), field.cardinality, dtype="float32")
+            for field in self._one_hot
+        ]
         if self._code_indicators:
-            picked = ops.take(codes, self._code_indicators, axis=1)
+            picked = ops.take(inputs["codes"], self._code_indicators, axis=1)
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
         for field in self._embedded:
-            layer = self._layer(f"embed_{field.start}_{_plain(field.column.name)}", self._embedding(field))
-            values = self._values(codes, field)
+            place = self._ragged.get(field.column.name, field.start)
+            layer = self._layer(f"embed_{place}_{_plain(field.column.name)}", self._embedding(field))
+            values = self._values(inputs, field)
             parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
 
-    def _values(self, codes: Any, field: CodeField) -> Any:
-        """A column's codes: [B], or [B, size] of a sequence or a text."""
+    def _values(self, inputs: Mapping[str, Any], field: CodeField) -> Any:
+        """A column's codes: [B], or [B, size] of a sequence or a text, [B, longest] of a ragged one."""
+        if field.column.ragged:
+            return inputs[self._ragged[field.column.name]]
+        codes = inputs["codes"]
         if field.column.kind == "categorical":
             return self._filled(codes, field)
         return codes[:, field.start : field.start + field.column.size]

@@ -16,7 +16,7 @@ from keras import ops
 from trainer.model.codes import lookup
 from trainer.model.features import Features
 from trainer.model.trainable import Trainable
-from trainer.schema import Column, Layout, NumberField, image_key
+from trainer.schema import Column, Layout, NumberField, image_key, ragged_key
 
 KERAS_FILE = "model.keras"
 SAVED_MODEL_FOLDER = "saved_model"
@@ -44,8 +44,10 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
     packed = {}
     if layout.numbers:
         packed["numbers"] = _numbers(layout, raw)
-    if layout.codes:
+    if layout.packed_codes:
         packed["codes"] = _codes(layout, raw)
+    for index, field in enumerate(layout.ragged):
+        packed[ragged_key(index)] = lookup(field, raw[field.column.name])[:, : field.column.size]
     packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
     with warnings.catch_warnings():
         # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
@@ -97,13 +99,15 @@ def _plain(name: str) -> str:
 
 
 def _raw_input(column: Column, signature_name: str) -> Any:
-    """The exported model's symbolic input of a column: [B], vectors [B, size]."""
+    """The exported model's symbolic input of a column: [B], vectors [B, size], ragged sequences [B, any]."""
     name = signature_name if "/" in column.name else column.name
     return keras.Input(shape=_row_shape(column), dtype=column.dtype, name=name)
 
 
-def _row_shape(column: Column) -> tuple[int, ...]:
-    return column.shape if column.kind == "image" else (column.size,) if column.kind in _LISTS else ()
+def _row_shape(column: Column) -> tuple[int | None, ...]:
+    if column.kind == "image":
+        return column.shape
+    return (None if column.ragged else column.size,) if column.kind in _LISTS else ()
 
 
 def _prediction(model: keras.Model) -> Any:
@@ -119,7 +123,7 @@ def _spec(column: Column, name: str) -> tf.TensorSpec:
 
 def _codes(layout: Layout, raw: dict[str, Any]) -> Any:
     """Packed int32 [B, C]."""
-    found = [lookup(field, raw[field.column.name]) for field in layout.codes]
+    found = [lookup(field, raw[field.column.name]) for field in layout.packed_codes]
     if all(len(codes.shape) == 1 for codes in found):
         return ops.stack(found, axis=1)
     return ops.concatenate([ops.expand_dims(codes, 1) if len(codes.shape) == 1 else codes for codes in found], axis=1)

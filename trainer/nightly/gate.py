@@ -126,10 +126,13 @@ def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
 
 def _too_few_units(rules: Promote, scored: Scored) -> str:
     """Draws of a handful of units hardly differ: their interval would be narrow for no reason."""
-    units = _LEAST_UNITS if scored.units is None else len(np.unique(scored.units))
-    if units >= _LEAST_UNITS:
+    if _units_suffice(scored):
         return ""
-    return f"promote.by: {units} values of {rules.by} in the holdout tell no interval; it takes {_LEAST_UNITS}"
+    return f"promote.by: {scored.drawn} values of {rules.by} in the holdout tell no interval; it takes {_LEAST_UNITS}"
+
+
+def _units_suffice(scored: Scored) -> bool:
+    return scored.units is None or scored.drawn >= _LEAST_UNITS
 
 
 def _refused(rules: Promote, gain: Gain, champion: str) -> str:
@@ -159,8 +162,9 @@ def _slices(
     most = names[np.argsort(-counts, kind="stable")][:_MOST_SLICES]
     found = []
     for name in most:
-        gain = _compare(rules, scored.take(texts == name), metric)
-        decides = gain.rows >= rules.min_slice_rows and math.isfinite(gain.high)
+        rows = scored.take(texts == name)
+        gain = _compare(rules, rows, metric)
+        decides = gain.rows >= rules.min_slice_rows and _units_suffice(rows) and math.isfinite(gain.high)
         found.append(Slice(column, str(name), gain, decides, bool(decides and gain.high < -rules.slice_max_loss)))
     return found
 

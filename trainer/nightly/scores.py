@@ -3,7 +3,7 @@
 Rows are drawn with replacement, the same rows for both models, and the metric's difference is computed on
 each draw; its percentiles are the interval (Efron and Tibshirani 1993, *An Introduction to the Bootstrap*,
 chapters 13 and 16). Pairing takes out what both models find hard, so a far smaller difference can be seen
-than from two separate intervals.
+than from two separate intervals. The percentiles are expanded for few units, as a t interval is (`tail_of`).
 
 All of it is arithmetic on counts: a draw is how often each row was taken, [draws, rows], and every metric is
 a function of such counts.
@@ -11,8 +11,10 @@ a function of such counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,11 @@ class Scored:
     challenger: Floats
     champion: Floats
     units: NDArray[Any] | None = None
+
+    @property
+    def drawn(self) -> int:
+        """How many there are to draw: units, or rows."""
+        return len(self.labels) if self.units is None else len(np.unique(self.units))
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
@@ -84,7 +91,7 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
         scored: The rows.
         metric: Its name.
         resamples: How many draws.
-        confidence: Of the two-sided percentile interval.
+        confidence: Of the two-sided expanded percentile interval.
         seed: The same seed and rows give the same interval.
 
     Returns:
@@ -98,9 +105,39 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
     challenger, champion = float(ours(once)[0]), float(theirs(once)[0])
     drawn = np.concatenate([sign * (ours(c) - theirs(c)) for c in _draws(scored, resamples, seed)])
     drawn = drawn[np.isfinite(drawn)]
-    tail = (1.0 - confidence) / 2.0
+    tail = tail_of(confidence, scored.drawn)
     low, high = np.quantile(drawn, [tail, 1.0 - tail]) if len(drawn) else (np.nan, np.nan)
     return Gain(metric, rows, challenger, champion, sign * (challenger - champion), float(low), float(high), confidence)
+
+
+def tail_of(confidence: float, units: int) -> float:
+    """The share of the draws that lies beyond each end of the interval.
+
+    Draws of n units spread less than samples do, by sqrt((n - 1) / n), and a normal quantile stands where a t
+    quantile belongs: percentiles are too narrow for few units. The expanded percentile interval makes up for both:
+    Phi(-sqrt(n / (n - 1)) t), t the quantile with n - 1 degrees of freedom (Hesterberg 2015, *What Teachers Should
+    Know About the Bootstrap*, section 5.3). For 14 units and 95 % that is 1.25 % instead of 2.5 %.
+
+    Args:
+        confidence: Of the two-sided interval.
+        units: n, how many are drawn.
+    """
+    if units < 2:
+        return 0.0
+    quantile = _t_quantile((1.0 + confidence) / 2.0, units - 1)
+    return NormalDist().cdf(-math.sqrt(units / (units - 1)) * quantile)
+
+
+def _t_quantile(p: float, freedom: int) -> float:
+    """Student's t by the expansion about the normal quantile (Abramowitz and Stegun 1964, 26.7.5)."""
+    z = NormalDist().inv_cdf(p)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * freedom**4)
+    )
 
 
 def _draws(scored: Scored, resamples: int, seed: int) -> Iterator[Floats]:

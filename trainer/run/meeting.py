@@ -141,6 +141,7 @@ class Door:
                 wire.receive(_TRY_S)
             except OSError:
                 del self.present[index]
+                wire.close()
         return not self.missing()
 
     def missing(self) -> list[int]:

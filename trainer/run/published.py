@@ -148,7 +148,7 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
             images.append(column)
         elif entry["codes"]:
             codes.append(CodeField(column, codes_start))
-            codes_start += column.size
+            codes_start += 0 if column.ragged else column.size
         else:
             numbers.append(NumberField(column, start))
             start += column.size

@@ -218,9 +218,9 @@ class Session:
 
         def shares(*batch: Any) -> tf.data.Dataset:
             mine = batch if feed.shared else tf.nest.map_structure(lambda t: t[first : first + here * rows], batch)
-            # [here * rows, …] -> [here, rows, …]
+            # [here * rows, …] -> [here, rows, …]; how wide a ragged sequence is shows in the graph alone.
             each = [here, -1 if feed.shared else rows]
-            parts = tf.nest.map_structure(lambda t: tf.reshape(t, [*each, *t.shape[1:]]), mine)
+            parts = tf.nest.map_structure(lambda t: tf.reshape(t, tf.concat([each, tf.shape(t)[1:]], 0)), mine)
             return tf.data.Dataset.from_tensor_slices(parts)
 
         return self._strategy.distribute_datasets_from_function(lambda _: feed.dataset().repeat().flat_map(shares))
