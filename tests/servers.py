@@ -28,11 +28,13 @@ class S3:
         endpoint: Its URL.
         bucket: A bucket that is there.
         port: Its port.
+        process: Its process.
     """
 
     endpoint: str
     bucket: str
     port: int
+    process: int
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def seaweed(folder: Path, host: str = "127.0.0.1", *more_buckets: str) -> Iterat
         stdout=log,
         stderr=subprocess.STDOUT,
     )
-    found = S3(f"http://{host}:{ports[3]}", f"kfit-test-{os.getpid()}", ports[3])
+    found = S3(f"http://{host}:{ports[3]}", f"kfit-test-{os.getpid()}", ports[3], server.pid)
     try:
         _wait_until_it_writes(server, found, more_buckets, folder / "log")
         yield found

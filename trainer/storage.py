@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -462,6 +462,13 @@ def _opened(scheme: str, process: int) -> Any:
     opened = fsspec.filesystem(scheme, **options)
     opened.retries = 1
     return opened
+
+
+def on_io_thread(action: Callable[[], None]) -> None:
+    """Lets the thread in which fsspec talks to object stores do something."""
+    from fsspec.asyn import get_loop
+
+    get_loop().call_soon_threadsafe(action)
 
 
 def _filesystem(uri: str) -> Any:

@@ -44,6 +44,8 @@ def shapes(rows: int) -> dict[str, SetShape]:
         s.name: s
         for s in (
             SetShape("main", rows),
+            SetShape("fit", rows // 4),
+            SetShape("one-group", 2 * rows, shards=1, groups=1),
             SetShape("wide", rows // 12, floats=500, ints=0, shards=16, groups=2),
             SetShape("words", rows, floats=0, ints=0, words=10),
             SetShape("small", rows, shards=2000, groups=1),
@@ -89,12 +91,12 @@ def _table(shape: SetShape, rows: int, random: np.random.Generator) -> pa.Table:
     return pa.table(columns)
 
 
-def config_of(shape: SetShape, folder: Path, batch_size: int, **more: object) -> Config:
+def config_of(shape: SetShape, where: Path | str, batch_size: int, **more: object) -> Config:
     """A job over a set: floats are numeric, ints and words are categories.
 
     Args:
         shape: The set.
-        folder: Where it is.
+        where: Its folder or URI.
         batch_size: Rows of a batch.
         more: Replaces keys of the configuration.
     """
@@ -106,11 +108,11 @@ def config_of(shape: SetShape, folder: Path, batch_size: int, **more: object) ->
     shuffle = min(256 * 1024**2, packed // 2)
     return Config.model_validate(
         {
-            "data": {"train": str(folder), "label": "label", "features": features, "shuffle": shuffle},
+            "data": {"train": str(where), "label": "label", "features": features, "shuffle": shuffle},
             "task": "binary",
             "model": {"builtin": "mlp"},
             "fit": {"batch_size": batch_size},
-            "output": {"uri": str(folder.parent / "out")},
+            "output": {"uri": "out"},
         }
         | more
     )

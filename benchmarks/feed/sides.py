@@ -28,6 +28,9 @@ class Task:
 
     Attributes:
         shape: The set. folder: where it is. cache: folder of statistics and converted copies.
+        uri: Another place of the same set; empty: none.
+        told: File into which a side that trains without end tells how far it is; empty: none.
+        threads: That compute in training; 0: as many as there are processors.
         batch_size: Rows of a batch.
         seconds: A side slower than a pass in this time is stopped.
     """
@@ -37,6 +40,9 @@ class Task:
     cache: Path
     batch_size: int
     seconds: float
+    uri: str = ""
+    told: str = ""
+    threads: int = 0
 
 
 Measured = dict[str, float]

@@ -21,7 +21,6 @@ from trainer.nightly import windows
 FIRST_NIGHT = date(2013, 3, 1)
 TRAIN_DAYS, HOLDOUT_DAYS = 42, 14
 END = date(2013, 12, 31)
-REST_EVERY_DAYS = 4
 NOISE = np.linspace(0.5, 0.95, 10)
 WITH_NULLS = ("wind_speed", "precip", "visib", "seats")
 
@@ -93,15 +92,9 @@ def add_noise(lake: Path, target: Path, config: Config, night: date, share: floa
 
 
 def days_looked_at(nights: Sequence[date]) -> list[date]:
-    """Every holdout day, and every fourth day of the rest of the year."""
-    first, last = nights[0] - timedelta(days=HOLDOUT_DAYS), nights[-1]
-    every = [first + timedelta(days=i) for i in range((END - first).days + 1)]
-    return [day for day in every if day < last or is_rest(day)]
-
-
-def is_rest(day: date) -> bool:
-    """Whether a day counts for what a model is truly worth."""
-    return day.toordinal() % REST_EVERY_DAYS == 0
+    """From the first holdout day to the end of the year."""
+    first = nights[0] - timedelta(days=HOLDOUT_DAYS)
+    return [first + timedelta(days=i) for i in range((END - first).days + 1)]
 
 
 def run_nights(lake: Path, scratch: Path, nights: Sequence[date], workers: int) -> tuple[list[Asked], np.ndarray]:

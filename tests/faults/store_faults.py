@@ -19,14 +19,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("KFIT_STORAGE_DEADLINE_S", "4")
 
@@ -37,6 +34,7 @@ from tests import sets
 from tests.faults import mortal
 from tests.faults.ends import differences, unpublished
 from tests.servers import environment, free_ports, seaweed
+from tests.wire import Proxy, toxiproxy
 from trainer import storage
 from trainer.run.checkpoints import CheckpointStore
 from trainer.run.folder import RunFolder
@@ -54,57 +52,6 @@ class Outcome:
     code: int
     lost_steps: int | None
     wrong: str = ""
-
-
-class Proxy:
-    """Toxiproxy between the trainer and the store."""
-
-    def __init__(self, api: str, port: int, upstream: str) -> None:
-        self._api, self._upstream = api, upstream
-        self.endpoint = f"http://127.0.0.1:{port}"
-        self._call("POST", "/proxies", {"name": "s3", "listen": f"127.0.0.1:{port}", "upstream": upstream})
-
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
-        request = urllib.request.Request(
-            self._api + path, method=method, data=json.dumps(body).encode() if body is not None else None
-        )
-        with urllib.request.urlopen(request, timeout=5):
-            pass
-
-    def toxic(self, kind: str, stream: str = "downstream", **attributes: int) -> None:
-        """Adds a fault."""
-        self._call("POST", "/proxies/s3/toxics", {"type": kind, "stream": stream, "attributes": attributes})
-
-    def send_to(self, upstream: str | None) -> None:
-        """Another server behind the same address; None: the real one."""
-        self._call("POST", "/proxies/s3", {"upstream": upstream or self._upstream, "enabled": True})
-
-    def heal(self) -> None:
-        """Takes all faults away."""
-        self._call("POST", "/reset")
-        self.send_to(None)
-
-
-@contextmanager
-def toxiproxy() -> Iterator[tuple[str, int]]:
-    """A running toxiproxy: its API and a free port."""
-    api, port = free_ports(2)
-    server = subprocess.Popen(
-        [shutil.which("toxiproxy-server") or "toxiproxy-server", "-port", str(api)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(100):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{api}/version", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.05)
-        yield f"http://127.0.0.1:{api}", port
-    finally:
-        server.kill()
-        server.wait()
 
 
 @contextmanager
@@ -349,8 +296,7 @@ def all_faults(only: str) -> Iterator[Outcome]:
         if not shutil.which("toxiproxy-server"):
             print("skipped: faults on the wire: no toxiproxy-server on PATH", file=sys.stderr)
             return
-        api, port = closing.enter_context(toxiproxy())
-        proxy = Proxy(api, port, server.endpoint.removeprefix("http://"))
+        proxy = closing.enter_context(toxiproxy(server.endpoint))
         through = {"AWS_ENDPOINT_URL": proxy.endpoint}
         yield from wire_faults(Workshop(folder / "wire", f"s3://{server.bucket}/wire", through), proxy)
 

@@ -15,7 +15,7 @@ from trainer.config import Config
 from trainer.schema import ColumnStatistics, Statistics
 
 #: Raised when what is stored changes its meaning.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def local_cache() -> Path:
@@ -31,12 +31,14 @@ class Known:
     Attributes:
         statistics: By split.
         split_rows: Shard URI -> (training rows, validation rows) of each row group.
+        blocks: Shard URI -> `Shard.blocks`, where it has some.
         bad: What was left out.
         odd: Warnings about columns.
     """
 
     statistics: Mapping[str, Statistics]
     split_rows: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    blocks: Mapping[str, Mapping[str, Mapping[int, tuple[int, ...]]]]
     bad: tuple[str, ...]
     odd: tuple[str, ...]
 
@@ -54,6 +56,7 @@ def load(folder: Path, key: str) -> Known | None:
         return Known(
             {split: statistics_from(s) for split, s in stored["statistics"].items()},
             {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
+            {uri: _blocks(found) for uri, found in stored["blocks"].items()},
             tuple(stored["bad"]),
             tuple(stored["odd"]),
         )
@@ -67,9 +70,7 @@ def store(folder: Path, key: str, known: Known) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{key}.{os.getpid()}"
         statistics = {split: asdict(s) for split, s in known.statistics.items()}
-        temporary.write_text(
-            json.dumps({"statistics": statistics, "split_rows": known.split_rows, "bad": known.bad, "odd": known.odd})
-        )
+        temporary.write_text(json.dumps(vars(known) | {"statistics": statistics}))
         temporary.replace(folder / f"{key}.json")
     except OSError:
         return
@@ -78,6 +79,10 @@ def store(folder: Path, key: str, known: Known) -> None:
 def statistics_from(stored: Mapping[str, Any]) -> Statistics:
     """Statistics from their JSON (`dataclasses.asdict`)."""
     return Statistics(stored["rows"], {name: _column(c) for name, c in stored["columns"].items()})
+
+
+def _blocks(stored: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, dict[int, tuple[int, ...]]]:
+    return {split: {int(g): tuple(rows) for g, rows in groups.items()} for split, groups in stored.items()}
 
 
 def _column(stored: dict[str, Any]) -> ColumnStatistics:

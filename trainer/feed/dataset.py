@@ -6,28 +6,23 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import storage
 from trainer.config import Config
 from trainer.errors import ConfigError
 from trainer.feed.images import augments, decoded, varied
-from trainer.feed.memory import check_budget, default_budget
-from trainer.feed.pack import Packer
-from trainer.feed.plan import Plan, make_plan
+from trainer.feed.memory import check_memory
 from trainer.feed.prepare import Prepared, SplitName, prepare
-from trainer.feed.reader import Reader
-from trainer.feed.rows import SPARE_SHARE, row_bytes
 from trainer.feed.share import Worker
-from trainer.feed.split import position_counts, position_mask
+from trainer.feed.source import source_of
 from trainer.feed.stopwatch import Stopwatch
-from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS, Chunk, Rounds, Source, Stream
-from trainer.feed.threads import Pool
+from trainer.feed.stream import Chunk, Rounds, Stream
+from trainer.feed.threads import Pool, yield_to_training
 from trainer.feed.weights import class_weights
 from trainer.schema import MISSING_CODE, Layout, image_key, ragged_key
 
@@ -36,13 +31,9 @@ __all__ = ["Feed", "class_weights", "dataset"]
 #: AutoGraph looks for Python's `if` and `for` in what it is given; the first batch would wait for that.
 _as_is = tf.autograph.experimental.do_not_convert
 
-#: What is read at a time where nothing is shuffled.
-_UNSHUFFLED_BYTES = 32 * 1024**2
 _LOCAL_THREADS = 4
 _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
-#: What Python adds to a row's encoded bytes.
-_BYTES_OBJECT = 48
 #: Small batches are asked for so far ahead that the hand-over between threads does not count.
 _BYTES_AHEAD = 2 * 1024**2
 _MOST_BATCHES_AHEAD = 64
@@ -85,20 +76,14 @@ class Feed:
         if not prepared.rows.get(split):
             raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
         self._layout = prepared.layout
-        packer = Packer(prepared.layout, class_weight)
-        bytes_a_row = row_bytes(prepared.layout) + encoded_bytes(prepared)
-        plan = plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
-        by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
-        names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
-        reader = Reader(names, prepared.partition_types, packer.encoded)
-        self._source = Source(
-            prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
-            bytes_a_row, worker or Worker(),
-        )  # fmt: skip
+        self._source = source_of(
+            prepared, split, batch_size=batch_size, seed=seed, shuffle=shuffle, class_weight=class_weight, worker=worker
+        )
         self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
-        self._threads = _threads(prepared)
-        _check_memory(prepared.config, self._source, self._threads)
-        self.rows, self.steps = plan.total_rows, self._source.steps
+        self._remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
+        self._threads = _REMOTE_THREADS if self._remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
+        check_memory(prepared.config.data.memory, self._source, self._threads)
+        self.rows, self.steps = self._source.plan.total_rows, self._source.steps
         self.error: BaseException | None = None
         self._cursor = _Cursor(epoch, step)
         self._idle_lock = threading.Lock()
@@ -108,7 +93,7 @@ class Feed:
         self._idle: Stream | None = None
         self._closed = False
         self._waited = Stopwatch()
-        ahead = min(_BYTES_AHEAD // (batch_size * bytes_a_row), self.steps, _MOST_BATCHES_AHEAD)
+        ahead = min(_BYTES_AHEAD // (batch_size * self._source.row_bytes), self.steps, _MOST_BATCHES_AHEAD)
         self._batches_ahead = max(_BATCHES_AHEAD, ahead)
 
     @property
@@ -227,6 +212,8 @@ class Feed:
             self._end(idle)
         if self._pool is None or self._rounds is None:
             self._pool = Pool(self._threads, "kfit-feed-decode")
+            if self._remote:
+                storage.on_io_thread(yield_to_training)
             self._rounds = Rounds(self._source, self._pool)
         stream = Stream(self._source, self._rounds, epoch, step)
         self._streams.add(stream)
@@ -301,65 +288,6 @@ def _ragged(encoded: tf.Tensor, *, padded: bool) -> Any:
         return found
     dense = found.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
     return tf.ensure_shape(dense, [encoded.shape[0], None])
-
-
-def encoded_bytes(prepared: Prepared) -> int:
-    """Bytes of a row's encoded images and ragged codes, on average; the rows of a shard are taken to be alike."""
-    images, ragged = ({c.name for c in prepared.layout.images}, {f.column.name for f in prepared.layout.ragged})
-    total = 0
-    for shard in prepared.shards if images or ragged else ():
-        for group in range(len(shard.group_rows)):
-            known = shard.metadata.row_group(group)
-            for chunk in (known.column(i) for i in range(known.num_columns)):
-                name = chunk.path_in_schema
-                total += chunk.total_uncompressed_size if name in images else 0
-                total += 4 * chunk.num_values if name.partition(".")[0] in ragged else 0
-    objects = _BYTES_OBJECT * (len(images) + len(ragged))
-    return objects + -(-total // max(1, sum(s.rows for s in prepared.shards)))
-
-
-def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
-    """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
-    budget = prepared.config.data.shuffle if shuffle else False
-    window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
-    return make_plan(
-        [s.group_rows for s in prepared.shards],
-        [s.rows_of(split) for s in prepared.shards],
-        window_rows=max(1, window_bytes // bytes_a_row),
-        kept_in=_kept_in(prepared, split),
-    )
-
-
-def _kept_in(prepared: Prepared, split: SplitName) -> Callable[[int, int], np.ndarray] | None:
-    """Which rows of a row group are a split's, where that is known without reading them."""
-    rule = prepared.rule
-    if rule.kind != "position" or prepared.rows_of is not None:
-        return None
-
-    def kept(shard: int, group: int) -> np.ndarray:
-        found = prepared.shards[shard]
-        counts = position_counts(found.name, found.group_rows, rule.fraction)
-        mask = position_mask(found.name, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
-        return mask if split == "validation" else ~mask
-
-    return kept
-
-
-def _check_memory(config: Config, source: Source, threads: int) -> None:
-    bytes_a_row = source.row_bytes
-    rounds = source.rounds(0)
-    largest_piece = int((source.plan.stop - source.plan.start).max())
-    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
-    decoding = 2 * min(threads, len(source.plan)) * largest_piece * bytes_a_row
-    chunks = MOST_CHUNKS * max(CHUNK_BYTES, source.batch_size * bytes_a_row)
-    window = max(r.rows for r in rounds) * bytes_a_row
-    window += window // SPARE_SHARE
-    check_budget(config.data.memory or default_budget(), window if len(rounds) > 1 else window // 2, decoding + chunks)
-
-
-def _threads(prepared: Prepared) -> int:
-    remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
-    return _REMOTE_THREADS if remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
 
 
 def dataset(

@@ -6,8 +6,18 @@ import os
 from pathlib import Path
 
 from trainer.errors import ConfigError
+from trainer.feed.rows import SPARE_SHARE
+from trainer.feed.source import Source
+from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS
 
 _MIB = 1024**2
+#: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.
+#: Writers make pages of about a MiB.
+_SLICED_COLUMN_BYTES = 3 * _MIB
+#: int64 arrays as long as a window that its shuffle takes.
+_ORDER_BYTES = 6 * 8
+#: Threads, the allocator's own, and what TensorFlow holds of batches (measured: 40 to 60 MiB).
+_BESIDE_BYTES = 64 * _MIB
 _CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SHARE = 3
 
@@ -35,6 +45,31 @@ def default_budget(cgroup_files: tuple[str, ...] = _CGROUP_FILES, physical: int 
     return whole // _SHARE
 
 
+def check_memory(budget: int | None, source: Source, threads: int) -> None:
+    """Holds what a source will need against the budget.
+
+    Args:
+        budget: `data.memory`; None: the default.
+        source: What is to be read.
+        threads: How many decode.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    plan, rounds = source.plan, source.rounds(0)
+    largest_piece = int((plan.stop - plan.start).max())
+    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    other = 2 * min(threads, len(plan)) * largest_piece * source.row_bytes
+    other += MOST_CHUNKS * max(CHUNK_BYTES, source.batch_size * source.row_bytes)
+    if source.is_sliced:
+        other += _SLICED_COLUMN_BYTES * len(source.packer.names)
+    window_rows = max(r.rows for r in rounds)
+    window = window_rows * source.row_bytes
+    window += window // SPARE_SHARE
+    other += window_rows * _ORDER_BYTES + _BESIDE_BYTES
+    check_budget(budget or default_budget(), window if len(rounds) > 1 else window // 2, other)
+
+
 def check_budget(budget: int, window_bytes: int, other_bytes: int) -> None:
     """Holds the plan's need against the budget.
 
@@ -49,7 +84,7 @@ def check_budget(budget: int, window_bytes: int, other_bytes: int) -> None:
     need = 2 * window_bytes + other_bytes
     if need <= budget:
         return
-    fits = (budget - other_bytes) // 2
+    fits = (budget - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
     remedy = (
         f"set data.shuffle to at most {fits // _MIB}MiB, or raise data.memory"
         if fits >= _MIB

@@ -19,6 +19,23 @@ _MOST_PIECES_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """Where in a row group a split's rows stand, as far as that is known.
+
+    Attributes:
+        rows: Of a block; the last may have fewer.
+        kept: int64 [blocks]: the split's rows in each.
+    """
+
+    rows: int
+    kept: np.ndarray
+
+    def between(self, start: int, stop: int) -> int:
+        """The split's rows from a block's first row to a block's last, or the end."""
+        return int(self.kept[start // self.rows : -(-stop // self.rows)].sum())
+
+
+@dataclass(frozen=True)
 class Plan:
     """What can be read, one entry a piece, ordered by shard name and row group.
 
@@ -55,7 +72,7 @@ def make_plan(
     *,
     window_rows: int,
     largest_rows: int | None = None,
-    kept_in: Callable[[int, int], np.ndarray] | None = None,
+    blocks_of: Callable[[int, int], Blocks | None] | None = None,
 ) -> Plan:
     """Lists the pieces.
 
@@ -64,8 +81,8 @@ def make_plan(
         split_rows: Shard -> the split's rows of each row group.
         window_rows: Rows that are mixed at a time.
         largest_rows: A row group with more rows is read in slices.
-        kept_in: (shard, row group) -> bool [rows], which rows are the split's, for large row groups that are not
-            on one side as a whole. None: nobody knows without reading them, and they are read as a whole.
+        blocks_of: (shard, row group) -> where the split's rows stand, for large row groups that are not on one side
+            as a whole. None: nobody knows, and they are read as a whole.
 
     Returns:
         The plan; pieces without a row are left out.
@@ -77,12 +94,14 @@ def make_plan(
         seen, total = 0, max(1, sum(everything))
         for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
             rows, kept = sum(everything[first:last]), sum(wanted[first:last])
-            sliced = rows > window_rows and (kept == rows or (kept_in is not None and kept > 0))
-            known = kept_in(shard, first) if sliced and kept < rows and kept_in is not None else None
-            step = largest if sliced else max(rows, 1)
+            partly = rows > window_rows and 0 < kept < rows
+            known = blocks_of(shard, first) if partly and blocks_of is not None else None
+            step = max(rows, 1)
+            if rows > window_rows and (kept == rows or known is not None):
+                step = largest if known is None else max(1, largest // known.rows) * known.rows
             for start in range(0, rows, step):
                 stop = min(rows, start + step)
-                here = int(known[start:stop].sum()) if known is not None else stop - start if kept == rows else kept
+                here = known.between(start, stop) if known is not None else stop - start if kept == rows else kept
                 if here:
                     middle = (seen + (start + stop) / 2) / total
                     pieces.append((shard, first, last - first, start, stop, here, middle))

@@ -222,7 +222,12 @@ def prepare(
         if cache is not None:
             statistics_cache.store(cache, key, known)
     shards = tuple(
-        replace(s, train_rows=known.split_rows[s.uri][0], validation_rows=known.split_rows[s.uri][1])
+        replace(
+            s,
+            train_rows=known.split_rows[s.uri][0],
+            validation_rows=known.split_rows[s.uri][1],
+            blocks=known.blocks.get(s.uri, {}),
+        )
         for s in seen.shards
         if s.uri in known.split_rows
     )
@@ -255,6 +260,7 @@ def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], No
     return statistics_cache.Known(
         {split: finish_statistics(survey, part) for split, part in found.parts.items() if part.rows},
         {s.uri: (s.train_rows, s.validation_rows) for s in found.shards},
+        {s.uri: s.blocks for s in found.shards if any(s.blocks.values())},
         found.bad,
         tuple(odd_columns(config, found.parts["train"])),
     )

@@ -1,13 +1,15 @@
 """Decodes row groups: only the columns asked for, hive keys appended, any number of threads.
 
 Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
-request, into a sparse native buffer of the object's size: Arrow never calls back into Python
+request, into a sparse mapping of the object's size, in memory or on the disk: Arrow never calls back into Python
 (apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +25,10 @@ from trainer.feed.shards import Shard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
+#: But none is larger: what was fetched is there twice for a moment.
+_MOST_REQUEST_BYTES = 16 * 1024**2
+#: More than this of a remote object's row groups is put on the disk: it is read bit by bit.
+_SPOOL_BYTES = 64 * 1024**2
 _OPEN_FILES = 32
 #: Rows decoded at a time of a row group that is too large to hold.
 _BATCH_ROWS = 65_536
@@ -139,8 +145,9 @@ class Reader:
 
     def _opened(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if (path := storage.local_path(shard.uri)) is None:
-            source = pa.BufferReader(fetch_groups(shard, groups, stored))
-            return _Opened(self._parquet(source, shard), None)
+            fetched, on_disk = fetch_groups(shard, groups, stored)
+            source = pa.BufferReader(pa.py_buffer(fetched))
+            return _Opened(self._parquet(source, shard), fetched if on_disk else None)
         if storage.stat(shard.uri).version != shard.version:
             raise _changed(shard)
         with path.open("rb") as file:
@@ -174,7 +181,7 @@ def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A shard, and its mapping where it is a local file."""
+    """A shard, and its mapping where that is of a file."""
 
     file: pq.ParquetFile
     mapped: mmap.mmap | None
@@ -226,8 +233,8 @@ class _Halfway:
         return pa.Table.from_batches(kept)
 
 
-def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> pa.Buffer:
-    """The column chunks of remote row groups, at their places in a buffer of the object's size.
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> tuple[mmap.mmap, bool]:
+    """The column chunks of remote row groups, at their places in memory of the object's size.
 
     Args:
         shard: The shard.
@@ -235,19 +242,41 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
         columns: Names of stored columns.
 
     Returns:
-        A buffer; pages that were not fetched are never touched and take no memory.
+        A mapping, in which pages that were not fetched are never touched and take no memory; and whether it is of a
+        temporary file, as where there is too much to hold.
     """
-    memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    requests = list(requests_of(ranges))
+    if sum(stop - start for start, stop in requests) > _SPOOL_BYTES:
+        # Without room on the disk, memory it is.
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(prefix="kfit-") as file:
+            file.truncate(shard.size_bytes)
+            for start, stop in requests:
+                file.seek(start)
+                file.write(_fetched(shard, start, stop))
+            file.flush()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), True
+    memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for start, stop in requests:
+        memory[start:stop] = _fetched(shard, start, stop)
+    return memory, False
+
+
+def _fetched(shard: Shard, start: int, stop: int) -> bytes:
+    try:
+        found = storage.read_version(shard.uri, start, stop, shard.version)
+    except storage.Changed as changed:
+        raise _changed(shard) from changed
+    if len(found) != stop - start:
+        raise _changed(shard)
+    return found
+
+
+def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of column chunks as requests: neighbours in one, and none too large to hold."""
     for start, stop in merged(sorted(ranges)):
-        try:
-            found = storage.read_version(shard.uri, start, stop, shard.version)
-        except storage.Changed as changed:
-            raise _changed(shard) from changed
-        if len(found) != stop - start:
-            raise _changed(shard)
-        memory[start:stop] = found
-    return pa.py_buffer(memory)
+        for at in range(start, stop, _MOST_REQUEST_BYTES):
+            yield at, min(stop, at + _MOST_REQUEST_BYTES)
 
 
 def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:

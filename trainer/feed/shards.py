@@ -25,6 +25,9 @@ Membership = Literal["train", "validation", "both"]
 _THREADS = 8
 #: Footers that a thread takes at once: kept ones are parsed faster than they are handed around.
 _AT_ONCE = 16
+#: A row group of more bytes than this is counted in blocks of about as many, so that it can be read in slices.
+_BLOCK_BYTES = 4 * 1024**2
+_MOST_BLOCKS = 256
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -41,6 +44,7 @@ class Shard:
         membership: Which splits its rows belong to.
         train_rows: Training rows of each row group.
         validation_rows: Validation rows of each row group.
+        blocks: Split -> large row group -> the split's rows in each of its blocks of `block_rows`.
         partitions: The hive keys of its whole path, as text: a folder of one day still has its day.
         metadata: Its parsed footer (`pyarrow.parquet.FileMetaData`).
     """
@@ -53,6 +57,7 @@ class Shard:
     membership: Membership = "train"
     train_rows: tuple[int, ...] = ()
     validation_rows: tuple[int, ...] = ()
+    blocks: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     partitions: Mapping[str, str] = field(default_factory=dict)
     metadata: Any = field(default=None, repr=False, compare=False)
 
@@ -71,6 +76,12 @@ class Shard:
     def rows_of(self, split: str) -> tuple[int, ...]:
         """Rows of each row group that belong to a split."""
         return self.train_rows if split == "train" else self.validation_rows
+
+    def block_rows(self, group: int) -> int:
+        """Rows of a row group's blocks; the last may have fewer, and a small row group is one block."""
+        size_bytes = int(self.metadata.row_group(group).total_byte_size)
+        blocks = min(_MOST_BLOCKS, -(-size_bytes // _BLOCK_BYTES))
+        return max(1, -(-self.group_rows[group] // max(1, blocks)))
 
     def partition_value(self, key: str) -> str | None:
         """The text of a hive key; None where hive marks it as null."""

@@ -60,6 +60,11 @@ class Survey:
     rows_of: RowFilter | None
     rows: int
 
+    @property
+    def by_content(self) -> bool:
+        """Whether a row's content decides where it belongs, so that nobody knows before it is read."""
+        return self.rule.kind in ("value", "days") or self.rows_of is not None
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -72,14 +77,16 @@ class Findings:
 
 @dataclass(frozen=True)
 class _RunParts:
-    """A run of row groups: its parts by split, and how many rows of each row group are in them."""
+    """A run of row groups: its parts by split, and how many rows of each row group, or block of one, are in them."""
 
     parts: Mapping[SplitName, SplitPart]
     counts: Mapping[SplitName, tuple[int, ...]]
-    groups: int
+    groups: range
+    in_blocks: bool = False
 
     def counts_of(self, split: SplitName) -> tuple[int, ...]:
-        return self.counts.get(split, (0,) * self.groups)
+        found = self.counts.get(split, (0,) * len(self.groups))
+        return (sum(found),) if self.in_blocks else found
 
 
 def survey_set(
@@ -116,7 +123,10 @@ def survey_set(
             for split, part in run.parts.items():
                 whole[split].merge(part)
         counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
-        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"]))
+        blocks: dict[str, dict[int, tuple[int, ...]]] = {
+            split: {run.groups.start: run.counts[split] for run in found if _has_blocks(run, split)} for split in whole
+        }
+        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
         done += shard.rows
         if progress is not None:
             progress(done, survey.rows)
@@ -156,21 +166,28 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     groups = range(*run)
     chosen = survey.rows_of
     if chosen is not None and not any(chosen.may_hold(shard, g, survey.partition_types) for g in groups):
-        return _RunParts({}, {}, len(groups))
+        return _RunParts({}, {}, groups)
     start = sum(shard.group_rows[: groups.start])
-    edges = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
+    ends = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
+    rows_of_run = int(ends[-1])
+    in_blocks = survey.by_content and len(groups) == 1 and shard.block_rows(groups.start) < rows_of_run
+    edges = np.append(np.arange(0, rows_of_run, shard.block_rows(groups.start)), rows_of_run) if in_blocks else ends
     names: tuple[SplitName, ...] = ("train", "validation")
     splits = [split for split in names if shard.membership in (split, "both")]
     parts = {split: SplitPart() for split in splits}
-    counts = {split: np.zeros(len(groups), np.int64) for split in splits}
-    for (low, high), table in _tables(reader, shard, groups, int(edges[-1])):
+    counts = {split: np.zeros(len(edges) - 1, np.int64) for split in splits}
+    for (low, high), table in _tables(reader, shard, groups, rows_of_run):
         hashes = row_hashes(shard.name, start + low, len(table), "sample")
         for split in splits:
             side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
             rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
             parts[split].merge(_part(survey, shard, table, start + low, rows, hashes))
             counts[split] += np.diff(np.searchsorted(rows + low, edges))
-    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, len(groups))
+    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, groups, in_blocks)
+
+
+def _has_blocks(run: _RunParts, split: SplitName) -> bool:
+    return run.in_blocks and split in run.counts
 
 
 def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -15,18 +15,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from trainer.feed.filter import RowFilter
-from trainer.feed.order import Round, rounds_of, row_order
-from trainer.feed.pack import Packer
+from trainer.feed.order import Round
 from trainer.feed.parts import PartChunks
-from trainer.feed.plan import Plan
-from trainer.feed.reader import Reader
 from trainer.feed.rows import Recycled, Rows
-from trainer.feed.shards import Shard
-from trainer.feed.share import Share, Worker, own_rows, share_of
-from trainer.feed.split import SplitName, SplitRule
-from trainer.feed.statistics import kept_mask
-from trainer.feed.threads import Handoff, Pool
+from trainer.feed.share import Share, own_rows, share_of
+from trainer.feed.source import Source
+from trainer.feed.threads import Handoff, Pool, yield_to_training
 
 CHUNK_BYTES = 8 * 1024**2
 CHUNKS_AHEAD = 2
@@ -36,78 +30,6 @@ MOST_CHUNKS = CHUNKS_AHEAD + 5
 #: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
 #: encoded images and ragged codes bytes [k, B, I + S], epoch and step int64 [k, 2].
 Chunk = tuple[np.ndarray, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One split, ready to be read in any order.
-
-    Attributes:
-        shards: The shards. split: which of their rows.
-        rule: How the set is split. rows_of: which rows belong to it; None: all.
-        plan: The pieces.
-        reader: Decodes them. packer: packs them.
-        seed, batch_size, shuffle: What decides the order.
-        row_bytes: What a row takes in memory.
-        worker: Which of several workers reads.
-    """
-
-    shards: tuple[Shard, ...]
-    split: SplitName
-    rule: SplitRule
-    rows_of: RowFilter | None
-    plan: Plan
-    reader: Reader
-    packer: Packer
-    seed: int
-    batch_size: int
-    shuffle: bool
-    row_bytes: int
-    worker: Worker
-
-    @property
-    def steps(self) -> int:
-        """Batches an epoch."""
-        return -(-self.plan.total_rows // self.batch_size)
-
-    def rounds(self, epoch: int) -> list[Round]:
-        """The rounds of an epoch."""
-        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
-
-    @property
-    def lanes(self) -> bool:
-        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
-        return self.worker.workers > 1 and self.split == "validation"
-
-    def order(self, epoch: int, part: Round) -> np.ndarray:
-        """The order in which a round gives its rows."""
-        return row_order(
-            self.plan,
-            part,
-            seed=self.seed,
-            epoch=epoch,
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            lanes=self.lanes,
-        )
-
-    def pack_pieces(self, pieces: Sequence[int], targets: Sequence[Rows]) -> None:
-        """Reads and packs one piece, or slices of one row group, into their places."""
-        plan, first = self.plan, pieces[0]
-        shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
-        ranges = [(int(plan.start[piece]), int(plan.stop[piece])) for piece in pieces]
-        whole = sum(shard.group_rows[group : group + groups])
-        if ranges == [(0, whole)]:
-            tables = iter([self.reader.read(shard, group, groups=groups)])
-        else:
-            tables = self.reader.slices(shard, group, ranges)
-        for table, out, rows in zip(tables, targets, ranges, strict=True):
-            keep = None
-            if len(table) != len(out):
-                held = range(group, group + groups)
-                keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
-                assert keep is not None, "a piece that is kept in part has a rule that says which part"
-            self.packer.pack(table, out, keep)
 
 
 class Loading:
@@ -193,6 +115,7 @@ class Stream:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        yield_to_training()
         try:
             self._produce()
         except BaseException as error:

@@ -1,0 +1,119 @@
+"""What is shown beside plain speed, a function each: it measures, prints a line, and gives its figures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks.feed.bench import Bench
+from benchmarks.feed.claims import BUDGET_BYTES
+from benchmarks.feed.far import far_away
+from benchmarks.feed.sets import SetShape, write
+from benchmarks.feed.turns import Runner, take_turns
+
+Shapes = Mapping[str, SetShape]
+Figures = dict[str, object]
+_FIT_BATCH = 4096
+#: Turns of a training for each of `--repeats`, and how long one is.
+_TURNS, _TURN_S = 8, 3.0
+
+
+def memory(bench: Bench, known: Shapes) -> Figures:
+    """Peaks for one, three and ten times the data."""
+    sizes = ("main", "main-3x", "main-10x")
+    peaks: dict[str, list[float]] = {n: [] for n in sizes}
+    for name in sizes:
+        bench.run("memory", known[name], 1024)  # its pass over the rows is not the feed's
+    for _, name in itertools.product(range(bench.repeats), sizes):
+        if (found := bench.run("memory", known[name], 1024)) is not None:
+            peaks[name].append(found["bytes"])
+    middle = [statistics.median(p) for p in peaks.values()]
+    shown = ", ".join(f"{n} {m / 2**20:.0f} MiB" for n, m in zip(sizes, middle, strict=True))
+    apart = max(middle) / min(middle) - 1
+    bench.console.print(f"peak memory above the interpreter with TensorFlow: {shown}; apart {apart:.1%}")
+    return {"peak_bytes": peaks}
+
+
+def large_group(bench: Bench, known: Shapes) -> Figures:
+    """A row group that is larger than the budget."""
+    shape = known["one-group"]
+    bench.run("large_group", shape)  # its pass over the rows is not the feed's
+    found = [f["bytes"] for _ in range(bench.repeats) if (f := bench.run("large_group", shape))]
+    shown = ", ".join(f"{b / 2**20:.0f}" for b in found)
+    budget = f"data.memory {BUDGET_BYTES / 2**20:.0f} MiB"
+    bench.console.print(f"one row group of {shape.rows:,} rows, split by content, {budget}: peak {shown} MiB")
+    return {"large_group_bytes": found}
+
+
+def start(bench: Bench, known: Shapes) -> Figures:
+    """Seconds to the first batch of many shards."""
+    shape = known["small"]
+    bench.run("first_batch", shape, 1024)  # leaves statistics and footers in the cache
+    found = [f for _ in range(bench.repeats) if (f := bench.run("first_batch", shape, 1024))]
+    shown = ", ".join(f"{f['seconds']:.2f} ({f['open_seconds']:.2f} to open)" for f in found)
+    bench.console.print(f"first batch of {shape.shards} shards, seconds: {shown}")
+    return {
+        name: sorted(f[key] for f in found) for name, key in (("first_batch_s", "seconds"), ("open_s", "open_seconds"))
+    }
+
+
+def survey(bench: Bench, known: Shapes) -> Figures:
+    """Seconds of the one pass over a set that was never seen."""
+    found = [f for n in ("main", "small") if (f := bench.run("statistics", known[n]))]
+    bench.console.print("statistics of a new set: " + ", ".join(f"{f['seconds']:.1f} s" for f in found))
+    return {"statistics_s": [f["seconds"] for f in found]}
+
+
+def fit(bench: Bench, known: Shapes) -> Figures:
+    """Training from the stream beside training from memory; with a core left for all else, as by a GPU, and with none."""
+    cores = os.cpu_count() or 1
+    return {
+        f"fit_{name}_{threads}_of_{cores}": fit_beside_memory(bench, known[name], threads)
+        for name, threads in itertools.product(("fit", "wide"), sorted({max(1, cores - 1), cores}))
+    }
+
+
+def fit_beside_memory(bench: Bench, shape: SetShape, threads: int) -> dict[str, dict[str, float]]:
+    """`fit` from the stream, local and from S3 far away, each beside `fit` from memory, by turns.
+
+    Args:
+        bench: How.
+        shape: The set.
+        threads: That compute in training.
+    """
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfit-turns-")))
+        far = stack.enter_context(far_away(write(shape, bench.folder), bench.console))
+
+        def runner(name: str, side: str, uri: str = "", environ: Mapping[str, str] | None = None) -> Runner:
+            told = scratch / name
+            more: dict[str, str | int] = {"told": str(told), "uri": uri, "threads": threads}
+            return Runner(name, told, partial(bench.begin, side, shape, _FIT_BATCH, environ=environ or {}, **more))
+
+        memory, streams = runner("memory", "fit_memory"), [runner("local disk", "fit_stream")]
+        if far is not None:
+            streams.append(runner("S3", "fit_stream", far.uri, far.environ))
+        epoch = -(-shape.rows // _FIT_BATCH)
+        take_turns([memory, *streams], turns=_TURNS * bench.repeats, seconds=_TURN_S, warm_steps=max(20, epoch))
+    for stream in streams:
+        ratio = stream.steps_per_s / memory.steps_per_s
+        bench.console.print(
+            f"fit from {stream.name} beside fit from memory, {shape.name}, {threads} of {os.cpu_count()} cores train: "
+            f"{ratio:.3f} over {len(memory.steps)} turns, waiting {stream.wait_share:.2%}"
+        )
+    return {r.name: {"steps_per_s": r.steps_per_s, "wait_share": r.wait_share} for r in (memory, *streams)}
+
+
+#: Part of the benchmark -> what shows it.
+SHOWN: dict[str, tuple[Callable[[Bench, Shapes], Figures], ...]] = {
+    "memory": (memory, large_group),
+    "start": (start,),
+    "statistics": (survey,),
+    "fit": (fit,),
+}
