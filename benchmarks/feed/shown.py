@@ -71,7 +71,7 @@ def survey(bench: Bench, known: Shapes) -> Figures:
 
 
 def fit(bench: Bench, known: Shapes) -> Figures:
-    """Training from the stream beside training from memory; with a core left for all else, as by a GPU, and with none."""
+    """Training from the stream beside training from memory; with a core left for all else, as a GPU does, or none."""
     cores = os.cpu_count() or 1
     return {
         f"fit_{name}_{threads}_of_{cores}": fit_beside_memory(bench, known[name], threads)

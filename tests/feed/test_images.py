@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+import trainer
 from trainer.errors import DataError
 from trainer.feed.dataset import Feed
 from trainer.feed.prepare import prepare
-from trainer.feed.raw import raw_columns
+from trainer.feed.raw import raw_batches, raw_columns
 
 GREY = {"kind": "image", "height": 6, "width": 8, "channels": 1}
 
@@ -77,6 +78,18 @@ def test_variations_differ_by_epoch_and_are_the_same_when_a_step_is_opened_again
     assert any((a[r] != b[r]).any() for a in by_row[:3] for b in by_row[3:] for r in a.keys() & b.keys())
     moved = [(image != pixels[row]).any() for rows, found in first for row, image in zip(rows, found, strict=True)]
     assert 0.5 < np.mean(moved) <= 1.0
+
+
+def test_an_image_that_is_cut_short_ends_the_run_as_bad_data_and_names_the_row(tmp_path, configure, pixels):
+    encoded = png(pixels)
+    encoded[12] = encoded[12][:-30]
+    prepared, _ = prepared_for(tmp_path, configure, encoded, GREY)
+    with pytest.raises(DataError, match="an image cannot be decoded") as error:
+        trainer.fit(prepared.config)
+    assert error.value.where.endswith("a.parquet row 12")
+    with pytest.raises(DataError, match="an image cannot be decoded") as error:
+        list(raw_batches(prepared, prepared.config.data.train))
+    assert error.value.where.endswith("a.parquet row 12")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.errors import ConfigError, DataError
+from trainer.feed.kept import validation_mask
 from trainer.feed.prepare import inspect, prepare
 from trainer.feed.raw import raw_batches
 from trainer.feed.reader import Reader
 from trainer.feed.split import first_validation_day, position_counts, position_mask, value_mask
-from trainer.feed.statistics import validation_mask
 
 
 def validation_ids(prepared):

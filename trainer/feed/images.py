@@ -5,14 +5,20 @@ What is varied is a function of (seed, epoch, step), as the order of rows is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from trainer.config import Augment, Config, Image
+from trainer.errors import DataError
+from trainer.feed.prepare import Prepared
+from trainer.feed.reader import Reader
 from trainer.schema import Column, image_key
+
+_ROWS_AT_ONCE = 256
 
 
 def decoded(columns: Sequence[Column], encoded: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -41,11 +47,67 @@ def _decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8), shape)
 
 
-def decode_all(column: Column, encoded: Sequence[bytes]) -> np.ndarray:
-    """Pixels of a column of rows: uint8 [N, height, width, channels]."""
+def decode_all(column: Column, encoded: Sequence[bytes], where: str = "", first: int = 0) -> np.ndarray:
+    """Pixels of a column of rows: uint8 [N, height, width, channels].
+
+    Raises:
+        DataError: One cannot be decoded; names `where` and its row, counted from `first`.
+    """
+    out = np.empty((len(encoded), *column.shape), np.uint8)
     with tf.device("CPU:0"):
-        found = [np.asarray(_decode(tf.constant(one), column.shape)) for one in encoded]
-    return np.stack(found) if found else np.empty((0, *column.shape), np.uint8)
+        for row, one in enumerate(encoded):
+            try:
+                out[row] = np.asarray(_decode(tf.constant(one), column.shape))
+            except tf.errors.OpError as error:
+                raise _undecodable(f"{where} row {first + row}") from error
+    return out
+
+
+def _undecodable(where: str) -> DataError:
+    return DataError(
+        "an image cannot be decoded; it is cut short or damaged", where=where,
+        remedy="write the row again, or leave it out",
+    )  # fmt: skip
+
+
+def broken_image(prepared: Prepared, error: Exception, *, within_s: float = 20.0) -> DataError | None:
+    """The error for an image that begins as one and cannot be decoded, which only training finds out.
+
+    Args:
+        prepared: What is known of the data.
+        error: What TensorFlow said.
+        within_s: How long to look for the row; it is named where it is found by then.
+
+    Returns:
+        None where the error is another one.
+    """
+    columns = {c.name: c for c in prepared.layout.images}
+    if not columns or "DecodeImage" not in str(error):
+        return None
+    until_s = time.monotonic() + within_s
+    reader = Reader(list(columns), prepared.partition_types)
+    where = "run.data.features." + ", ".join(columns)
+    for name, place, encoded in _images(prepared, reader, list(columns)):
+        if time.monotonic() > until_s:
+            break
+        try:
+            decode_all(columns[name], [encoded])
+        except DataError:
+            where = place
+            break
+    return _undecodable(where)
+
+
+def _images(prepared: Prepared, reader: Reader, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Column, place as a person finds it, and bytes of every image of the set."""
+    for shard in prepared.shards:
+        row = 0
+        for table in reader.stream(shard, _ROWS_AT_ONCE):
+            for name in names:
+                for at, encoded in enumerate(table.column(name).to_pylist()):
+                    if encoded is not None:
+                        yield name, f"{shard.uri} row {row + at}", encoded
+            row += len(table)
 
 
 def augments(config: Config, columns: Sequence[Column]) -> dict[str, Augment]:

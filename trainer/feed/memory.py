@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from trainer.errors import ConfigError
+from trainer.feed.chunks import CHUNK_BYTES, MOST_CHUNKS
 from trainer.feed.rows import SPARE_SHARE
 from trainer.feed.source import Source
-from trainer.feed.stream import CHUNK_BYTES, MOST_CHUNKS
 
 _MIB = 1024**2
 #: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
+from trainer.feed.chunks import Chunk, batches_of
 from trainer.feed.rows import Recycled, Rows
 from trainer.feed.share import Share
 from trainer.feed.threads import Handoff
-
-#: As `trainer.feed.stream.Chunk`.
-Chunk = tuple[np.ndarray, ...]
 
 
 class PartChunks:
@@ -105,14 +101,10 @@ class PartChunks:
             fill_up(part, real, self._template, share.factor / whole, whole / self._batch_size)
         steps = np.arange(self._step, self._step + len(self._real))
         places = np.stack([np.full(len(steps), epoch), steps], axis=1)
-        handed = self._out.put((*_batches(self._rows, share.rows), places))
+        handed = self._out.put((*batches_of(self._rows, share.rows), places))
         self._step = (self._step + len(steps)) % self._steps
         self._rows = None
         return handed
-
-
-def _batches(rows: Rows, size: int) -> Iterator[np.ndarray]:
-    return (values.reshape(len(rows) // size, size, *values.shape[1:]) for values in rows.arrays)
 
 
 def fill_up(part: Rows, real: int, template: Rows | None, factor: float, fill: float) -> None:

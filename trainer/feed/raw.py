@@ -44,8 +44,10 @@ def raw_batches(
     for shard in found.shards:
         wanted = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
         reader = Reader(wanted, types)
+        first = 0
         for table in reader.stream(shard, rows):
-            yield table, raw_columns(layout.columns, table, where=shard.uri)
+            yield table, raw_columns(layout.columns, table, where=shard.uri, first=first)
+            first += len(table)
 
 
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
@@ -53,13 +55,14 @@ def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     return [*stored, *(n for n in names if n not in stored)]
 
 
-def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> dict[str, np.ndarray]:
+def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", first: int = 0) -> dict[str, np.ndarray]:
     """The exported model's inputs.
 
     Args:
         columns: What the model takes.
         table: Has these columns.
         where: Named in errors.
+        first: The table's first row there.
 
     Returns:
         By column name: an array [N] (vectors and sequences [N, size], ragged ones [N, longest]) of the column's
@@ -68,13 +71,13 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "") -> 
     Raises:
         DataError: A value that the column's dtype cannot hold.
     """
-    return {c.name: _raw(c, table.column(c.name), where) for c in columns}
+    return {c.name: _raw(c, table.column(c.name), where, first) for c in columns}
 
 
-def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
+def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.ndarray:
     array = as_array(values)
     if column.kind == "image":
-        return _pixels(column, array, where)
+        return _pixels(column, array, where, first)
     if column.kind == "sequence":
         return _padded(column, array, where)
     if pa.types.is_dictionary(array.type):
@@ -91,7 +94,7 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str) -> np.ndarray:
     return _as_dtype(column, found, where)
 
 
-def _pixels(column: Column, array: pa.Array, where: str) -> np.ndarray:
+def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarray:
     """Decoded images: uint8 [N, height, width, channels]."""
     if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         raise _unfit(column, array, where)
@@ -101,7 +104,7 @@ def _pixels(column: Column, array: pa.Array, where: str) -> np.ndarray:
     # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
     from trainer.feed.images import decode_all
 
-    return decode_all(column, array.to_pylist())
+    return decode_all(column, array.to_pylist(), where, first)
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:

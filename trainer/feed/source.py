@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from trainer.feed.filter import RowFilter
+from trainer.feed.kept import kept_mask
 from trainer.feed.order import Round, rounds_of, row_order
 from trainer.feed.pack import Packer
 from trainer.feed.plan import Blocks, Plan, make_plan
@@ -18,7 +19,6 @@ from trainer.feed.rows import Rows, row_bytes
 from trainer.feed.shards import Shard
 from trainer.feed.share import Worker
 from trainer.feed.split import SplitName, SplitRule, position_counts, position_mask
-from trainer.feed.statistics import kept_mask
 
 #: What is read at a time where nothing is shuffled.
 _UNSHUFFLED_BYTES = 32 * 1024**2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -10,33 +10,28 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trainer.config import Categorical, Config
+from trainer.feed.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.filter import RowFilter
 from trainer.feed.footers import BadShard
-from trainer.feed.moments import SAMPLE_ROWS, ColumnPart, Moments, SplitPart, finish
+from trainer.feed.kept import kept_mask
+from trainer.feed.moments import SAMPLE_ROWS, SplitPart, finish
 from trainer.feed.plan import SMALL_ROWS, runs_of
 from trainer.feed.reader import Reader
 from trainer.feed.shards import Shard
 from trainer.feed.split import (
     SplitName,
     SplitRule,
-    day_numbers,
-    position_counts,
-    position_mask,
     row_hashes,
-    value_mask,
 )
 from trainer.feed.threads import Pool
-from trainer.feed.values import encode, encoded_names, listed, numbers, vectors
+from trainer.feed.values import encoded_names, numbers
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
 #: Rows of a row group that are looked at at a time.
 _SLICE_ROWS = 262_144
-#: How files of PNG, JPEG, GIF and BMP begin.
-_IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 #: Hashed columns may have as many values as rows, and nobody needs the rare ones.
 _HASHED_VALUES = 1000
 
@@ -199,178 +194,23 @@ def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[
     yield from zip(ranges, reader.slices(shard, groups.start, ranges), strict=True)
 
 
-def kept_mask(
-    rule: SplitRule,
-    chosen: RowFilter | None,
-    shard: Shard,
-    groups: range,
-    table: pa.Table,
-    split: SplitName,
-    rows: tuple[int, int] | None = None,
-) -> np.ndarray | None:
-    """Which rows of neighbouring row groups are on one side of the split.
-
-    Args:
-        rule: How the set is split.
-        chosen: Which rows belong to it; None: all.
-        shard: The shard.
-        groups: Its row groups.
-        table: Their rows, or some of them.
-        split: The side.
-        rows: Which of their rows the table holds: (first, one past the last). None: all.
-
-    Returns:
-        bool [rows]; None where all are.
-    """
-    mask = validation_mask(rule, shard, groups, table, rows)
-    side = None if mask is None else (mask if split == "validation" else ~mask)
-    if chosen is None:
-        return side
-    return chosen.mask(table) if side is None else chosen.mask(table) & side
-
-
-def validation_mask(
-    rule: SplitRule, shard: Shard, groups: range, table: pa.Table, rows: tuple[int, int] | None = None
-) -> np.ndarray | None:
-    """Which rows of neighbouring row groups validate.
-
-    Args:
-        rule: How the set is split.
-        shard: The shard.
-        groups: Its row groups.
-        table: Their rows, or some of them; has the rule's column.
-        rows: Which of their rows the table holds: (first, one past the last). None: all.
-
-    Returns:
-        bool [rows]; None where all rows are on the shard's own side.
-    """
-    if shard.membership != "both" or rule.kind == "none":
-        return None
-    if rule.kind == "position":
-        starts = np.cumsum([0, *shard.group_rows])
-        counts = position_counts(shard.name, shard.group_rows, rule.fraction)
-        masks = (position_mask(shard.name, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
-        mask = np.concatenate([np.empty(0, bool), *masks])
-        return mask if rows is None else mask[rows[0] : rows[1]]
-    assert rule.by is not None
-    if rule.kind == "value":
-        return value_mask(table.column(rule.by), rule.fraction)
-    return day_numbers(table.column(rule.by)) >= rule.cutoff_day
-
-
 def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.ndarray, hashes: np.ndarray) -> SplitPart:
     # A threshold known beforehand keeps a little more than the sample needs, whatever thread comes first.
     share = min(1.0, 1.3 * SAMPLE_ROWS / max(survey.rows, 1) + 1e-9)
     sampled = rows if survey.rows <= SAMPLE_ROWS else rows[hashes[rows] < np.uint64(share * (2**64 - 2048))]
     part = SplitPart(len(rows), {}, [hashes[sampled]])
-    place = _Place(shard, start, rows, sampled)
+    place = Place(shard, start, rows, sampled)
     data = survey.config.data
     for column in survey.columns.values():
-        part.columns[column.name] = _column_part(column, table.column(column.name), place)
+        part.columns[column.name] = column_part(column, table.column(column.name), place)
     label = table.column(data.label)
     part.columns[data.label] = (
-        _numeric_part(numbers(label), label, place) if survey.config.task == "regression" else _label_part(label, place)
+        numeric_part(numbers(label), label, place) if survey.config.task == "regression" else label_part(label, place)
     )
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)
-        part.columns[data.sample_weight] = _numeric_part(numbers(weight), weight, place)
+        part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)
     return part
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a part's rows stand: rows and sampled rows are indices into the row group."""
-
-    shard: Shard
-    start: int
-    rows: np.ndarray
-    sampled: np.ndarray
-
-    def first(self, flags: np.ndarray) -> str:
-        """The first of the part's rows with a flag, as a person finds it."""
-        hit = self.rows[flags[self.rows]]
-        return f"{self.shard.uri} row {self.start + int(hit[0])}" if len(hit) else ""
-
-
-def _column_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    if column.kind == "categorical":
-        return _counted_part(values, place)
-    if column.kind == "image":
-        return _image_part(values, place)
-    if column.kind in ("sequence", "text"):
-        return _listed_part(column, values, place)
-    where = f"{place.shard.uri}"
-    found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
-    return _numeric_part(found, values, place)
-
-
-def _numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    chosen = found if len(place.rows) == len(found) else found[place.rows]
-    part = ColumnPart(rows=len(place.rows), moments=Moments.of(chosen))
-    flat = found if found.ndim == 1 else found[:, 0]
-    part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
-    if found.dtype.kind != "f":
-        return part
-    finite = np.isfinite(chosen)
-    if finite.all() and not values.null_count:
-        return part
-    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(found), bool)
-    present = ~null if found.ndim == 1 else ~null[:, None]
-    nan, inf = np.isnan(found) & present, np.isinf(found)
-    part.nulls = int(null[place.rows].sum())
-    part.nans, part.infinities = int(nan[place.rows].sum()), int(inf[place.rows].sum())
-    bad = inf | nan
-    part.first_null = place.first(null)
-    part.first_bad = place.first(bad if bad.ndim == 1 else bad.any(axis=1))
-    return part
-
-
-def _counted_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    distinct, places = encode(values)
-    counts = np.bincount(places[place.rows] + 1, minlength=len(distinct) + 1)
-    part = ColumnPart(rows=len(place.rows), nulls=int(counts[0]))
-    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
-    if part.nulls:
-        part.first_null = place.first(places < 0)
-    return part
-
-
-def _image_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    """Counts nulls, and what does not begin as an image does as NaN is counted: it has no value."""
-    null = values.is_null().to_numpy()
-    known = np.zeros(len(null), bool)
-    for signature in _IMAGE_SIGNATURES:
-        known |= pc.starts_with(values, signature).fill_null(False).to_numpy()
-    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
-    broken = ~known & ~null
-    part.nans, part.first_bad = int(broken[place.rows].sum()), place.first(broken)
-    return part
-
-
-def _listed_part(column: Column, values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    """Counts every value of a sequence, every word of a text; an empty row is none of the nulls."""
-    rows, flat = listed(column, values)
-    null = values.is_null().to_numpy()
-    chosen = np.zeros(len(null), bool)
-    chosen[place.rows] = True
-    distinct, at = encode(flat)
-    counts = np.bincount(at[chosen[rows]] + 1, minlength=len(distinct) + 1)
-    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
-    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
-    return part
-
-
-def _label_part(values: pa.ChunkedArray, place: _Place) -> ColumnPart:
-    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        found = numbers(values)
-        null = np.isnan(found)
-        distinct, counts = np.unique(found[place.rows][~null[place.rows]], return_counts=True)
-        part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
-        part.counts = Counter(
-            {int(v) if float(v).is_integer() else float(v): int(n) for v, n in zip(distinct, counts, strict=True)}
-        )
-        return part
-    return _counted_part(values, place)
 
 
 def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:

@@ -15,21 +15,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from trainer.feed.chunks import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS, Chunk, Chunks
 from trainer.feed.order import Round
 from trainer.feed.parts import PartChunks
 from trainer.feed.rows import Recycled, Rows
 from trainer.feed.share import Share, own_rows, share_of
 from trainer.feed.source import Source
 from trainer.feed.threads import Handoff, Pool, yield_to_training
-
-CHUNK_BYTES = 8 * 1024**2
-CHUNKS_AHEAD = 2
-#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
-MOST_CHUNKS = CHUNKS_AHEAD + 5
-
-#: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
-#: encoded images and ragged codes bytes [k, B, I + S], epoch and step int64 [k, 2].
-Chunk = tuple[np.ndarray, ...]
 
 
 class Loading:
@@ -136,7 +128,7 @@ class Stream:
 
     def _whole(self) -> Callable[[_Place, Rows], bool]:
         source = self._source
-        chunks = _Chunks(source, self._start[1], self._out, self._rounds.chunks)
+        chunks = Chunks(source, self._start[1], self._out, self._rounds.chunks)
 
         def add(place: _Place, rows: Rows) -> bool:
             last = place.part.start + place.part.rows == source.plan.total_rows
@@ -192,64 +184,3 @@ class _Place:
     part: Round
     skip: int
     share: Share | None
-
-
-class _Chunks:
-    """Gathers rows into chunks and hands them over."""
-
-    def __init__(self, source: Source, step: int, out: Handoff[Chunk], memory: Recycled) -> None:
-        self._source, self._out, self._memory = source, out, memory
-        self._step = step
-        self._most = max(1, CHUNK_BYTES // (source.batch_size * source.row_bytes))
-        self._new()
-
-    def _new(self) -> None:
-        batches = min(self._most, self._source.steps - self._step)
-        self._rows = self._memory.take(batches * self._source.batch_size)
-        self._filled = 0
-
-    def add(self, rows: Rows, order: np.ndarray, *, epoch: int, last: bool) -> bool:
-        """Takes a round's rows in their order; False once the consumer is gone."""
-        at = 0
-        while at < len(order):
-            some = min(len(self._rows) - self._filled, len(order) - at)
-            rows.take(order[at : at + some], self._rows[self._filled : self._filled + some])
-            at += some
-            self._filled += some
-            if self._filled == len(self._rows) and not self._hand_over(epoch):
-                return False
-        return self._hand_over(epoch) if last and self._filled else True
-
-    def _hand_over(self, epoch: int) -> bool:
-        size = self._source.batch_size
-        batches = -(-self._filled // size)
-        rows = self._rows[: batches * size]
-        pad_batch(rows[-size:], self._filled - (batches - 1) * size)
-        places = np.stack([np.full(batches, epoch), np.arange(self._step, self._step + batches)], axis=1)
-        self._step = (self._step + batches) % self._source.steps
-        done = self._out.put((*_batches(rows, size), places))
-        self._new()
-        return done
-
-
-def _batches(rows: Rows, size: int) -> Iterator[np.ndarray]:
-    """[k * B, …] -> [k, B, …] of each array."""
-    return (values.reshape(len(rows) // size, size, *values.shape[1:]) for values in rows.arrays)
-
-
-def pad_batch(batch: Rows, real: int) -> None:
-    """Fills a batch up with its own rows at weight 0; the real ones weigh B / real more.
-
-    Args:
-        batch: B rows; the first `real` are there. Changed in place.
-        real: How many, 0 < real <= B.
-    """
-    size = len(batch)
-    if real == size:
-        return
-    again = np.arange(size - real) % real
-    for values in batch.arrays:
-        values[real:] = values[again]
-    batch.weight[:real, 0] *= np.float32(size / real)
-    batch.weight[real:, 0] = 0.0
-    batch.weight[:, 1] = real / size

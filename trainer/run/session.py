@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
-from trainer.feed.dataset import Feed, class_weights
-from trainer.feed.images import augments
+from trainer.feed.dataset import Feed
+from trainer.feed.images import augments, broken_image
 from trainer.feed.prepare import Prepared
 from trainer.feed.share import Worker
+from trainer.feed.weights import class_weights
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.objective import make_metrics
@@ -279,6 +280,8 @@ class Session:
         for feed in (self._train, self._validation):
             if feed is not None and feed.error is not None:
                 return feed.error if isinstance(feed.error, Exception) else error
+        if (broken := broken_image(self._prepared, error)) is not None:
+            return broken
         if isinstance(error, tf.errors.OpError | ValueError | TypeError):
             return ModelCodeError(
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
