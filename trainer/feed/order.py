@@ -186,7 +186,11 @@ def row_order(
     before = apportion(edges, lane_rows)
     taken = np.diff(before, axis=0)
     # Every lane's rows shuffled, lane after lane.
-    shuffled = np.argsort(np.repeat(part.lanes, piece_rows), kind="stable")
+    by_lane = np.argsort(part.lanes, kind="stable")
+    taken_before = np.cumsum(piece_rows[by_lane]) - piece_rows[by_lane]
+    stands_at = np.cumsum(piece_rows) - piece_rows
+    shuffled = np.repeat(stands_at[by_lane] - taken_before, piece_rows[by_lane])
+    shuffled += np.arange(part.rows)
     lane_begin = np.cumsum(lane_rows) - lane_rows
     for lane in np.flatnonzero(lane_rows) if shuffle else ():
         rows = shuffled[lane_begin[lane] : lane_begin[lane] + lane_rows[lane]]

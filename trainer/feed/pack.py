@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from trainer.errors import DataError
 from trainer.feed.rows import Rows
+from trainer.feed.turn import Turner
 from trainer.feed.values import as_array, encode, encoded_names, listed, numbers, places, vectors
 from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
 
-#: Rows transposed at a time: the block stays in the second-level cache.
-_BLOCK_ROWS = 2048
 #: Integers that lie no farther apart than this are looked up in an array: 4 MiB at the most.
 _TABLE_VALUES = 2**20
 
@@ -34,6 +33,7 @@ class Packer:
         self._class_weight = dict(class_weight or {})
         self._codes = [_Codes(field) for field in layout.packed_codes]
         self._ragged = [_Codes(field) for field in layout.ragged]
+        self._turn = Turner()
 
     @property
     def names(self) -> list[str]:
@@ -59,8 +59,8 @@ class Packer:
         """
         pick = None if keep is None else np.flatnonzero(keep)
         columns = dict(zip(table.column_names, table.columns, strict=True))
-        _transpose([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
-        _transpose([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
+        self._turn([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
+        self._turn([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
         images = [as_array(columns[c.name]).to_numpy(zero_copy_only=False) for c in self.layout.images]
         for at, stored in enumerate([*images, *(c.bytes_of(columns[c.field.column.name]) for c in self._ragged)]):
             out.encoded[:, at] = stored if pick is None else stored[pick]
@@ -79,33 +79,6 @@ class Packer:
             for index, factor in self._class_weight.items():
                 factors[index] = factor
             weight *= factors[out.label.astype(np.int64)]
-
-
-def _transpose(columns: Sequence[tuple[int, np.ndarray]], out: np.ndarray, pick: np.ndarray | None) -> None:
-    """Columns [N] or [N, size], each at its place, to rows: out[i] is row pick[i].
-
-    Args:
-        columns: (place, values); together they fill every place.
-        out: [K, width].
-        pick: int64 [K], ascending; None: K is N, all rows.
-    """
-    if not columns:
-        return
-    rows = len(columns[0][1])
-    # With a pick, a block is built aside and its rows are gathered: cheaper than gathering in each column.
-    aside = None if pick is None else np.empty((min(rows, _BLOCK_ROWS), out.shape[1]), out.dtype)
-    edges = None if pick is None else np.searchsorted(pick, np.arange(0, rows + _BLOCK_ROWS, _BLOCK_ROWS))
-    for number, start in enumerate(range(0, rows, _BLOCK_ROWS)):
-        stop = min(rows, start + _BLOCK_ROWS)
-        block = out[start:stop] if aside is None else aside[: stop - start]
-        for at, values in columns:
-            if values.ndim == 1:
-                block[:, at] = values[start:stop]
-            else:
-                block[:, at : at + values.shape[1]] = values[start:stop]
-        if edges is not None and pick is not None:
-            low, high = edges[number], edges[number + 1]
-            np.take(block, pick[low:high] - start, axis=0, out=out[low:high], mode="clip")
 
 
 def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
