@@ -25,10 +25,11 @@ LATENCY_MS, KB_PER_S = 20, 1_000_000
 
 @dataclass(frozen=True)
 class Far:
-    """A set's URI, and the environment that leads there."""
+    """A set's URI, the environment that leads there, and the processes that serve it."""
 
     uri: str
     environ: Mapping[str, str]
+    servers: tuple[int, ...]
 
 
 def _stand_aside(process: int) -> None:
@@ -52,6 +53,7 @@ def far_away(folder: Path, console: Console) -> Iterator[Far | None]:
         proxy = stack.enter_context(toxiproxy(server.endpoint))
         proxy.toxic("latency", "upstream", latency=LATENCY_MS)
         proxy.toxic("bandwidth", rate=KB_PER_S)
-        _stand_aside(server.process)
-        _stand_aside(proxy.process)
-        yield Far(uri, environment(proxy.endpoint))
+        servers = (server.process, proxy.process)
+        for process in servers:
+            _stand_aside(process)
+        yield Far(uri, environment(proxy.endpoint), servers)

@@ -8,8 +8,11 @@ import statistics
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from rich.table import Table
 
 from benchmarks.feed.bench import Bench
 from benchmarks.feed.claims import BUDGET_BYTES
@@ -96,18 +99,35 @@ def fit_beside_memory(bench: Bench, shape: SetShape, threads: int) -> dict[str, 
             more: dict[str, str | int] = {"told": str(told), "uri": uri, "threads": threads}
             return Runner(name, told, partial(bench.begin, side, shape, _FIT_BATCH, environ=environ or {}, **more))
 
-        memory, streams = runner("memory", "fit_memory"), [runner("local disk", "fit_stream")]
+        memory = runner("memory", "fit_memory")
+        # The control: what two trainings that are the same differ by.
+        others = [runner("memory again", "fit_memory"), runner("local disk", "fit_stream")]
         if far is not None:
-            streams.append(runner("S3", "fit_stream", far.uri, far.environ))
+            others.append(replace(runner("S3", "fit_stream", far.uri, far.environ), servers=far.servers))
         epoch = -(-shape.rows // _FIT_BATCH)
-        take_turns([memory, *streams], turns=_TURNS * bench.repeats, seconds=_TURN_S, warm_steps=max(20, epoch))
-    for stream in streams:
-        ratio = stream.steps_per_s / memory.steps_per_s
-        bench.console.print(
-            f"fit from {stream.name} beside fit from memory, {shape.name}, {threads} of {os.cpu_count()} cores train: "
-            f"{ratio:.3f} over {len(memory.steps)} turns, waiting {stream.wait_share:.2%}"
-        )
-    return {r.name: {"steps_per_s": r.steps_per_s, "wait_share": r.wait_share} for r in (memory, *streams)}
+        take_turns([memory, *others], turns=_TURNS * bench.repeats, seconds=_TURN_S, warm_steps=max(20, epoch))
+    found = [_beside(runner, memory) for runner in others]
+    table = Table(
+        "fit from", "beside memory", "processor time a step", "waiting", "servers, of a core",
+        title=f"{shape.name}: {threads} of {os.cpu_count()} cores train, {len(memory.steps)} turns of {_TURN_S:g} s",
+    )  # fmt: skip
+    for runner_of, row in zip(others, found, strict=True):
+        table.add_row(
+            runner_of.name, f"{row['ratio']:.3f}", f"{row['cpu_ratio']:.3f}", f"{row['wait_share']:.2%}",
+            f"{row['servers_cores']:.1%}" if runner_of.servers else "",
+        )  # fmt: skip
+    bench.console.print(table)
+    return {r.name: row for r, row in zip(others, found, strict=True)}
+
+
+def _beside(runner: Runner, memory: Runner) -> dict[str, float]:
+    return {
+        "steps_per_s": runner.steps_per_s,
+        "ratio": runner.steps_per_s / memory.steps_per_s,
+        "cpu_ratio": runner.cpu_s_per_step / memory.cpu_s_per_step,
+        "wait_share": runner.wait_share,
+        "servers_cores": runner.servers_cores,
+    }
 
 
 #: Part of the benchmark -> what shows it.

@@ -40,21 +40,36 @@ class Runner:
     Attributes:
         name: How it is called. told: where it tells how far it is.
         begin: Starts it.
+        servers: Processes that only work for it, on this machine for want of another.
         steps, seconds, waited: Of each of its turns.
+        cpu_s, servers_cpu_s: Processor time of each of its turns, its own and its servers'.
     """
 
     name: str
     told: Path
     begin: Callable[[], subprocess.Popen[bytes]]
+    servers: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+    servers_cpu_s: list[float] = field(default_factory=list)
 
     @property
     def steps_per_s(self) -> float:
         """Over all turns."""
         return sum(self.steps) / sum(self.seconds)
+
+    @property
+    def cpu_s_per_step(self) -> float:
+        """Over all turns."""
+        return sum(self.cpu_s) / sum(self.steps)
+
+    @property
+    def servers_cores(self) -> float:
+        """Processors that its servers keep busy, on average."""
+        return sum(self.servers_cpu_s) / sum(self.seconds)
 
     @property
     def wait_share(self) -> float:
@@ -73,7 +88,9 @@ class Runner:
 
     def turn(self, seconds: float) -> None:
         """Lets it run for a while."""
+        assert self.process is not None
         steps, waited = self._told()
+        cpu_s, servers_cpu_s = cpu_seconds(self.process.pid), sum(map(cpu_seconds, self.servers))
         began = time.monotonic()
         self._signal(signal.SIGCONT)
         time.sleep(seconds)
@@ -82,6 +99,8 @@ class Runner:
         after, waited_after = self._told()
         self.steps.append(after - steps)
         self.waited.append(waited_after - waited)
+        self.cpu_s.append(cpu_seconds(self.process.pid) - cpu_s)
+        self.servers_cpu_s.append(sum(map(cpu_seconds, self.servers)) - servers_cpu_s)
 
     def end(self) -> None:
         """Kills it."""
@@ -98,6 +117,12 @@ class Runner:
             return _FORMAT.unpack(self.told.read_bytes())  # type: ignore[return-value]
         except (OSError, struct.error):
             return 0, 0.0
+
+
+def cpu_seconds(process: int) -> float:
+    """Processor time that a process has had so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def take_turns(runners: Sequence[Runner], *, turns: int, seconds: float, warm_steps: int) -> None:
