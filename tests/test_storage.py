@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import READER_KEY, READER_SECRET, S3
-from trainer import storage, storage_calls, storage_local
+from trainer import storage
 from trainer.errors import ConfigError, StorageError
+from trainer.storage import calls, filesystems, local
 
 Store = Callable[[], str]
 
@@ -33,9 +34,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def anew() -> Iterator[None]:
     """Opens file systems again, before and after: the test changes the environment they are made from."""
-    storage._opened.cache_clear()
+    filesystems._opened.cache_clear()
     yield
-    storage._opened.cache_clear()
+    filesystems._opened.cache_clear()
 
 
 def fill(root: str, *names: str) -> None:
@@ -189,12 +190,12 @@ def test_a_local_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, mo
 
 def test_a_local_file_has_the_rights_of_the_umask(tmp_path):
     old = os.umask(0o027)
-    storage_local._umask.cache_clear()
+    local._umask.cache_clear()
     try:
         storage.write(str(tmp_path / "x"), b"")
     finally:
         os.umask(old)
-        storage_local._umask.cache_clear()
+        local._umask.cache_clear()
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
 
 
@@ -262,7 +263,7 @@ def test_an_endpoint_that_is_down_ends_at_the_deadline(s3, anew, monkeypatch):
 
 
 def test_what_may_pass_is_tried_again(monkeypatch):
-    monkeypatch.setattr(storage_calls.time, "sleep", lambda s: None)
+    monkeypatch.setattr(calls.time, "sleep", lambda s: None)
     answers = iter([TimeoutError("slow"), ConnectionResetError("gone"), b"here"])
 
     def flaky() -> bytes:
@@ -271,19 +272,19 @@ def test_what_may_pass_is_tried_again(monkeypatch):
             raise answer
         return answer
 
-    assert storage_calls.call("read", "s3://b/k", flaky) == b"here"
+    assert calls.call("read", "s3://b/k", flaky) == b"here"
 
 
 def test_a_fault_of_the_program_is_not_tried_again():
-    calls = []
+    tries = []
 
     def broken() -> None:
-        calls.append(1)
+        tries.append(1)
         raise ZeroDivisionError("oops")
 
     with pytest.raises(StorageError, match="ZeroDivisionError: oops"):
-        storage_calls.call("read", "s3://b/k", broken)
-    assert calls == [1]
+        calls.call("read", "s3://b/k", broken)
+    assert tries == [1]
 
 
 def test_an_unknown_scheme_is_a_fault_of_the_configuration():
@@ -359,8 +360,8 @@ def test_a_stalled_request_is_cut_and_made_again(s3: S3, anew: None, monkeypatch
     version = storage.stat(uri).version
     way = Stalling(int(s3.endpoint.rpartition(":")[2]), stalled=2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{way.port}")
-    monkeypatch.setattr(storage, "STALL_S", 0.5)
-    storage._opened.cache_clear()
+    monkeypatch.setattr(filesystems, "STALL_S", 0.5)
+    filesystems._opened.cache_clear()
     try:
         assert storage.read_version(uri, 0, 100_000, version) == b"x" * 100_000
     finally:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +17,11 @@ import click
 
 from trainer import storage, termination
 from trainer.config import Config, Data, duration_s
-from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
+from trainer.errors import ExitCode, KfitError, PeerLost
 from trainer.feed.cache import local_cache
 from trainer.feed.prepare import Prepared, prepare
 from trainer.run import passed_on, resume, warm
 from trainer.run.checkpoints import CheckpointStore, Snapshot
-from trainer.run.fence import Superseded
 from trainer.run.folder import RunFolder, to_json
 from trainer.run.group import Alone, Group
 from trainer.run.ledger import Ledger, process_age_s
@@ -33,29 +29,13 @@ from trainer.run.meeting import Finished, Met, meet
 from trainer.run.night import Night
 from trainer.run.progress import Progress, make_progress
 from trainer.run.rank import ALONE, Rank
-from trainer.run.result import End, document, versions
+from trainer.run.record import LAST_WORDS_S, Record, Result
+from trainer.run.result import versions
 from trainer.run.stop import StopRequest
 from trainer.run.writer import AsyncWriter, NoWriter
 
-#: Twice this, and a little, is what is left of the five seconds after which a failed process must be gone.
-_LAST_WORDS_S = 2.0
 #: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
 _MEETING_S = 900.0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to.
-
-    Attributes:
-        uri: The run's folder.
-        document: `result.json`.
-        history: Keras `History.history`: name -> one value an epoch; empty where nothing was to do.
-    """
-
-    uri: str
-    document: Mapping[str, Any]
-    history: Mapping[str, list[float]]
 
 
 def new_run_id(name: str) -> str:
@@ -107,7 +87,7 @@ def fit(
             return Result(folder.uri, folder.read_json("result.json") or {}, {})
         except BaseException as error:
             ended = run.group.fail(stop.meaning(error))
-            run.write_failure(ended)
+            run.record.write_failure(ended)
             if isinstance(ended, KfitError):
                 ended.told = run.told_elsewhere
             if ended is error:
@@ -142,19 +122,15 @@ class _Run:
         night: Night,
         rank: Rank,
     ) -> None:
-        self.config, self.folder, self.devices = config, folder, devices
+        self.folder, self.devices = folder, devices
         #: As the job file has it: its windows are not yet days. What a run that goes on must share.
         self.asked = config
         self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
-        self.prepared: Prepared | None = None
-        self.memory: Any = None
-        self.writer: AsyncWriter | NoWriter | None = None
         self.rank = rank
         self.group: Group | Alone = Alone()
         self.met: Met | None = None
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
-        self._claimed = False
-        self._last_words = threading.Lock()
+        self.record = Record(config, folder, self.store.fence, night, progress, ledger)
 
     def go(self) -> Result:
         if self.rank.workers > 1:
@@ -172,21 +148,21 @@ class _Run:
             from trainer.run.session import Session  # TensorFlow comes in here, after the data was found whole
 
             addresses = self.met.addresses if self.met else ()
-            session = Session(self.config, prepared, self.devices, self.group, addresses)
+            session = Session(self.record.config, prepared, self.devices, self.group, addresses)
         with ExitStack() as closing:
             closing.callback(session.close)
-            self.memory = session.resume(snapshot)
+            self.record.memory = session.resume(snapshot)
             if snapshot is not None:
-                cursor = self.memory.cursor
+                cursor = self.record.memory.cursor
                 self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
-            elif self.config.fit.warm_start is not None:
-                session.warm_start(self.config.fit.warm_start, self.progress.note)
+            elif self.record.config.fit.warm_start is not None:
+                session.warm_start(self.record.config.fit.warm_start, self.progress.note)
             self._fit(session, snapshot)
             if not self.rank.chief:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
-                return Result(self.folder.uri, self.group.finish(None), self.memory.history)
+                return Result(self.folder.uri, self.group.finish(None), self.record.memory.history)
             self.group.relax()
-            self._write_metrics()
+            self.record.write_metrics()
             result = self._publish(session)
             self.group.finish(dict(result.document))
             return result
@@ -194,7 +170,7 @@ class _Run:
     def _meet(self) -> None:
         identity = {
             "run": self.folder.uri,
-            "configuration": hashlib.sha256(self.config.model_dump_json().encode()).hexdigest(),
+            "configuration": hashlib.sha256(self.record.config.model_dump_json().encode()).hexdigest(),
         }
         deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
         self.met = met = meet(
@@ -212,11 +188,12 @@ class _Run:
         self.night.remember(self.folder.read_json("config.json"))
         snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
         self.store.take_over(snapshot)
-        self._claimed = True
-        self._write_config(None)
-        self.config = self.night.begin()
+        self.record.claimed = True
+        self.record.write_config()
+        self.record.config = self.night.begin()
         same = self.night.unchanged(versions())
-        self.group.tell({"mark": _mark(snapshot), "data": self.config.data.model_dump(mode="json"), "unchanged": same})
+        data = self.record.config.data.model_dump(mode="json")
+        self.group.tell({"mark": _mark(snapshot), "data": data, "unchanged": same})
         return snapshot, same
 
     def _follow(self) -> tuple[Snapshot | None, str | None]:
@@ -224,7 +201,7 @@ class _Run:
         told = self.group.tell()
         if told["unchanged"] is not None:
             return None, told["unchanged"]
-        self.config = self.config.model_copy(update={"data": Data.model_validate(told["data"])})
+        self.record.config = self.record.config.model_copy(update={"data": Data.model_validate(told["data"])})
         snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
         if _mark(snapshot) != told["mark"]:
             raise PeerLost(
@@ -241,7 +218,7 @@ class _Run:
 
     def _abandon(self, error: KfitError) -> NoReturn:
         """Ends the process from a thread: another worker failed, and the main thread waits for it in a collective."""
-        self.write_failure(error)
+        self.record.write_failure(error)
         self.progress.stop()
         if not self.told_elsewhere:
             click.echo(f"error: {error}", err=True)
@@ -251,38 +228,31 @@ class _Run:
     def _skip(self, same: str) -> Result:
         if not self.rank.chief:
             return Result(self.folder.uri, self.group.finish(None), {})
-        self._write_config(None)
+        self.record.write_config()
         self.progress.note(f"skipped: data, configuration and code are those of {same}")
-        result = self._end(self._document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
+        result = self.record.end(self.record.document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
         self.group.finish(dict(result.document))
         return result
-
-    def _end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
-        """Writes result.json, the last thing a run leaves of its own, and lets others know."""
-        self.store.fence.check()
-        self.folder.write_json("result.json", document)
-        self.night.tell(document)
-        return Result(self.folder.uri, document, history)
 
     def _prepare(self, snapshot: Snapshot | None) -> Prepared:
         if not self.rank.chief:
             passed_on.unpack(self.group.spread(), local_cache())
         with self.ledger.phase("statistics"):
             prepared = prepare(
-                self.config,
+                self.record.config,
                 cache=local_cache(),
                 progress=lambda done, total: self.progress.phase("statistics", done, total),
             )
-            if self.config.fit.warm_start is not None:
-                prepared = warm.with_vocabularies_of(self.config.fit.warm_start, prepared)
-        self.prepared = prepared
+            if self.record.config.fit.warm_start is not None:
+                prepared = warm.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
+        self.record.prepared = prepared
         if not self.rank.chief:
             return self._same_data(snapshot, prepared)
         self._pass_on(prepared)
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
-        self._write_config(prepared)
+        self.record.write_config()
         self.night.check(prepared, versions())
         return prepared
 
@@ -301,43 +271,22 @@ class _Run:
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
         return prepared
 
-    def _write_config(self, prepared: Prepared | None) -> None:
-        """Also shows, before anything is computed, that the output can be written."""
-        self.folder.write_json(
-            "config.json",
-            {
-                "run": self.folder.run_id,
-                "config": self.config.model_dump(mode="json"),
-                "config_hash": resume.shaping_hash(self.config),
-                "versions": versions(),
-                "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
-                **self.night.record(),
-                "fingerprint": prepared.fingerprint if prepared else None,
-                "shards": [
-                    {"uri": s.uri, "size_bytes": s.size_bytes, "version": s.version, "rows": s.rows}
-                    for s in prepared.shards
-                ]
-                if prepared
-                else [],
-            },
-        )
-
     def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
-        assert self.prepared is not None
-        extra = {"shaping": resume.shaping(self.asked), "fingerprint": self.prepared.fingerprint}
-        self.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
+        assert self.record.prepared is not None
+        extra = {"shaping": resume.shaping(self.asked), "fingerprint": self.record.prepared.fingerprint}
+        self.record.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
         with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
             target = self.folder.path("tensorboard")
             local = storage.local_path(target)
-            board = str(local or scratch) if self.config.output.tensorboard and self.rank.chief else None
+            board = str(local or scratch) if self.record.config.output.tensorboard and self.rank.chief else None
             curves = Path(scratch) if board is not None and local is None else None
             try:
                 with self.stop.training():
-                    session.fit(self.memory, writer, self.progress, self.ledger, board, extra, self.stop)
+                    session.fit(self.record.memory, writer, self.progress, self.ledger, board, extra, self.stop)
                     writer.settle(lambda: self.stop.requested)
             except BaseException:
                 if curves is not None:
-                    termination.within(_LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
+                    termination.within(LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
                 raise
             else:
                 if curves is not None:
@@ -356,81 +305,40 @@ class _Run:
             self.progress.note,
             committed=self.progress.checkpoint,
             resumed=snapshot,
-            patience_s=duration_s(self.config.output.checkpoint.patience),
+            patience_s=duration_s(self.record.config.output.checkpoint.patience),
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
         )
 
-    def _write_metrics(self) -> None:
-        lines = "".join(
-            json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in self.memory.lines
-        )
-        self.store.fence.check()
-        storage.write(self.folder.path("metrics.jsonl"), lines.encode())
-
     def _publish(self, session: Any) -> Result:
-        assert self.prepared is not None
-        assert self.writer is not None
+        assert self.record.prepared is not None
+        assert self.record.writer is not None
         from trainer.run.export import publish
         from trainer.run.report import ReportData, render
 
         with self.ledger.phase("export"):
             self.progress.phase("export")
-            session.settle(self.memory)
-            publish(self.folder, self.prepared, session.features, session.built, self.store.fence.check)
+            session.settle(self.record.memory)
+            publish(self.folder, self.record.prepared, session.features, session.built, self.store.fence.check)
             labels, predictions = session.validation_predictions()
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.night.decide()
-        document = self._document("succeeded", ExitCode.DONE, "trained")
+        document = self.record.document("succeeded", ExitCode.DONE, "trained")
         page = render(
             ReportData(
                 result=document,
-                history=self.memory.history,
-                statistics=self.prepared.statistics["train"],
-                layout=self.prepared.layout,
-                config=self.config.model_dump(mode="json"),
+                history=self.record.memory.history,
+                statistics=self.record.prepared.statistics["train"],
+                layout=self.record.prepared.layout,
+                config=self.record.config.model_dump(mode="json"),
                 labels=labels,
                 predictions=predictions,
-                warnings=self.prepared.warnings,
+                warnings=self.record.prepared.warnings,
             )
         )
         self.store.fence.check()
         storage.write(self.folder.path("report.html"), page.encode())
-        return self._end(document, self.memory.history)
-
-    def _document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
-        end = End(status, int(code), reason)
-        checkpoint = self.writer.newest if self.writer else None
-        found = document(end, self.folder.run_id, self.config, self.prepared, self.memory, checkpoint, self.ledger)
-        return found | self.night.document
-
-    def write_failure(self, error: BaseException) -> None:
-        """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
-
-        It gets a few seconds and no more: a process that has failed must be gone, and free its GPUs.
-        """
-        if not self._claimed or isinstance(error, Superseded | KeyboardInterrupt):
-            return
-        with self._last_words:
-            if self._claimed:
-                self._claimed = False
-                self._write_failure(error)
-
-    def _write_failure(self, error: BaseException) -> None:
-        preempted = isinstance(error, Preempted | PeerLost)
-        code = error.exit_code if isinstance(error, KfitError) else ExitCode.PROGRAM
-        reason = str(error) if isinstance(error, KfitError) else f"{type(error).__name__}: {error}"
-
-        def write() -> None:
-            if self.writer is not None:
-                self.writer.join(_LAST_WORDS_S)
-            if self.memory is not None:
-                self._write_metrics()
-            self._end(self._document("preempted" if preempted else "failed", code, reason), {})
-
-        failed = termination.within(_LAST_WORDS_S, write)
-        if failed is not None:
-            self.progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")
+        return self.record.end(document, self.record.memory.history)
 
 
 def _mark(snapshot: Snapshot | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from trainer.errors import ConfigError
-from trainer.storage_calls import SLOWEST_BYTES_S, STALL_S
+from trainer.storage.calls import SLOWEST_BYTES_S, STALL_S
 
 #: Scheme -> the kind of store, which is also the extra that brings its package.
 STORES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}

@@ -1,0 +1,148 @@
+"""What a run leaves in its folder of its own: config.json, metrics.jsonl, result.json, a failure's last words too."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer import storage, termination
+from trainer.config import Config
+from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
+from trainer.feed.prepare import Prepared
+from trainer.run import resume
+from trainer.run.fence import Fence, Superseded
+from trainer.run.folder import RunFolder, to_json
+from trainer.run.ledger import Ledger
+from trainer.run.night import Night
+from trainer.run.progress import Progress
+from trainer.run.result import End, document, versions
+from trainer.run.writer import AsyncWriter, NoWriter
+
+#: Twice this, and a little, is what is left of the five seconds after which a failed process must be gone.
+LAST_WORDS_S = 2.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        uri: The run's folder.
+        document: `result.json`.
+        history: Keras `History.history`: name -> one value an epoch; empty where nothing was to do.
+    """
+
+    uri: str
+    document: Mapping[str, Any]
+    history: Mapping[str, list[float]]
+
+
+class Record:
+    """What is known of a run so far, and the documents that are made of it.
+
+    Args:
+        config: The configuration.
+        folder: The run's folder.
+        fence: Lets only the youngest process of a run write.
+        night: What a nightly run adds.
+        progress: Is told what could not be written.
+        ledger: Where the time went.
+
+    Attributes:
+        config: The configuration, its windows of days being days once the night has begun.
+        prepared, memory, writer: None until the run has come so far.
+        claimed: Whether this process may write the run's documents.
+    """
+
+    def __init__(
+        self, config: Config, folder: RunFolder, fence: Fence, night: Night, progress: Progress, ledger: Ledger
+    ) -> None:
+        self.config, self.folder = config, folder
+        self.prepared: Prepared | None = None
+        self.memory: Any = None
+        self.writer: AsyncWriter | NoWriter | None = None
+        self.claimed = False
+        self._fence, self._night, self._progress, self._ledger = fence, night, progress, ledger
+        self._last_words = threading.Lock()
+
+    def write_config(self) -> None:
+        """Writes config.json; which shows, before anything is computed, that the output can be written."""
+        prepared = self.prepared
+        self.folder.write_json(
+            "config.json",
+            {
+                "run": self.folder.run_id,
+                "config": self.config.model_dump(mode="json"),
+                "config_hash": resume.shaping_hash(self.config),
+                "versions": versions(),
+                "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
+                **self._night.record(),
+                "fingerprint": prepared.fingerprint if prepared else None,
+                "shards": [
+                    {"uri": s.uri, "size_bytes": s.size_bytes, "version": s.version, "rows": s.rows}
+                    for s in prepared.shards
+                ]
+                if prepared
+                else [],
+            },
+        )
+
+    def write_metrics(self) -> None:
+        """Writes metrics.jsonl: a line for every so many steps."""
+        lines = "".join(
+            json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in self.memory.lines
+        )
+        self._fence.check()
+        storage.write(self.folder.path("metrics.jsonl"), lines.encode())
+
+    def document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
+        """`result.json` as the run stands.
+
+        Args:
+            status: `succeeded`, `skipped`, `preempted` or `failed`.
+            code: The process's exit code.
+            reason: Why it ends.
+        """
+        end = End(status, int(code), reason)
+        checkpoint = self.writer.newest if self.writer else None
+        found = document(end, self.folder.run_id, self.config, self.prepared, self.memory, checkpoint, self._ledger)
+        return found | self._night.document
+
+    def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
+        """Writes result.json, the last thing a run leaves of its own, and lets others know."""
+        self._fence.check()
+        self.folder.write_json("result.json", document)
+        self._night.tell(document)
+        return Result(self.folder.uri, document, history)
+
+    def write_failure(self, error: BaseException) -> None:
+        """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
+
+        It gets a few seconds and no more: a process that has failed must be gone, and free its GPUs.
+        """
+        if not self.claimed or isinstance(error, Superseded | KeyboardInterrupt):
+            return
+        with self._last_words:
+            if self.claimed:
+                self.claimed = False
+                self._write_failure(error)
+
+    def _write_failure(self, error: BaseException) -> None:
+        preempted = isinstance(error, Preempted | PeerLost)
+        code = error.exit_code if isinstance(error, KfitError) else ExitCode.PROGRAM
+        reason = str(error) if isinstance(error, KfitError) else f"{type(error).__name__}: {error}"
+
+        def write() -> None:
+            if self.writer is not None:
+                self.writer.join(LAST_WORDS_S)
+            if self.memory is not None:
+                self.write_metrics()
+            self.end(self.document("preempted" if preempted else "failed", code, reason), {})
+
+        failed = termination.within(LAST_WORDS_S, write)
+        if failed is not None:
+            self._progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")

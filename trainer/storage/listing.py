@@ -1,0 +1,206 @@
+"""What is there: the objects that folders, URIs and globs name, each with its size and version."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, local_path
+from trainer.storage.calls import NotFound, call
+from trainer.storage.filesystems import filesystem
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object.
+
+    Attributes:
+        uri: Where it is.
+        name: Its path relative to what was listed; the same for a copy of the folder elsewhere.
+        size_bytes: Its size.
+        version: What changes when its content does: the ETag; locally size and time of change.
+    """
+
+    uri: str
+    name: str
+    size_bytes: int
+    version: str
+
+
+def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".pq")) -> list[StoredObject]:
+    """Finds the objects that folders, URIs and globs name.
+
+    A folder gives every object below it that ends in one of `suffixes`; objects and folders whose name
+    begins with `_` or `.` are left out, as every reader of hive layouts does. An object named outright is
+    taken whatever it is called.
+
+    Args:
+        where: A folder, an object, a glob (`*`, `?`, `[…]`, `**`), or a list of them.
+        suffixes: What a folder's objects end in.
+
+    Returns:
+        The objects, each once, ordered by name, then by URI.
+
+    Raises:
+        NotFound: One of them names nothing.
+        StorageError: The store is out of reach or refuses.
+    """
+    found: dict[str, StoredObject] = {}
+    uris = [where] if isinstance(where, str) else list(where)
+    for uri, objects in zip(uris, _expand_all(uris, suffixes), strict=True):
+        if not objects:
+            raise NotFound(
+                f"{'glob matches nothing' if WILDCARD.search(uri) else 'no Parquet file there'}",
+                where=uri,
+                remedy="check the path; folders are searched for *.parquet",
+            )
+        found.update((o.uri, o) for o in objects)
+    return sorted(found.values(), key=lambda o: (o.name, o.uri))
+
+
+def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[StoredObject]]:
+    """What each names; a window of many days is listed eight days at a time."""
+
+    def one(uri: str) -> list[StoredObject]:
+        return _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+
+    if len(uris) < 2:
+        return [one(uri) for uri in uris]
+    with ThreadPoolExecutor(8, thread_name_prefix="kfit-list") as pool:
+        return list(pool.map(one, uris))
+
+
+def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
+    everything = list_objects(uri)
+    if len(everything) == 1 and everything[0].name == "":
+        only = everything[0]
+        # A single object keeps its hive folders in its name: they carry column values.
+        return [StoredObject(only.uri, hive_tail(only.uri), only.size_bytes, only.version)]
+    if not everything and not exists(uri):
+        raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
+    return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
+
+
+def _expand_glob(uri: str) -> list[StoredObject]:
+    head = WILDCARD.split(uri, maxsplit=1)[0].rpartition("/")[0]
+    pattern = re.compile(glob_regex(uri[len(head) + 1 :]))
+    try:
+        objects = list_objects(head or ".")
+    except NotFound:
+        return []
+    return [o for o in objects if pattern.fullmatch(o.name)]
+
+
+def list_objects(uri: str) -> list[StoredObject]:
+    """Every object below a folder (or the one object itself, named ""), in the order of names.
+
+    Raises:
+        NotFound: A local folder or a bucket that is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        return call("list", uri, lambda: _list_local(uri, path))
+    fs = filesystem(uri)
+    scheme = uri.partition("://")[0]
+
+    def listed() -> list[StoredObject]:
+        root = fs._strip_protocol(uri).rstrip("/")
+        fs.invalidate_cache()
+        out = []
+        found = fs.find(root, detail=True)
+        if isinstance(found, list):  # adlfs, where the root is an object itself
+            found = {key: fs.info(key) for key in found}
+        for key, info in found.items():
+            if info.get("type") == "directory" or key.endswith("/"):
+                continue
+            name = key[len(root) :].lstrip("/")
+            out.append(StoredObject(f"{scheme}://{key}", name, int(info["size"]), _version(info)))
+        if not out and "/" not in root and not fs.exists(root):
+            raise FileNotFoundError(f"bucket {root} does not exist")
+        return sorted(out, key=lambda o: o.name)
+
+    return call("list", uri, listed)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders right below a folder, sorted; none where it is not there. One request a thousand."""
+    if (path := local_path(uri)) is not None:
+        return call("list", uri, lambda: sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else [])
+    fs = filesystem(uri)
+
+    def listed() -> list[str]:
+        fs.invalidate_cache()
+        try:
+            found = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
+    return call("list", uri, listed)
+
+
+def _list_local(uri: str, path: Path) -> list[StoredObject]:
+    def one(file: Path, name: str) -> StoredObject:
+        stat = file.stat()
+        found = f"{uri.rstrip('/')}/{name}" if name else uri
+        return StoredObject(found, name, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+    if path.is_file():
+        return [one(path, "")]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist")
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    names = [
+        Path(folder, file).relative_to(path).as_posix()
+        for folder, _, files in os.walk(path, followlinks=True, onerror=refuse)
+        for file in files
+    ]
+    return [one(path / name, name) for name in sorted(names)]
+
+
+def _version(info: dict[str, Any]) -> str:
+    for key in ("generation", "ETag", "etag", "content_settings", "md5Hash", "LastModified", "mtime"):
+        if info.get(key):
+            return str(info[key]).strip('"')
+    return str(info.get("size"))
+
+
+def stat(uri: str) -> StoredObject:
+    """Size and version of one object.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        found = call("stat", uri, lambda: path.stat())
+        return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    fs = filesystem(uri)
+    info = call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
+    return StoredObject(uri, "", int(info["size"]), _version(info))
+
+
+def modified_s(uri: str) -> float:
+    """When an object was last written, in seconds since the epoch.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    if (path := local_path(uri)) is not None:
+        return call("stat", uri, lambda: path.stat().st_mtime)
+    fs = filesystem(uri)
+    return float(call("stat", uri, lambda: fs.modified(uri).timestamp()))
+
+
+def exists(uri: str) -> bool:
+    """Whether an object or a folder of that name is there."""
+    if (path := local_path(uri)) is not None:
+        return path.exists()
+    fs = filesystem(uri)
+    return bool(call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))
