@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.feed.bench import Bench
 from benchmarks.feed.claims import BUDGET_BYTES
 from benchmarks.feed.far import far_away
+from benchmarks.feed.mixing import mixing
 from benchmarks.feed.sets import SetShape, write
 from benchmarks.feed.turns import Runner, take_turns
 
@@ -136,4 +137,5 @@ SHOWN: dict[str, tuple[Callable[[Bench, Shapes], Figures], ...]] = {
     "start": (start,),
     "statistics": (survey,),
     "fit": (fit,),
+    "mixing": (mixing,),
 }

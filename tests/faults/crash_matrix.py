@@ -70,6 +70,8 @@ class Workshop:
         self.undisturbed = self.start(self.whole)
         if self.undisturbed.code != 0:
             raise SystemExit(self.undisturbed.said)
+        if not self.undisturbed.operations:
+            raise SystemExit("no store operation of the undisturbed run was seen: nothing could die at one")
 
     def new_run(self) -> RunFolder:
         self.count += 1

@@ -16,13 +16,15 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer import cli, storage
+from trainer import cli
 from trainer.quiet import import_tensorflow
+from trainer.storage import calls
 
 import_tensorflow()
 export = importlib.import_module("trainer.run.export")
@@ -122,11 +124,14 @@ def _live(words: list[str], said: Path, operations: Path, death: Death) -> None:
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(handle, number)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
-        storage.call = _mortal(storage.call, operations, death)  # type: ignore[attr-defined]
+        calls.call = _mortal(calls.call, operations, death)
         export._prove = lambda *_: None
         random.seed()
         code = cli.run(cli.cli, words)
         sys.stderr.flush()
+    except BaseException:  # a fault of this harness: `cli.run` lets nothing out
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

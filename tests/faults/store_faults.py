@@ -11,6 +11,7 @@ end compared with an undisturbed one. Prints a table; exits 1 where a run ended 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -257,13 +258,10 @@ def disk_faults(folder: Path) -> Iterator[Outcome]:
         shop = Workshop(folder / "disk-job", str(disk / "out"), {})
 
         def fill() -> None:
-            with (disk / "ballast").open("wb") as ballast:
-                try:
-                    while True:
-                        ballast.write(bytes(1 << 16))
-                        ballast.flush()
-                except OSError:
-                    return
+            # Without a buffer: closing a buffered file would write again what did not fit.
+            with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(1 << 16))
 
         def remount(mode: str) -> None:
             subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from trainer.paths import join, local_path
-from trainer.storage import local
-from trainer.storage.calls import NotFound, call
+from trainer.storage import calls, local
+from trainer.storage.calls import NotFound
 from trainer.storage.filesystems import filesystem
 from trainer.storage.listing import list_objects
 from trainer.storage.objects import read, write_file
@@ -18,11 +18,11 @@ from trainer.storage.objects import read, write_file
 def delete(uri: str) -> None:
     """Deletes an object or everything below a folder; nothing there is fine."""
     if (path := local_path(uri)) is not None:
-        call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
+        calls.call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
         return
     fs = filesystem(uri)
     with contextlib.suppress(NotFound):
-        call("delete", uri, lambda: fs.rm(uri, recursive=True))
+        calls.call("delete", uri, lambda: fs.rm(uri, recursive=True))
 
 
 def sweep(uri: str) -> None:
@@ -34,7 +34,7 @@ def sweep(uri: str) -> None:
     if path is None or not path.is_dir():
         return
 
-    call("sweep", uri, lambda: local.sweep(path))
+    calls.call("sweep", uri, lambda: local.sweep(path))
 
 
 def delete_folder(uri: str) -> None:
@@ -49,7 +49,7 @@ def delete_folder(uri: str) -> None:
         delete(uri)
         for folder in sorted(inside, key=len, reverse=True):
             bucket, _, key = f"{root}/{folder}".rstrip("/").partition("/")
-            call("delete", uri, partial(fs.call_s3, "delete_object", Bucket=bucket, Key=f"{key}/"))
+            calls.call("delete", uri, partial(fs.call_s3, "delete_object", Bucket=bucket, Key=f"{key}/"))
 
 
 def upload_folder(folder: Path, uri: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, local_path
-from trainer.storage.calls import NotFound, call
+from trainer.storage import calls
+from trainer.storage.calls import NotFound
 from trainer.storage.filesystems import filesystem
 
 
@@ -103,7 +104,7 @@ def list_objects(uri: str) -> list[StoredObject]:
         NotFound: A local folder or a bucket that is not there.
     """
     if (path := local_path(uri)) is not None:
-        return call("list", uri, lambda: _list_local(uri, path))
+        return calls.call("list", uri, lambda: _list_local(uri, path))
     fs = filesystem(uri)
     scheme = uri.partition("://")[0]
 
@@ -123,13 +124,15 @@ def list_objects(uri: str) -> list[StoredObject]:
             raise FileNotFoundError(f"bucket {root} does not exist")
         return sorted(out, key=lambda o: o.name)
 
-    return call("list", uri, listed)
+    return calls.call("list", uri, listed)
 
 
 def list_folders(uri: str) -> list[str]:
     """Names of the folders right below a folder, sorted; none where it is not there. One request a thousand."""
     if (path := local_path(uri)) is not None:
-        return call("list", uri, lambda: sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else [])
+        return calls.call(
+            "list", uri, lambda: sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+        )
     fs = filesystem(uri)
 
     def listed() -> list[str]:
@@ -140,7 +143,7 @@ def list_folders(uri: str) -> list[str]:
             return []
         return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
 
-    return call("list", uri, listed)
+    return calls.call("list", uri, listed)
 
 
 def _list_local(uri: str, path: Path) -> list[StoredObject]:
@@ -179,10 +182,10 @@ def stat(uri: str) -> StoredObject:
         NotFound: It is not there.
     """
     if (path := local_path(uri)) is not None:
-        found = call("stat", uri, lambda: path.stat())
+        found = calls.call("stat", uri, lambda: path.stat())
         return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
     fs = filesystem(uri)
-    info = call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
+    info = calls.call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
     return StoredObject(uri, "", int(info["size"]), _version(info))
 
 
@@ -193,9 +196,9 @@ def modified_s(uri: str) -> float:
         NotFound: It is not there.
     """
     if (path := local_path(uri)) is not None:
-        return call("stat", uri, lambda: path.stat().st_mtime)
+        return calls.call("stat", uri, lambda: path.stat().st_mtime)
     fs = filesystem(uri)
-    return float(call("stat", uri, lambda: fs.modified(uri).timestamp()))
+    return float(calls.call("stat", uri, lambda: fs.modified(uri).timestamp()))
 
 
 def exists(uri: str) -> bool:
@@ -203,4 +206,4 @@ def exists(uri: str) -> bool:
     if (path := local_path(uri)) is not None:
         return path.exists()
     fs = filesystem(uri)
-    return bool(call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))
+    return bool(calls.call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trainer.paths import local_path
-from trainer.storage import conditions, local
-from trainer.storage.calls import DEADLINE_S, AlreadyExists, Changed, NotFound, call
+from trainer.storage import calls, conditions, local
+from trainer.storage.calls import DEADLINE_S, AlreadyExists, Changed, NotFound
 from trainer.storage.filesystems import filesystem
 from trainer.storage.listing import stat
 
@@ -27,9 +27,9 @@ def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
                 file.seek(start or 0)
                 return file.read() if end is None else file.read(end - (start or 0))
 
-        return call("read", uri, read_local)
+        return calls.call("read", uri, read_local)
     fs = filesystem(uri)
-    return bytes(call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
+    return bytes(calls.call("read", uri, lambda: fs.cat_file(uri, start=start, end=end)))
 
 
 def read_version(uri: str, start: int, end: int, version: str) -> bytes:
@@ -50,7 +50,7 @@ def read_version(uri: str, start: int, end: int, version: str) -> bytes:
     """
     if uri.partition("://")[0] in ("s3", "s3a"):
         try:
-            return call("read", uri, lambda: conditions.range_of_s3(filesystem(uri), uri, start, end, version))
+            return calls.call("read", uri, lambda: conditions.range_of_s3(filesystem(uri), uri, start, end, version))
         except AlreadyExists as refused:  # what a refused precondition means to a write
             raise Changed("changed while it was read", where=uri) from refused
     found = read(uri, start, end)
@@ -93,11 +93,11 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        call("write", uri, lambda: local.write(path, data, create_only=create_only), deadline_s)
+        calls.call("write", uri, lambda: local.write(path, data, create_only=create_only), deadline_s)
         return
     fs = filesystem(uri)
     mode = "create" if create_only else "overwrite"
-    call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
+    calls.call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
 
 
 def read_with_version(uri: str) -> tuple[bytes, str] | None:
@@ -107,7 +107,7 @@ def read_with_version(uri: str) -> tuple[bytes, str] | None:
     """
     try:
         if (path := local_path(uri)) is not None:
-            data = call("read", uri, path.read_bytes)
+            data = calls.call("read", uri, path.read_bytes)
             return data, local.digest(data)
         version = stat(uri).version
         return read(uri), version
@@ -135,9 +135,9 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
         if version is None:
             write(uri, data, create_only=True)
         elif (path := local_path(uri)) is not None:
-            call("replace", uri, lambda: local.replace(path, data, version))
+            calls.call("replace", uri, lambda: local.replace(path, data, version))
         else:
-            call("replace", uri, lambda: conditions.put(filesystem(uri), uri, data, version))
+            calls.call("replace", uri, lambda: conditions.put(filesystem(uri), uri, data, version))
     except AlreadyExists as lost:
         raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
 
@@ -150,8 +150,8 @@ def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s:
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        call("write", uri, lambda: local.copy(source, path, create_only=create_only), deadline_s)
+        calls.call("write", uri, lambda: local.copy(source, path, create_only=create_only), deadline_s)
         return
     fs = filesystem(uri)
     mode = "create" if create_only else "overwrite"
-    call("write", uri, lambda: fs.put_file(str(source), uri, mode=mode), deadline_s)
+    calls.call("write", uri, lambda: fs.put_file(str(source), uri, mode=mode), deadline_s)
