@@ -232,15 +232,19 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_shards_that_are_fine_after_all(tmp_path: Path) -> None:
-    """A zero-row shard, a column too many, a constant column: trained, the last with a warning."""
+    """A zero-row shard, a column too many, a constant column, a tiny window: trained, the last two with a warning."""
     data = sets.write(tmp_path / "data", shards=3)
     pq.write_table(sets.table(0), data / "part-8.parquet")
     pq.write_table(sets.table(40).append_column("more", pa.array(np.zeros(40))), data / "part-9.parquet")
     for path in data.iterdir():
         t = pq.read_table(path)
         pq.write_table(t.append_column("same", pa.array([5] * len(t), pa.int32())), path)
-    document = sets.job(data, tmp_path / "out", fit__epochs=1, data__features__same={"kind": "numeric"})
+    document = sets.job(
+        data, tmp_path / "out", fit__epochs=1, data__features__same={"kind": "numeric"}, data__shuffle=8192
+    )
     done = fit(sets.write_job(tmp_path / "job.yaml", document))
     assert done.returncode == 0, done.stderr
     assert "same" in done.stderr
     assert "constant" in done.stderr
+    assert "if rows are sorted, batches are uneven; set it to 1MiB" in done.stderr
+    assert "batches are uneven" in (tmp_path / "out/runs/r/report.html").read_text()

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from trainer import storage, termination
 from trainer.config import Config, Data, duration_s
 from trainer.errors import ExitCode, KfitError, PeerLost
 from trainer.feed.cache import local_cache
+from trainer.feed.mixing import mixing_warnings
 from trainer.feed.prepare import Prepared, prepare
 from trainer.run import passed_on, resume, warm
 from trainer.run.checkpoints import CheckpointStore, Snapshot
@@ -245,6 +247,7 @@ class _Run:
             )
             if self.record.config.fit.warm_start is not None:
                 prepared = warm.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
+        prepared = replace(prepared, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
         self.record.prepared = prepared
         if not self.rank.chief:
             return self._same_data(snapshot, prepared)
