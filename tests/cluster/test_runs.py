@@ -123,7 +123,9 @@ def _weights(team, job, run):
 
 def test_out_of_memory(team, job_file):
     """out of memory → exit 137, told with what mends it"""
-    name = team.submit(job_file("oom", resources={"memory": "260Mi", "shm": "16Mi"}))
+    # A third of so little would be refused before anything is read.
+    run = {"data": {"memory": "200MiB"}}
+    name = team.submit(job_file("oom", run=run, resources={"memory": "260Mi", "shm": "16Mi"}))
     waited = team.kfit("wait", name, code=137)
     assert "out of memory" in waited.err
     assert "resources.memory" in team.kfit("why", name).out

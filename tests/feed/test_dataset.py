@@ -333,12 +333,18 @@ def test_following_the_remedy_for_memory_is_enough(write_set, configure):
     opened(prepare(configure(folder, **wanted | {"memory": int(raised[1]) * 1024**2}))).close()
 
 
-def test_what_does_not_fit_into_memory_names_the_shuffle_that_does():
+@pytest.mark.parametrize(
+    ("budget", "whose", "besides"),
+    [(100, "data.memory", ""), (None, "a third of the memory limit of 300 MiB", ", with a limit that has room for it")],
+)
+def test_what_does_not_fit_into_memory_names_the_shuffle_that_does(budget, whose, besides, monkeypatch):
     mib = 1024**2
-    check_budget(100 * mib, 30 * mib, 40 * mib)
-    with pytest.raises(ConfigError, match="needs 140 MiB and may hold 100 MiB") as error:
-        check_budget(100 * mib, 50 * mib, 40 * mib)
-    assert "data.shuffle to at most 28MiB" in error.value.remedy
+    monkeypatch.setattr("trainer.feed.memory.default_budget", lambda: 100 * mib)
+    given = budget and budget * mib
+    check_budget(given, 30 * mib, 40 * mib)
+    with pytest.raises(ConfigError, match=f"needs 140 MiB and may hold 100 MiB, {whose}") as error:
+        check_budget(given, 50 * mib, 40 * mib)
+    assert error.value.remedy == f"set data.shuffle to at most 28MiB, or raise data.memory to 140MiB{besides}"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("3000", 1000), ("max", 4000), ("99999999", 4000), (None, 4000)])

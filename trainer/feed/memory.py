@@ -67,30 +67,29 @@ def check_memory(budget: int | None, source: Source, threads: int) -> None:
     window = window_rows * source.row_bytes
     window += window // SPARE_SHARE
     other += window_rows * _ORDER_BYTES + _BESIDE_BYTES
-    check_budget(budget or default_budget(), window if len(rounds) > 1 else window // 2, other)
+    check_budget(budget, window if len(rounds) > 1 else window // 2, other)
 
 
-def check_budget(budget: int, window_bytes: int, other_bytes: int) -> None:
+def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> None:
     """Holds the plan's need against the budget.
 
     Args:
-        budget: `data.memory`, or the default.
+        budget: `data.memory`; None: the default.
         window_bytes: One round's packed rows: two are held, one in use and the next being read.
         other_bytes: Row groups being decoded, and batches ready.
 
     Raises:
         ConfigError: It does not fit; names the shuffle that would.
     """
+    held = budget or default_budget()
     need = 2 * window_bytes + other_bytes
-    if need <= budget:
+    if need <= held:
         return
-    fits = (budget - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
-    remedy = (
-        f"set data.shuffle to at most {fits // _MIB}MiB, or raise data.memory"
-        if fits >= _MIB
-        else f"raise data.memory to {-(-need // _MIB)}MiB, or write smaller row groups"
-    )
+    whose = "data.memory" if budget else f"a third of the memory limit of {held * _SHARE // _MIB} MiB"
+    raised = f"raise data.memory to {-(-need // _MIB)}MiB" + ("" if budget else ", with a limit that has room for it")
+    fits = (held - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
     raise ConfigError(
-        f"the feed needs {-(-need // _MIB)} MiB and may hold {budget // _MIB} MiB", where="run.data.shuffle",
-        remedy=remedy,
+        f"the feed needs {-(-need // _MIB)} MiB and may hold {held // _MIB} MiB, {whose}", where="run.data.shuffle",
+        remedy=f"set data.shuffle to at most {fits // _MIB}MiB, or {raised}" if fits >= _MIB
+        else f"{raised}, or write smaller row groups",
     )  # fmt: skip
