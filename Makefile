@@ -55,12 +55,12 @@ types: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy
 
 docs: $(STAMP) ## Write the generated pages of docs/ and of the chart
-	@$(BIN)/python -m trainer.reference docs
-	@$(BIN)/python -m k8s.reference charts/training-job
+	@$(BIN)/python -m trainer.config.reference docs
+	@$(BIN)/python -m k8s.chart.reference charts/training-job
 
 docs-check: $(STAMP) ## Fail where a generated page is stale
-	@$(BIN)/python -m trainer.reference --check docs
-	@$(BIN)/python -m k8s.reference --check charts/training-job
+	@$(BIN)/python -m trainer.config.reference --check docs
+	@$(BIN)/python -m k8s.chart.reference --check charts/training-job
 
 chart: $(STAMP) ## Lint the chart and pack it into dist/
 	@helm=$$($(BIN)/python -m tests.tools helm) && mkdir -p dist \

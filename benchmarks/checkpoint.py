@@ -28,7 +28,7 @@ from rich.table import Table
 from tests import sets
 from tests.servers import environment, seaweed
 from trainer import storage
-from trainer.quiet import import_tensorflow
+from trainer.tensorflow_import import import_tensorflow
 
 #: What the design asks: a checkpoint every five minutes.
 INTERVAL_S = 300.0
@@ -61,7 +61,7 @@ def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
     """Seconds a step waits, by tool."""
     import keras
 
-    from trainer.run.memory import Memory, take_snapshot
+    from trainer.training.training_state import Memory, take_snapshot
 
     model = model_of(size_mb)
     found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, Memory(), {}))}
@@ -95,8 +95,8 @@ def uploads(size_mb: float, output: str) -> dict[str, float]:
     """MB/s of a commit, and of one parallel put of the same bytes."""
     import numpy as np
 
-    from trainer.run.checkpoints import CheckpointStore, Snapshot
-    from trainer.run.folder import RunFolder
+    from trainer.checkpoint.run_folder import RunFolder
+    from trainer.checkpoint.store import CheckpointStore, Snapshot
 
     rng = np.random.default_rng(0)
     commits, puts = [], []

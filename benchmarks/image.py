@@ -48,7 +48,7 @@ JOB = {
 IMPORT = """
 import time
 wall, cpu = time.monotonic(), time.process_time()
-from trainer.quiet import import_tensorflow
+from trainer.tensorflow_import import import_tensorflow
 import_tensorflow()
 print(time.monotonic() - wall, time.process_time() - cpu)
 """

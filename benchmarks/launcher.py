@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from k8s.chart import chart_folder
-from k8s.charts import render_many
-from k8s.cluster import Cluster
-from k8s.manifests import to_yaml
+from k8s.api.client import Cluster
+from k8s.chart.render import chart_folder
+from k8s.chart.render_many import render_many
+from k8s.chart.yaml_documents import to_yaml
 
 RUNS = 100
 HELP_S, STATUS_S, SUBMIT_RATIO = 0.10, 0.30, 1.2

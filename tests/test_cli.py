@@ -22,7 +22,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_check_and_statistics_never_import_tensorflow() -> None:
     code = (
-        "import sys, trainer.run.check, trainer.feed.prepare, trainer.run.fit, trainer.run.progress;print(*sys.modules)"
+        "import sys, trainer.run.preflight, trainer.feed.statistics.prepare, trainer.run.fit;"
+        "import trainer.progress.progress; print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert {"tensorflow", "keras"} & set(done.stdout.split()) == set()

@@ -10,8 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from trainer import reference
-from trainer.config import Config
+from trainer.config import Config, reference
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -13,7 +13,18 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "module", ["trainer", "trainer.config", "trainer.storage", "trainer.cli", "k8s.cli", "k8s.commands.init", "k8s.job"]
+    "module",
+    [
+        "trainer",
+        "trainer.config.loader",
+        "trainer.storage",
+        "trainer.cli",
+        "trainer.progress.views",
+        "trainer.report.page",
+        "k8s.cli",
+        "k8s.commands.init",
+        "k8s.chart.values",
+    ],
 )
 def test_it_is_imported_without_tensorflow(module):
     code = f"import sys, {module}; print([m for m in ('tensorflow', 'keras', 'kubernetes') if m in sys.modules])"

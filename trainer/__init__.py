@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from trainer.feed.library import dataset
+    from trainer.feed.pipeline.library import dataset
     from trainer.run.fit import fit
 
 __version__ = "0.1.0"
 __all__ = ["Config", "__version__", "dataset", "fit"]
 
-_HOMES = {"Config": "trainer.config", "dataset": "trainer.feed.library", "fit": "trainer.run.fit"}
+_HOMES = {"Config": "trainer.config", "dataset": "trainer.feed.pipeline.library", "fit": "trainer.run.fit"}
 
 
 def __getattr__(name: str) -> Any:

@@ -68,10 +68,10 @@ def fit(
     # As a container's first process it would not get the signal at all without a handler.
     signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
     config = _load(job, overrides)
+    from trainer.progress.progress import Notes, make_progress, metrics_table
     from trainer.run.fit import fit as run_fit
     from trainer.run.fit import new_run_id
-    from trainer.run.progress import Notes, make_progress, metrics_table
-    from trainer.run.rank import rank_from
+    from trainer.workers.rank import rank_from
 
     rank = rank_from(os.environ)
     if rank.workers > 1 and not run_id:
@@ -103,7 +103,7 @@ def fit(
 def _run_workers(
     job: str, overrides: tuple[str, ...], run_id: str, devices: str, form: str, workers: int, date: str | None
 ) -> int:
-    from trainer.run.workers import run_workers
+    from trainer.workers.local_launch import run_workers
 
     words = ["fit", job, "--run", run_id, "--devices", devices, "--output-format", form]
     words += ["--date", date] if date else []
@@ -120,8 +120,8 @@ def _run_workers(
 def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """All that can be known of JOB before a GPU is held: configuration, shards, schema, rows, output."""
     config = _load_for(job, overrides, date)
-    from trainer.run.check import check as run_check
-    from trainer.run.check import check_table
+    from trainer.run.preflight import check as run_check
+    from trainer.run.preflight import check_table
 
     found = run_check(config)
     if form == "json":
@@ -138,10 +138,10 @@ def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> 
 def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """One pass over JOB's training rows: nulls, distribution and values of every column."""
     config = _load_for(job, overrides, date)
-    from trainer.feed.cache import local_cache
-    from trainer.feed.prepare import prepare
-    from trainer.run.check import statistics_json, statistics_table
-    from trainer.run.progress import make_progress
+    from trainer.feed.statistics.cache import local_cache
+    from trainer.feed.statistics.prepare import prepare
+    from trainer.progress.progress import make_progress
+    from trainer.run.preflight import statistics_json, statistics_table
 
     progress = make_progress(_console())
     try:
@@ -162,11 +162,11 @@ def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str
 @_output
 def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     """Score MODEL (a run's URI, its model/, or an output.uri) on labelled data."""
-    from trainer.quiet import import_tensorflow
+    from trainer.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    from trainer.run.ask import evaluate as run_evaluate
-    from trainer.run.check import values_table
+    from trainer.run.preflight import values_table
+    from trainer.serving.batch_inference import evaluate as run_evaluate
 
     with _counting("evaluated") as seen:
         found = run_evaluate(model, list(data), seen=seen)
@@ -183,10 +183,10 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
 @_output
 def predict(model: str, data: tuple[str, ...], output: str, form: str) -> None:
     """Ask MODEL: Parquet in, Parquet out, with a column `prediction`."""
-    from trainer.quiet import import_tensorflow
+    from trainer.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    from trainer.run.ask import predict as run_predict
+    from trainer.serving.batch_inference import predict as run_predict
 
     with _counting("predicted") as seen:
         found = run_predict(model, list(data), output, seen=seen)
@@ -228,7 +228,7 @@ def _job_name(job: str) -> str:
     import re
     from pathlib import Path
 
-    from trainer.jobfile import load_yaml
+    from trainer.config.loader import load_yaml
 
     name = str(load_yaml(Path(job))[0].get("name") or Path(job).stem)
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"
@@ -263,7 +263,7 @@ def _out() -> Console:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    from trainer.run.folder import to_json
+    from trainer.checkpoint.run_folder import to_json
 
     click.echo(to_json(document).decode(), nl=False)
 

@@ -37,8 +37,8 @@ def _peak(task: Task, data: dict[str, Any]) -> Measured:
     import tensorflow as tf
 
     from trainer.config import Config
-    from trainer.feed.dataset import Feed
-    from trainer.feed.prepare import prepare
+    from trainer.feed.pipeline.dataset import Feed
+    from trainer.feed.statistics.prepare import prepare
 
     document = config_of(task.shape, task.folder, task.batch_size).model_dump(exclude_unset=True)
     document["data"] |= data
@@ -72,8 +72,8 @@ def first_batch(task: Task) -> Measured:
     """Seconds from the configuration to the first batch, statistics being cached."""
     import tensorflow as tf
 
-    from trainer.feed.dataset import Feed
-    from trainer.feed.prepare import prepare
+    from trainer.feed.pipeline.dataset import Feed
+    from trainer.feed.statistics.prepare import prepare
 
     tf.constant(0)
     config = config_of(task.shape, task.folder, task.batch_size)
@@ -88,7 +88,7 @@ def first_batch(task: Task) -> Measured:
 
 def statistics(task: Task) -> Measured:
     """Seconds of the one pass over a set that was never seen."""
-    from trainer.feed.prepare import prepare
+    from trainer.feed.statistics.prepare import prepare
 
     started = time.perf_counter()
     prepare(config_of(task.shape, task.folder, task.batch_size))
@@ -109,8 +109,8 @@ def _fit(task: Task, *, in_memory: bool) -> Measured:
     import keras
     import tensorflow as tf
 
-    from trainer.feed.dataset import Feed
-    from trainer.feed.prepare import prepare
+    from trainer.feed.pipeline.dataset import Feed
+    from trainer.feed.statistics.prepare import prepare
     from trainer.model.build import build
     from trainer.model.features import Features
     from trainer.model.trainable import compile_model

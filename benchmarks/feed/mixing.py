@@ -14,8 +14,8 @@ from rich.table import Table
 
 from benchmarks.feed.bench import Bench
 from benchmarks.feed.sets import SetShape
-from trainer.feed.order import rounds_of, row_order
-from trainer.feed.plan import Plan, make_plan
+from trainer.feed.order.plan import Plan, make_plan
+from trainer.feed.order.shuffle import rounds_of, row_order
 
 _WINDOWS_MIB = (8, 16, 32, 64, 128, 256, 512, 1024)
 _BATCH = 1024

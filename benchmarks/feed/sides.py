@@ -74,8 +74,8 @@ def _mean(read: Callable[[], None], repeats: int = 3) -> tuple[float, float]:
 
 def ours(task: Task) -> Measured:
     """Shuffled batches of the feed; whole epochs, from batch to batch one epoch later."""
-    from trainer.feed.dataset import Feed
-    from trainer.feed.prepare import prepare
+    from trainer.feed.pipeline.dataset import Feed
+    from trainer.feed.statistics.prepare import prepare
 
     config = config_of(task.shape, task.folder, task.batch_size)
     prepared = prepare(config, cache=task.cache)

@@ -111,12 +111,12 @@ def run_nights(lake: Path, scratch: Path, nights: Sequence[date], workers: int) 
 
 def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[Asked, np.ndarray]:
     """Fits one night and asks its model."""
-    from trainer.quiet import import_tensorflow
+    from trainer.tensorflow_import import import_tensorflow
 
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer.run.contest import ask
+    from trainer.serving.holdout import ask
 
     tf.get_logger().setLevel("ERROR")
     lake, scratch, night, share, looked = task

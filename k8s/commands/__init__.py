@@ -1,1 +1,4 @@
-"""The verbs of `kfit`, a module each."""
+"""The verbs of `kfit`, a module each: words in, one action, output.
+
+No verb speaks to an API server itself; it calls `actions`, `follow` and `output`.
+"""

@@ -18,9 +18,9 @@ def cancel(runs: tuple[str, ...], wait_for: bool, target: Target) -> None:
 
     The trainer saves a checkpoint first, so `kfit resume` can go on from there.
     """
-    from k8s.left import run_uri
-    from k8s.manifests import annotation, run_id
-    from k8s.submit import sweep
+    from k8s.actions.apply import sweep
+    from k8s.chart.yaml_documents import annotation, run_id
+    from k8s.status.stored_run import run_uri
 
     cluster = target.open()
     names = [run.rpartition("/")[2] for run in runs]

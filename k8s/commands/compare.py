@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from k8s.runs import Record, of_a_job, output_of, read_record
+from k8s.history.run_records import Record, of_a_job, output_of, read_record
 from trainer.errors import ConfigError
 
 _PIPE_WIDTH = 160
@@ -36,7 +36,7 @@ def compare(a: str, b: str, job: str | None, output: str | None, form: str) -> N
         }
         click.echo(json.dumps({"a": first.run, "b": second.run, **rows}, indent=2, default=str))
     elif form == "html":
-        from trainer.run.compare_page import Side, render
+        from trainer.report.compare_page import Side, render
 
         sides = [Side(r.run, r.result, r.epochs) for r in (first, second)]
         rows_of = {title: [_cells(row) for row in found] for title, found in sections.items()}
@@ -92,7 +92,7 @@ def _columns(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
     if not a or not b:
         return []
     from trainer.config import Checks
-    from trainer.feed.cache import statistics_from
+    from trainer.feed.statistics.cache import statistics_from
     from trainer.nightly import drift
 
     before, now = statistics_from(a), statistics_from(b)

@@ -38,7 +38,7 @@ def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
 
 def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
     """Names of Jobs or CronJobs that begin so; none where the cluster does not answer at once."""
-    from k8s.cluster import OURS, Cluster
+    from k8s.api.client import OURS, Cluster
     from trainer.errors import KfitError
 
     given: dict[str, str] = {}

@@ -12,7 +12,7 @@ import click
 from k8s.commands.options import Target, output_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
+    from k8s.api.client import Cluster
 
 _OLDEST = (1, 31)
 
@@ -40,14 +40,14 @@ class Finding:
 @target_options
 def doctor(job_file: str | None, form: str, target: Target) -> None:
     """Look at helm, cluster, rights and storage; exit 64 where something does not work."""
-    from k8s import show
+    from k8s.output import tables
     from trainer.errors import ExitCode
 
     found = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
     if form == "table":
-        show.findings([asdict(f) for f in found])
+        tables.findings([asdict(f) for f in found])
     else:
-        show.documents([asdict(f) for f in found], form, many=True)
+        tables.documents([asdict(f) for f in found], form, many=True)
     if any(f.ok is False for f in found):
         sys.exit(ExitCode.CONFIG)
 
@@ -55,7 +55,7 @@ def doctor(job_file: str | None, form: str, target: Target) -> None:
 def _helm() -> Iterator[Finding]:
     import subprocess
 
-    from k8s.chart import chart_folder, helm_program
+    from k8s.chart.render import chart_folder, helm_program
     from k8s.errors import AccessError
 
     try:
@@ -87,7 +87,7 @@ def _cluster(target: Target) -> Iterator[Finding]:
 
 
 def _rights(cluster: Cluster) -> Iterator[Finding]:
-    from k8s.rights import VERBS, rule
+    from k8s.api.rights import VERBS, rule
 
     yield Finding("namespace", None, cluster.namespace, "-n names another")
     known: dict[tuple[str, ...], bool] = {}

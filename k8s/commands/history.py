@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from k8s.runs import of_a_job, output_of
+from k8s.history.run_records import of_a_job, output_of
 from trainer.nightly import history as nights
 from trainer.nightly import production
 from trainer.nightly.history import Night

@@ -10,7 +10,7 @@ import click
 from k8s.commands.options import Target, output_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster, Object
+    from k8s.api.client import Cluster, Object
 
 
 @click.command("list")
@@ -23,10 +23,10 @@ def list_runs(job: str | None, phase: str | None, form: str, target: Target) -> 
 
     Runs whose Job is gone are in storage: `kfit history`.
     """
-    from k8s import show
-    from k8s.cluster import OURS
-    from k8s.state import Seen, read
-    from k8s.summary import of_jobs, summary
+    from k8s.api.client import OURS
+    from k8s.output import tables
+    from k8s.status.job_state import Seen, read
+    from k8s.status.summary import of_jobs, summary
 
     cluster = target.open()
     labels = OURS + (f",app.kubernetes.io/instance={job}" if job else "")
@@ -37,7 +37,7 @@ def list_runs(job: str | None, phase: str | None, form: str, target: Target) -> 
         summary(j, read(Seen(j, own, events.get(j["metadata"]["name"], ()))), now) for j, own in of_jobs(jobs, pods)
     ]
     found = [run for run in found if phase is None or run["phase"].lower() == phase.lower()]
-    show.runs(found, form, cluster.namespace)
+    tables.runs(found, form, cluster.namespace)
 
 
 def _events(cluster: Cluster) -> dict[str, list[Object]]:

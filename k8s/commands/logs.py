@@ -18,13 +18,13 @@ from k8s.commands.options import Target, run_argument, target_options
 @target_options
 def logs(run: str, follow: bool, pod: str | None, tail: int | None, raw: bool, target: Target) -> None:
     """Print the logs of RUN; with several pods every line says whose it is."""
-    from k8s import views
+    from k8s.actions.lookup import job_name
     from k8s.commands.wait import wait_for_end
     from k8s.errors import NotFound
-    from k8s.logs import EVENT, read
-    from k8s.names import job_name
-    from k8s.observe import look
-    from k8s.pods import has_started, index, name
+    from k8s.follow import views
+    from k8s.follow.log_stream import EVENT, read
+    from k8s.follow.watcher import look
+    from k8s.status.pods import has_started, index, name
 
     cluster = target.open()
     job = job_name(cluster, run)

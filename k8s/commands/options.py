@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
+    from k8s.api.client import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +31,7 @@ class Target:
 
     def open(self) -> Cluster:
         """The cluster, closed with the command; nothing is sent yet."""
-        from k8s.cluster import Cluster
+        from k8s.api.client import Cluster
 
         cluster = Cluster.open(self.kubeconfig, self.context, self.namespace)
         click.get_current_context().call_on_close(cluster.close)

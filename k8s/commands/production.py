@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from k8s.runs import of_a_job, output_of
+from k8s.history.run_records import of_a_job, output_of
 from trainer import storage
 from trainer.errors import ConfigError
 from trainer.nightly import production

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from k8s.runs import of_a_job, output_of
+from k8s.history.run_records import of_a_job, output_of
 from trainer.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def prune(
 ) -> None:
     """Delete old runs; the one in production, the one before it and unfinished ones stay."""
     from trainer.config import Config, KeepRuns
-    from trainer.jobfile import validate
+    from trainer.config.loader import validate
     from trainer.nightly import retention
 
     uri = output_of(job, output)

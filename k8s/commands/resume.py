@@ -9,7 +9,7 @@ import click
 from k8s.commands.options import Target, output_option, run_argument, set_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster, Object
+    from k8s.api.client import Cluster, Object
 
 _OWN = ("ConfigMap", "Service", "NetworkPolicy")
 
@@ -28,10 +28,10 @@ def resume(run: str, job_file: str | None, overrides: tuple[str, ...], follow: b
     Without -f the new Job is the old one over again, as the cluster has it. The trainer goes on from the
     newest checkpoint, and refuses a job file that would train another model.
     """
-    from k8s import show
+    from k8s.actions.apply import submit
     from k8s.commands.submit import manifests as rendered
     from k8s.commands.wait import wait_for_end
-    from k8s.submit import submit
+    from k8s.output import tables
     from trainer.errors import ConfigError
 
     if overrides and not job_file:
@@ -47,17 +47,17 @@ def resume(run: str, job_file: str | None, overrides: tuple[str, ...], follow: b
     else:
         objects = _again(cluster, last, run)
     result = submit(cluster, objects)
-    show.submitted(result, form, cluster.namespace, dry_run=False)
+    tables.submitted(result, form, cluster.namespace, dry_run=False)
     if follow:
         wait_for_end(target, cluster, result.name, show_logs=True, timeout=None)
     elif form == "table":
-        show.next_steps([result], target.words())
+        tables.next_steps([result], target.words())
 
 
 def _last_job(cluster: Cluster, run: str) -> Object | None:
     """The newest Job that works or worked on the run."""
-    from k8s.cluster import OURS
-    from k8s.manifests import run_id
+    from k8s.api.client import OURS
+    from k8s.chart.yaml_documents import run_id
 
     jobs = [j for j in cluster.select("Job", labels=OURS) if run in (run_id(j), j["metadata"]["name"])]
     runs = {run_id(j) for j in jobs}
@@ -67,7 +67,7 @@ def _last_job(cluster: Cluster, run: str) -> Object | None:
 
 
 def _check_over(job: Object, run: str) -> None:
-    from k8s.state import Phase, Seen, read
+    from k8s.status.job_state import Phase, Seen, read
     from trainer.errors import ConfigError
 
     name = job["metadata"]["name"]
@@ -81,8 +81,8 @@ def _check_over(job: Object, run: str) -> None:
 
 
 def _again(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
+    from k8s.actions.continue_run import manifests
     from k8s.errors import NotFound
-    from k8s.resume import manifests
 
     if last is None:
         raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB goes on with its job file")
@@ -94,7 +94,7 @@ def _again(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, An
 
 
 def _run_of(last: Object | None, run: str) -> str:
-    from k8s.manifests import run_id
+    from k8s.chart.yaml_documents import run_id
 
     return run_id(last) if last is not None else run
 

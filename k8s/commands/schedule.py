@@ -10,7 +10,7 @@ import click
 from k8s.commands.options import Target, complete_schedules, output_option, set_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
+    from k8s.api.client import Cluster
 
 _DONE = {"suspend": " suspended", "resume": " goes on", "delete": " deleted"}
 
@@ -28,8 +28,8 @@ def schedule(job: str | None, overrides: tuple[str, ...], verb: str | None, form
 
     With --suspend, --resume or --delete JOB may also be the schedule's name.
     """
-    from k8s import show
-    from k8s.submit import sweep
+    from k8s.actions.apply import sweep
+    from k8s.output import tables
 
     cluster = target.open()
     if job is None:
@@ -46,28 +46,28 @@ def schedule(job: str | None, overrides: tuple[str, ...], verb: str | None, form
             sweep(cluster, f"kfit.dev/cronjob={name}")
         else:
             cluster.patch("CronJob", name, {"spec": {"suspend": verb == "suspend"}})
-        click.echo(show.kind_name("CronJob", name) + _DONE[verb])
+        click.echo(tables.kind_name("CronJob", name) + _DONE[verb])
 
 
 def _list(cluster: Cluster, form: str) -> None:
-    from k8s import show
-    from k8s.cluster import OURS
-    from k8s.schedule import summary
+    from k8s.actions.schedules import summary
+    from k8s.api.client import OURS
+    from k8s.output import tables
 
     now = datetime.now(UTC)
-    show.schedules([summary(c, now) for c in cluster.select("CronJob", labels=OURS)], form, cluster.namespace)
+    tables.schedules([summary(c, now) for c in cluster.select("CronJob", labels=OURS)], form, cluster.namespace)
 
 
 def _bring(cluster: Cluster, job: str, overrides: tuple[str, ...], form: str) -> None:
-    from k8s import show
+    from k8s.chart.yaml_documents import workload
     from k8s.commands.submit import manifests, send
-    from k8s.manifests import workload
+    from k8s.output import tables
     from trainer.errors import ConfigError
 
     objects = manifests(job, overrides, cluster.version())
     if workload(objects)["kind"] != "CronJob":
         raise ConfigError("no `schedule:` in it", where=job, remedy='add schedule: {cron: "0 2 * * *"}')
-    show.submitted(send(cluster, objects), form, cluster.namespace, dry_run=False)
+    tables.submitted(send(cluster, objects), form, cluster.namespace, dry_run=False)
 
 
 def _name(job: str) -> str:
@@ -76,6 +76,6 @@ def _name(job: str) -> str:
 
     if not Path(job).is_file():
         return job.rpartition("/")[2]
-    from trainer.jobfile import load_yaml
+    from trainer.config.loader import load_yaml
 
     return str(load_yaml(Path(job))[0].get("name", ""))

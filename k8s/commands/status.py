@@ -10,8 +10,8 @@ import click
 from k8s.commands.options import Target, output_option, run_argument, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
-    from k8s.state import Seen, State
+    from k8s.api.client import Cluster
+    from k8s.status.job_state import Seen, State
 
 #: Holds the last epoch's end of all but very long epochs.
 _LINES = 1000
@@ -25,10 +25,10 @@ _STORAGE_S = 5.0
 @target_options
 def status(run: str, form: str, target: Target) -> None:
     """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
-    from k8s import show
-    from k8s.names import job_name
-    from k8s.observe import look
-    from k8s.summary import progress_document, summary
+    from k8s.actions.lookup import job_name
+    from k8s.follow.watcher import look
+    from k8s.output import tables
+    from k8s.status.summary import progress_document, summary
 
     cluster = target.open()
     name = job_name(cluster, run)
@@ -39,22 +39,22 @@ def status(run: str, form: str, target: Target) -> None:
     document = summary(seen.job, state, now) | progress_document(progress, now)
     if document["checkpoint"] is None and document["output"] and (progress.epochs or document["restarts"]):
         document["checkpoint"] = _from_storage(document["output"], document["run"], now)
-    show.status(document, form)
+    tables.status(document, form)
 
 
 def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
     """How far the newest pod of the chief came, by its log."""
-    from k8s import logs
     from k8s.errors import AccessError
-    from k8s.pods import has_started, index, name
-    from k8s.progress import fold
+    from k8s.follow import log_stream
+    from k8s.status.pods import has_started, index, name
+    from k8s.status.training_progress import fold
 
     chief = [p for p in seen.pods if has_started(p) and index(p) == 0]
     if not chief:
         return fold([])
     newest = max(chief, key=lambda p: str(p["metadata"]["creationTimestamp"]))
     try:
-        return fold(logs.read(cluster, name(newest), tail=_LINES))
+        return fold(log_stream.read(cluster, name(newest), tail=_LINES))
     except AccessError as denied:
         click.echo(f"note: no progress without the log: {denied}", err=True)
         return fold([])
@@ -64,14 +64,14 @@ def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | N
     """The newest checkpoint as storage knows it; None where there is none or storage is out of reach from here."""
     import threading
 
-    from k8s import left
+    from k8s.status import stored_run
     from trainer.errors import KfitError
 
     found: list[tuple[int, float]] = []
 
     def ask() -> None:
         try:
-            newest = left.newest_checkpoint(output, run_id)
+            newest = stored_run.newest_checkpoint(output, run_id)
         except KfitError:
             return
         found.extend([newest] if newest else [])

@@ -11,8 +11,8 @@ import click
 from k8s.commands.options import Target, job_argument, output_option, set_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
-    from k8s.submit import Submitted, Taken
+    from k8s.actions.apply import Submitted, Taken
+    from k8s.api.client import Cluster
 
 _again = click.option("--again", is_flag=True, help="Another Job of the same file.")
 #: Job files sent at a time: one waits for an answer while the other is written.
@@ -29,8 +29,8 @@ _ASK_EACH = 5
 @target_options
 def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str, target: Target) -> None:
     """Print what `submit` sends, as YAML that kubectl applies."""
+    from k8s.chart.yaml_documents import to_yaml
     from k8s.errors import AccessError, ClusterError
-    from k8s.manifests import to_yaml
 
     if not kube_version:
         try:
@@ -69,22 +69,22 @@ def submit(
 
     The same file twice makes nothing new; a changed file is a new Job.
     """
-    from k8s import show
+    from k8s.output import tables
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
         raise click.UsageError("--follow and --wait go with one job file and no --dry-run")
     if dry_run == "client":
         for objects in _rendered(jobs, overrides, "", again):
-            show.planned(objects, form)
+            tables.planned(objects, form)
         return
     cluster = target.open()
     results = _sent(cluster, jobs, overrides, again, dry_run == "server")
     for result in results:
-        show.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
+        tables.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
     if follow or wait_for:
         _follow(target, cluster, results[0], quiet=wait_for and not follow, timeout=timeout)
     elif form == "table" and not dry_run:
-        show.next_steps(results, target.words())
+        tables.next_steps(results, target.words())
 
 
 def manifests(
@@ -103,16 +103,16 @@ def manifests(
     Raises:
         ConfigError: The file is wrong.
     """
-    from k8s import chart
-    from k8s.job import JobFile
-    from k8s.manifests import helm_sets
+    from k8s.chart import render
+    from k8s.chart.values import JobFile
+    from k8s.chart.yaml_documents import helm_sets
 
     JobFile.load(job, list(overrides))
     words = helm_sets(overrides)
     tag = f"{time.time_ns():x}" if again else tag
     words += ["--set-string", f"again={tag}"] if tag else []
     words += ["--set-string", f"runId={run_id}"] if run_id else []
-    return chart.render(job, words, kube_version=kube_version)
+    return render.render(job, words, kube_version=kube_version)
 
 
 def _rendered(
@@ -120,9 +120,9 @@ def _rendered(
 ) -> list[list[dict[str, Any]]]:
     from concurrent.futures import ThreadPoolExecutor
 
-    from k8s.charts import render_many
-    from k8s.job import JobFile
-    from k8s.manifests import helm_sets
+    from k8s.chart.render_many import render_many
+    from k8s.chart.values import JobFile
+    from k8s.chart.yaml_documents import helm_sets
 
     if len(jobs) == 1 or again:
         return [manifests(job, overrides, kube_version, again=again) for job in jobs]
@@ -137,8 +137,8 @@ def send(
     cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False, taken: Taken | None = None
 ) -> Submitted:
     """Sends one job file's objects; job files that an older version of a schedule left go."""
-    from k8s.schedule import prune
-    from k8s.submit import submit as bring
+    from k8s.actions.apply import submit as bring
+    from k8s.actions.schedules import prune
 
     result = bring(cluster, objects, dry_run=dry_run, taken=taken)
     if result.workload["kind"] == "CronJob" and not dry_run:
@@ -153,7 +153,7 @@ def _sent(
     import itertools
     from concurrent.futures import ThreadPoolExecutor
 
-    from k8s.submit import taken_names
+    from k8s.actions.apply import taken_names
 
     rendered = _rendered(jobs, overrides, cluster.version(), again)
     taken = taken_names(cluster, itertools.chain(*rendered)) if len(jobs) > _ASK_EACH else None

@@ -11,9 +11,9 @@ import click
 from k8s.commands.options import Target, complete_schedules, output_option, target_options
 
 if TYPE_CHECKING:
-    from k8s.backfill import Day
-    from k8s.cluster import Cluster
-    from k8s.pods import Object
+    from k8s.actions.backfill import Day
+    from k8s.api.client import Cluster
+    from k8s.status.pods import Object
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -52,18 +52,18 @@ def trigger(
         if last < first:
             raise click.BadParameter("is before --from", param_hint="--to")
         sys.exit(_backfill(cluster, cronjob, first.date(), last.date(), parallel, form, target))
-    from k8s import show
+    from k8s.actions.apply import Done, Submitted
+    from k8s.actions.schedules import triggered
     from k8s.commands.wait import wait_for_end
-    from k8s.schedule import triggered
-    from k8s.submit import Done, Submitted
+    from k8s.output import tables
 
     job = cluster.create(triggered(cronjob, datetime.now(UTC), day.date() if day else None))
     result = Submitted(job, Done.CREATED, {f"Job/{job['metadata']['name']}": Done.CREATED})
-    show.submitted(result, form, cluster.namespace, dry_run=False)
+    tables.submitted(result, form, cluster.namespace, dry_run=False)
     if follow:
         wait_for_end(target, cluster, result.name, show_logs=True, timeout=None)
     elif form == "table":
-        show.next_steps([result], target.words())
+        tables.next_steps([result], target.words())
 
 
 def _backfill(
@@ -72,9 +72,9 @@ def _backfill(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from k8s import show
-    from k8s.backfill import Backfill, days_between
+    from k8s.actions.backfill import Backfill, days_between
     from k8s.errors import WaitCode
+    from k8s.output import tables
 
     days = days_between(first, last)
     work = Backfill(cluster, cronjob, days, parallel)
@@ -99,7 +99,7 @@ def _backfill(
             return int(WaitCode.INTERRUPTED)
     if work.stopped_before is not None:
         click.echo(f"stopped before {work.stopped_before}: what failed is the job, not the day", err=True)
-    show.backfilled(sorted(ended, key=lambda d: d.day), form)
+    tables.backfilled(sorted(ended, key=lambda d: d.day), form)
     return next((int(d.state.exit_code) for d in ended if d.state is not None and d.state.exit_code), 0)
 
 

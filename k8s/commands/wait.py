@@ -11,7 +11,7 @@ import click
 from k8s.commands.options import Target, run_argument, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
+    from k8s.api.client import Cluster
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -26,7 +26,7 @@ def wait(run: str, timeout: str | None, target: Target) -> None:
     Beside the trainer's codes: 3 not found, 4 cancelled, 5 no pod ever ran, 124 --timeout is over,
     130 interrupted (the run goes on).
     """
-    from k8s.names import job_name
+    from k8s.actions.lookup import job_name
 
     cluster = target.open()
     wait_for_end(target, cluster, job_name(cluster, run), show_logs=False, timeout=timeout)
@@ -34,9 +34,9 @@ def wait(run: str, timeout: str | None, target: Target) -> None:
 
 def wait_for_end(target: Target, cluster: Cluster, name: str, *, show_logs: bool, timeout: str | None) -> NoReturn:
     """Waits for a Job's end, tells it, and leaves with its exit code."""
-    from k8s import views
     from k8s.errors import WaitCode
-    from k8s.follow import TimedOut, follow
+    from k8s.follow import views
+    from k8s.follow.loop import TimedOut, follow
 
     again = f"kfit {'logs -f' if show_logs else 'wait'} {name}{target.words()}"
     try:

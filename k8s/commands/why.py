@@ -10,7 +10,7 @@ import click
 from k8s.commands.options import Target, output_option, run_argument, target_options
 
 if TYPE_CHECKING:
-    from k8s.cluster import Cluster
+    from k8s.api.client import Cluster
 
 
 @click.command()
@@ -25,22 +25,22 @@ def why(run: str, job_file: str | None, output_uri: str | None, form: str, targe
     After its Job is gone it tells from what lies in storage: -f JOB or --output-uri says where, unless
     another Job of the same file is still there.
     """
-    from k8s import show
+    from k8s.output import tables
 
     given = output_uri or (_output_of(job_file) if job_file else "")
     told = _live(target, run, given) or _from_storage(target, run.rpartition("/")[2], given)
     if form == "table":
-        show.why(told)
+        tables.why(told)
     else:
-        show.documents([told], form, many=False)
+        tables.documents([told], form, many=False)
 
 
 def _live(target: Target, run: str, given: str) -> dict[str, Any] | None:
     """What the cluster knows; None where it knows nothing of the run."""
+    from k8s.actions.lookup import job_name
+    from k8s.chart.yaml_documents import annotation, run_id
     from k8s.errors import AccessError, ClusterError, NotFound
-    from k8s.manifests import annotation, run_id
-    from k8s.names import job_name
-    from k8s.observe import look
+    from k8s.follow.watcher import look
 
     try:
         cluster = target.open()
@@ -69,24 +69,25 @@ def _live(target: Target, run: str, given: str) -> dict[str, Any] | None:
 def _pace(cluster: Cluster, pods: Any) -> str:
     from datetime import UTC, datetime
 
-    from k8s import logs, show
-    from k8s.pods import index, name, runs
-    from k8s.progress import fold
-    from k8s.summary import progress_document
+    from k8s.follow import log_stream
+    from k8s.output import tables
+    from k8s.status.pods import index, name, runs
+    from k8s.status.summary import progress_document
+    from k8s.status.training_progress import fold
 
     chief = [p for p in pods if runs(p) and index(p) == 0]
     if not chief:
         return "it runs"
-    at = progress_document(fold(logs.read(cluster, name(chief[0]), tail=1000)), datetime.now(UTC))
+    at = progress_document(fold(log_stream.read(cluster, name(chief[0]), tail=1000)), datetime.now(UTC))
     told = "it runs"
     if at["doing"]:
         told += f": {at['doing']}"
     elif at["epochs"]:
         told += f": epoch {at['epoch']}/{at['epochs']}, step {at['step']:,}/{at['steps']:,}"
         told += f", {at['rows_per_s']:,.0f} rows/s" if at["rows_per_s"] else ""
-        told += f", {show.ago(at['eta_s'])} to go" if at["eta_s"] is not None else ""
+        told += f", {tables.ago(at['eta_s'])} to go" if at["eta_s"] is not None else ""
     silent_s = at["silent_s"] or 0
-    return told + (f"; no word from the trainer for {show.ago(silent_s)}" if silent_s > 60 else "")
+    return told + (f"; no word from the trainer for {tables.ago(silent_s)}" if silent_s > 60 else "")
 
 
 def _from_storage(target: Target, run: str, given: str) -> dict[str, Any]:
@@ -109,8 +110,8 @@ def _from_storage(target: Target, run: str, given: str) -> dict[str, Any]:
 
 def _sibling_output(target: Target, run: str) -> str:
     """Where other Jobs of the same job file write."""
-    from k8s.cluster import OURS
-    from k8s.manifests import annotation
+    from k8s.api.client import OURS
+    from k8s.chart.yaml_documents import annotation
 
     cluster = target.open()
     labels = f"{OURS},app.kubernetes.io/instance={run.rpartition('-')[0]}"
@@ -123,10 +124,10 @@ def _sibling_output(target: Target, run: str) -> str:
 
 def _stored(output: str, run: str, live: Mapping[str, Any]) -> dict[str, Any]:
     """What result.json adds, or says alone where the Job is gone."""
-    from k8s import left
-    from k8s.state import failure_remedy
+    from k8s.status import stored_run
+    from k8s.status.job_state import failure_remedy
 
-    found = left.read(output, run)
+    found = stored_run.read(output, run)
     told: dict[str, Any] = {"left": found.uri, "began": found.began}
     if found.fault:
         return told | {"fault": found.fault}
@@ -145,7 +146,7 @@ def _stored(output: str, run: str, live: Mapping[str, Any]) -> dict[str, Any]:
         "exit_code": code,
         "error": str(result.get("reason", "")) if code else "",
     }
-    from k8s.pods import meaning
+    from k8s.status.pods import meaning
 
     told["why"] = f"exit {code}: {meaning(code)}"
     return told | {"remedy": failure_remedy(code, run) if code else "", "finished": result.get("finished")}

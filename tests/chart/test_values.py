@@ -1,4 +1,4 @@
-"""values.yaml, values.schema.json and README.md: made from k8s/job.py, and what they refuse."""
+"""values.yaml, values.schema.json and README.md: made from k8s/chart/values.py, and what they refuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import jsonschema
 import pytest
 import yaml
 
-from k8s import reference
-from k8s.job import JobFile
+from k8s.chart import reference
+from k8s.chart.values import JobFile
 from tests.chart.charts import CHART, JOB, refusal, render, values
+from trainer.config.reference import anchors_of
 from trainer.errors import ConfigError
-from trainer.reference import anchors_of
 
 DEFAULTS = {
     "name": "",

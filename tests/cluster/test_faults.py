@@ -12,8 +12,8 @@ import time
 import pytest
 import yaml
 
-from k8s import kubeconfig
-from k8s.transport import Broken, Refused, Request, Transport
+from k8s.api import access
+from k8s.api.transport import Broken, Refused, Request, Transport
 from tests.cluster.conftest import IMAGE, until
 from tests.k8s.apiserver import Answer, Server, Wrong
 
@@ -22,7 +22,7 @@ class Real:
     """Passes requests on to the real server, streams as streams."""
 
     def __init__(self, path) -> None:
-        self._transport = Transport(kubeconfig.load(str(path), None, None))
+        self._transport = Transport(access.load(str(path), None, None))
 
     def answer(self, method, target, body):
         request = Request(method, target, {}, body, "application/json")

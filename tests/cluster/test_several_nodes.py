@@ -13,8 +13,8 @@ import pytest
 from tests.cluster.conftest import IMAGE, Team, until
 from tests.faults.ends import differences, unpublished
 from trainer import storage
-from trainer.run.checkpoints import CheckpointStore
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore
 
 FIT = {"epochs": 30, "seed": 7, "deterministic": True}
 

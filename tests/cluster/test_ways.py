@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from k8s.manifests import from_yaml
+from k8s.chart.yaml_documents import from_yaml
 from tests.cluster.conftest import ROOT, until
 
 CHART = str(ROOT / "charts" / "training-job")

@@ -29,7 +29,7 @@ from tests.faults import mortal
 from tests.faults.ends import differences, unpublished
 from tests.faults.mortal import Death
 from tests.servers import environment, seaweed
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
 
 KILLS_A_RUN = 5
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainer import storage
-from trainer.run.checkpoints import CheckpointStore
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore
 
 #: What differs between two runs by its nature: the name, and times.
 _NOT_COMPARED = ("run", "ledger_s", "finished", "started")

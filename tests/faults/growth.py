@@ -21,7 +21,7 @@ from rich.table import Table
 from tests.faults import mortal
 from tests.faults.crash_matrix import Workshop
 from trainer import storage
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
 
 #: Groups of arrays, each of one part here: what one checkpoint consists of.
 OBJECTS = 4

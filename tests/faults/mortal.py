@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer import cli
-from trainer.quiet import import_tensorflow
 from trainer.storage import calls
+from trainer.tensorflow_import import import_tensorflow
 
 import_tensorflow()
-export = importlib.import_module("trainer.run.export")
-for name in ("trainer.run.report", "trainer.run.session"):
+export = importlib.import_module("trainer.serving.export")
+for name in ("trainer.report.page", "trainer.training.session"):
     importlib.import_module(name)  # what a run imports on its way
 
 

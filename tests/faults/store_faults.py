@@ -37,8 +37,8 @@ from tests.faults.ends import differences, unpublished
 from tests.servers import environment, free_ports, seaweed
 from tests.wire import Proxy, toxiproxy
 from trainer import storage
-from trainer.run.checkpoints import CheckpointStore
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore
 
 #: Steps of an epoch, epochs, steps between two checkpoints, and seconds a run goes on without one.
 STEPS, EPOCHS, EVERY, PATIENCE_S = 9, 40, 6, 8

@@ -39,7 +39,10 @@ def test_a_configuration_that_is_wrong_ends_with_its_exit_code():
 
 
 def test_tensorflow_starts_on_a_read_only_root():
-    assert python("from trainer.quiet import import_tensorflow as i; i(); import keras; print(keras.backend.backend())")
+    assert python(
+        "from trainer.tensorflow_import import import_tensorflow as i; i(); "
+        "import keras; print(keras.backend.backend())"
+    )
 
 
 def test_all_byte_code_is_there_and_is_not_compared_with_its_source():

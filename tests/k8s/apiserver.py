@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from k8s.kubeconfig import Access, Credentials
+from k8s.api.access import Access, Credentials
 
 #: Gets method and path; says what goes wrong with the request, or None.
 Fault = Callable[[str, str], "Wrong | None"]

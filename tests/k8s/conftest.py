@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from k8s.cluster import Cluster
-from k8s.transport import Transport
+from k8s.api.client import Cluster
+from k8s.api.transport import Transport
 from tests.k8s.apiserver import Memory, Server
 
 

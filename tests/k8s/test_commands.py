@@ -98,7 +98,8 @@ def test_no_verb_imports_what_is_heavy():
     code = (
         "import sys; from importlib import import_module; from k8s.cli import VERBS;"
         "[import_module(where.partition(':')[0]) for where in VERBS.values()];"
-        "import k8s.cluster, k8s.follow, k8s.show, k8s.bar, k8s.submit, k8s.charts;"
+        "import k8s.api.client, k8s.follow.loop, k8s.output.tables, k8s.follow.progress_bar;"
+        "import k8s.actions.apply, k8s.chart.render_many;"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -135,7 +136,7 @@ def test_status_has_what_scripts_read(server, kfit, monkeypatch):
     step = '{"kfit": "step", "epoch": 2, "epochs": 9, "step": 5, "steps": 10, "eta_s": 60, "logs": {"loss": 0.5}}'
     saved = '{"kfit": "checkpoint", "step": 15}'
     log = f"2026-01-01T00:01:00Z {saved}\n2026-01-01T00:01:01Z {step}\n".encode()
-    monkeypatch.setattr("k8s.cluster.Cluster.log", lambda *_, **__: iter([b"", log]))
+    monkeypatch.setattr("k8s.api.client.Cluster.log", lambda *_, **__: iter([b"", log]))
     found = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
     expected = {
         "name": "train-1a2b3c4d", "run": "train-1a2b3c4d", "phase": "Running", "epoch": 2, "epochs": 9, "step": 5,
@@ -240,7 +241,7 @@ def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_fi
 ):
     put(server, schedule())
     ends = Ends(server, {date(2013, 1, 6): 65})
-    monkeypatch.setattr("k8s.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
+    monkeypatch.setattr("k8s.actions.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
     words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
     found = json.loads(kfit(*words, code=65))["items"]
     assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
@@ -261,7 +262,7 @@ def test_a_range_that_is_none_is_refused(server, kfit, words):
 def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monkeypatch):
     put(server, job(), ours(state=RUNNING))
     log = b'2026-01-01T00:00:01Z hello\n2026-01-01T00:00:02Z {"kfit": "stop"}\n'
-    monkeypatch.setattr("k8s.cluster.Cluster.log", lambda *_, **__: iter([b"", log]))
+    monkeypatch.setattr("k8s.api.client.Cluster.log", lambda *_, **__: iter([b"", log]))
     assert kfit("logs", "train-1a2b3c4d") == "hello\n"
     assert kfit("logs", "train-1a2b3c4d", "--raw") == 'hello\n{"kfit": "stop"}\n'
     with pytest.raises(NotFound, match="no pod 3"):

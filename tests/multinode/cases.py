@@ -17,8 +17,8 @@ from tests import sets
 from tests.faults.ends import differences, unpublished
 from tests.multinode import company
 from tests.multinode.company import End
-from trainer.run.checkpoints import CheckpointStore
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore
 
 #: A lost worker is noticed within this, and no process is left.
 LOST_WITHIN_S = 30.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.config import Checks, Limits
-from trainer.feed.moments import ColumnPart, Moments, finish
+from trainer.feed.statistics.accumulators import ColumnPart, Moments, finish
 from trainer.nightly import drift
 from trainer.schema import ColumnStatistics, Statistics
 
@@ -143,7 +143,7 @@ def test_the_table_says_column_check_and_limit():
 def test_statistics_survive_their_json():
     import json
 
-    from trainer.feed.cache import statistics_from
+    from trainer.feed.statistics.cache import statistics_from
 
     statistics = Statistics(3, {"x": NORMAL, "c": categories({"a": 2, "b": 1})})
     assert statistics_from(json.loads(json.dumps(drift.statistics_json(statistics)))) == statistics

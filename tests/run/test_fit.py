@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import sets
-from trainer.run.checkpoints import CheckpointStore, Snapshot
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore, Snapshot
 
 EPOCHS = 6
 

@@ -11,8 +11,8 @@ import pytest
 from tests import sets
 from tests.conftest import READER_KEY, READER_SECRET, S3
 from trainer import storage
-from trainer.run.checkpoints import CheckpointStore, Snapshot
-from trainer.run.folder import RunFolder
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore, Snapshot
 
 
 def trainer(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -144,6 +144,6 @@ class Config(Strict):
         Raises:
             ConfigError: Not there, not YAML, or wrong; all faults in one message, each with its line.
         """
-        from trainer.jobfile import load_run
+        from trainer.config.loader import load_run
 
         return load_run(cls, Path(path), overrides or [])

@@ -47,7 +47,7 @@ def lookup(field: CodeField, raw: Any) -> Any:
 
 
 def _words(field: CodeField) -> keras.layers.TextVectorization:
-    """Its defaults are what the feed does: see `trainer.feed.values.listed`."""
+    """Its defaults are what the feed does: see `trainer.feed.packing.arrow_values.listed`."""
     vocabulary = [str(value) for value in field.vocabulary]
     return keras.layers.TextVectorization(output_sequence_length=field.column.size, vocabulary=vocabulary)
 

@@ -32,7 +32,7 @@ def make_workers_strategy(addresses: Sequence[str], index: int, *, devices: int 
     cluster = {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": index}}
     os.environ["TF_CONFIG"] = json.dumps(cluster)
     # An empty type turns it off: its answer to a lost worker is to abort the process, without an exit code
-    # or a word. The run's own watch (trainer.run.group) ends a worker in order.
+    # or a word. The run's own watch (trainer.workers.coordinator) ends a worker in order.
     context.context().configure_coordination_service(service_type="")
     return _Workers(devices)
 

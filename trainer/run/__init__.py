@@ -1,1 +1,4 @@
-"""What a run does and leaves: fit, callbacks, checkpoints, export, report, ledger."""
+"""One run from its configuration to a published model.
+
+The floor above all others but the command line. Open `fit` first.
+"""

@@ -17,24 +17,25 @@ from typing import Any, NoReturn
 import click
 
 from trainer import storage, termination
+from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
+from trainer.checkpoint.run_folder import RunFolder, to_json
+from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.errors import ExitCode, KfitError, PeerLost
-from trainer.feed.cache import local_cache
-from trainer.feed.mixing import mixing_warnings
-from trainer.feed.prepare import Prepared, prepare
-from trainer.run import passed_on, resume, warm
-from trainer.run.checkpoints import CheckpointStore, Snapshot
-from trainer.run.folder import RunFolder, to_json
-from trainer.run.group import Alone, Group
-from trainer.run.ledger import Ledger, process_age_s
-from trainer.run.meeting import Finished, Met, meet
-from trainer.run.night import Night
-from trainer.run.progress import Progress, make_progress
-from trainer.run.rank import ALONE, Rank
+from trainer.feed.pipeline.window_checks import mixing_warnings
+from trainer.feed.statistics.cache import local_cache
+from trainer.feed.statistics.prepare import Prepared, prepare
+from trainer.progress.progress import Progress, make_progress
+from trainer.run.nightly_hooks import Night
 from trainer.run.record import LAST_WORDS_S, Record, Result
 from trainer.run.result import versions
-from trainer.run.stop import StopRequest
-from trainer.run.writer import AsyncWriter, NoWriter
+from trainer.training import resume, warm_start
+from trainer.training.preemption import StopRequest
+from trainer.training.time_ledger import Ledger, process_age_s
+from trainer.workers import cache_transfer
+from trainer.workers.coordinator import Alone, Group
+from trainer.workers.rank import ALONE, Rank
+from trainer.workers.rendezvous import Finished, Met, meet
 
 #: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
 _MEETING_S = 900.0
@@ -144,10 +145,10 @@ class _Run:
         self.stop.check()
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
-            from trainer.quiet import import_tensorflow
+            from trainer.tensorflow_import import import_tensorflow
 
             import_tensorflow()
-            from trainer.run.session import Session  # TensorFlow comes in here, after the data was found whole
+            from trainer.training.session import Session  # TensorFlow comes in here, after the data was found whole
 
             addresses = self.met.addresses if self.met else ()
             session = Session(self.record.config, prepared, self.devices, self.group, addresses)
@@ -238,7 +239,7 @@ class _Run:
 
     def _prepare(self, snapshot: Snapshot | None) -> Prepared:
         if not self.rank.chief:
-            passed_on.unpack(self.group.spread(), local_cache())
+            cache_transfer.unpack(self.group.spread(), local_cache())
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 self.record.config,
@@ -246,7 +247,7 @@ class _Run:
                 progress=lambda done, total: self.progress.phase("statistics", done, total),
             )
             if self.record.config.fit.warm_start is not None:
-                prepared = warm.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
+                prepared = warm_start.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
         prepared = replace(prepared, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
         self.record.prepared = prepared
         if not self.rank.chief:
@@ -261,7 +262,7 @@ class _Run:
 
     def _pass_on(self, prepared: Prepared) -> None:
         if self.rank.workers > 1:  # those of one machine have the same cache
-            self.group.spread(b"" if self.rank.local else passed_on.packed(local_cache()))
+            self.group.spread(b"" if self.rank.local else cache_transfer.packed(local_cache()))
             self.group.tell(_data_mark(prepared))
 
     def _same_data(self, snapshot: Snapshot | None, prepared: Prepared) -> Prepared:
@@ -315,8 +316,8 @@ class _Run:
     def _publish(self, session: Any) -> Result:
         assert self.record.prepared is not None
         assert self.record.writer is not None
-        from trainer.run.export import publish
-        from trainer.run.report import ReportData, render
+        from trainer.report.page import ReportData, render
+        from trainer.serving.export import publish
 
         with self.ledger.phase("export"):
             self.progress.phase("export")

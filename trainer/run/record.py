@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer import storage, termination
+from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
+from trainer.checkpoint.fencing import Fence, Superseded
+from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.config import Config
 from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
-from trainer.feed.prepare import Prepared
-from trainer.run import resume
-from trainer.run.fence import Fence, Superseded
-from trainer.run.folder import RunFolder, to_json
-from trainer.run.ledger import Ledger
-from trainer.run.night import Night
-from trainer.run.progress import Progress
+from trainer.feed.statistics.prepare import Prepared
+from trainer.progress.progress import Progress
+from trainer.run.nightly_hooks import Night
 from trainer.run.result import End, document, versions
-from trainer.run.writer import AsyncWriter, NoWriter
+from trainer.training import resume
+from trainer.training.time_ledger import Ledger
 
 #: Twice this, and a little, is what is left of the five seconds after which a failed process must be gone.
 LAST_WORDS_S = 2.0

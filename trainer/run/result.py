@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from trainer.config import Config
-from trainer.feed.prepare import Prepared
-from trainer.run.ledger import Ledger
+from trainer.feed.statistics.prepare import Prepared
+from trainer.training.time_ledger import Ledger
 
 if TYPE_CHECKING:
-    from trainer.run.memory import Memory
+    from trainer.training.training_state import Memory
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ new one, or none, never half of one.
 
 from __future__ import annotations
 
-from trainer.paths import join, local_path, partition_values, quote_part
 from trainer.storage.calls import AlreadyExists, Changed, NotFound
 from trainer.storage.filesystems import on_io_thread
 from trainer.storage.folders import delete, delete_folder, download_folder, sweep, upload_folder
 from trainer.storage.listing import StoredObject, exists, expand, list_folders, list_objects, modified_s, stat
 from trainer.storage.objects import read, read_many, read_version, read_with_version, replace, write, write_file
+from trainer.uris import join, local_path, partition_values, quote_part
 
 __all__ = [
     "AlreadyExists",

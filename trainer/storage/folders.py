@@ -7,12 +7,12 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from trainer.paths import join, local_path
 from trainer.storage import calls, local
 from trainer.storage.calls import NotFound
 from trainer.storage.filesystems import filesystem
 from trainer.storage.listing import list_objects
 from trainer.storage.objects import read, write_file
+from trainer.uris import join, local_path
 
 
 def delete(uri: str) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.paths import WILDCARD, glob_regex, hidden, hive_tail, local_path
 from trainer.storage import calls
 from trainer.storage.calls import NotFound
 from trainer.storage.filesystems import filesystem
+from trainer.uris import WILDCARD, glob_regex, hidden, hive_tail, local_path
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from trainer.paths import local_path
 from trainer.storage import calls, conditions, local
 from trainer.storage.calls import DEADLINE_S, AlreadyExists, Changed, NotFound
 from trainer.storage.filesystems import filesystem
 from trainer.storage.listing import stat
+from trainer.uris import local_path
 
 
 def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:

@@ -1,0 +1,68 @@
+"""Answers of an API server that are no success, in words a person can act on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from k8s.api.rights import rule
+from k8s.api.transport import Reply
+from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where was asked, for messages."""
+
+    namespace: str
+    context: str
+
+
+def fault(reply: Reply, what: str, right: tuple[str, ...], at: Where) -> Exception:
+    """An answer that is no success, as an error."""
+    message, why = _message(reply), reason(reply)
+    where = f"{what} in namespace {at.namespace}"
+    if reply.status == 401:
+        return AccessError(
+            "the credentials are not accepted (expired?)",
+            where=f"context {at.context!r}",
+            remedy="sign in again, as for kubectl; `kubectl auth whoami` tells who you are",
+        )
+    if reply.status == 403 and right and (why == "Forbidden") and " cannot " in message:
+        return AccessError(f"a right is missing: {message}", where=where, remedy=_rule(right))
+    if reply.status == 404:
+        if message.startswith('namespaces "'):
+            return AccessError(message, where=f"context {at.context!r}", remedy="--namespace names another")
+        return NotFound("not found", where=where, remedy="`kfit list` shows what is there; -n names a namespace")
+    if reply.status == 409:
+        return AlreadyExists(message, where=where) if why == "AlreadyExists" else Conflict(message, where=where)
+    if reply.status == 429 or reply.status >= 500:
+        return ClusterError(
+            f"the API server is at fault (HTTP {reply.status}): {message}", where=where, remedy="try again later"
+        )
+    return RefusedError(message, where=where)
+
+
+def _rule(right: tuple[str, ...]) -> str:
+    """What grants a right."""
+    return f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
+
+
+def _status(reply: Reply) -> Object:
+    try:
+        found = json.loads(reply.data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _message(reply: Reply) -> str:
+    return str(_status(reply).get("message") or reply.data[:300].decode(errors="replace").strip() or reply.status)
+
+
+def reason(reply: Reply) -> str:
+    """The API's own word for a refusal: NotFound, AlreadyExists, Conflict, Forbidden."""
+    return str(_status(reply).get("reason", ""))

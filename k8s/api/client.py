@@ -1,0 +1,251 @@
+"""The one boundary to Kubernetes: objects in and out, and its errors in words a person can act on.
+
+Objects are plain dictionaries, as the API sends them. Only the handful of paths the launcher needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from k8s.api import access
+from k8s.api.api_errors import Where, fault, reason
+from k8s.api.kinds import KINDS
+from k8s.api.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
+from k8s.errors import ClusterError, NotFound
+
+Object = dict[str, Any]
+
+#: Selects what the chart has made.
+OURS = "app.kubernetes.io/part-of=kfit"
+#: A watch ends by itself after so long and is asked for again.
+WATCH_S = 60
+#: A log without a line for so long is asked for again.
+QUIET_S = 60.0
+_MERGE = "application/merge-patch+json"
+
+
+class Cut(Exception):
+    """A watch or a log ended before its end; ask again."""
+
+
+class Gone(Exception):
+    """The watch's starting point is too old; list again."""
+
+
+class Cluster:
+    """One namespace of one cluster, as one user.
+
+    Args:
+        transport: The way there.
+        namespace: The namespace.
+        context: Name of the context, for messages.
+    """
+
+    def __init__(self, transport: Transport, namespace: str, context: str = "") -> None:
+        self._transport, self.namespace, self.context = transport, namespace, context
+        self._where = Where(namespace, context)
+
+    @classmethod
+    def open(
+        cls,
+        kubeconfig_file: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+        patience_s: float = PATIENCE_S,
+    ) -> Cluster:
+        """The cluster kubectl would speak to. Nothing is sent yet.
+
+        Raises:
+            AccessError: No kubeconfig, or no such context.
+        """
+        loaded = access.load(kubeconfig_file, context, namespace, environ)
+        return cls(Transport(loaded, patience_s), loaded.namespace, loaded.context)
+
+    @property
+    def server(self) -> str:
+        """URL of the API server."""
+        return self._transport.server
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._transport.close()
+
+    def version(self) -> str:
+        """The cluster's version, `v1.34.4`."""
+        return str(self._json(Request("GET", "/version"), "version")["gitVersion"])
+
+    def get(self, kind: str, name: str) -> Object:
+        """One object.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        return self._json(Request("GET", self._path(kind, name)), f"{kind} {name}", ("get", kind))
+
+    def find(self, kind: str, name: str) -> Object | None:
+        """One object, or None."""
+        try:
+            return self.get(kind, name)
+        except NotFound:
+            return None
+
+    def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
+        """Objects of a kind."""
+        return self.snapshot(kind, labels=labels, fields=fields)[0]
+
+    def names(self, kind: str) -> set[str]:
+        """Names of all objects of a kind; only their metadata is sent."""
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+        names: set[str] = set()
+        page = {"limit": "500"}
+        while True:
+            request = Request("GET", self._path(kind), page, accept=accept)
+            found = self._json(request, KINDS[kind].plural, ("list", kind))
+            names |= {item["metadata"]["name"] for item in found["items"] or []}
+            page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
+            if not page["continue"]:
+                return names
+
+    def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
+        """Objects of a kind, and the version of the list, from which a watch goes on."""
+        items: list[Object] = []
+        page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
+        while True:
+            found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
+            # A list leaves out what all its items share; with it each is a whole manifest.
+            shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
+            items += [shared | item for item in found["items"] or []]
+            page["continue"] = found["metadata"].get("continue", "")
+            if not page["continue"]:
+                return items, str(found["metadata"].get("resourceVersion", ""))
+
+    def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """Makes an object; a second try after a lost answer finds the first one's.
+
+        Raises:
+            AlreadyExists: An object of that name was there before.
+            RefusedError: The manifest, or a policy of the cluster, does not allow it.
+        """
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        request = Request("POST", self._path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
+        reply = self._transport.send(request)
+        if reply.status == 409 and reply.tries > 1 and reason(reply) == "AlreadyExists":
+            there = self.get(kind, name)
+            if _same_labels(there, manifest):
+                return there
+        return self._object(reply, f"{kind} {name}", ("create", kind))
+
+    def replace(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """Writes an object over the version it names.
+
+        Raises:
+            Conflict: It has another version by now.
+        """
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        request = Request("PUT", self._path(kind, name), {"dryRun": "All" if dry_run else ""}, manifest)
+        return self._json(request, f"{kind} {name}", ("update", kind))
+
+    def patch(self, kind: str, name: str, change: Object) -> Object:
+        """Merges a change into an object."""
+        request = Request("PATCH", self._path(kind, name), {}, change, _MERGE)
+        return self._json(request, f"{kind} {name}", ("patch", kind))
+
+    def delete(self, kind: str, name: str, *, foreground: bool = False) -> None:
+        """Deletes an object and what it owns; nothing there is fine."""
+        body = {"propagationPolicy": "Foreground" if foreground else "Background"}
+        reply = self._transport.send(Request("DELETE", self._path(kind, name), {}, body))
+        if reply.status != 404:
+            self._object(reply, f"{kind} {name}", ("delete", kind))
+
+    def watch(self, kind: str, version: str, *, labels: str = "", fields: str = "") -> Iterator[tuple[str, Object]]:
+        """Changes since a version: ADDED, MODIFIED or DELETED, and the object. Ends after `WATCH_S`.
+
+        Raises:
+            Cut: The watch was cut.
+            Gone: The version is too old.
+        """
+        query = {"watch": "1", "resourceVersion": version, "labelSelector": labels, "fieldSelector": fields}
+        query |= {"timeoutSeconds": str(WATCH_S), "allowWatchBookmarks": "true"}
+        rest = b""
+        for piece in self._stream(Request("GET", self._path(kind), query), WATCH_S + 15.0, ("watch", kind)):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                change = json.loads(line)
+                if change["type"] == "ERROR":
+                    raise Gone(change["object"].get("message", ""))
+                yield change["type"], change["object"]
+
+    def log(self, pod: str, *, follow: bool, since: str = "", tail: int | None = None) -> Iterator[bytes]:
+        """The trainer's log in pieces, every line with its time before it; an empty piece first.
+
+        Args:
+            pod: The pod.
+            follow: Go on until the container ends.
+            since: Only from this second on, RFC 3339.
+            tail: Only the newest lines.
+
+        Raises:
+            Cut: The log was cut.
+            NotFound: The pod is gone.
+            RefusedError: The container has not started.
+        """
+        query = {"container": "trainer", "timestamps": "true", "follow": "true" if follow else ""}
+        query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
+        request = Request("GET", f"{self._path('Pod', pod)}/log", query)
+        return self._stream(request, QUIET_S, ("get", "Pod", "log"))
+
+    def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
+        """Whether the user may."""
+        where = KINDS[kind]
+        asked = {"namespace": self.namespace, "verb": verb, "group": where.group, "resource": where.plural}
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": asked | {"subresource": subresource}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool(self._json(Request("POST", path, {}, body), "rights")["status"]["allowed"])
+
+    def raw(self, path: str) -> Object:
+        """Any other path of the API."""
+        return self._json(Request("GET", path), path)
+
+    def _path(self, kind: str, name: str = "") -> str:
+        where = KINDS[kind]
+        base = f"{where.api}/namespaces/{quote(self.namespace)}/{where.plural}"
+        return f"{base}/{quote(name)}" if name else base
+
+    def _stream(self, request: Request, quiet_s: float, right: tuple[str, ...]) -> Iterator[bytes]:
+        try:
+            yield from self._transport.stream(request, quiet_s)
+        except Broken as lost:
+            raise Cut(str(lost)) from lost
+        except Refused as refused:
+            status = refused.reply.status
+            if status == 410:
+                raise Gone(str(status)) from refused
+            if status == 429 or status >= 500:
+                raise Cut(f"HTTP {status}") from refused
+            raise fault(refused.reply, request.path.rpartition("/pods/")[2], right, self._where) from refused
+
+    def _json(self, request: Request, what: str, right: tuple[str, ...] = ()) -> Object:
+        return self._object(self._transport.send(request), what, right)
+
+    def _object(self, reply: Reply, what: str, right: tuple[str, ...]) -> Object:
+        if reply.status >= 300:
+            raise fault(reply, what, right, self._where)
+        try:
+            found: Object = json.loads(reply.data)
+        except ValueError as strange:
+            raise ClusterError("the answer is not JSON; is this an API server?", where=self.server) from strange
+        return found
+
+
+def _same_labels(there: Object, manifest: Object) -> bool:
+    mine = manifest["metadata"].get("labels") or {}
+    return (there["metadata"].get("labels") or {}).items() >= mine.items()

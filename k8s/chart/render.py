@@ -1,0 +1,84 @@
+"""Renders the chart by the helm program: what `render` prints and what `submit` sends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from k8s.chart.yaml_documents import Object, from_yaml
+from k8s.errors import AccessError
+from trainer.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: In the wheel, and in a checkout.
+_PLACES = (_PACKAGE / "charts" / "training-job", _PACKAGE.parent / "charts" / "training-job")
+_GET_HELM = "install helm 3.14 or newer (https://helm.sh/docs/intro/install), or put it on PATH"
+
+
+def helm_program(environ: Mapping[str, str] = os.environ) -> str:
+    """Path of the helm program.
+
+    Raises:
+        AccessError: There is none.
+    """
+    found = shutil.which("helm", path=environ.get("PATH"))
+    if found is None:
+        raise AccessError("the helm program, which renders the chart, is not on PATH", remedy=_GET_HELM)
+    return found
+
+
+def chart_folder() -> Path:
+    """The chart: inside the package in the wheel, at the top of a checkout."""
+    for place in _PLACES:
+        if (place / "Chart.yaml").is_file():
+            return place
+    raise AccessError(
+        "the chart is missing from this installation", where=str(_PLACES[0]), remedy="install kfit again: pip install"
+    )
+
+
+def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "") -> list[Object]:
+    """The manifests of a job file, in the order in which they are sent.
+
+    Args:
+        job_file: The job file, which helm reads as it lies there.
+        sets: helm's own words, `--set` and the like with their values.
+        kube_version: The cluster's version; helm's own guess where empty.
+
+    Raises:
+        ConfigError: The chart refuses the values.
+        AccessError: No helm program.
+    """
+    done = template([str(chart_folder()), "--values", job_file, *sets], kube_version)
+    if done.returncode:
+        raise _fault(job_file, done.stderr.decode(errors="replace"))
+    return in_order(from_yaml(done.stdout))
+
+
+def template(words: Sequence[str], kube_version: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs `helm template`: the chart and its values in, what it said out, whatever that was."""
+    version = ["--kube-version", kube_version] if kube_version else []
+    with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
+        own = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
+        # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
+        environ = {**os.environ, **own, "KUBECONFIG": os.devnull}
+        command = [helm_program(), "template", "kfit", *words, *version]
+        return subprocess.run(command, capture_output=True, env=environ, check=False)
+
+
+def in_order(manifests: list[Object]) -> list[Object]:
+    """The Job or CronJob last: its pods find all the rest there."""
+    return sorted(manifests, key=lambda m: m["kind"] in ("Job", "CronJob"))
+
+
+def _fault(job_file: str, said: str) -> ConfigError:
+    """What helm says, without its own frame around the chart's."""
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "level=" not in line]
+    what = " ".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
+    what = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
+    return ConfigError(what or "helm failed without a word", where=job_file, remedy="docs/job-file.md has every key")

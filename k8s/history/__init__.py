@@ -1,0 +1,4 @@
+"""Runs as storage keeps them; no cluster.
+
+Open `run_records` first.
+"""

@@ -1,0 +1,311 @@
+"""Checkpoints: a manifest commits, damage falls back, nothing is left over."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer import storage
+from trainer.checkpoint.async_writer import AsyncWriter
+from trainer.checkpoint.fencing import Superseded
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.serialization import assemble, parts, table
+from trainer.checkpoint.store import CheckpointStore, Snapshot
+from trainer.errors import StorageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(str(tmp_path / "out"), "run-1")
+
+
+def store(folder: RunFolder, keep: int = 2, notes: list[str] | None = None) -> CheckpointStore:
+    made = CheckpointStore(folder, keep=keep, note=(notes if notes is not None else []).append)
+    made.take_over(made.newest())
+    return made
+
+
+def snapshot(step: int, best: float = 0.0) -> Snapshot:
+    weights = {"0000.0": np.full((3, 2), step, np.float32)}
+    return Snapshot(step, {"weights": weights, "best": {"0000.0": np.array([best])}}, {"cursor": {"epoch": step}})
+
+
+def names(folder: RunFolder) -> list[str]:
+    return [o.name for o in storage.list_objects(folder.path("checkpoints"))]
+
+
+def test_newest_gives_back_what_was_committed(folder: RunFolder) -> None:
+    store(folder).commit(snapshot(5))
+    found = store(folder).newest()
+    assert found is not None
+    assert found.step == 5
+    assert found.state == {"cursor": {"epoch": 5}}
+    np.testing.assert_array_equal(found.groups["weights"]["0000.0"], np.full((3, 2), 5, np.float32))
+    assert found.groups["weights"]["0000.0"].dtype == np.float32
+
+
+def test_no_checkpoint_is_none(folder: RunFolder) -> None:
+    assert store(folder).newest() is None
+
+
+def test_objects_without_a_manifest_are_no_checkpoint(folder: RunFolder) -> None:
+    store(folder).commit(snapshot(1))
+    storage.delete(folder.path("checkpoints", "step-00000001"))
+    assert store(folder).newest() is None
+
+
+def test_keep_newest_and_no_object_that_nobody_names(folder: RunFolder) -> None:
+    writing = store(folder, keep=2)
+    for step in range(1, 6):
+        writing.commit(snapshot(step, best=7.0))
+    kept = names(folder)
+    assert [n for n in kept if n.startswith("step")] == [
+        "step-00000004/MANIFEST.json",
+        "step-00000005/MANIFEST.json",
+    ]
+    # Two weights and one best that both share.
+    assert len([n for n in kept if n.startswith("objects/")]) == 3
+
+
+def test_an_unchanged_object_is_not_written_again(folder: RunFolder) -> None:
+    writing = store(folder)
+    writing.commit(snapshot(1, best=7.0))
+    best = {o.name: o.version for o in storage.list_objects(folder.path("checkpoints", "objects"))}
+    writing.commit(snapshot(2, best=7.0))
+    again = {o.name: o.version for o in storage.list_objects(folder.path("checkpoints", "objects"))}
+    assert {n: v for n, v in again.items() if n in best} == best
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_object_falls_back_to_the_one_before_and_says_so(folder: RunFolder, damage: str) -> None:
+    writing = store(folder)
+    writing.commit(snapshot(1))
+    older = set(names(folder))
+    writing.commit(snapshot(2))
+    (new,) = [n for n in set(names(folder)) - older if n.startswith("objects/")]
+    path = Path(folder.path("checkpoints", new))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(bytes(data) if damage == "flip" else bytes(data[:-7]))
+    notes: list[str] = []
+    found = store(folder, notes=notes).newest()
+    assert found is not None
+    assert found.step == 1
+    assert len(notes) == 1
+    assert "step-00000002 is damaged" in notes[0]
+
+
+def test_a_manifest_of_the_future_is_passed_over(folder: RunFolder) -> None:
+    store(folder).commit(snapshot(1))
+    storage.write(folder.path("checkpoints", "step-00000009", "MANIFEST.json"), b'{"format": 99, "step": 9}')
+    found = store(folder).newest()
+    assert found is not None
+    assert found.step == 1
+
+
+def test_the_same_arrays_give_the_same_parts_and_come_back() -> None:
+    arrays = {"b": np.arange(6.0), "a": np.array([True]), "empty": np.zeros((0, 3)), "c": np.arange(5, dtype=np.int64)}
+    cut = list(parts(arrays, part_bytes=10))
+    assert cut == list(parts(dict(arrays), part_bytes=10))
+    assert [len(part) for part in cut] == [10] * 8 + [9]
+    back = assemble(table(arrays), np.frombuffer(b"".join(cut), np.uint8))
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert back[name].dtype == array.dtype
+
+
+def test_bytes_that_are_missing_are_an_error() -> None:
+    arrays = {"a": np.arange(4.0)}
+    data = np.frombuffer(b"".join(parts(arrays)), np.uint8)
+    with pytest.raises(ValueError, match="ends early"):
+        assemble(table(arrays), data[:-1])
+    with pytest.raises(ValueError, match="too many"):
+        assemble(table({}), data)
+
+
+def test_a_state_of_the_same_step_that_differs_stands_beside_it(folder: RunFolder) -> None:
+    writing = store(folder)
+    writing.commit(snapshot(1))
+    writing.commit(Snapshot(1, {"weights": {"0000.0": np.zeros(2)}}, {"cursor": {"epoch": 2}}))
+    assert {n for n in names(folder) if n.startswith("step")} == {
+        "step-00000001/MANIFEST.json",
+        "step-00000001.1/MANIFEST.json",
+    }
+    found = store(folder).newest()
+    assert found is not None
+    assert found.state == {"cursor": {"epoch": 2}}
+
+
+def test_a_lost_object_is_written_again_by_the_next_checkpoint(folder: RunFolder) -> None:
+    notes: list[str] = []
+    writing = store(folder, notes=notes)
+    writing.commit(snapshot(1, best=7.0))
+    for name in names(folder):
+        if name.startswith("objects/"):
+            Path(folder.path("checkpoints", name)).unlink()
+    writing.commit(snapshot(2, best=7.0))
+    assert "objects were lost" in notes[0]
+    writing.commit(snapshot(3, best=7.0))
+    found = CheckpointStore(folder, keep=2, note=notes.append).newest()
+    assert found is not None
+    assert found.step == 3
+
+
+# --- fencing ------------------------------------------------------------------------------------------
+
+
+def test_the_elder_of_two_processes_commits_nothing(folder: RunFolder) -> None:
+    elder, younger = store(folder), CheckpointStore(folder, keep=2, note=print)
+    elder.commit(snapshot(1))
+    resumed = younger.newest()
+    younger.take_over(resumed)
+    with pytest.raises(Superseded, match="another process of this run has taken over"):
+        elder.commit(snapshot(2))
+    assert [n for n in names(folder) if n.startswith("step")] == ["step-00000001/MANIFEST.json"]
+
+
+def test_a_commit_that_slips_through_after_the_take_over_is_void(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was paused between its last look and the write: the manifest lands, and counts for nobody."""
+    elder, younger = store(folder), CheckpointStore(folder, keep=2, note=print)
+    elder.commit(snapshot(1))
+    younger.take_over(younger.newest())
+    monkeypatch.setattr(elder.fence, "check", lambda: None)
+    elder.commit(snapshot(5))
+    assert "step-00000005/MANIFEST.json" in names(folder)
+    found = CheckpointStore(folder, keep=2, note=print).newest()
+    assert found is not None
+    assert found.step == 1
+    younger.commit(snapshot(2))
+    assert [n for n in names(folder) if n.startswith("step")] == [
+        "step-00000001/MANIFEST.json",
+        "step-00000002/MANIFEST.json",
+    ]
+
+
+def test_of_many_that_take_over_at_once_one_may_write(folder: RunFolder) -> None:
+    stores = [CheckpointStore(folder, keep=2, note=print) for _ in range(8)]
+    threads = [threading.Thread(target=s.take_over, args=(None,)) for s in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({s.fence.mine.token for s in stores}) == 8
+    allowed = 0
+    for one in stores:
+        try:
+            one.commit(snapshot(1))
+            allowed += 1
+        except Superseded:
+            continue
+    assert allowed == 1
+
+
+def test_torn_writes_of_a_killed_process_are_swept_away(folder: RunFolder) -> None:
+    torn = Path(folder.path("checkpoints", "step-00000003"))
+    torn.mkdir(parents=True)
+    (torn / ".MANIFEST.json.a1b2c3d4").write_bytes(b"{")
+    store(folder)
+    assert not torn.exists()
+
+
+# --- the writer ---------------------------------------------------------------------------------------
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise StorageError("the store is away")
+
+
+def test_a_failed_commit_is_said_and_raised_at_the_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    writer = AsyncWriter(store(folder), notes.append)
+    monkeypatch.setattr(storage, "write", refuse)
+    writer.submit(snapshot(3))
+    with pytest.raises(StorageError, match="the store is away"):
+        writer.wait()
+    assert notes == ["checkpoint of step 3 was not committed: the store is away; there is none yet"]
+
+
+def test_a_later_commit_makes_up_for_a_failed_one(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    writer = AsyncWriter(store(folder), lambda _: None, committed=told.append)
+    with monkeypatch.context() as away:
+        away.setattr(storage, "write", refuse)
+        writer.submit(snapshot(3))
+        writer.join()
+    writer.check()
+    writer.submit(snapshot(4))
+    writer.wait()
+    assert told == [4]
+    found = CheckpointStore(folder, keep=2, note=print).newest()
+    assert found is not None
+    assert found.step == 4
+
+
+def test_commits_that_keep_failing_end_the_run_after_its_patience(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    notes: list[str] = []
+    writer = AsyncWriter(store(folder), notes.append, patience_s=100.0, clock=lambda: now[0])
+    writer.submit(snapshot(1))
+    writer.wait()
+    monkeypatch.setattr(storage, "write", refuse)
+    now[0] = 60.0
+    writer.submit(snapshot(2))
+    writer.join()
+    writer.check()
+    assert notes == ["checkpoint of step 2 was not committed: the store is away; the newest is of step 1, 60 s ago"]
+    now[0] = 101.0
+    with pytest.raises(StorageError, match="no checkpoint could be committed for 101 s"):
+        writer.check()
+
+
+def test_the_last_snapshot_is_tried_until_it_is_committed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    with monkeypatch.context() as patched:
+
+        def note(line: str) -> None:
+            notes.append(line)
+            if len(notes) == 2:
+                patched.undo()
+
+        writer = AsyncWriter(store(folder), note)
+        patched.setattr(storage, "write", refuse)
+        patched.setattr("trainer.checkpoint.async_writer._BETWEEN_TRIES_S", 0.01)
+        writer.submit(snapshot(9))
+        writer.settle(lambda: False)
+    assert notes == ["checkpoint of step 9 was not committed: the store is away; there is none yet"] * 2
+    found = store(folder).newest()
+    assert found is not None
+    assert found.step == 9
+
+
+def test_the_last_snapshot_is_given_up_when_the_run_is_asked_to_stop(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = AsyncWriter(store(folder), lambda _: None)
+    monkeypatch.setattr(storage, "write", refuse)
+    writer.submit(snapshot(9))
+    writer.settle(lambda: True)
+    with pytest.raises(StorageError, match="the store is away"):
+        writer.wait()
+
+
+def test_a_grace_period_that_is_too_short_is_warned_of_once(folder: RunFolder) -> None:
+    notes: list[str] = []
+    ticks = iter(range(0, 1000, 10))
+    writer = AsyncWriter(store(folder), notes.append, grace_s=12.0, clock=lambda: float(next(ticks)))
+    for step in (1, 2):
+        writer.submit(snapshot(step))
+        writer.wait()
+    assert notes == [
+        "warning: a checkpoint takes 10.0 s and the grace period is 12 s; "
+        "raise terminationGracePeriodSeconds to 30 or a preempted run loses its last steps"
+    ]

@@ -1,0 +1,190 @@
+"""Job files: what is wrong is said with its line and its remedy; `--set` means what helm means by it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trainer.config import Config
+from trainer.config.loader import apply_override, load_yaml
+from trainer.errors import ConfigError
+
+JOB = """\
+name: flights
+run:
+  data:
+    train: lake
+    validation: {fraction: 0.1}
+    label: late
+    features:
+      distance: {kind: numeric}
+      carrier:
+        kind: categorical
+        encode: one_hot
+  task: binary
+  model: {builtin: mlp}
+  fit:
+    epochs: 3
+  output:
+    uri: models
+nodes: 1
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    """Writes JOB with one text replaced and gives its path."""
+
+    def write(old: str = "", new: str = "") -> Path:
+        assert old in JOB
+        path = tmp_path / "job.yaml"
+        path.write_text(JOB.replace(old, new, 1))
+        return path
+
+    return write
+
+
+def test_the_other_keys_belong_to_the_chart(job):
+    config = Config.load(job())
+    assert config.fit.epochs == 3
+    assert config.data.label == "late"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("epochs: 3", "epoch: 3", 15, "fit.epoch: unknown key; did you mean 'epochs'?"),
+        ("label: late", "lable: late", 6, "data.lable: unknown key; did you mean 'label'?"),
+        ("  task: binary", "  taks: binary", 12, "taks: unknown key; did you mean 'task'?"),
+        ("encode: one_hot", "encoding: one_hot", 11, "carrier.encoding: unknown key; did you mean 'encode'?"),
+        ("{kind: numeric}", "{kind: numeric, scael: none}", 8, "distance.scael: unknown key; did you mean 'scale'?"),
+        ("{fraction: 0.1}", "{fractoin: 0.1}", 5, "did you mean 'fraction'?"),
+        ("{builtin: mlp}", "{builtin: mlp, hiden: [3]}", 13, "model.hiden: unknown key; did you mean 'hidden'?"),
+        ("epochs: 3", "epochs: three", 15, "fit.epochs: 'three' (text): should be a valid integer"),
+        ("epochs: 3", "epochs: 0", 15, "fit.epochs: 0 (a whole number): should be greater than 0"),
+        ("epochs: 3", "batch_size: 0", 15, "fit.batch_size: 0 (a whole number): should be greater than 0"),
+        ("epochs: 3", "epochs: [1]", 15, "fit.epochs: a list: should be a valid integer"),
+        ("encode: one_hot", "encode: onehot", 11, "did you mean 'one_hot'?"),
+        ("task: binary", "task: binray", 12, "did you mean 'binary'?"),
+        ("kind: categorical", "kind: categoric", 10, "did you mean 'categorical'?"),
+        ("{kind: numeric}", "{kind: vector}", 8, "distance.size: missing; it must be set"),
+        ("{builtin: mlp}", "{entrypoint: nonsense}", 13, "'nonsense' is not package.module:function"),
+        ("{fraction: 0.1}", "{fraction: 1.5}", 5, "should be less than 1"),
+    ],
+)
+def test_a_fault_is_said_with_its_line(job, old, new, line, said):
+    path = job(old, new)
+    with pytest.raises(ConfigError) as caught:
+        Config.load(path)
+    text = str(caught.value)
+    assert f"{path}:{line}: run." in text
+    assert said in text
+
+
+def test_all_faults_are_said_at_once(job):
+    path = job("    epochs: 3", "    epoch: 3\n    batch_size: x")
+    with pytest.raises(ConfigError, match="2 faults") as caught:
+        Config.load(path)
+    assert f"{path}:15: run.fit.epoch:" in str(caught.value)
+    assert f"{path}:16: run.fit.batch_size:" in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused(job):
+    path = job("    epochs: 3", "    epochs: 3\n    epochs: 4")
+    with pytest.raises(ConfigError, match=r"job.yaml:16: the key 'epochs' stands twice"):
+        Config.load(path)
+
+
+def test_what_is_not_yaml_is_said_with_its_line(job):
+    with pytest.raises(ConfigError, match=r"job.yaml:\d+: not YAML"):
+        Config.load(job("{fraction: 0.1}", "{fraction: 0.1"))
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "nothing"), ("- 1\n", "a list"), ("word\n", "text")])
+def test_what_is_no_mapping_is_refused(tmp_path, text, said):
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"a job file is a mapping, this is .*{said}"):
+        Config.load(path)
+
+
+def test_a_file_that_is_missing_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="no such job file"):
+        Config.load(tmp_path / "job.yaml")
+
+
+def test_a_folder_is_no_job_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the job file"):
+        Config.load(tmp_path)
+
+
+def test_without_run_the_nearest_key_is_named(job):
+    with pytest.raises(ConfigError, match="did you mean it by 'runs'"):
+        Config.load(job("run:", "runs:"))
+
+
+# --- --set, as helm's -----------------------------------------------------------------------------
+
+BEFORE = {"run": {"fit": {"epochs": 3}, "list": ["a", "b"]}, "name": "x"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "path", "value"),
+    [
+        ("run.fit.epochs=5", ("run", "fit", "epochs"), 5),
+        ("run.fit.seed=-1", ("run", "fit", "seed"), -1),
+        ("run.fit.jit=true", ("run", "fit", "jit"), True),
+        ("run.fit.jit=false", ("run", "fit", "jit"), False),
+        ("name=007", ("name",), "007"),
+        ("name=a=b", ("name",), "a=b"),
+        ("name=", ("name",), ""),
+        (r"name=a\,b", ("name",), "a,b"),
+        ("rate=0.5", ("rate",), 0.5),
+        ("rate=1e-3", ("rate",), 0.001),
+        ("run.list={x,y}", ("run", "list"), ["x", "y"]),
+        ("run.list={}", ("run", "list"), []),
+        ("run.list[1]=z", ("run", "list"), ["a", "z"]),
+        ("run.list[2]=z", ("run", "list"), ["a", "b", "z"]),
+        ("new[0].a=1", ("new",), [{"a": 1}]),
+        (r"run.a\.b=1", ("run", "a.b"), 1),
+        ("name=1,other=2", ("other",), 2),
+        ("name.a=1", ("name",), {"a": 1}),
+    ],
+)
+def test_set_means_what_helm_means(expression, path, value):
+    document = copy.deepcopy(BEFORE)
+    apply_override(document, expression)
+    found = document
+    for key in path:
+        found = found[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_set_to_null_removes_the_key():
+    document = copy.deepcopy(BEFORE)
+    apply_override(document, "run.fit.epochs=null,run.fit.never=null")
+    assert document["run"]["fit"] == {}
+
+
+@pytest.mark.parametrize("expression", ["run.fit.epochs", "=3", "run.list.a=1", "run.fit[0]=1"])
+def test_a_set_that_cannot_be_is_refused(expression):
+    with pytest.raises(ConfigError, match="--set") as caught:
+        apply_override(copy.deepcopy(BEFORE), expression)
+    assert caught.value.remedy
+
+
+def test_an_override_is_checked_as_the_file_is(job):
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        Config.load(job(), ["run.fit.epoch=3"])
+    assert Config.load(job(), ["run.fit.epochs=7"]).fit.epochs == 7
+
+
+def test_lines_are_those_of_the_keys(job):
+    document, lines = load_yaml(job())
+    assert document == yaml.safe_load(JOB)
+    assert lines["run", "fit", "epochs"] == 15
+    assert lines["run", "data", "features", "carrier", "encode"] == 11

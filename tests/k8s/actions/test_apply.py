@@ -1,0 +1,168 @@
+"""Sending a job file's objects: once, all of them, and nobody else's."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+
+from k8s.actions.apply import Done, submit, taken_names
+from k8s.errors import ClusterError, RefusedError
+from tests.k8s.apiserver import Wrong, times
+
+NAME = "train-1a2b3c4d"
+
+
+def manifests(*, name=NAME, values="h1", data="run: {}", ports=443):
+    labels = {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train", "kfit.dev/job": name}
+    meta = {"name": name, "labels": labels}
+    return copy.deepcopy(
+        [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"job.yaml": data}},
+            {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {"port": ports}},
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {**meta, "annotations": {"kfit.dev/values-hash": values}},
+                "spec": {"template": {}},
+            },
+        ]
+    )
+
+
+def names(server):
+    return sorted(path.rpartition("/namespaces/ml/")[2] for path in server.behind.objects)
+
+
+ALL = [f"configmaps/{NAME}", f"jobs/{NAME}", f"networkpolicies/{NAME}"]
+
+
+def test_everything_is_made_and_the_job_owns_it(server, cluster):
+    result = submit(cluster, manifests())
+    assert (result.name, result.done) == (NAME, Done.CREATED)
+    assert names(server) == ALL
+    job = cluster.get("Job", NAME)
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": NAME, "uid": job["metadata"]["uid"]}
+    for kind in ("ConfigMap", "NetworkPolicy"):
+        assert cluster.get(kind, NAME)["metadata"]["ownerReferences"] == [owner]
+
+
+def test_the_same_file_twice_changes_nothing(server, cluster):
+    submit(cluster, manifests())
+    before = copy.deepcopy(server.behind.objects)
+    result = submit(cluster, manifests())
+    assert set(result.objects.values()) == {Done.UNCHANGED}
+    assert server.behind.objects == before
+
+
+def test_a_network_policy_changes_in_place(cluster):
+    submit(cluster, manifests())
+    result = submit(cluster, manifests(ports=9000))
+    assert result.objects == {
+        f"ConfigMap/{NAME}": Done.UNCHANGED,
+        f"NetworkPolicy/{NAME}": Done.CHANGED,
+        f"Job/{NAME}": Done.UNCHANGED,
+    }
+    assert len(cluster.get("NetworkPolicy", NAME)["metadata"]["ownerReferences"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "NetworkPolicy", "Job"])
+def test_a_foreign_object_of_the_same_name_is_refused_and_nothing_touched(server, cluster, kind):
+    foreign = next(m for m in manifests() if m["kind"] == kind)
+    foreign["metadata"] = {"name": NAME, "labels": {"app": "theirs"}}
+    cluster.create(foreign)
+    before = copy.deepcopy(server.behind.objects)
+    with pytest.raises(RefusedError, match="not this job's") as caught:
+        submit(cluster, manifests())
+    assert caught.value.where == f"{kind} {NAME}"
+    assert server.behind.objects == before
+
+
+def test_a_job_of_other_values_under_the_same_name_is_refused(server, cluster):
+    cluster.create(manifests(values="other")[-1])
+    with pytest.raises(RefusedError, match="with other values"):
+        submit(cluster, manifests())
+    assert names(server) == [f"jobs/{NAME}"]
+
+
+def test_a_foreign_object_that_appears_in_between_leaves_nothing_of_ours(server, cluster):
+    foreign = manifests()[-1]
+    foreign["metadata"]["labels"] = {}
+
+    def appears(method, path):
+        if method == "POST" and path.endswith("/jobs") and not any("/jobs/" in p for p in server.behind.objects):
+            server.behind.answer("POST", path, foreign)
+
+    server.faults.append(appears)
+    with pytest.raises(RefusedError, match="not this job"):
+        submit(cluster, manifests())
+    assert names(server) == [f"jobs/{NAME}"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("wrong", [Wrong(lost=True), Wrong(refused=True), Wrong(status=500), Wrong(status=429)])
+@pytest.mark.parametrize("nth", range(3))
+def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, wrong, nth):
+    seen = []
+
+    def fault(asked, path):
+        if asked != method:
+            return None
+        seen.append(path)
+        return wrong if len(seen) == nth + 1 else None
+
+    server.faults.append(fault)
+    assert submit(cluster, manifests()).done is Done.CREATED
+    assert names(server) == ALL
+    assert all(
+        cluster.get(kind, NAME)["metadata"]["ownerReferences"][0]["name"] == NAME
+        for kind in ("ConfigMap", "NetworkPolicy")
+    )
+
+
+def test_the_job_comes_first_and_what_lets_it_start_last(server, cluster):
+    submit(cluster, manifests())
+    made = [path.rpartition("/")[2] for method, path in server.requests if method == "POST"]
+    assert made == ["jobs", "networkpolicies", "configmaps"]
+
+
+@pytest.mark.parametrize("kind", ["jobs", "networkpolicies", "configmaps"])
+def test_a_launcher_that_died_half_way_left_nothing_without_an_owner_and_is_made_up_for(server, cluster, kind):
+    server.faults.append(times(10_000, Wrong(status=503), "POST", f"/{kind}"))
+    with pytest.raises(ClusterError):
+        submit(cluster, manifests())
+    owned = [o["metadata"].get("ownerReferences") for o in server.behind.objects.values() if o["kind"] != "Job"]
+    assert all(owned)
+    server.faults.clear()
+    submit(cluster, manifests())
+    assert names(server) == ALL
+
+
+def test_a_service_account_of_two_jobs_goes_with_the_last(cluster):
+    def with_account(name):
+        labels = {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train"}
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "train", "labels": labels}}
+        return [account, *manifests(name=name)]
+
+    submit(cluster, with_account("train-aaaaaaaa"))
+    submit(cluster, with_account("train-bbbbbbbb"))
+    owners = cluster.get("ServiceAccount", "train")["metadata"]["ownerReferences"]
+    assert [o["name"] for o in owners] == ["train-aaaaaaaa", "train-bbbbbbbb"]
+
+
+def test_many_are_sent_without_asking_for_each(server, cluster):
+    submit(cluster, manifests(name="train-aaaaaaaa"))
+    both = [manifests(name="train-aaaaaaaa"), manifests(name="train-bbbbbbbb")]
+    taken = taken_names(cluster, itertools.chain(*both))
+    assert taken == {k: {"train-aaaaaaaa"} for k in ("ConfigMap", "NetworkPolicy", "Job")}
+    server.requests.clear()
+    assert [submit(cluster, m, taken=taken).done for m in both] == [Done.UNCHANGED, Done.CREATED]
+    assert not any("bbbbbbbb" in path for method, path in server.requests if method == "GET")
+
+
+def test_two_launchers_with_the_same_file_make_one_job(server, cluster):
+    nothing = {kind: set() for kind in ("ConfigMap", "NetworkPolicy", "Job")}  # both looked before either wrote
+    assert submit(cluster, manifests(), taken=nothing).done is Done.CREATED
+    assert submit(cluster, manifests(), taken=nothing).done is Done.UNCHANGED
+    assert names(server) == ALL

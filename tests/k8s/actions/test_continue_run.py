@@ -1,0 +1,87 @@
+"""Going on with a run in a new Job, and starting one of a schedule by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from k8s.actions.continue_run import logical_date, manifests, next_name
+from k8s.actions.schedules import triggered
+from k8s.chart.yaml_documents import run_id
+from tests.k8s.objects import job
+
+OLD = "train-1a2b3c4d"
+
+
+def over(**changes):
+    found = job(
+        labels={"kfit.dev/job": OLD, "controller-uid": "u"}, annotations={"kfit.dev/values-hash": "h"}, **changes
+    )
+    template = found["spec"]["template"]
+    template["metadata"]["labels"] = {"kfit.dev/job": OLD, "batch.kubernetes.io/job-name": OLD, "job-name": OLD}
+    template["spec"]["volumes"] = [{"name": "config", "configMap": {"name": OLD}}]
+    found["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
+    return found
+
+
+def test_the_new_job_goes_on_with_the_old_run_under_a_new_name():
+    config = {"kind": "ConfigMap", "metadata": {"name": OLD, "uid": "x", "ownerReferences": [{}]}, "data": {"a": "b"}}
+    made, again = manifests(over(), [config])
+    name = next_name(over())
+    assert name.startswith("train-")
+    assert name != OLD
+    assert made == {
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {}, "annotations": {}},
+        "data": {"a": "b"},
+    }
+    assert again["metadata"]["name"] == name
+    assert again["metadata"]["labels"]["kfit.dev/job"] == name
+    assert run_id(again) == OLD
+    assert again["spec"]["template"]["metadata"]["labels"] == {"kfit.dev/job": name}
+    assert again["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == name
+    assert "selector" not in again["spec"]
+    assert "status" not in again
+
+
+def test_asked_twice_it_is_the_same_job_and_after_that_one_another():
+    assert next_name(over()) == next_name(over())
+    assert next_name(over()) != next_name(over(uid="other"))
+
+
+def test_a_resumed_job_of_a_resumed_job_keeps_the_first_run():
+    _, again = manifests(over(), [{"kind": "ConfigMap", "metadata": {"name": OLD}}])
+    again["metadata"]["uid"] = "second"
+    assert run_id(manifests(again, [])[-1]) == OLD
+
+
+def test_a_scheduled_run_keeps_its_day():
+    nightly = job("nightly-22616640", labels={"kfit.dev/cronjob": "nightly"})  # 2013-01-01 00:00 UTC
+    assert logical_date(nightly) == "2013-01-01"
+    env = nightly["spec"]["template"]["spec"]["containers"][0]["env"]
+    env.append({"name": "KFIT_TIME_ZONE", "value": "America/New_York"})
+    assert logical_date(nightly) == "2012-12-31"
+    assert logical_date(job()) is None
+    assert manifests(nightly, [])[-1]["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2012-12-31"}
+
+
+def schedule(**spec):
+    pod = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": []}}
+    template = {"metadata": {"labels": {"kfit.dev/cronjob": "nightly"}}, "spec": {"template": pod, "backoffLimit": 2}}
+    return {
+        "kind": "CronJob",
+        "metadata": {"name": "nightly", "uid": "cron"},
+        "spec": {"schedule": "0 2 * * *", "jobTemplate": template, **spec},
+    }
+
+
+def test_a_triggered_run_is_owned_by_its_schedule_and_is_for_a_day():
+    at = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+    made = triggered(schedule(timeZone="Europe/Berlin"), at, None)
+    assert made["metadata"]["name"] == f"nightly-m{int(at.timestamp()):x}"
+    assert made["metadata"]["ownerReferences"] == [
+        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "cron", "controller": True}
+    ]
+    assert made["spec"]["backoffLimit"] == 2
+    assert made["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2026-03-02"}  # there
+    given = triggered(schedule(), at, date(2013, 1, 5))
+    assert given["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2013-01-05"}

@@ -1,0 +1,125 @@
+"""What the helm program makes of a job file, one or many."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from k8s.chart import render
+from k8s.chart.render_many import render_many
+from k8s.chart.yaml_documents import from_yaml, helm_sets, run_id, workload
+from k8s.cli import cli
+from trainer.errors import ConfigError
+
+JOB = """\
+name: {name}
+run:
+  data:
+    train: s3://lake/flights
+    label: late
+    features: {{distance: {{kind: numeric}}}}
+  task: binary
+  model: {{builtin: mlp}}
+  fit: {{optimizer: {{name: adam, learning_rate: {rate}}}}}
+  output: {{uri: s3://models/{name}}}
+image: {{repository: registry.example/trainer, tag: "1.0"}}
+{more}
+"""
+
+QUOTED = """\
+podAnnotations: {a: "1e3", b: "y"}
+env:
+- name: A
+  value: |
+    x
+
+     y
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    def write(name, *, rate="0.001", more=""):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(JOB.format(name=name, rate=rate, more=more))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "sets", [[], ["run.fit.epochs=7", "run.fit.optimizer.learning_rate=0.5"], ["ttlSecondsAfterFinished=null"]]
+)
+def test_many_together_are_what_each_is_alone(job_file, sets):
+    jobs = [
+        job_file("plain"),
+        job_file("small", rate="1e-3"),
+        job_file("forever", more="ttlSecondsAfterFinished: null"),
+        job_file("two", more="nodes: 2"),
+        job_file("nightly", more='schedule: {cron: "0 2 * * *"}'),
+        job_file("quoted", more=QUOTED),
+    ]
+    words = helm_sets(sets)
+    assert render_many(jobs, words, "v1.34.0") == [render.render(j, words, kube_version="v1.34.0") for j in jobs]
+
+
+def test_a_file_that_the_chart_refuses_is_named_among_many(job_file):
+    jobs = [job_file("a"), job_file("b", more="nodes: 2\nkubeVersion: nonsense"), job_file("c")]
+    with pytest.raises(ConfigError) as caught:
+        render_many(jobs, [], "v1.34.0")
+    assert caught.value.where == jobs[1]
+
+
+def test_the_job_comes_last_and_has_the_hash_of_its_values(job_file):
+    made = render.render(job_file("one"), kube_version="v1.34.0")
+    job = workload(made)
+    assert made[-1] is job
+    name = job["metadata"]["name"]
+    assert name == f"one-{job['metadata']['annotations']['kfit.dev/values-hash'][:8]}"
+    assert run_id(job) == name
+    assert render.render(job_file("one", rate="0.002"), kube_version="v1.34.0")[-1]["metadata"]["name"] != name
+
+
+def test_no_credential_of_the_environment_gets_into_what_is_sent(job_file, monkeypatch):
+    secrets = {
+        "AWS_ACCESS_KEY_ID": "AKIA-very-secret", "AWS_SECRET_ACCESS_KEY": "very-secret-too",
+        "AWS_SESSION_TOKEN": "secret-session", "GOOGLE_APPLICATION_CREDENTIALS": "/secret/file",
+        "AZURE_STORAGE_KEY": "azure-secret", "KUBECONFIG": "/secret/kubeconfig",
+    }  # fmt: skip
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    job = job_file("hidden", more="envFrom: [{secretRef: {name: store}}]")
+    done = CliRunner().invoke(cli, ["render", job, "--kube-version", "v1.34.0"])
+    assert done.exit_code == 0, done.output
+    assert "secretRef" in done.output
+    assert not [value for value in secrets.values() if value in done.output]
+    assert from_yaml(done.stdout) == render.render(job, kube_version="v1.34.0")
+
+
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("table", "networkpolicy/dry-{h} would be sent (dry run)"),
+        ("name", "job.batch/dry-{h}"),
+        ("yaml", "---"),
+        ("json", "{{"),
+    ],
+)
+def test_dry_run_of_the_client_asks_no_cluster(job_file, form, first):
+    job = job_file("dry")
+    words = ["--kubeconfig", os.devnull, "submit", "--dry-run=client", "-o", form, job]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    made = workload(render.render(job))["metadata"]["name"]
+    assert first.format(h=made.rpartition("-")[2]) in done.stdout.splitlines()
+    if form == "yaml":
+        assert from_yaml(done.stdout) == render.render(job)
+
+
+def test_without_helm_it_is_told_how_to_get_it(job_file, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Exception, match="helm program") as caught:
+        render.render(job_file("one"))
+    assert "helm.sh" in caught.value.remedy

@@ -1,0 +1,139 @@
+"""No train/serve skew: for any schema, the exported model on raw rows equals the model on the feed's batches.
+
+Arrow packs the training batches and TensorFlow the raw rows of the export; these are two programs, and this
+is where they are held against each other.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trainer.config import Config
+from trainer.feed.packing.raw_columns import raw_batches
+from trainer.feed.pipeline.dataset import Feed
+from trainer.feed.statistics.prepare import prepare
+from trainer.model.build import build
+from trainer.model.features import Features
+from trainer.serving.signature import serving_model
+
+ROWS = 90
+NUMBERS: dict[str, pa.DataType] = {
+    "int8": pa.int8(),
+    "int64": pa.int64(),
+    "uint16": pa.uint16(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "decimal": pa.decimal128(12, 3),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+}
+WORDS = ["a", "bb", "ü", "Z z", "0", "null"]
+
+
+def number_values(kind: pa.DataType, rng: np.random.Generator) -> pa.Array:
+    if pa.types.is_boolean(kind):
+        return pa.array(rng.integers(0, 2, ROWS).astype(bool))
+    if pa.types.is_timestamp(kind):
+        return pa.array(1_356_998_400_000_000 + rng.integers(0, 10**13, ROWS)).cast(kind)
+    if pa.types.is_floating(kind):
+        return pa.array(rng.normal(3, 20, ROWS)).cast(kind)
+    if pa.types.is_decimal(kind):
+        return pa.array(rng.integers(0, 100_000, ROWS) / 1000).cast(kind)
+    return pa.array(rng.integers(0, 100, ROWS)).cast(pa.int32() if pa.types.is_date(kind) else kind).cast(kind)
+
+
+def with_nulls(values: pa.Array, share: float, rng: np.random.Generator) -> pa.Array:
+    keep = rng.random(len(values)) >= share
+    keep[:2] = True
+    return pa.array(values.to_pylist(), values.type, mask=~keep)
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
+    """A table, its features, and its task."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    columns: dict[str, pa.Array] = {}
+    features: dict[str, Any] = {}
+    for i, name in enumerate(draw(st.lists(st.sampled_from(sorted(NUMBERS)), min_size=1, max_size=6))):
+        nulls = draw(st.sampled_from([0.0, 0.3]))
+        columns[f"n{i}"] = with_nulls(number_values(NUMBERS[name], rng), nulls, rng)
+        impute = draw(st.sampled_from(["mean", "median", {"constant": -1}]))
+        features[f"n{i}"] = {
+            "kind": "numeric",
+            "scale": draw(
+                st.sampled_from(["standard", "min_max", "robust", "none" if "time" not in name else "robust"])
+            ),
+            **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
+        }
+    for i, kind in enumerate(draw(st.lists(st.sampled_from(["string", "dictionary", "int", "bool"]), max_size=4))):
+        values = (
+            pa.array(rng.integers(-3, 4, ROWS))
+            if kind == "int"
+            else pa.array(rng.integers(0, 2, ROWS).astype(bool))
+            if kind == "bool"
+            else pa.array(rng.choice(WORDS, ROWS))
+        )
+        array = with_nulls(values, draw(st.sampled_from([0.0, 0.4])), rng)
+        columns[f"c{i}"] = array.dictionary_encode() if kind == "dictionary" else array
+        encode = draw(st.sampled_from(["one_hot", "embedding", "hash"]))
+        features[f"c{i}"] = {
+            "kind": "categorical",
+            "encode": encode,
+            "min_count": draw(st.sampled_from([1, 8])),
+            **({"buckets": 7} if encode == "hash" else {}),
+            "indicator": draw(st.booleans()),
+        }
+    if draw(st.booleans()):
+        flat = rng.normal(size=ROWS * 3).astype(np.float32)
+        columns["v"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), 3)
+        features["v"] = {"kind": "vector", "size": 3, "scale": draw(st.sampled_from(["standard", "none"]))}
+    for i, kind in enumerate(draw(st.lists(st.sampled_from(["string", "int"]), max_size=2))):
+        values = rng.choice(WORDS, (ROWS, 9)) if kind == "string" else rng.integers(-3, 4, (ROWS, 9))
+        lists = [row[:n] for row, n in zip(values.tolist(), rng.integers(0, 10, ROWS).tolist(), strict=True)]
+        columns[f"s{i}"] = pa.array(lists, pa.list_(pa.string() if kind == "string" else pa.int64()))
+        length, ragged = draw(st.sampled_from([3, 30])), draw(st.booleans())
+        features[f"s{i}"] = {"kind": "sequence", "length": length, "ragged": ragged}
+    task = draw(st.sampled_from(["binary", "multiclass", "regression"]))
+    label = {
+        "binary": pa.array(rng.integers(0, 2, ROWS)),
+        "multiclass": pa.array(rng.choice(["x", "y", "z"], ROWS)),
+        "regression": pa.array(rng.normal(size=ROWS)),
+    }
+    return pa.table({**columns, "label": label[task]}), features, task
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(schemas())
+def test_the_export_on_raw_rows_equals_the_model_on_batches(drawn: tuple[pa.Table, dict[str, Any], str]) -> None:
+    table, features, task = drawn
+    keras.utils.set_random_seed(1)
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(3):
+            pq.write_table(table.slice(i * 30, 30), Path(folder, f"{i}.parquet"), row_group_size=13)
+        config = Config.model_validate(
+            {
+                "data": {"train": folder, "label": "label", "features": features},
+                "task": task,
+                "model": {"builtin": "mlp", "hidden": [5]},
+                "fit": {"batch_size": 32},
+                "output": {"uri": folder + "/out"},
+            }
+        )
+        prepared = prepare(config)
+        spec = Features(prepared.layout, config, prepared.statistics["train"])
+        model = build(spec, config)
+        with Feed(prepared, "train", batch_size=32, seed=0, shuffle=False) as feed:
+            inside = np.concatenate([np.asarray(model(x)) for x, _, _ in feed.dataset().take(feed.steps)])[:ROWS]
+        served = serving_model(spec, model, prepared.layout)
+        outside = np.concatenate(
+            [np.asarray(served(dict(columns))) for _, columns in raw_batches(prepared.layout, folder, rows=32)]
+        )
+    np.testing.assert_allclose(outside, inside, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,265 @@
+"""Checkpoints in storage: content-addressed objects, and a manifest that commits them.
+
+A checkpoint exists when its MANIFEST.json does and the newest claim of the run allows its token (see
+`trainer.checkpoint.fencing`); it counts when every object it names has the size and SHA-256 it gives. Nothing is
+renamed and nothing committed is overwritten, so a reader sees a whole checkpoint or none, on object
+stores as on disks. Objects are named by their hash: what did not change since the last checkpoint (the
+best weights, mostly) is not written again.
+
+    checkpoints/claims/00000002.json            who may commit
+    checkpoints/objects/<sha256>                a part of a group of arrays
+    checkpoints/step-00001200/MANIFEST.json     written last, create-only
+
+Two states of the same step (before and after the validation that follows it) are `step-00001200` and
+`step-00001200.1`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trainer import storage
+from trainer.checkpoint.fencing import Claim, Fence, Stamp
+from trainer.checkpoint.run_folder import RunFolder, to_json
+from trainer.checkpoint.serialization import Arrays, assemble, parts, table
+
+FORMAT = 2
+#: Parts under way at a time, each way.
+TRANSFERS = 4
+_FOLDER = re.compile(r"(step-(\d{8,})(?:\.(\d+))?)/MANIFEST\.json")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole state of a run between two steps, in host memory.
+
+    Attributes:
+        step: Optimizer steps done since the run began.
+        groups: Arrays by group (`weights`, `optimizer`, `metrics`, `best`), each by variable name.
+        state: What is not an array: cursor, callbacks, history; plain JSON.
+    """
+
+    step: int
+    groups: Mapping[str, Arrays]
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for arrays in self.groups.values() for array in arrays.values())
+
+
+class CheckpointStore:
+    """Writes and reads the checkpoints of one run.
+
+    Args:
+        folder: The run's folder.
+        keep: Newest checkpoints kept.
+        note: Told one line for a person when something is unusual.
+    """
+
+    def __init__(self, folder: RunFolder, *, keep: int, note: Callable[[str], None]) -> None:
+        self.fence = Fence(folder)
+        self._run_uri = folder.uri
+        self._root = folder.path("checkpoints")
+        self._keep = keep
+        self._note = note
+        self._known: set[str] = set()
+        self._manifests: dict[str, Manifest] = {}
+        self._lock = threading.Lock()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def newest(self) -> Snapshot | None:
+        """The newest checkpoint whose every object is whole; older ones where newer are damaged."""
+        claim = self.fence.newest()
+        for name in reversed(self._folders()):
+            try:
+                manifest = self._manifest(name)
+                if claim.allows(_stamp(name, manifest)):
+                    return self._read(manifest)
+            except (storage.NotFound, ValueError, KeyError, TypeError) as damaged:
+                self._note(f"checkpoint {name} is damaged ({damaged}); trying the one before")
+        return None
+
+    def take_over(self, resumed: Snapshot | None) -> None:
+        """Claims the run for this process, which goes on from `resumed`; later checkpoints are void from now.
+
+        Raises:
+            StorageError: The store is out of reach or refuses.
+        """
+        last = resumed.step if resumed else -1
+
+        def accept(claim: Claim) -> Iterator[Stamp]:
+            for name in self._folders():
+                with contextlib.suppress(storage.NotFound, ValueError, KeyError, TypeError):
+                    stamp = _stamp(name, self._manifest(name))
+                    if claim.allows(stamp) and _order(name)[0] <= last:
+                        yield stamp
+
+        self.fence.take(accept)
+        storage.sweep(self._run_uri)
+
+    def _folders(self) -> list[str]:
+        """Folders of checkpoints, the oldest first."""
+        try:
+            listed = storage.list_objects(self._root)
+        except storage.NotFound:
+            return []
+        return sorted((m[1] for o in listed if (m := _FOLDER.fullmatch(o.name))), key=_order)
+
+    def _manifest(self, name: str) -> Manifest:
+        if name not in self._manifests:
+            manifest = json.loads(storage.read(self._manifest_uri(name)))
+            if manifest["format"] != FORMAT:
+                raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
+            self._manifests[name] = manifest
+        return self._manifests[name]
+
+    def _read(self, manifest: Manifest) -> Snapshot:
+        groups = {}
+        for group, entry in manifest["groups"].items():
+            data = np.empty(sum(part["size_bytes"] for part in entry["parts"]), np.uint8)
+            ends = itertools.accumulate((part["size_bytes"] for part in entry["parts"]), initial=0)
+            with ThreadPoolExecutor(TRANSFERS) as pool:
+                list(pool.map(lambda part, at, to=data: self._fetch(part, to, at), entry["parts"], ends))
+            groups[group] = assemble(entry["arrays"], data)
+        return Snapshot(int(manifest["step"]), groups, manifest["state"])
+
+    def _fetch(self, part: Mapping[str, Any], target: np.ndarray, at: int) -> None:
+        data = storage.read(self._object_uri(part["sha256"]))
+        if len(data) != part["size_bytes"] or hashlib.sha256(data).hexdigest() != part["sha256"]:
+            raise ValueError(f"object {part['sha256'][:12]} does not have the size and hash its manifest gives")
+        target[at : at + len(data)] = np.frombuffer(data, np.uint8)
+        with self._lock:
+            self._known.add(part["sha256"])
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot's objects, then its manifest, then prunes.
+
+        Raises:
+            Superseded: Another process has taken over the run.
+            StorageError: The store is out of reach or refuses.
+        """
+        self.fence.check()
+        manifest = {
+            "format": FORMAT,
+            "step": snapshot.step,
+            "token": self.fence.mine.token,
+            "groups": self._put_groups(snapshot.groups),
+            "state": dict(snapshot.state),
+        }
+        self.fence.check()
+        self._create_manifest(snapshot.step, manifest)
+        self._prune()
+
+    def _create_manifest(self, step: int, manifest: Manifest) -> None:
+        body = to_json(manifest)
+        for count in itertools.count():
+            name = f"step-{step:08d}" + (f".{count}" if count else "")
+            try:
+                storage.write(self._manifest_uri(name), body, create_only=True)
+            except storage.AlreadyExists:
+                # The same bytes are this commit, whose first answer was lost on its way.
+                if storage.read(self._manifest_uri(name)) != body:
+                    continue
+            self._manifests[name] = manifest
+            return
+
+    def _put_groups(self, groups: Mapping[str, Arrays]) -> dict[str, Any]:
+        entries: dict[str, Any] = {name: {"arrays": table(arrays), "parts": []} for name, arrays in groups.items()}
+        under_way: deque[tuple[str, Future[dict[str, Any]]]] = deque()
+
+        def finish_first() -> None:
+            group, future = under_way.popleft()
+            entries[group]["parts"].append(future.result())
+
+        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="kfit-upload") as pool:
+            for name, arrays in groups.items():
+                for part in parts(arrays):
+                    if len(under_way) == TRANSFERS:
+                        finish_first()
+                    under_way.append((name, pool.submit(self._put, part)))
+            while under_way:
+                finish_first()
+        return entries
+
+    def _put(self, data: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            known = digest in self._known
+        if not known:
+            uri = self._object_uri(digest)
+            try:
+                storage.write(uri, data, create_only=True)
+            except storage.AlreadyExists:
+                if hashlib.sha256(storage.read(uri)).hexdigest() != digest:
+                    storage.write(uri, data)
+            with self._lock:
+                self._known.add(digest)
+        return {"sha256": digest, "size_bytes": len(data)}
+
+    def _prune(self) -> None:
+        """Deletes old and void steps, manifest first, then objects that no manifest names."""
+        if not self.fence.holds():
+            return
+        claim = self.fence.mine
+        valid: list[str] = []
+        void: list[str] = []
+        for name in self._folders():
+            try:
+                (valid if claim.allows(_stamp(name, self._manifest(name))) else void).append(name)
+            except (storage.NotFound, ValueError, KeyError, TypeError):
+                void.append(name)
+        for name in [*void, *valid[: -self._keep]]:
+            storage.delete(self._manifest_uri(name))
+            storage.delete(storage.join(self._root, name))
+            self._manifests.pop(name, None)
+        groups = [g for name in valid[-self._keep :] for g in self._manifest(name)["groups"].values()]
+        self._prune_objects({part["sha256"]: part["size_bytes"] for group in groups for part in group["parts"]})
+
+    def _prune_objects(self, named: Mapping[str, int]) -> None:
+        stored = {o.name: o for o in storage.list_objects(storage.join(self._root, "objects"))}
+        for name, unnamed in stored.items():
+            if name not in named:
+                storage.delete(unnamed.uri)
+                self._known.discard(name)
+        lost = [name for name, size in named.items() if name not in stored or stored[name].size_bytes != size]
+        if lost:
+            # Somebody else's hand: the next checkpoint writes them again.
+            self._note(f"warning: {len(lost)} of {len(named)} checkpoint objects were lost or cut in storage")
+            self._known.difference_update(lost)
+
+    def _object_uri(self, digest: str) -> str:
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no SHA-256")
+        return storage.join(self._root, "objects", digest)
+
+    def _manifest_uri(self, name: str) -> str:
+        return storage.join(self._root, name, "MANIFEST.json")
+
+
+def _stamp(name: str, manifest: Manifest) -> Stamp:
+    return name, int(manifest["token"])
+
+
+def _order(name: str) -> tuple[int, int]:
+    step, _, count = name.removeprefix("step-").partition(".")
+    return int(step), int(count or 0)

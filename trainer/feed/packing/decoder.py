@@ -1,0 +1,328 @@
+"""Decodes row groups: only the columns asked for, hive keys appended, any number of threads.
+
+Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
+request, into a sparse mapping of the object's size, in memory or on the disk: Arrow never calls back into Python
+(apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import storage
+from trainer.feed.shards.discovery import Shard
+from trainer.feed.shards.footers import BadShard
+
+#: Ranges closer than this are one request: a round trip costs more than the bytes between.
+_MERGE_GAP_BYTES = 256 * 1024
+#: But none is larger: what was fetched is there twice for a moment.
+_MOST_REQUEST_BYTES = 16 * 1024**2
+#: More than this of a remote object's row groups is put on the disk: it is read bit by bit.
+_SPOOL_BYTES = 64 * 1024**2
+_OPEN_FILES = 32
+#: Rows decoded at a time of a row group that is too large to hold.
+_BATCH_ROWS = 65_536
+
+
+class Reader:
+    """Reads row groups of a set.
+
+    A `ParquetFile` must not be shared between threads (`ReadRangeCache did not find matching cache
+    entry`), so each thread keeps a few of its own, newest used.
+
+    Args:
+        columns: Names to read, stored or hive keys.
+        partition_types: Types of the hive keys.
+        encoded: String columns to read as dictionaries.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], partition_types: Mapping[str, pa.DataType], encoded: Sequence[str] = ()
+    ) -> None:
+        self._columns = list(columns)
+        self._partition_types = partition_types
+        self._encoded = list(encoded)
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._halfway: dict[tuple[str, int], _Halfway] = {}
+
+    def read(self, shard: Shard, group: int, *, groups: int = 1) -> pa.Table:
+        """Neighbouring row groups.
+
+        Args:
+            shard: The shard.
+            group: Its first row group.
+            groups: How many row groups.
+
+        Returns:
+            A table with the reader's columns in their order.
+
+        Raises:
+            BadShard: The pages cannot be decoded, or the object changed since its footer was read.
+            StorageError: It is gone, or the store is out of reach.
+        """
+        wanted = list(range(group, group + groups))
+        try:
+            stored = self._stored(shard)
+            opened = self._open(shard, wanted, stored)
+            table = opened.file.read_row_groups(wanted, columns=stored, use_threads=False)
+            opened.let_go()
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(shard, group, error) from error
+        return self._with_partitions(shard, table)
+
+    def slices(self, shard: Shard, group: int, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
+        """Parts of a row group too large to hold; what stands between them is decoded and dropped.
+
+        The decoder stays where it is, so that the next call goes on from there: asked for in ascending
+        order, a row group is decoded once.
+
+        Args:
+            shard: The shard.
+            group: Its row group.
+            ranges: (first row, one past the last), ascending.
+
+        Yields:
+            A table for each range.
+
+        Raises:
+            BadShard, StorageError: As `read`.
+        """
+        with self._lock:
+            held = self._halfway.setdefault((shard.uri, group), _Halfway())
+        with held.lock:
+            try:
+                for start, stop in ranges:
+                    if held.batches is None or held.at > start:
+                        stored = self._stored(shard)
+                        opened = self._opened(shard, [group], stored)
+                        batches = opened.file.iter_batches(
+                            _BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False
+                        )
+                        held.restart(opened, batches)
+                    yield self._with_partitions(shard, held.take(start, stop))
+            except (pa.ArrowException, OSError) as error:
+                held.forget()
+                raise _unreadable(shard, group, error) from error
+            if held.at == shard.group_rows[group]:
+                held.forget()
+
+    def stream(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
+        """All rows of a shard, at most `rows` at a time, without ever holding a row group decoded whole."""
+        for group in range(len(shard.group_rows)):
+            try:
+                stored = self._stored(shard)
+                file = self._open(shard, [group], stored).file
+                for batch in file.iter_batches(rows, row_groups=[group], columns=stored, use_threads=False):
+                    yield self._with_partitions(shard, pa.Table.from_batches([batch]))
+            except (pa.ArrowException, OSError) as error:
+                raise _unreadable(shard, group, error) from error
+
+    def _stored(self, shard: Shard) -> list[str]:
+        return [c for c in self._columns if c in shard.stored]
+
+    def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
+        if storage.local_path(shard.uri) is None:
+            return self._opened(shard, groups, stored)
+        held: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
+        key = f"{shard.uri}:{shard.version}"
+        if key not in held:
+            held[key] = self._opened(shard, groups, stored)
+        held.move_to_end(key)
+        if len(held) > _OPEN_FILES:
+            held.popitem(last=False)[1].file.close(force=True)
+        return held[key]
+
+    def _opened(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
+        if (path := storage.local_path(shard.uri)) is None:
+            fetched, on_disk = fetch_groups(shard, groups, stored)
+            source = pa.BufferReader(pa.py_buffer(fetched))
+            return _Opened(self._parquet(source, shard), fetched if on_disk else None)
+        if storage.stat(shard.uri).version != shard.version:
+            raise _changed(shard)
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _Opened(self._parquet(pa.BufferReader(pa.py_buffer(mapped)), shard), mapped)
+
+    def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
+        encoded = [c for c in self._encoded if c in shard.stored]
+        return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
+
+    def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
+        found = table.column_names
+        if found == self._columns:
+            return table
+        for name in set(self._columns).difference(found):
+            value = shard.partition_value(name)
+            table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
+        return table.select(self._columns)
+
+
+def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
+    """A column that holds one value.
+
+    Args:
+        text: The value as a path spells it; None: null.
+        arrow: Its type.
+        rows: How often.
+    """
+    return pa.repeat(pa.scalar(text, pa.string()).cast(arrow), rows)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A shard, and its mapping where that is of a file."""
+
+    file: pq.ParquetFile
+    mapped: mmap.mmap | None
+
+    def let_go(self) -> None:
+        """Gives back the pages of a mapping: the system still has them, but they count as this process's memory."""
+        if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class _Halfway:
+    """A decoder in the middle of a large row group.
+
+    Attributes:
+        lock: Held while the decoder works.
+        batches: What comes next; None: nothing is open.
+        at: The row that comes next.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.batches: Iterator[pa.RecordBatch] | None = None
+        self.at = 0
+        self._rest: pa.RecordBatch | None = None
+        self._opened: _Opened | None = None
+
+    def restart(self, opened: _Opened, batches: Iterator[pa.RecordBatch]) -> None:
+        """Begins at the first row."""
+        self._opened, self.batches, self.at, self._rest = opened, batches, 0, None
+
+    def forget(self) -> None:
+        """Lets go of the decoder and its file."""
+        self._opened = self.batches = self._rest = None
+
+    def take(self, start: int, stop: int) -> pa.Table:
+        """Rows [start, stop), start not being before `at`."""
+        kept = []
+        while self.at < stop:
+            assert self.batches is not None
+            batch = next(self.batches) if self._rest is None else self._rest
+            low = min(max(start - self.at, 0), len(batch))
+            high = min(stop - self.at, len(batch))
+            if low < high:
+                kept.append(batch.slice(low, high - low))
+            self._rest = batch.slice(high) if high < len(batch) else None
+            self.at += high
+        if self._opened is not None:
+            self._opened.let_go()
+        return pa.Table.from_batches(kept)
+
+
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> tuple[mmap.mmap, bool]:
+    """The column chunks of remote row groups, at their places in memory of the object's size.
+
+    Args:
+        shard: The shard.
+        groups: Its row groups, ascending.
+        columns: Names of stored columns.
+
+    Returns:
+        A mapping, in which pages that were not fetched are never touched and take no memory; and whether it is of a
+        temporary file, as where there is too much to hold.
+    """
+    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    requests = list(requests_of(ranges))
+    if sum(stop - start for start, stop in requests) > _SPOOL_BYTES:
+        # Without room on the disk, memory it is.
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(prefix="kfit-") as file:
+            file.truncate(shard.size_bytes)
+            for start, stop in requests:
+                file.seek(start)
+                file.write(_fetched(shard, start, stop))
+            file.flush()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), True
+    memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for start, stop in requests:
+        memory[start:stop] = _fetched(shard, start, stop)
+    return memory, False
+
+
+def _fetched(shard: Shard, start: int, stop: int) -> bytes:
+    try:
+        found = storage.read_version(shard.uri, start, stop, shard.version)
+    except storage.Changed as changed:
+        raise _changed(shard) from changed
+    if len(found) != stop - start:
+        raise _changed(shard)
+    return found
+
+
+def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of column chunks as requests: neighbours in one, and none too large to hold."""
+    for start, stop in merged(sorted(ranges)):
+        for at in range(start, stop, _MOST_REQUEST_BYTES):
+            yield at, min(stop, at + _MOST_REQUEST_BYTES)
+
+
+def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Byte ranges of a row group's column chunks.
+
+    Args:
+        group: `pyarrow.parquet.RowGroupMetaData`.
+        columns: Names of top-level columns.
+
+    Returns:
+        (start, stop) of each, ascending.
+    """
+    wanted = set(columns)
+    out = []
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted:
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            out.append((start, start + chunk.total_compressed_size))
+    return sorted(out)
+
+
+def merged(ranges: Sequence[tuple[int, int]], gap: int = _MERGE_GAP_BYTES) -> list[tuple[int, int]]:
+    """Joins ascending ranges that are less than `gap` bytes apart."""
+    out: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if out and start - out[-1][1] <= gap:
+            out[-1] = (out[-1][0], max(stop, out[-1][1]))
+        else:
+            out.append((start, stop))
+    return out
+
+
+def _unreadable(shard: Shard, group: int, error: Exception) -> BadShard:
+    if storage.stat(shard.uri).size_bytes != shard.size_bytes:
+        return _changed(shard)
+    return BadShard(
+        f"row group {group} cannot be decoded: {str(error).splitlines()[0]}", where=shard.uri,
+        remedy="write the shard again, or set data.on_bad_shard: skip",
+    )  # fmt: skip
+
+
+def _changed(shard: Shard) -> BadShard:
+    return BadShard(
+        f"the object changed while the run reads it; its footer was read as version {shard.version}",
+        where=shard.uri, remedy="start again; write new data beside the old, never over it",
+    )  # fmt: skip

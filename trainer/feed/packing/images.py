@@ -1,0 +1,108 @@
+"""Encoded images to pixels, in the graph: decoded, brought to one size, and in training varied a little.
+
+What is varied is a function of (seed, epoch, step), as the order of rows is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import Augment, Config, Image
+from trainer.errors import DataError
+from trainer.schema import Column, image_key
+
+
+def decoded(columns: Sequence[Column], encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Pixels of a batch.
+
+    Args:
+        columns: The image columns.
+        encoded: string [B, columns].
+
+    Returns:
+        `trainer.schema.image_key` -> uint8 [B, height, width, channels].
+    """
+    return {
+        image_key(index): tf.map_fn(
+            lambda one, shape=column.shape: _decode(one, shape), encoded[:, index], fn_output_signature=tf.uint8
+        )
+        for index, column in enumerate(columns)
+    }
+
+
+def _decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    height, width, channels = shape
+    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+    pixels.set_shape([None, None, channels])
+    resized = tf.image.resize(pixels, [height, width], antialias=True)
+    return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8), shape)
+
+
+def decode_all(column: Column, encoded: Sequence[bytes], where: str = "", first: int = 0) -> np.ndarray:
+    """Pixels of a column of rows: uint8 [N, height, width, channels].
+
+    Raises:
+        DataError: One cannot be decoded; names `where` and its row, counted from `first`.
+    """
+    out = np.empty((len(encoded), *column.shape), np.uint8)
+    with tf.device("CPU:0"):
+        for row, one in enumerate(encoded):
+            try:
+                out[row] = np.asarray(_decode(tf.constant(one), column.shape))
+            except tf.errors.OpError as error:
+                raise undecodable(f"{where} row {first + row}") from error
+    return out
+
+
+def undecodable(where: str) -> DataError:
+    """The error for an image that cannot be decoded."""
+    return DataError(
+        "an image cannot be decoded; it is cut short or damaged", where=where,
+        remedy="write the row again, or leave it out",
+    )  # fmt: skip
+
+
+def augments(config: Config, columns: Sequence[Column]) -> dict[str, Augment]:
+    """How the columns are varied in training, by key; those that are not are left out."""
+    wanted = {}
+    for index, column in enumerate(columns):
+        feature = config.data.features[column.name]
+        if isinstance(feature, Image) and feature.augment is not None:
+            wanted[image_key(index)] = feature.augment
+    return wanted
+
+
+def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place: tf.Tensor) -> dict[str, Any]:
+    """Flips and shifts images at random.
+
+    Args:
+        x: A batch.
+        wanted: What to do, by key.
+        seed: The run's seed.
+        place: int64 [2]: epoch and step of the batch.
+
+    Returns:
+        The batch with these keys replaced.
+    """
+    out = dict(x)
+    for number, (key, augment) in enumerate(wanted.items()):
+        pixels = out[key]
+        key_seed = tf.stack([seed + place[0] * 1_000_003, place[1] * 1_009 + number])
+        size = pixels.shape[0]
+        chance = tf.random.stateless_uniform([3, size], key_seed, -1.0, 1.0)
+        if augment.flip:
+            flipped = tf.reverse(pixels, axis=[2])
+            pixels = tf.where(chance[0][:, None, None, None] < 0.0, flipped, pixels)
+        if augment.shift:
+            for axis in (1, 2):
+                length = pixels.shape[axis]
+                moved = tf.cast(tf.round(chance[axis] * augment.shift * length), tf.int32)
+                # What moves in from outside repeats the edge.
+                index = tf.clip_by_value(tf.range(length)[None, :] + moved[:, None], 0, length - 1)
+                pixels = tf.gather(pixels, index, axis=axis, batch_dims=1)
+        out[key] = pixels
+    return out

@@ -1,0 +1,213 @@
+"""Packs a table into rows: a matrix of numbers, a matrix of codes, labels and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.errors import DataError
+from trainer.feed.packing.arrow_values import as_array, encode, encoded_names, listed, numbers, places, vectors
+from trainer.feed.packing.buffers import Rows
+from trainer.feed.packing.transpose import Turner
+from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
+
+#: Integers that lie no farther apart than this are looked up in an array: 4 MiB at the most.
+_TABLE_VALUES = 2**20
+
+
+class Packer:
+    """Packs tables by a layout.
+
+    Args:
+        layout: What goes where.
+        class_weight: Label index -> factor of the row's weight.
+    """
+
+    def __init__(self, layout: Layout, class_weight: Mapping[int, float] | None = None) -> None:
+        self.layout = layout
+        self._class_weight = dict(class_weight or {})
+        self._codes = [_Codes(field) for field in layout.packed_codes]
+        self._ragged = [_Codes(field) for field in layout.ragged]
+        self._turn = Turner()
+
+    @property
+    def names(self) -> list[str]:
+        """Columns that a table needs."""
+        weight = [self.layout.sample_weight] if self.layout.sample_weight else []
+        return list(dict.fromkeys([*(c.name for c in self.layout.columns), self.layout.label.name, *weight]))
+
+    @property
+    def encoded(self) -> list[str]:
+        """Columns that are best read as dictionaries."""
+        return encoded_names([f.column for f in self.layout.codes])
+
+    def pack(self, table: pa.Table, out: Rows, keep: np.ndarray | None = None) -> None:
+        """Packs the rows of a table.
+
+        Args:
+            table: Has at least `names`.
+            out: K rows, written whole; K rows are kept.
+            keep: bool [len(table)] or None for all.
+
+        Raises:
+            DataError: A vector of another length, a label that is none of the classes.
+        """
+        pick = None if keep is None else np.flatnonzero(keep)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        self._turn([(f.start, _numbers(f, columns[f.column.name])) for f in self.layout.numbers], out.numbers, pick)
+        self._turn([(c.field.start, c.of(columns[c.field.column.name])) for c in self._codes], out.codes, pick)
+        images = [as_array(columns[c.name]).to_numpy(zero_copy_only=False) for c in self.layout.images]
+        for at, stored in enumerate([*images, *(c.bytes_of(columns[c.field.column.name]) for c in self._ragged)]):
+            out.encoded[:, at] = stored if pick is None else stored[pick]
+        label = label_values(self.layout.label, columns[self.layout.label.name])
+        out.label[:] = label if pick is None else label[pick]
+        self._weigh(columns, out, pick)
+
+    def _weigh(self, columns: Mapping[str, pa.ChunkedArray], out: Rows, pick: np.ndarray | None) -> None:
+        out.weight[:] = 1.0
+        weight = out.weight[:, 0]
+        if self.layout.sample_weight:
+            found = numbers(columns[self.layout.sample_weight])
+            weight[:] = found if pick is None else found[pick]
+        if self._class_weight:
+            factors = np.ones(int(max(out.label.max(initial=0), max(self._class_weight))) + 1, np.float32)
+            for index, factor in self._class_weight.items():
+                factors[index] = factor
+            weight *= factors[out.label.astype(np.int64)]
+
+
+def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
+    """[N] or [N, size] of any dtype that casts to float32; null is NaN."""
+    column = field.column
+    found = vectors(column, values) if column.kind == "vector" else numbers(values)
+    return found.astype(np.float64) - field.offset if field.offset else found
+
+
+def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
+    """The label as the model learns it.
+
+    Returns:
+        float32 [N]; int32 class indices [N] for multiclass.
+
+    Raises:
+        DataError: A value that is none of the classes.
+    """
+    if label.task != "multiclass":
+        return np.asarray(numbers(values), np.float32)
+    index = {value: i for i, value in enumerate(label.classes)}
+    distinct, places = encode(values)
+    known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
+    found = np.asarray(known[places])
+    if (found < 0).any():
+        bad = next((v for v in distinct if v not in index), None)
+        raise DataError(
+            f"label value {bad!r} is none of the {len(index)} classes of the training rows",
+            where=f"column {label.name!r}", remedy="give the class training rows, or leave such rows out",
+        )  # fmt: skip
+    return found
+
+
+class _Codes:
+    """Codes of one categorical column; work per distinct value, then one lookup per row."""
+
+    def __init__(self, field: CodeField) -> None:
+        self.field = field
+        self._text = field.column.dtype == "string"
+        self._vocabulary = {self._stored(v): i for i, v in enumerate(field.vocabulary, FIRST_VOCABULARY_CODE)}
+        self._null = MISSING_CODE if field.fill is None else int(self._known([self._stored(field.fill)])[0])
+        self._table = None if self._text or field.buckets else _Table.of(self._vocabulary)
+
+    def _stored(self, value: Any) -> str | int:
+        return str(value) if self._text else int(value)
+
+    def of(self, values: pa.ChunkedArray) -> np.ndarray:
+        """int32 codes [N]; of a sequence or a text [N, size], 0 after its last."""
+        column = self.field.column
+        if column.kind == "categorical":
+            return self._of_values(values)
+        out = np.full((len(values), column.size), MISSING_CODE, np.int32)
+        rows, at, codes = self._kept(values)
+        out[rows, at] = codes
+        return out
+
+    def bytes_of(self, values: pa.ChunkedArray) -> np.ndarray:
+        """A ragged sequence: for each row the bytes of its int32 codes, little-endian: objects [N]."""
+        rows, _, codes = self._kept(values)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(values)))]) * 4
+        buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(codes.astype("<i4"))]
+        found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+        return np.asarray(found.to_numpy(zero_copy_only=False), object)
+
+    def _kept(self, values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The first `size` values of every row: row, place in the row, and code, each [M]."""
+        rows, flat = listed(self.field.column, values)
+        at = places(rows, len(values))
+        kept = at < self.field.column.size
+        return rows[kept], at[kept], self._of_values(flat)[kept]
+
+    def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+        """int32 codes [N]."""
+        if self._table is not None and (found := self._table.codes(as_array(values), self._null)) is not None:
+            return found
+        distinct, places = encode(values)
+        known = np.append(self._known(distinct), np.int32(self._null)).astype(np.int32)
+        return np.take(known, places, mode="wrap")
+
+    def _known(self, distinct: Sequence[Any]) -> np.ndarray:
+        if self.field.buckets:
+            return hashed(distinct, self.field.buckets)
+        return np.fromiter(map(self._vocabulary.get, distinct, repeat(UNSEEN_CODE)), np.int32, len(distinct))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The codes of neighbouring integers, so that a value's code is one look at an array.
+
+    Attributes:
+        first: What the array's second entry stands for.
+        known: int32: a code for each integer; the first and the last stand for everything below and above.
+    """
+
+    first: int
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[Any, int]) -> _Table | None:
+        """None where the values lie too far apart."""
+        if not vocabulary:
+            return None
+        first, last = min(vocabulary), max(vocabulary)
+        if last - first > _TABLE_VALUES or not -(2**62) < first <= last < 2**62:
+            return None
+        known = np.full(last - first + 3, UNSEEN_CODE, np.int32)
+        for value, code in vocabulary.items():
+            known[value - first + 1] = code
+        return cls(first, known)
+
+    def codes(self, values: pa.Array, null: int) -> np.ndarray | None:
+        """int32 codes [N]; None for a type that this is not made for."""
+        if not pa.types.is_integer(values.type) or pa.types.is_uint64(values.type):
+            return None
+        missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+        plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
+        # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
+        found: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
+        if missing is not None:
+            found[missing] = null
+        return found
+
+
+def hashed(distinct: Sequence[Any], buckets: int) -> np.ndarray:
+    """Codes 1 … buckets of distinct values, by TensorFlow's own hash of their text."""
+    if not len(distinct):
+        return np.empty(0, np.int32)
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        texts = tf.constant(["" if v is None else str(v) for v in distinct])
+        return np.asarray(tf.strings.to_hash_bucket_fast(texts, buckets), np.int32) + 1

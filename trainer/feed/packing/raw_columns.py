@@ -1,0 +1,151 @@
+"""Raw columns as the exported model takes them, streamed from shards; for evaluation and prediction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.errors import DataError
+from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, vectors
+from trainer.feed.packing.decoder import Reader
+from trainer.feed.shards.discovery import Shard, scan
+from trainer.schema import Column, Layout
+
+
+def raw_batches(
+    layout: Layout, uris: str | Sequence[str], *, rows: int = 8192, extra: Sequence[str] = ()
+) -> Iterator[tuple[pa.Table, dict[str, np.ndarray]]]:
+    """Streams shards as a model's inputs; memory is flat for any size.
+
+    Args:
+        layout: Says which columns the model takes.
+        uris: What `trainer.storage.expand` takes.
+        rows: Most rows of an item.
+        extra: Columns wanted beside the model's own. With none, items hold every column of the shard.
+
+    Yields:
+        The source rows, and the model's inputs of the same rows by column name (see `raw_columns`).
+
+    Raises:
+        DataError: A shard cannot be read, or a column is not what the model was trained on.
+        ConfigError: A column that the data does not have.
+        StorageError: Nothing there, or the store is out of reach.
+    """
+    names = [c.name for c in layout.columns]
+    found = scan(uris, list(dict.fromkeys([*names, *extra])))
+    # A key of one folder alone may look like a number where the training set's looked like text.
+    types = {**found.partition_types, **{c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}}
+    for shard in found.shards:
+        wanted = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
+        reader = Reader(wanted, types)
+        first = 0
+        for table in reader.stream(shard, rows):
+            yield table, raw_columns(layout.columns, table, where=shard.uri, first=first)
+            first += len(table)
+
+
+def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
+    stored = shard.metadata.schema.to_arrow_schema().names
+    return [*stored, *(n for n in names if n not in stored)]
+
+
+def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", first: int = 0) -> dict[str, np.ndarray]:
+    """The exported model's inputs.
+
+    Args:
+        columns: What the model takes.
+        table: Has these columns.
+        where: Named in errors.
+        first: The table's first row there.
+
+    Returns:
+        By column name: an array [N] (vectors and sequences [N, size], ragged ones [N, longest]) of the column's
+        dtype; strings are object arrays of str, null is "". NaN is null in float columns.
+
+    Raises:
+        DataError: A value that the column's dtype cannot hold.
+    """
+    return {c.name: _raw(c, table.column(c.name), where, first) for c in columns}
+
+
+def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.ndarray:
+    array = as_array(values)
+    if column.kind == "image":
+        return _pixels(column, array, where, first)
+    if column.kind == "sequence":
+        return _padded(column, array, where)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if column.dtype == "string":
+        if pa.types.is_list(array.type) or pa.types.is_binary(array.type):
+            raise _unfit(column, array, where)
+        return np.asarray(array.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), object)
+    if is_text(array.type) or (column.kind == "vector") != _is_list(array.type):
+        raise _unfit(column, array, where)
+    if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
+        array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
+    found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
+    return _as_dtype(column, found, where)
+
+
+def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarray:
+    """Decoded images: uint8 [N, height, width, channels]."""
+    if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        raise _unfit(column, array, where)
+    if array.null_count:
+        raise DataError(f"column {column.name!r} is null in {array.null_count} rows", where=where,
+                        remedy="leave those rows out")  # fmt: skip
+    # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
+    from trainer.feed.packing.images import decode_all
+
+    return decode_all(column, array.to_pylist(), where, first)
+
+
+def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
+    """A sequence [N, size], a ragged one [N, longest]; what is missing is "" or NaN."""
+    text = column.dtype == "string"
+    if not _is_list(array.type) or is_text(array.type.value_type) != text:
+        raise _unfit(column, array, where)
+    rows, flat = listed(column, array)
+    at = places(rows, len(array))
+    kept = at < column.size
+    width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
+    out = np.full((len(array), width), "", object) if text else np.full((len(array), width), np.nan)
+    found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
+    out[rows[kept], at[kept]] = found[kept]
+    return out
+
+
+def _is_list(arrow: pa.DataType) -> bool:
+    return bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow))
+
+
+def _as_dtype(column: Column, found: np.ndarray, where: str) -> np.ndarray:
+    dtype = np.dtype(column.dtype)
+    if found.dtype == dtype:
+        return found
+    if dtype.kind != "f" and found.dtype.kind == "f":
+        missing = int(np.isnan(found).sum())
+        if missing:
+            raise DataError(
+                f"column {column.name!r} is null in {missing} rows; in training it never was", where=where,
+                remedy="fill the column, or train with impute so that null has a meaning",
+            )  # fmt: skip
+    out = found.astype(dtype)
+    if dtype.kind in "iub" and not np.array_equal(out, found):
+        raise DataError(
+            f"column {column.name!r} has values that {column.dtype} cannot hold", where=where,
+            remedy=f"write the column as {column.arrow}, as in training",
+        )  # fmt: skip
+    return out
+
+
+def _unfit(column: Column, array: Any, where: str) -> DataError:
+    return DataError(
+        f"column {column.name!r} is {array.type}; the model was trained on {column.arrow}", where=where,
+        remedy=f"write the column as {column.arrow}",
+    )  # fmt: skip

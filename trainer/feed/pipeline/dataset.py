@@ -1,0 +1,285 @@
+"""A split as a `tf.data.Dataset` of packed batches, and the resource behind it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from trainer import storage
+from trainer.errors import ConfigError
+from trainer.feed.order.worker_share import Worker
+from trainer.feed.packing.images import augments, decoded, varied
+from trainer.feed.pipeline.chunks import Chunk
+from trainer.feed.pipeline.memory_budget import check_memory
+from trainer.feed.pipeline.prefetch import Rounds, Stream
+from trainer.feed.pipeline.source import source_of
+from trainer.feed.pipeline.wait_time import Stopwatch
+from trainer.feed.statistics.prepare import Prepared, SplitName
+from trainer.feed.threads import Pool, yield_to_training
+from trainer.schema import MISSING_CODE, ragged_key
+
+#: AutoGraph looks for Python's `if` and `for` in what it is given; the first batch would wait for that.
+_as_is = tf.autograph.experimental.do_not_convert
+
+_LOCAL_THREADS = 4
+_REMOTE_THREADS = 8
+_BATCHES_AHEAD = 2
+#: Small batches are asked for so far ahead that the hand-over between threads does not count.
+_BYTES_AHEAD = 2 * 1024**2
+_MOST_BATCHES_AHEAD = 64
+
+
+class Feed:
+    """Batches of one split. Owns threads: close it, or use it as a context manager.
+
+    Args:
+        prepared: What is known of the data.
+        split: Which rows.
+        batch_size: Rows of a global batch, B.
+        seed: Decides the order together with the epoch.
+        shuffle: False: the order of files.
+        class_weight: Label index -> factor of the row's weight; training only.
+        epoch: Of the first iterator, from 0. step: where in it.
+        worker: Which of several workers reads; batches are then its part of the global ones.
+
+    Attributes:
+        rows: Rows an epoch. steps: batches an epoch.
+        error: What went wrong in a thread; tf.data only passes on its text.
+
+    Raises:
+        ConfigError: No such split, or the feed needs more memory than it may hold.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        split: SplitName,
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        class_weight: Mapping[int, float] | None = None,
+        epoch: int = 0,
+        step: int = 0,
+        worker: Worker | None = None,
+    ) -> None:
+        if not prepared.rows.get(split):
+            raise ConfigError(f"there is no {split} split", where="run.data", remedy="set data.validation")
+        self._layout = prepared.layout
+        self._source = source_of(
+            prepared, split, batch_size=batch_size, seed=seed, shuffle=shuffle, class_weight=class_weight, worker=worker
+        )
+        self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
+        self._remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
+        self._threads = _REMOTE_THREADS if self._remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
+        check_memory(prepared.config.data.memory, self._source, self._threads)
+        self.rows, self.steps = self._source.plan.total_rows, self._source.steps
+        self.error: BaseException | None = None
+        self._cursor = _Cursor(epoch, step)
+        self._idle_lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._rounds: Rounds | None = None
+        self._streams: set[Stream] = set()
+        self._idle: Stream | None = None
+        self._closed = False
+        self._waited = Stopwatch()
+        ahead = min(_BYTES_AHEAD // (batch_size * self._source.row_bytes), self.steps, _MOST_BATCHES_AHEAD)
+        self._batches_ahead = max(_BATCHES_AHEAD, ahead)
+
+    @property
+    def shared(self) -> bool:
+        """Whether batches are one worker's part of the global ones."""
+        return self._source.worker.workers > 1
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that the consumer waited for batches, so far."""
+        return self._waited.read()
+
+    def seek(self, epoch: int, step: int = 0) -> None:
+        """Lets the next dataset begin there; iterators of earlier ones no longer count."""
+        self._cursor = _Cursor(epoch, step)
+
+    def start(self) -> None:
+        """Begins to read where the next iterator will begin, so that its first batch is there when asked for."""
+        if self._idle is None:
+            self._keep_idle(self._stream(self._cursor.epoch, self._cursor.step))
+
+    def dataset(self, *, padded: bool = True) -> tf.data.Dataset:
+        """Batches `(x, y, w)` of `trainer.schema`; each new iterator is the next epoch.
+
+        Args:
+            padded: False: ragged sequences are RaggedTensors.
+
+        Returns:
+            x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static, but for one
+            of several workers: the same in all batches of an epoch.
+        """
+        # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
+        feed, cursor = weakref.ref(self), self._cursor
+
+        def chunks_of() -> Iterator[Chunk]:
+            if (open_feed := feed()) is None:
+                raise RuntimeError("the feed is gone; keep the dataset that it gave")
+            return open_feed._chunks(*cursor.advance())
+
+        chunks = tf.data.Dataset.from_generator(chunks_of, output_signature=self._signature())
+        # [k, B, …] -> [B, …]: slices that share the chunk's memory, where `unbatch` copies each.
+        batches = chunks.flat_map(_as_is(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts))))
+        if self._has_encoded:
+            # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
+            parallel = None if _is_deterministic() else tf.data.AUTOTUNE
+            decode = _as_is(lambda batch, encoded: self._with_decoded(batch, encoded, padded=padded))
+            batches = batches.map(decode, num_parallel_calls=parallel)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        timed = self._waited.timed(batches.prefetch(self._batches_ahead))
+        timed.feed = self
+        return timed.with_options(options)
+
+    def _signature(self) -> tuple[tf.TensorSpec, ...]:
+        layout = self._layout
+        size = self._source.batch_size if self._source.worker.workers == 1 else None
+        label = tf.int32 if layout.label.task == "multiclass" else tf.float32
+        found = (
+            tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
+            tf.TensorSpec([None, size, layout.codes_width], tf.int32),
+            tf.TensorSpec([None, size], label),
+            tf.TensorSpec([None, size, 2], tf.float32),
+        )
+        encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)
+        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else found
+
+    @property
+    def _has_encoded(self) -> bool:
+        return bool(self._layout.images or self._layout.ragged)
+
+    def _batch(
+        self, numbers: tf.Tensor, codes: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, *encoded: tf.Tensor
+    ) -> Any:
+        x = {}
+        if self._layout.numbers_width:
+            x["numbers"] = numbers
+        if self._layout.codes_width:
+            x["codes"] = codes
+        return ((x, label, weight), encoded) if encoded else (x, label, weight)
+
+    def _with_decoded(self, batch: Any, encoded_and_place: Any, *, padded: bool) -> Any:
+        (x, label, weight), (encoded, place) = batch, encoded_and_place
+        images = self._layout.images
+        x = {**x, **decoded(images, encoded)}
+        for index in range(len(self._layout.ragged)):
+            x[ragged_key(index)] = _ragged(encoded[:, len(images) + index], padded=padded)
+        return varied(x, self._augments, self._source.seed, place), label, weight
+
+    def _chunks(self, epoch: int, step: int) -> Iterator[Chunk]:
+        stream: Stream | None = None
+        try:
+            stream = self._stream(epoch, step)
+            while step < self.steps:
+                chunk = stream.next()
+                if chunk is None:
+                    return
+                step += len(chunk[0])
+                yield chunk if self._has_encoded else chunk[:4]
+            # The thread goes on with the next epoch while this one is validated.
+            self._keep_idle(stream)
+            stream = None
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            if stream is not None:
+                self._end(stream)
+
+    def _stream(self, epoch: int, step: int) -> Stream:
+        if self._closed:
+            raise RuntimeError("the feed is closed")
+        idle = self._keep_idle(None)
+        if idle is not None:
+            if idle.position == (epoch, step):
+                return idle
+            self._end(idle)
+        if self._pool is None or self._rounds is None:
+            self._pool = Pool(self._threads, "kfit-feed-decode")
+            if self._remote:
+                storage.on_io_thread(yield_to_training)
+            self._rounds = Rounds(self._source, self._pool)
+        stream = Stream(self._source, self._rounds, epoch, step)
+        self._streams.add(stream)
+        return stream
+
+    def _keep_idle(self, stream: Stream | None) -> Stream | None:
+        """Puts a stream aside for the next iterator, which takes it by putting none; gives what was there."""
+        with self._idle_lock:
+            before, self._idle = self._idle, stream
+        if stream is not None and before is not None:
+            self._end(before)
+        return before
+
+    def _end(self, stream: Stream) -> None:
+        stream.close()
+        self._streams.discard(stream)
+
+    def close(self) -> None:
+        """Ends every thread. A second time does nothing."""
+        self._closed = True
+        self._idle = None
+        for stream in list(self._streams):
+            self._end(stream)
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = self._rounds = None
+
+    def __del__(self) -> None:
+        # A dataset that nobody holds any more takes its feed, and that its threads, with it.
+        if hasattr(self, "_closed"):
+            self.close()
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Cursor:
+    """Where the next iterator of a dataset begins.
+
+    An iterator that reads ahead asks for its next epoch whenever it likes, so datasets made before a `seek`
+    keep a cursor of their own.
+    """
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.epoch, self.step = epoch, step
+        self._lock = threading.Lock()
+
+    def advance(self) -> tuple[int, int]:
+        """Epoch and step to begin at; the next time it is the next epoch."""
+        with self._lock:
+            found = self.epoch, self.step
+            self.epoch, self.step = self.epoch + 1, 0
+        return found
+
+
+def _is_deterministic() -> bool:
+    """Whether `tf.config.experimental.enable_op_determinism` is on; TensorFlow has no public way to ask."""
+    from tensorflow.python.framework import config
+
+    return bool(config.is_op_determinism_enabled())
+
+
+def _ragged(encoded: tf.Tensor, *, padded: bool) -> Any:
+    """The bytes of rows' codes, string [B] -> int32 [B, longest], 0 after the last; at least one wide."""
+    lengths = tf.strings.length(encoded) // 4
+    codes = tf.io.decode_raw(tf.strings.reduce_join(encoded), tf.int32)
+    found = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
+    if not padded:
+        return found
+    dense = found.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
+    return tf.ensure_shape(dense, [encoded.shape[0], None])

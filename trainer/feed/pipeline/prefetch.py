@@ -1,0 +1,186 @@
+"""Background reading: rounds are decoded ahead, shuffled by one gather, and handed over as ready chunks.
+
+A chunk is many batches in one array: what is done once a batch costs more than the batch when it is small.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from trainer.feed.order.shuffle import Round
+from trainer.feed.order.worker_share import Share, own_rows, share_of
+from trainer.feed.packing.buffers import Recycled, Rows
+from trainer.feed.pipeline.chunks import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS, Chunk, Chunks
+from trainer.feed.pipeline.source import Source
+from trainer.feed.pipeline.worker_chunks import PartChunks
+from trainer.feed.threads import Handoff, Pool, yield_to_training
+
+
+class Loading:
+    """A round on its way into memory."""
+
+    def __init__(self, source: Source, pieces: np.ndarray, pool: Pool, memory: Recycled) -> None:
+        plan = source.plan
+        ends = np.cumsum(plan.rows[pieces])
+        self._rows = memory.take(int(ends[-1]) if len(ends) else 0)
+        # Slices of one row group stand next to each other; one task takes them all, in order.
+        names = plan.shard[pieces].astype(np.int64) << 32 | plan.group[pieces]
+        edges = np.flatnonzero(np.diff(names, prepend=-1, append=-1))
+        self._tasks: list[Future[None]] = []
+        for low, high in pairwise(edges.tolist()):
+            some = pieces[low:high].tolist()
+            targets = [self._rows[end - int(plan.rows[p]) : end] for p, end in zip(some, ends[low:high], strict=True)]
+            self._tasks.append(pool.submit(partial(source.pack_pieces, some, targets)))
+
+    def wait(self) -> Rows:
+        """All rows. Raises what a piece raised."""
+        for task in self._tasks:
+            task.result()
+        return self._rows
+
+
+class Rounds:
+    """Loads rounds; a set of one round is read once and kept.
+
+    Args:
+        source: What to read.
+        pool: Decodes.
+    """
+
+    def __init__(self, source: Source, pool: Pool) -> None:
+        self._source, self._pool = source, pool
+        self._lock = threading.Lock()
+        self._resident: Loading | None = None
+        self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)), most=2)
+        self.chunks = Recycled(source.packer.layout, most=MOST_CHUNKS)
+
+    def begin(self, part: Round, share: Share | None) -> Loading:
+        """Starts to load a round, or of several workers' this one's part of it."""
+        pieces = part.pieces if share is None else part.pieces[np.isin(part.lanes, share.lanes)]
+        with self._lock:
+            if part.rows != self._source.plan.total_rows:
+                return Loading(self._source, pieces, self._pool, self._windows)
+            if self._resident is None:
+                self._resident = Loading(self._source, pieces, self._pool, self._windows)
+            return self._resident
+
+
+class Stream:
+    """Chunks from an epoch and step on, epoch after epoch, made by a thread of its own.
+
+    Args:
+        source: What to read.
+        rounds: Loads it.
+        epoch: Where to begin. step: where in it.
+    """
+
+    def __init__(self, source: Source, rounds: Rounds, epoch: int, step: int) -> None:
+        self.position = (epoch, step)
+        self._source, self._rounds = source, rounds
+        self._start = (epoch, step)
+        self._out: Handoff[Chunk] = Handoff(CHUNKS_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kfit-feed-order", daemon=True)
+        self._thread.start()
+
+    def next(self) -> Chunk | None:
+        """The next k batches, never of two epochs; None once closed."""
+        chunk = self._out.get()
+        if chunk is not None:
+            epoch, step = self.position
+            step += len(chunk[0])
+            self.position = (epoch + 1, 0) if step >= self._source.steps else (epoch, step)
+        return chunk
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Ends the thread. A second time does nothing."""
+        self._stopped.set()
+        self._out.close()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        yield_to_training()
+        try:
+            self._produce()
+        except BaseException as error:
+            self._out.fail(error)
+
+    def _produce(self) -> None:
+        parts = self._parts()
+        coming = deque([self._begin(parts)])
+        add = self._whole() if self._source.worker.workers == 1 else self._shared()
+        while not self._stopped.is_set():
+            coming.append(self._begin(parts))
+            place, loading = coming.popleft()
+            rows = loading.wait()
+            if not add(place, rows):
+                return
+            # Held on to, the window could not be used for the round that is begun next.
+            del rows, loading
+
+    def _whole(self) -> Callable[[_Place, Rows], bool]:
+        source = self._source
+        chunks = Chunks(source, self._start[1], self._out, self._rounds.chunks)
+
+        def add(place: _Place, rows: Rows) -> bool:
+            last = place.part.start + place.part.rows == source.plan.total_rows
+            order = source.order(place.epoch, place.part)
+            return chunks.add(rows, order[place.skip :], epoch=place.epoch, last=last)
+
+        return add
+
+    def _shared(self) -> Callable[[_Place, Rows], bool]:
+        source, plan = self._source, self._source.plan
+        chunks = PartChunks(
+            source.batch_size, plan.total_rows, CHUNK_BYTES, source.row_bytes, self._start[1], self._out,
+            self._rounds.chunks,
+        )  # fmt: skip
+        before = 0
+
+        def add(place: _Place, rows: Rows) -> bool:
+            nonlocal before
+            part, share = place.part, place.share
+            assert share is not None
+            order = source.order(place.epoch, part)
+            own, batch, at, before = own_rows(plan, part, order, place.skip, source.batch_size, share, before)
+            end = part.start + part.rows
+            before = 0 if end == plan.total_rows else before
+            return chunks.add(rows, own, batch, at, share, epoch=place.epoch, end=end)
+
+        return add
+
+    def _begin(self, parts: Iterator[_Place]) -> tuple[_Place, Loading]:
+        place = next(parts)
+        return place, self._rounds.begin(place.part, place.share)
+
+    def _parts(self) -> Iterator[_Place]:
+        """Rounds from the start on, with the rows to leave out at the front of the first."""
+        source = self._source
+        epoch, step = self._start
+        first_row = step * source.batch_size
+        while True:
+            rounds = source.rounds(epoch)
+            several = source.worker.workers > 1
+            share = share_of(source.plan, rounds, source.batch_size, source.worker) if several else None
+            for part in rounds:
+                if part.start + part.rows > first_row:
+                    yield _Place(epoch, part, max(0, first_row - part.start), share)
+            epoch, first_row = epoch + 1, 0
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A round of an epoch, the rows to leave out at its front, and the worker's share of the epoch."""
+
+    epoch: int
+    part: Round
+    skip: int
+    share: Share | None

@@ -1,0 +1,164 @@
+"""From prepared data to one split's source: what its pieces are, and how one becomes packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from trainer.feed.order.plan import Blocks, Plan, make_plan
+from trainer.feed.order.shuffle import Round, rounds_of, row_order
+from trainer.feed.order.worker_share import Worker
+from trainer.feed.packing.buffers import Rows, row_bytes
+from trainer.feed.packing.decoder import Reader
+from trainer.feed.packing.pack import Packer
+from trainer.feed.shards.discovery import Shard
+from trainer.feed.shards.filter import RowFilter
+from trainer.feed.shards.row_selection import kept_mask
+from trainer.feed.shards.split import SplitName, SplitRule, position_counts, position_mask
+from trainer.feed.statistics.prepare import Prepared
+
+#: What is read at a time where nothing is shuffled.
+_UNSHUFFLED_BYTES = 32 * 1024**2
+#: What Python adds to a row's encoded bytes.
+_BYTES_OBJECT = 48
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split, ready to be read in any order.
+
+    Attributes:
+        shards: The shards. split: which of their rows.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        plan: The pieces.
+        reader: Decodes them. packer: packs them.
+        seed, batch_size, shuffle: What decides the order.
+        row_bytes: What a row takes in memory.
+        worker: Which of several workers reads.
+    """
+
+    shards: tuple[Shard, ...]
+    split: SplitName
+    rule: SplitRule
+    rows_of: RowFilter | None
+    plan: Plan
+    reader: Reader
+    packer: Packer
+    seed: int
+    batch_size: int
+    shuffle: bool
+    row_bytes: int
+    worker: Worker
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return -(-self.plan.total_rows // self.batch_size)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether some row group is read in slices."""
+        return bool((self.plan.start > 0).any())
+
+    def rounds(self, epoch: int) -> list[Round]:
+        """The rounds of an epoch."""
+        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
+
+    @property
+    def lanes(self) -> bool:
+        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
+        return self.worker.workers > 1 and self.split == "validation"
+
+    def order(self, epoch: int, part: Round) -> np.ndarray:
+        """The order in which a round gives its rows."""
+        return row_order(
+            self.plan,
+            part,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            lanes=self.lanes,
+        )
+
+    def pack_pieces(self, pieces: Sequence[int], targets: Sequence[Rows]) -> None:
+        """Reads and packs one piece, or slices of one row group, into their places."""
+        plan, first = self.plan, pieces[0]
+        shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
+        ranges = [(int(plan.start[piece]), int(plan.stop[piece])) for piece in pieces]
+        whole = sum(shard.group_rows[group : group + groups])
+        if ranges == [(0, whole)]:
+            tables = iter([self.reader.read(shard, group, groups=groups)])
+        else:
+            tables = self.reader.slices(shard, group, ranges)
+        for table, out, rows in zip(tables, targets, ranges, strict=True):
+            keep = None
+            if len(table) != len(out):
+                held = range(group, group + groups)
+                keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
+                assert keep is not None, "a piece that is kept in part has a rule that says which part"
+            self.packer.pack(table, out, keep)
+
+
+def source_of(
+    prepared: Prepared,
+    split: SplitName,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool,
+    class_weight: Mapping[int, float] | None,
+    worker: Worker | None,
+) -> Source:
+    """The source of a split; arguments as those of `Feed`."""
+    packer = Packer(prepared.layout, class_weight)
+    bytes_a_row = row_bytes(prepared.layout) + encoded_bytes(prepared)
+    plan = plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
+    by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
+    names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
+    reader = Reader(names, prepared.partition_types, packer.encoded)
+    return Source(
+        prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
+        bytes_a_row, worker or Worker(),
+    )  # fmt: skip
+
+
+def encoded_bytes(prepared: Prepared) -> int:
+    """Bytes of a row's encoded images and ragged codes, on average; the rows of a shard are taken to be alike."""
+    images, ragged = ({c.name for c in prepared.layout.images}, {f.column.name for f in prepared.layout.ragged})
+    total = 0
+    for shard in prepared.shards if images or ragged else ():
+        for group in range(len(shard.group_rows)):
+            known = shard.metadata.row_group(group)
+            for chunk in (known.column(i) for i in range(known.num_columns)):
+                name = chunk.path_in_schema
+                total += chunk.total_uncompressed_size if name in images else 0
+                total += 4 * chunk.num_values if name.partition(".")[0] in ragged else 0
+    objects = _BYTES_OBJECT * (len(images) + len(ragged))
+    return objects + -(-total // max(1, sum(s.rows for s in prepared.shards)))
+
+
+def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
+    """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
+    budget = prepared.config.data.shuffle if shuffle else False
+    window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
+    return make_plan(
+        [s.group_rows for s in prepared.shards],
+        [s.rows_of(split) for s in prepared.shards],
+        window_rows=max(1, window_bytes // bytes_a_row),
+        blocks_of=partial(_blocks, prepared, split),
+    )
+
+
+def _blocks(prepared: Prepared, split: SplitName, shard: int, group: int) -> Blocks | None:
+    """Where in a row group a split's rows stand: by position every row is known, by content what the pass counted."""
+    found, rule = prepared.shards[shard], prepared.rule
+    if rule.kind == "position" and prepared.rows_of is None:
+        counts = position_counts(found.name, found.group_rows, rule.fraction)
+        mask = position_mask(found.name, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
+        return Blocks(1, mask if split == "validation" else ~mask)
+    kept = found.blocks.get(split, {}).get(group)
+    return None if kept is None else Blocks(found.block_rows(group), np.array(kept))

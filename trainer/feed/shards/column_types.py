@@ -1,0 +1,208 @@
+"""From the job file's features and the shards' types to columns: what each is, and whether it can be that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from trainer.config import Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
+from trainer.errors import ConfigError, DataError
+from trainer.feed.shards.discovery import ShardSet
+from trainer.schema import Column
+
+_T = pa.types
+
+
+def needed_columns(config: Config) -> list[str]:
+    """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
+    by = getattr(config.data.validation, "by", None)
+    names = [*config.data.features, config.data.label, config.data.sample_weight, by, *config.data.filter]
+    return list(dict.fromkeys(n for n in names if n is not None))
+
+
+def resolve_columns(config: Config, found: ShardSet, nulls: Mapping[str, int] | None = None) -> dict[str, Column]:
+    """Holds each feature against its stored type.
+
+    Args:
+        config: The configuration.
+        found: The shards' types.
+        nulls: Nulls of each column, once they are known: a categorical int that has some enters as float64.
+
+    Returns:
+        Columns by name, in the order of the job file.
+
+    Raises:
+        DataError: A stored type that does not fit the kind.
+        ConfigError: A vector whose stored length is another one.
+    """
+    return {
+        name: _column(name, feature, found, bool((nulls or {}).get(name)))
+        for name, feature in config.data.features.items()
+    }
+
+
+def key_types(found: ShardSet, columns: Iterable[Column]) -> dict[str, pa.DataType]:
+    """Types that hive keys are read with: a category made of dates is text."""
+    texts = {c.name: pa.string() for c in columns if c.partition and c.dtype == "string"}
+    return {**found.partition_types, **texts}
+
+
+def _column(name: str, feature: Feature, found: ShardSet, has_nulls: bool) -> Column:
+    partition = name not in found.types
+    arrow = found.partition_types[name] if partition else found.types[name]
+    nullable = has_nulls or feature.impute is not None or feature.indicator
+    if isinstance(feature, Vector):
+        return _vector(name, feature, arrow, nullable)
+    if isinstance(feature, Sequence):
+        return _sequence(name, feature, arrow)
+    if isinstance(feature, Image):
+        if not _T.is_binary(arrow):
+            raise _wrong(name, arrow, "image", None)
+        return Column(name, "image", str(arrow), "uint8", shape=(feature.height, feature.width, feature.channels))
+    if isinstance(feature, Text):
+        if not _T.is_string(arrow):
+            raise _wrong(name, arrow, "text", None)
+        return Column(name, "text", str(arrow), "string", size=feature.length, partition=partition)
+    if isinstance(feature, Numeric):
+        if not is_number(arrow):
+            raise _wrong(name, arrow, "numeric", "categorical" if is_category(arrow) else None)
+        return Column(name, "numeric", str(arrow), input_dtype(arrow, nullable), partition=partition)
+    if partition and _T.is_date(arrow):
+        arrow = pa.string()
+    if not is_category(arrow):
+        raise _wrong(name, arrow, "categorical", "numeric" if is_number(arrow) else None)
+    return Column(name, "categorical", str(arrow), input_dtype(arrow, nullable), partition=partition)
+
+
+def _vector(name: str, feature: Vector, arrow: pa.DataType, nullable: bool) -> Column:
+    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
+    if not is_list or not is_number(arrow.value_type):
+        raise _wrong(name, arrow, "vector", "numeric" if is_number(arrow) else None)
+    if _T.is_fixed_size_list(arrow) and arrow.list_size != feature.size:
+        raise ConfigError(
+            f"size is {feature.size}, the data has vectors of {arrow.list_size}",
+            where=f"run.data.features.{name}",
+            remedy=f"set size: {arrow.list_size}",
+        )
+    return Column(name, "vector", str(arrow), input_dtype(arrow.value_type, nullable), size=feature.size)
+
+
+def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
+    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
+    if not is_list or not (_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type)):
+        raise _wrong(name, arrow, "sequence", None)
+    # Where a row is shorter its input is padded: with "" or, as for an int that may be null, with NaN.
+    dtype = "string" if _T.is_string(arrow.value_type) else "float64"
+    return Column(name, "sequence", str(arrow), dtype, size=feature.length, ragged=feature.ragged)
+
+
+def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
+    wanted = {
+        "numeric": "an int, float, bool, decimal, date or timestamp",
+        "categorical": "a string, int or bool",
+        "vector": "a list of numbers",
+        "sequence": "a list of strings or ints",
+        "text": "a string",
+        "image": "binary, an encoded image in each row",
+    }[kind]
+    return DataError(
+        f"column {name!r} is {arrow}; kind {kind} takes {wanted}",
+        where=f"run.data.features.{name}",
+        remedy=f"set kind: {other}, or write the column with another type" if other else "write it with another type",
+    )
+
+
+def is_number(arrow: pa.DataType) -> bool:
+    """Whether a type can be numeric."""
+    return bool(
+        _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
+        or _T.is_date(arrow) or _T.is_timestamp(arrow)
+    )  # fmt: skip
+
+
+def is_category(arrow: pa.DataType) -> bool:
+    """Whether a type can be categorical."""
+    return bool(_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow))
+
+
+def input_dtype(arrow: pa.DataType, nullable: bool) -> str:
+    """Dtype of the exported model's input, see `trainer.schema.Column`."""
+    if _T.is_string(arrow):
+        return "string"
+    if _T.is_decimal(arrow):
+        return "float64"
+    if _T.is_float16(arrow):
+        return "float32"
+    if _T.is_float32(arrow) or _T.is_float64(arrow):
+        return "float32" if _T.is_float32(arrow) else "float64"
+    if nullable:
+        return "float64"
+    if _T.is_date(arrow):
+        return "int32"
+    if _T.is_timestamp(arrow):
+        return "int64"
+    return "bool" if _T.is_boolean(arrow) else str(arrow)
+
+
+def check_label(config: Config, found: ShardSet) -> pa.DataType:
+    """Type of the label, held against the task.
+
+    Raises:
+        DataError: The task cannot be learnt from that type.
+    """
+    name, task = config.data.label, config.task
+    arrow = found.types.get(name, found.partition_types.get(name))
+    number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
+    if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
+        raise _label(name, arrow, task, "a string or an int", "for numbers to predict set task: regression")
+    if task != "multiclass" and not number:
+        wanted = "a bool, or a number that is 0 or 1" if task == "binary" else "a number"
+        text = "set task: multiclass, or write the label as 0 and 1" if task == "binary" else "set task: multiclass"
+        raise _label(name, arrow, task, wanted, text if _T.is_string(arrow) else "write it with another type")
+    return arrow
+
+
+def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -> DataError:
+    return DataError(f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label", remedy=remedy)
+
+
+def check_weight(config: Config, found: ShardSet) -> None:
+    """Holds the sample weight's type against a number.
+
+    Raises:
+        DataError: It is none.
+    """
+    name = config.data.sample_weight
+    if name is None:
+        return
+    arrow = found.types.get(name, found.partition_types.get(name))
+    if not is_number(arrow) or _T.is_temporal(arrow):
+        raise DataError(
+            f"sample weight {name!r} is {arrow}; expected a number", where="run.data.sample_weight",
+            remedy="write it as a float >= 0",
+        )  # fmt: skip
+
+
+def check_by(config: Config, found: ShardSet) -> pa.DataType | None:
+    """Type of the column that the validation split goes by, None where it goes by none.
+
+    Raises:
+        ConfigError: Not a date or timestamp for `newest`, not a plain value for `fraction`.
+    """
+    rule = config.data.validation
+    by = getattr(rule, "by", None)
+    if by is None:
+        return None
+    arrow: pa.DataType = found.types.get(by, found.partition_types.get(by))
+    if isinstance(rule, NewestSplit):
+        fits, wanted = _T.is_date(arrow) or _T.is_timestamp(arrow), "a date or a timestamp"
+    else:
+        fits = is_category(arrow) or _T.is_date(arrow) or _T.is_timestamp(arrow)
+        wanted = "a string, int, bool, date or timestamp"
+    if not fits:
+        raise ConfigError(
+            f"column {by!r} is {arrow}; expected {wanted}", where="run.data.validation.by",
+            remedy="name another column",
+        )  # fmt: skip
+    return arrow

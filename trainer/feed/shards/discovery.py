@@ -1,0 +1,275 @@
+"""Finds a set's shards, reads their footers, and holds every one of them against one schema.
+
+A fault of one file must name that file before the first step, not as a decoder's message an hour later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from trainer import storage
+from trainer.errors import DataError
+from trainer.feed.shards.footers import BadShard, Footers, bad_shard, parsed_footer
+
+Membership = Literal["train", "validation", "both"]
+
+_THREADS = 8
+#: Footers that a thread takes at once: kept ones are parsed faster than they are handed around.
+_AT_ONCE = 16
+#: A row group of more bytes than this is counted in blocks of about as many, so that it can be read in slices.
+_BLOCK_BYTES = 4 * 1024**2
+_MOST_BLOCKS = 256
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of the set.
+
+    Attributes:
+        uri: Where it is.
+        name: Its path relative to what was listed: the same for a copy of the set elsewhere.
+        size_bytes: Its size.
+        version: What changes when its content does (ETag; locally size and time of change).
+        group_rows: Rows of each row group.
+        membership: Which splits its rows belong to.
+        train_rows: Training rows of each row group.
+        validation_rows: Validation rows of each row group.
+        blocks: Split -> large row group -> the split's rows in each of its blocks of `block_rows`.
+        partitions: The hive keys of its whole path, as text: a folder of one day still has its day.
+        metadata: Its parsed footer (`pyarrow.parquet.FileMetaData`).
+    """
+
+    uri: str
+    name: str
+    size_bytes: int
+    version: str
+    group_rows: tuple[int, ...]
+    membership: Membership = "train"
+    train_rows: tuple[int, ...] = ()
+    validation_rows: tuple[int, ...] = ()
+    blocks: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    metadata: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """All its rows."""
+        return sum(self.group_rows)
+
+    @cached_property
+    def stored(self) -> frozenset[str]:
+        """Names of the stored columns; of a nested one the part before the first dot."""
+        schema = self.metadata.schema
+        paths = [schema.column(i).path for i in range(self.metadata.num_columns)]
+        return frozenset({*paths, *(path.partition(".")[0] for path in paths)})
+
+    def rows_of(self, split: str) -> tuple[int, ...]:
+        """Rows of each row group that belong to a split."""
+        return self.train_rows if split == "train" else self.validation_rows
+
+    def block_rows(self, group: int) -> int:
+        """Rows of a row group's blocks; the last may have fewer, and a small row group is one block."""
+        size_bytes = int(self.metadata.row_group(group).total_byte_size)
+        blocks = min(_MOST_BLOCKS, -(-size_bytes // _BLOCK_BYTES))
+        return max(1, -(-self.group_rows[group] // max(1, blocks)))
+
+    def partition_value(self, key: str) -> str | None:
+        """The text of a hive key; None where hive marks it as null."""
+        value = self.partitions.get(key)
+        return None if value == _HIVE_NULL else value
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """Good shards ordered by name, and what is common to them.
+
+    Attributes:
+        shards: The shards.
+        types: Arrow type of every needed column that the files store.
+        partition_types: Arrow type of every hive key: int64, date32 or string.
+        extra: Columns that some shard stores and nobody asked for.
+        bad: What was left out, `uri: why`.
+    """
+
+    shards: tuple[Shard, ...]
+    types: Mapping[str, pa.DataType]
+    partition_types: Mapping[str, pa.DataType]
+    extra: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+
+
+def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, cache: Path | None = None) -> ShardSet:
+    """Lists shards, reads their footers in parallel and checks them against one schema.
+
+    Args:
+        where: What `trainer.storage.expand` takes.
+        needed: The columns that every shard must have, with the same type in all.
+        skip: How many bad shards may be left out; 0: the first one is an error.
+        cache: Folder where footers are kept between runs; None: nowhere.
+
+    Returns:
+        The shards and their common types.
+
+    Raises:
+        BadShard: A shard that is not readable Parquet, lacks a column, or has another type.
+        DataError: A column that no shard has, or no shard that can be read.
+        StorageError: Nothing there, or the store is out of reach.
+    """
+    bad: list[str] = []
+
+    def refuse(fault: BadShard) -> None:
+        bad.append(f"{fault.where}: {fault.what}")
+        if len(bad) > skip:
+            if not skip:
+                raise fault
+            raise DataError(
+                f"{len(bad)} bad shards, data.max_bad_shards allows {skip}: {fault.what}",
+                where=fault.where,
+                remedy="mend the shards, or raise data.max_bad_shards",
+            ) from fault
+
+    shards = list(_opened(_found(where), refuse, cache))
+    if not shards:
+        raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
+    schemas = _schemas(shards)
+    partition_types = _partition_types(shards)
+    stored = [n for n in needed if any(n in schema for schema in schemas)]
+    for name in needed:
+        if name not in stored and name not in partition_types:
+            raise unknown_column(name, [*schemas[0], *partition_types])
+    types = {name: _most_common(s[name] for s in schemas if name in s) for name in stored}
+    good = []
+    for shard, schema in zip(shards, schemas, strict=True):
+        fault = _fault(shard, schema, types, [n for n in needed if n not in stored])
+        refuse(fault) if fault else good.append(shard)
+    extra = sorted(set().union(*({n for n in s if n not in types} for s in schemas)))
+    return ShardSet(tuple(good), types, partition_types, tuple(extra), tuple(bad))
+
+
+def _found(where: str | Sequence[str]) -> list[storage.StoredObject]:
+    """The set's objects; that there are none is a fault of the data, not of the store."""
+    try:
+        return storage.expand(where)
+    except storage.NotFound as missing:
+        raise DataError(missing.what, where=missing.where, remedy=missing.remedy) from missing
+
+
+def unknown_column(name: str, known: Sequence[str]) -> DataError:
+    """The error for a column that the set does not have; it names the nearest one that it has."""
+    near = difflib.get_close_matches(name, known, n=1)
+    shown = ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
+    return DataError(
+        f"the data has no column {name!r}",
+        where="run.data",
+        remedy=f"did you mean {near[0]!r}?" if near else f"its columns: {shown}",
+    )
+
+
+def _opened(
+    listed: Sequence[storage.StoredObject], refuse: Callable[[BadShard], None], cache: Path | None
+) -> Iterable[Shard]:
+    footers = Footers(cache, listed)
+
+    def one(stored: storage.StoredObject) -> Shard | BadShard:
+        try:
+            metadata = parsed_footer(stored, footers)
+        except BadShard as fault:
+            return fault
+        rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
+        return Shard(
+            stored.uri, stored.name, stored.size_bytes, stored.version, rows,
+            partitions=storage.partition_values(stored.uri), metadata=metadata,
+        )  # fmt: skip
+
+    def some(part: Sequence[storage.StoredObject]) -> list[Shard | BadShard]:
+        return [one(stored) for stored in part]
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:
+        parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
+        for found in (shard for shards in pool.map(some, parts) for shard in shards):
+            if isinstance(found, BadShard):
+                refuse(found)
+            else:
+                yield found
+    footers.store()
+
+
+def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
+    """Column -> type of each shard. Most shards share a schema, and comparing is cheaper than converting."""
+    known: list[tuple[Any, dict[str, pa.DataType]]] = []
+    out = []
+    for shard in shards:
+        schema = shard.metadata.schema
+        types = next((t for s, t in known if s.equals(schema)), None)
+        if types is None:
+            try:
+                types = {f.name: plain_type(f.type) for f in schema.to_arrow_schema()}
+            except (pa.ArrowException, OSError) as error:
+                raise bad_shard(shard.uri, f"its schema cannot be read: {error}") from error
+            known.append((schema, types))
+        out.append(types)
+    return out
+
+
+def plain_type(arrow: pa.DataType) -> pa.DataType:
+    """An Arrow type without its encoding: a dictionary is its values, a large string a string."""
+    if pa.types.is_dictionary(arrow):
+        return plain_type(arrow.value_type)
+    if pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow):
+        return pa.string()
+    if pa.types.is_large_binary(arrow) or pa.types.is_binary_view(arrow):
+        return pa.binary()
+    if pa.types.is_large_list(arrow) or pa.types.is_list(arrow):
+        return pa.list_(plain_type(arrow.value_type))
+    if pa.types.is_fixed_size_list(arrow):
+        return pa.list_(plain_type(arrow.value_type), arrow.list_size)
+    return arrow
+
+
+def _fault(
+    shard: Shard, schema: Mapping[str, pa.DataType], types: Mapping[str, pa.DataType], keys: Sequence[str]
+) -> BadShard | None:
+    for name, expected in types.items():
+        found = schema.get(name)
+        if found is None:
+            return bad_shard(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
+        if found != expected:
+            return bad_shard(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
+    for key in keys:
+        if key not in shard.partitions:
+            return bad_shard(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
+    return None
+
+
+def _most_common(types: Iterable[pa.DataType]) -> pa.DataType:
+    return Counter(types).most_common(1)[0][0]
+
+
+def _partition_types(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
+    values: dict[str, set[str]] = {}
+    for shard in shards:
+        for key in shard.partitions:
+            values.setdefault(key, set())
+            if (value := shard.partition_value(key)) is not None:
+                values[key].add(value)
+    return {key: _text_type(found) for key, found in values.items()}
+
+
+def _text_type(values: set[str]) -> pa.DataType:
+    for arrow in (pa.int64(), pa.date32()):
+        try:
+            if values and pa.array(sorted(values)).cast(arrow) is not None:
+                return arrow
+        except pa.ArrowInvalid:
+            continue
+    return pa.string()

@@ -1,0 +1,146 @@
+"""The data's contract, held against what one pass found: the first breach is an error, oddities are warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from trainer.config import Categorical, Config, Feature, Image, Sequence, Text
+from trainer.errors import DataError
+from trainer.feed.shards.split import SplitName
+from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
+    """Checks label, sample weight and features of both splits.
+
+    Args:
+        config: The configuration.
+        parts: What the pass found.
+
+    Raises:
+        DataError: The first breach: which column, how many rows, where the first one stands.
+    """
+    for split, part in parts.items():
+        if not part.rows:
+            continue
+        _check_label(config, split, part.columns[config.data.label])
+        if config.data.sample_weight is not None:
+            _check_weight(config.data.sample_weight, split, part.columns[config.data.sample_weight])
+        for name, feature in config.data.features.items():
+            _check_feature(name, feature, split, part.columns[name])
+
+
+def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
+    name = config.data.label
+    if part.nulls or part.nans:
+        what = "null" if part.nulls else "NaN"
+        raise DataError(
+            f"label {name!r} is {what} in {part.nulls or part.nans} {split} rows",
+            where=part.first_null or part.first_bad, remedy="fill the label, or leave those rows out",
+        )  # fmt: skip
+    if part.infinities:
+        raise DataError(
+            f"label {name!r} is infinite in {part.infinities} {split} rows", where=part.first_bad,
+            remedy="mend the label, or leave those rows out",
+        )  # fmt: skip
+    if config.task == "regression":
+        return
+    classes = sorted(part.counts)
+    if config.task == "binary" and not set(classes) <= {0, 1}:
+        shown = ", ".join(map(str, classes[:5])) + (", …" if len(classes) > 5 else "")
+        raise DataError(
+            f"label {name!r} takes the values {shown} in {split} rows; task binary needs 0 and 1",
+            where="run.data.label", remedy="set task: multiclass or regression, or write the label as 0 and 1",
+        )  # fmt: skip
+    if split == "train" and len(classes) < 2:
+        raise DataError(
+            f"label {name!r} has one class only ({classes[0]}) in {part.rows} training rows",
+            where="run.data.label", remedy="train on data that holds every class",
+        )  # fmt: skip
+
+
+def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
+    assert part.moments is not None
+    broken = part.nulls + part.nans + part.infinities
+    if broken:
+        raise DataError(
+            f"sample weight {name!r} is null, NaN or infinite in {broken} {split} rows",
+            where=part.first_null or part.first_bad, remedy="give every row a finite weight >= 0",
+        )  # fmt: skip
+    if part.moments.minimum < 0:
+        raise DataError(
+            f"sample weight {name!r} is negative in {split} rows (least: {part.moments.minimum:g})",
+            where="run.data.sample_weight", remedy="give every row a finite weight >= 0",
+        )  # fmt: skip
+    if split == "train" and part.moments.maximum == 0:
+        raise DataError(
+            f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
+            remedy="give some rows a weight above 0",
+        )  # fmt: skip
+
+
+def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart) -> None:
+    if split == "train" and part.rows == part.nulls + (
+        part.nans if part.moments and part.moments.mean.ndim == 0 else 0
+    ):
+        raise DataError(
+            f"column {name!r} is null in all {part.rows} training rows", where=f"run.data.features.{name}",
+            remedy="remove the feature, or mend the column",
+        )  # fmt: skip
+    if isinstance(feature, Categorical | Sequence | Text):
+        return
+    if isinstance(feature, Image):
+        _check_images(name, split, part)
+        return
+    if part.infinities:
+        raise DataError(
+            f"column {name!r} is infinite in {part.infinities} {split} values", where=part.first_bad,
+            remedy="write a finite number, or null with impute",
+        )  # fmt: skip
+    if feature.impute is None and (part.nulls or part.nans):
+        what = "null" if part.nulls else "NaN"
+        remedy = "impute: mean" if feature.kind == "numeric" else "impute: {constant: 0}"
+        raise DataError(
+            f"column {name!r} is {what} in {part.nulls or part.nans} of {part.rows} {split} rows",
+            where=part.first_null if part.nulls else part.first_bad,
+            remedy=f"set {remedy} for the feature, or mend the column",
+        )  # fmt: skip
+    assert part.moments is not None
+    largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
+    if np.isfinite(largest) and largest > _FLOAT32_MAX:
+        raise DataError(
+            f"column {name!r} has values of {largest:.3g}, beyond what float32 holds",
+            where=f"run.data.features.{name}",
+            remedy="scale the column before it is written",
+        )  # fmt: skip
+
+
+def _check_images(name: str, split: SplitName, part: ColumnPart) -> None:
+    if part.nulls:
+        raise DataError(
+            f"column {name!r} is null in {part.nulls} of {part.rows} {split} rows", where=part.first_null,
+            remedy=f"set data.filter: {{{name}: {{null: false}}}}, or mend the column",
+        )  # fmt: skip
+    if part.nans:
+        raise DataError(
+            f"column {name!r} holds no image in {part.nans} of {part.rows} {split} rows", where=part.first_bad,
+            remedy="write encoded PNG, JPEG, GIF or BMP files",
+        )  # fmt: skip
+
+
+def odd_columns(config: Config, part: SplitPart) -> list[str]:
+    """One line for each column from which nothing can be learnt."""
+    out = []
+    for name in config.data.features:
+        column = part.columns[name]
+        if column.moments is None:
+            same = len(column.counts) == 1 and not column.nulls
+        else:
+            same = column.moments.minimum == column.moments.maximum and not column.nulls and not column.nans
+        if same:
+            out.append(f"column {name!r} is constant: nothing can be learnt from it")
+    return out

@@ -1,0 +1,123 @@
+"""What one pass finds of a column in some rows: moments, counts, nulls, and the first row that is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.feed.packing.arrow_values import encode, listed, numbers, vectors
+from trainer.feed.shards.discovery import Shard
+from trainer.feed.statistics.accumulators import ColumnPart, Moments
+from trainer.schema import Column
+
+#: How files of PNG, JPEG, GIF and BMP begin.
+_IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a part's rows stand: rows and sampled rows are indices into the row group."""
+
+    shard: Shard
+    start: int
+    rows: np.ndarray
+    sampled: np.ndarray
+
+    def first(self, flags: np.ndarray) -> str:
+        """The first of the part's rows with a flag, as a person finds it."""
+        hit = self.rows[flags[self.rows]]
+        return f"{self.shard.uri} row {self.start + int(hit[0])}" if len(hit) else ""
+
+
+def column_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """A feature column."""
+    if column.kind == "categorical":
+        return _counted_part(values, place)
+    if column.kind == "image":
+        return _image_part(values, place)
+    if column.kind in ("sequence", "text"):
+        return _listed_part(column, values, place)
+    where = f"{place.shard.uri}"
+    found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
+    return numeric_part(found, values, place)
+
+
+def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Moments, a sample, and what is null or not finite.
+
+    Args:
+        found: [N] or [N, size]: the values as numbers.
+        values: The same as stored, which tells null from NaN.
+        place: Where they stand.
+    """
+    chosen = found if len(place.rows) == len(found) else found[place.rows]
+    part = ColumnPart(rows=len(place.rows), moments=Moments.of(chosen))
+    flat = found if found.ndim == 1 else found[:, 0]
+    part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
+    if found.dtype.kind != "f":
+        return part
+    finite = np.isfinite(chosen)
+    if finite.all() and not values.null_count:
+        return part
+    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(found), bool)
+    present = ~null if found.ndim == 1 else ~null[:, None]
+    nan, inf = np.isnan(found) & present, np.isinf(found)
+    part.nulls = int(null[place.rows].sum())
+    part.nans, part.infinities = int(nan[place.rows].sum()), int(inf[place.rows].sum())
+    bad = inf | nan
+    part.first_null = place.first(null)
+    part.first_bad = place.first(bad if bad.ndim == 1 else bad.any(axis=1))
+    return part
+
+
+def _counted_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    distinct, places = encode(values)
+    counts = np.bincount(places[place.rows] + 1, minlength=len(distinct) + 1)
+    part = ColumnPart(rows=len(place.rows), nulls=int(counts[0]))
+    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
+    if part.nulls:
+        part.first_null = place.first(places < 0)
+    return part
+
+
+def _image_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Counts nulls, and what does not begin as an image does as NaN is counted: it has no value."""
+    null = values.is_null().to_numpy()
+    known = np.zeros(len(null), bool)
+    for signature in _IMAGE_SIGNATURES:
+        known |= pc.starts_with(values, signature).fill_null(False).to_numpy()
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    broken = ~known & ~null
+    part.nans, part.first_bad = int(broken[place.rows].sum()), place.first(broken)
+    return part
+
+
+def _listed_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Counts every value of a sequence, every word of a text; an empty row is none of the nulls."""
+    rows, flat = listed(column, values)
+    null = values.is_null().to_numpy()
+    chosen = np.zeros(len(null), bool)
+    chosen[place.rows] = True
+    distinct, at = encode(flat)
+    counts = np.bincount(at[chosen[rows]] + 1, minlength=len(distinct) + 1)
+    part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    part.counts = Counter({v: int(n) for v, n in zip(distinct, counts[1:], strict=True) if n})
+    return part
+
+
+def label_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """How often each value of a label of classes occurs."""
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        found = numbers(values)
+        null = np.isnan(found)
+        distinct, counts = np.unique(found[place.rows][~null[place.rows]], return_counts=True)
+        part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+        part.counts = Counter(
+            {int(v) if float(v).is_integer() else float(v): int(n) for v, n in zip(distinct, counts, strict=True)}
+        )
+        return part
+    return _counted_part(values, place)

@@ -1,0 +1,313 @@
+"""From configuration to everything the feed and the model must know of the data, without TensorFlow.
+
+`inspect` reads footers alone and is what `trainer check` needs; `prepare` adds one pass over the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from trainer.config import Config, FractionSplit, NewestSplit, resolved_uris
+from trainer.errors import ConfigError, DataError
+from trainer.feed.packing.decoder import Reader, constant
+from trainer.feed.packing.layout import make_layout
+from trainer.feed.shards.column_types import (
+    check_by,
+    check_label,
+    check_weight,
+    key_types,
+    needed_columns,
+    resolve_columns,
+)
+from trainer.feed.shards.discovery import Shard, ShardSet, scan
+from trainer.feed.shards.filter import RowFilter, make_filter
+from trainer.feed.shards.footers import BadShard
+from trainer.feed.shards.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
+from trainer.feed.statistics import cache as statistics_cache
+from trainer.feed.statistics.checks import check_parts, odd_columns
+from trainer.feed.statistics.scan import Survey, finish_statistics, survey_set
+from trainer.feed.threads import Pool
+from trainer.schema import Column, Layout, Statistics
+
+__all__ = ["Inspection", "Prepared", "SplitName", "inspect", "prepare"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What footers tell.
+
+    Attributes:
+        config: The configuration.
+        shards: Good shards; those of one side only say so in `membership`.
+        columns: The feature columns.
+        label_type: Arrow type of the label.
+        rows: Rows by split.
+        estimated: Whether `rows` is an estimate: a filter, or a split by a stored column, is known after the pass.
+        fingerprint: Changes when a shard comes, goes or changes.
+        bad_shards: What was left out, and why.
+        warnings: One line each.
+    """
+
+    config: Config
+    shards: tuple[Shard, ...]
+    columns: tuple[Column, ...]
+    label_type: pa.DataType
+    rows: Mapping[str, int]
+    estimated: bool
+    fingerprint: str
+    bad_shards: tuple[str, ...]
+    warnings: tuple[str, ...]
+    rule: SplitRule = field(repr=False)
+    found: ShardSet = field(repr=False)
+    rows_of: RowFilter | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of the data before the first step.
+
+    Attributes:
+        config: The configuration.
+        layout: How raw columns become a packed row.
+        statistics: `train` and, where there is one, `validation`.
+        rows: Rows by split.
+        fingerprint: SHA-256 over the shards' names, sizes and versions.
+        shards: The shards, with rows of each side by row group.
+        bad_shards: What was left out, `uri: why`.
+        warnings: One line each.
+        partition_types: Arrow types of the hive keys.
+        rule: How the set is split.
+        rows_of: Which rows belong to the set; None: all.
+    """
+
+    config: Config
+    layout: Layout
+    statistics: Mapping[str, Statistics]
+    rows: Mapping[str, int]
+    fingerprint: str
+    shards: tuple[Shard, ...]
+    bad_shards: tuple[str, ...]
+    warnings: tuple[str, ...]
+    partition_types: Mapping[str, pa.DataType] = field(repr=False)
+    rule: SplitRule = field(repr=False)
+    rows_of: RowFilter | None = field(repr=False, default=None)
+
+
+def inspect(config: Config, *, cache: Path | None = None) -> Inspection:
+    """Reads every footer and holds schema, kinds, label and split against the configuration.
+
+    Args:
+        config: The configuration.
+        cache: Folder where footers are kept between runs; None: nowhere.
+
+    Returns:
+        What is known without reading a row.
+
+    Raises:
+        ConfigError: Configuration and data do not fit each other.
+        DataError: A shard breaks the contract, or there are no rows.
+        StorageError: Nothing there, or the store is out of reach.
+    """
+    found = _scan(config, cache)
+    columns = resolve_columns(config, found)
+    label_type = check_label(config, found)
+    check_weight(config, found)
+    rule, shards = _place(config, found, check_by(config, found))
+    rows, estimated = _count(rule, shards)
+    rows_of = make_filter(config.data.filter, key_types(found, columns.values()) | dict(found.types))
+    if not sum(s.rows for s in shards):
+        raise DataError("the set has no rows", where=str(config.data.train), remedy="point run.data.train at data")
+    extra = found.extra
+    shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
+    return Inspection(
+        config, shards, tuple(columns.values()), label_type, rows, estimated or rows_of is not None,
+        _fingerprint(shards), found.bad, (f"columns not used: {shown}",) if extra else (), rule, found, rows_of,
+    )  # fmt: skip
+
+
+def _scan(config: Config, cache: Path | None) -> ShardSet:
+    data = config.data
+    skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
+    needed = needed_columns(config)
+    train = scan(data.train_uris, needed, skip=skip, cache=cache)
+    if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
+        return train
+    held_uris = resolved_uris(data.validation, "run.data.validation")
+    held = scan(held_uris, needed, skip=max(0, skip - len(train.bad)), cache=cache)
+    both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
+    if both:
+        raise ConfigError(
+            f"{len(both)} shards are both in data.train and in data.validation", where=min(both),
+            remedy="give each shard to one of them",
+        )  # fmt: skip
+    for name in needed:
+        ours, theirs = (s.types.get(name, s.partition_types.get(name)) for s in (train, held))
+        if ours != theirs:
+            raise BadShard(
+                f"column {name!r} is {theirs}; expected {ours} as in the training shards", where=held.shards[0].uri,
+                remedy="write both with the same types",
+            )  # fmt: skip
+    shards = (*train.shards, *(replace(s, membership="validation") for s in held.shards))
+    extra = tuple(sorted({*train.extra, *held.extra}))
+    return ShardSet(shards, train.types, train.partition_types, extra, (*train.bad, *held.bad))
+
+
+def _place(config: Config, found: ShardSet, by_type: pa.DataType | None) -> tuple[SplitRule, tuple[Shard, ...]]:
+    """The rule as far as footers tell, and each shard's side. A cutoff within files is found by `prepare`."""
+    split = config.data.validation
+    if isinstance(split, FractionSplit):
+        rule = SplitRule("position" if split.by is None else "value", split.fraction, split.by)
+        return rule, tuple(replace(s, membership="both") for s in found.shards)
+    if not isinstance(split, NewestSplit):
+        return SplitRule(), found.shards
+    rule = SplitRule("days", split.newest, split.by)
+    if split.by in found.types:
+        return rule, tuple(replace(s, membership="both") for s in found.shards)
+    days = [
+        int(day_numbers(pa.chunked_array([constant(s.partition_value(split.by), by_type, 1)]))[0]) for s in found.shards
+    ]
+    cutoff = first_validation_day(days, split.newest)
+    sides = tuple(
+        replace(s, membership="validation" if day >= cutoff else "train")
+        for s, day in zip(found.shards, days, strict=True)
+    )
+    return replace(rule, kind="none", cutoff_day=cutoff), sides
+
+
+def _count(rule: SplitRule, shards: tuple[Shard, ...]) -> tuple[dict[str, int], bool]:
+    total = sum(s.rows for s in shards)
+    if rule.kind == "position":
+        held = sum(sum(position_counts(s.name, s.group_rows, rule.fraction)) for s in shards)
+    elif rule.kind == "none":
+        held = sum(s.rows for s in shards if s.membership == "validation")
+    else:
+        held = round(total * rule.fraction)
+    rows = {"train": total - held, "validation": held}
+    return {k: v for k, v in rows.items() if v or k == "train"}, rule.kind in ("value", "days")
+
+
+def _fingerprint(shards: tuple[Shard, ...]) -> str:
+    digest = hashlib.sha256()
+    for shard in sorted(shards, key=lambda s: (s.name, s.uri)):
+        digest.update(f"{shard.name}\0{shard.size_bytes}\0{shard.version}\0{shard.membership}\n".encode())
+    return digest.hexdigest()
+
+
+def prepare(
+    config: Config,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Reads footers, then every row once; checks the data's contract on the way.
+
+    Args:
+        config: The configuration.
+        cache: Folder where footers and the result of the pass are kept for the next run; None: nowhere.
+        progress: Told (rows done, all rows).
+
+    Returns:
+        Everything known of the data.
+
+    Raises:
+        ConfigError: Configuration and data do not fit each other, e.g. a batch larger than the set.
+        DataError: The data breaks its contract.
+        StorageError: The store is out of reach.
+    """
+    seen = inspect(config, cache=cache)
+    key = statistics_cache.cache_key(config, seen.fingerprint, [s.uri for s in seen.shards])
+    rule = _with_cutoff(seen)
+    known = statistics_cache.load(cache, key) if cache is not None else None
+    if known is None:
+        known = _survey(seen, rule, progress)
+        if cache is not None:
+            statistics_cache.store(cache, key, known)
+    shards = tuple(
+        replace(
+            s,
+            train_rows=known.split_rows[s.uri][0],
+            validation_rows=known.split_rows[s.uri][1],
+            blocks=known.blocks.get(s.uri, {}),
+        )
+        for s in seen.shards
+        if s.uri in known.split_rows
+    )
+    rows = {split: s.rows for split, s in known.statistics.items()}
+    _check_rows(config, rows)
+    nulls = {n: sum(s.columns[n].nulls for s in known.statistics.values()) for n in config.data.features}
+    columns = resolve_columns(config, seen.found, nulls)
+    layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
+    return Prepared(
+        config, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
+        (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule, seen.rows_of,
+    )  # fmt: skip
+
+
+def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], None] | None) -> statistics_cache.Known:
+    config = seen.config
+    columns = {c.name: c for c in seen.columns}
+    survey = Survey(
+        config, columns, key_types(seen.found, seen.columns), rule, seen.rows_of, sum(s.rows for s in seen.shards)
+    )
+    skip = config.data.max_bad_shards - len(seen.bad_shards) if config.data.on_bad_shard == "skip" else 0
+    found = survey_set(survey, seen.shards, skip=skip, progress=progress)
+    if not found.parts["train"].rows:
+        raise DataError(
+            "no row is left to train on",
+            where="run.data.filter" if seen.rows_of else "run.data.validation",
+            remedy="let more rows through the filter" if seen.rows_of else "let fewer rows validate, or add data",
+        )
+    check_parts(config, found.parts)
+    return statistics_cache.Known(
+        {split: finish_statistics(survey, part) for split, part in found.parts.items() if part.rows},
+        {s.uri: (s.train_rows, s.validation_rows) for s in found.shards},
+        {s.uri: s.blocks for s in found.shards if any(s.blocks.values())},
+        found.bad,
+        tuple(odd_columns(config, found.parts["train"])),
+    )
+
+
+def _check_rows(config: Config, rows: Mapping[str, int]) -> None:
+    batch = config.fit.batch_size
+    if batch > rows["train"]:
+        raise ConfigError(
+            f"batch_size {batch} is more than the {rows['train']} training rows", where="run.fit.batch_size",
+            remedy=f"use at most {rows['train']}",
+        )  # fmt: skip
+    if config.data.validation is not None and not rows.get("validation"):
+        raise ConfigError(
+            "data.validation leaves no row to validate on", where="run.data.validation",
+            remedy="use a larger share, or more data",
+        )  # fmt: skip
+
+
+def _with_cutoff(seen: Inspection) -> SplitRule:
+    """The rule with its first validation day, for which one column is read where the days stand in the files."""
+    rule = seen.rule
+    if rule.kind != "days" or rule.by is None:
+        return rule
+    chosen, by = seen.rows_of, rule.by
+    reader = Reader(list(dict.fromkeys([by, *(chosen.columns if chosen else [])])), key_types(seen.found, seen.columns))
+
+    def days_of(shard: Shard, group: int) -> set[int]:
+        table = reader.read(shard, group)
+        days = day_numbers(table.column(by))
+        return set((days if chosen is None else days[chosen.mask(table)]).tolist())
+
+    pool = Pool(2, "kfit-days")
+    try:
+        tasks = [
+            pool.submit(partial(days_of, shard, group))
+            for shard in seen.shards
+            for group in range(len(shard.group_rows))
+        ]
+        days: set[int] = set().union(*(task.result() for task in tasks))
+    finally:
+        pool.close()
+    return replace(rule, cutoff_day=first_validation_day(days, rule.fraction))

@@ -1,0 +1,230 @@
+"""One pass over the set: statistics of both splits, and how many rows of each row group are on which side."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.config import Categorical, Config
+from trainer.feed.order.plan import SMALL_ROWS, runs_of
+from trainer.feed.packing.arrow_values import encoded_names, numbers
+from trainer.feed.packing.decoder import Reader
+from trainer.feed.shards.discovery import Shard
+from trainer.feed.shards.filter import RowFilter
+from trainer.feed.shards.footers import BadShard
+from trainer.feed.shards.row_selection import kept_mask
+from trainer.feed.shards.split import (
+    SplitName,
+    SplitRule,
+    row_hashes,
+)
+from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish
+from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
+from trainer.feed.threads import Pool
+from trainer.schema import Column, Statistics
+
+_THREADS = 2
+#: Rows of a row group that are looked at at a time.
+_SLICE_ROWS = 262_144
+#: Hashed columns may have as many values as rows, and nobody needs the rare ones.
+_HASHED_VALUES = 1000
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the pass looks at.
+
+    Attributes:
+        config: The configuration.
+        columns: Feature columns by name.
+        partition_types: Types of hive keys.
+        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        rows: All rows of the set; sizes the sample.
+    """
+
+    config: Config
+    columns: Mapping[str, Column]
+    partition_types: Mapping[str, pa.DataType]
+    rule: SplitRule
+    rows_of: RowFilter | None
+    rows: int
+
+    @property
+    def by_content(self) -> bool:
+        """Whether a row's content decides where it belongs, so that nobody knows before it is read."""
+        return self.rule.kind in ("value", "days") or self.rows_of is not None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the pass found: its parts by split, the shards with rows of each side, what was left out."""
+
+    parts: Mapping[SplitName, SplitPart]
+    shards: tuple[Shard, ...]
+    bad: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _RunParts:
+    """A run of row groups: its parts by split, and how many rows of each row group, or block of one, are in them."""
+
+    parts: Mapping[SplitName, SplitPart]
+    counts: Mapping[SplitName, tuple[int, ...]]
+    groups: range
+    in_blocks: bool = False
+
+    def counts_of(self, split: SplitName) -> tuple[int, ...]:
+        found = self.counts.get(split, (0,) * len(self.groups))
+        return (sum(found),) if self.in_blocks else found
+
+
+def survey_set(
+    survey: Survey,
+    shards: Sequence[Shard],
+    *,
+    skip: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """Reads every row once.
+
+    Args:
+        survey: What to look at.
+        shards: Ordered by name; parts are merged in this order, so results do not depend on threads.
+        skip: How many shards that cannot be decoded may be left out.
+        progress: Told (rows done, all rows).
+
+    Returns:
+        The findings.
+
+    Raises:
+        BadShard: One shard too many cannot be decoded.
+        DataError: A value that breaks the contract on reading.
+    """
+    whole: dict[SplitName, SplitPart] = {"train": SplitPart(), "validation": SplitPart()}
+    kept, bad, done = [], [], 0
+    for shard, found in _by_shard(survey, shards):
+        if isinstance(found, BadShard):
+            bad.append(f"{shard.uri}: {found.what}")
+            if len(bad) > skip:
+                raise found
+            continue
+        for run in found:
+            for split, part in run.parts.items():
+                whole[split].merge(part)
+        counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
+        blocks: dict[str, dict[int, tuple[int, ...]]] = {
+            split: {run.groups.start: run.counts[split] for run in found if _has_blocks(run, split)} for split in whole
+        }
+        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
+        done += shard.rows
+        if progress is not None:
+            progress(done, survey.rows)
+    return Findings(whole, tuple(kept), tuple(bad))
+
+
+def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
+    """Parts of every row group, in the order of the set, a few row groups ahead."""
+    reader = Reader(_read_names(survey), survey.partition_types, encoded_names(list(survey.columns.values())))
+    pool = Pool(_THREADS, "kfit-statistics")
+    runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
+    tasks = deque((shard, run) for shard in shards for run in runs[shard.uri])
+    running: deque[Future[_RunParts]] = deque()
+    try:
+        for shard in shards:
+            parts: list[_RunParts] = []
+            fault: BadShard | None = None
+            for _ in runs[shard.uri]:
+                while tasks and len(running) < 2 * _THREADS:
+                    running.append(pool.submit(partial(_run_parts, survey, reader, *tasks.popleft())))
+                try:
+                    parts.append(running.popleft().result())
+                except BadShard as error:
+                    fault = fault or error
+            yield shard, fault or parts
+    finally:
+        pool.close()
+
+
+def _read_names(survey: Survey) -> list[str]:
+    data = survey.config.data
+    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by, *data.filter]
+    return list(dict.fromkeys(n for n in names if n is not None))
+
+
+def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int]) -> _RunParts:
+    groups = range(*run)
+    chosen = survey.rows_of
+    if chosen is not None and not any(chosen.may_hold(shard, g, survey.partition_types) for g in groups):
+        return _RunParts({}, {}, groups)
+    start = sum(shard.group_rows[: groups.start])
+    ends = np.cumsum([0, *(shard.group_rows[g] for g in groups)])
+    rows_of_run = int(ends[-1])
+    in_blocks = survey.by_content and len(groups) == 1 and shard.block_rows(groups.start) < rows_of_run
+    edges = np.append(np.arange(0, rows_of_run, shard.block_rows(groups.start)), rows_of_run) if in_blocks else ends
+    names: tuple[SplitName, ...] = ("train", "validation")
+    splits = [split for split in names if shard.membership in (split, "both")]
+    parts = {split: SplitPart() for split in splits}
+    counts = {split: np.zeros(len(edges) - 1, np.int64) for split in splits}
+    for (low, high), table in _tables(reader, shard, groups, rows_of_run):
+        hashes = row_hashes(shard.name, start + low, len(table), "sample")
+        for split in splits:
+            side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
+            rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
+            parts[split].merge(_part(survey, shard, table, start + low, rows, hashes))
+            counts[split] += np.diff(np.searchsorted(rows + low, edges))
+    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, groups, in_blocks)
+
+
+def _has_blocks(run: _RunParts, split: SplitName) -> bool:
+    return run.in_blocks and split in run.counts
+
+
+def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    """The rows of a run in their order, and which they are; a very large row group is never there as a whole."""
+    if len(groups) > 1 or rows <= _SLICE_ROWS:
+        yield (0, rows), reader.read(shard, groups.start, groups=len(groups))
+        return
+    ranges = [(low, min(rows, low + _SLICE_ROWS)) for low in range(0, rows, _SLICE_ROWS)]
+    yield from zip(ranges, reader.slices(shard, groups.start, ranges), strict=True)
+
+
+def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.ndarray, hashes: np.ndarray) -> SplitPart:
+    # A threshold known beforehand keeps a little more than the sample needs, whatever thread comes first.
+    share = min(1.0, 1.3 * SAMPLE_ROWS / max(survey.rows, 1) + 1e-9)
+    sampled = rows if survey.rows <= SAMPLE_ROWS else rows[hashes[rows] < np.uint64(share * (2**64 - 2048))]
+    part = SplitPart(len(rows), {}, [hashes[sampled]])
+    place = Place(shard, start, rows, sampled)
+    data = survey.config.data
+    for column in survey.columns.values():
+        part.columns[column.name] = column_part(column, table.column(column.name), place)
+    label = table.column(data.label)
+    part.columns[data.label] = (
+        numeric_part(numbers(label), label, place) if survey.config.task == "regression" else label_part(label, place)
+    )
+    if data.sample_weight is not None:
+        weight = table.column(data.sample_weight)
+        part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)
+    return part
+
+
+def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
+    """Statistics of a split."""
+    chosen = part.chosen()
+    features = survey.config.data.features
+    return Statistics(
+        part.rows,
+        {
+            name: finish(column, chosen, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
+            for name, column in part.columns.items()
+        },
+    )
+
+
+def _is_hashed(feature: object) -> bool:
+    return isinstance(feature, Categorical) and feature.encode == "hash"

@@ -1,0 +1,219 @@
+"""How a run tells where it is: the fit's callback reports here, and views show it.
+
+Everything for a person goes to stderr; stdout belongs to data. In a pod (`KFIT_EVENTS=1`) stdout also
+carries one JSON object a line, from which the launcher draws its own bar.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trainer.progress.eta import Pace
+from trainer.progress.formatting import metric
+from trainer.progress.views import Bar, Clock, Events, Fit, Lines, Logs, Phase, View
+
+
+class Progress(Protocol):
+    """How a run tells where it is. Epochs count from 0, as Keras counts them."""
+
+    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
+        """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run goes on."""
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        """Says that `step` steps of the epoch are done. Cheap: `logs` is called only where something is drawn."""
+
+    def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
+        """Ends an epoch, its validation included. `best`: its weights are the best so far."""
+
+    def note(self, text: str) -> None:
+        """Says one line that stays."""
+
+    def checkpoint(self, step: int) -> None:
+        """Says that a checkpoint of so many steps is committed. From the thread that uploads."""
+
+    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        """Says what goes on outside the steps: statistics, compile, export. Ends the phase before it."""
+
+    def stop(self) -> None:
+        """Leaves the terminal as it was. May be called twice."""
+
+
+def make_progress(
+    console: Console | None = None,
+    *,
+    every_s: float = 5.0,
+    clock: Clock = time.monotonic,
+    environ: Mapping[str, str] = os.environ,
+    events: TextIO | None = None,
+) -> Progress:
+    """Chooses how progress is shown.
+
+    Args:
+        console: Where a person reads. Default: stderr.
+        every_s: Seconds between two plain lines or two events.
+        clock: Monotonic seconds.
+        environ: `KFIT_EVENTS=1` adds JSON lines.
+        events: Where they go. Default: stdout.
+
+    Returns:
+        A bar where `console` is a terminal, else plain lines; with events where they are asked for.
+    """
+    console = console or Console(stderr=True)
+    views: list[View] = [Bar(console, clock) if console.is_terminal else Lines(console, every_s)]
+    if environ.get("KFIT_EVENTS") == "1":
+        views.append(Events(events or sys.stdout, every_s))
+    return Reporter(views, clock)
+
+
+class Reporter:
+    """Keeps count of the fit and wakes each view when it is due.
+
+    Args:
+        views: What shows it; each says how often.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, views: Sequence[View], clock: Clock) -> None:
+        self._views = views
+        self._clock = clock
+        self._shown_s = [-math.inf] * len(views)
+        self._due_s = -math.inf
+        self._fit: Fit | None = None
+        self._phase: Phase | None = None
+        self._stopped = False
+
+    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
+        """See `Progress.start`."""
+        self._end_phase(kept=True)
+        now_s = self._clock()
+        pace = Pace(epochs, steps, first_epoch, first_step)
+        self._fit = Fit(pace, rows_per_step, first_epoch, first_step, epoch_from_s=now_s)
+        for view in self._views:
+            view.start(self._fit)
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        """See `Progress.step`."""
+        now_s, fit = self._clock(), self._begun()
+        first, last = epoch != fit.epoch or not fit.running, step >= fit.pace.steps
+        due = now_s >= self._due_s
+        if not (first or last or due):
+            return
+        self._end_phase(kept=False)
+        fit.running, fit.epoch, fit.done = True, epoch, step
+        fit.pace.step(now_s, epoch * fit.pace.steps + fit.done)
+        if due:
+            fit.logs = _numbers(logs())
+            self._show_step(now_s, fit)
+
+    def _show_step(self, now_s: float, fit: Fit) -> None:
+        for index, view in enumerate(self._views):
+            if now_s - self._shown_s[index] >= view.every_s:
+                self._shown_s[index] = now_s
+                view.step(fit)
+        self._due_s = min(at + view.every_s for at, view in zip(self._shown_s, self._views, strict=True))
+
+    def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
+        """See `Progress.epoch_end`."""
+        self._end_phase(kept=False)
+        now_s, fit = self._clock(), self._begun()
+        fit.running, fit.epoch, fit.done, fit.logs = False, epoch, fit.pace.steps, _numbers(logs)
+        fit.pace.epoch_end(now_s, epoch)
+        for view in self._views:
+            view.epoch_end(fit, now_s - fit.epoch_from_s, best)
+        fit.epoch_from_s = now_s
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`. Control characters, which could move a terminal's cursor, are left out."""
+        plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+        for view in self._views:
+            view.note(plain)
+
+    def checkpoint(self, step: int) -> None:
+        """See `Progress.checkpoint`."""
+        for view in self._views:
+            view.checkpoint(step)
+
+    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        """See `Progress.phase`."""
+        now_s = self._clock()
+        if self._phase is None or self._phase.name != name:
+            self._end_phase(kept=self._fit is None or not self._fit.running)
+            self._phase = Phase(name, now_s)
+        self._phase.done, self._phase.total = done, total
+        for view in self._views:
+            view.phase(self._phase, now_s)
+
+    def stop(self) -> None:
+        """See `Progress.stop`."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._end_phase(kept=self._fit is None or not self._fit.running)
+        for view in self._views:
+            view.stop()
+
+    def _end_phase(self, *, kept: bool) -> None:
+        if self._phase is not None:
+            phase, self._phase = self._phase, None
+            for view in self._views:
+                view.phase_end(phase, self._clock() - phase.from_s, kept)
+
+    def _begun(self) -> Fit:
+        assert self._fit is not None, "start() comes before step() and epoch_end()"
+        return self._fit
+
+
+class Notes:
+    """Only the lines that stay: of a worker whose steps another worker shows on the same terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
+        """Nothing."""
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        """Nothing."""
+
+    def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Prints it."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def checkpoint(self, step: int) -> None:
+        """Nothing."""
+
+    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+def metrics_table(result: Mapping[str, Any]) -> Table:
+    """The final metrics of result.json, train and validation side by side."""
+    metrics = result.get("metrics") or {}
+    train, validation = metrics.get("train") or {}, metrics.get("validation") or {}
+    splits = [("train", train), ("validation", validation)] if validation else [("train", train)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("metric", no_wrap=True)
+    for split, _ in splits:
+        table.add_column(split, justify="right")
+    for name in dict.fromkeys([*train, *validation]):
+        table.add_row(Text(name), *(Text(metric(values.get(name))) for _, values in splits))
+    return table
+
+
+def _numbers(logs: Logs) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items()}

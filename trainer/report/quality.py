@@ -1,0 +1,308 @@
+"""The report's pictures of how well a model does on the validation rows, by task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.progress.formatting import count, number, share
+from trainer.report import curves
+from trainer.report.charts import Frame, Series, around, axis_share, bars, cells, line, rule
+from trainer.report.markup import Html, join, tag
+from trainer.schema import LabelField
+
+Array = NDArray[Any]
+_MOST_CLASSES = 12
+_OTHER = "(other)"
+_UNIT = (0.0, 1.0)
+
+
+def quality(label: LabelField, labels: Array, predictions: Array) -> Html:
+    """The cards for a task.
+
+    Args:
+        label: The label and its task.
+        labels: [rows] class index or value.
+        predictions: [rows] or [rows, 1], multiclass [rows, K].
+    """
+    if label.task == "multiclass":
+        return _multiclass(label, *_finite(labels, predictions))
+    labels, predictions = _finite(labels.reshape(-1), predictions.reshape(len(labels), -1)[:, 0])
+    if not len(labels):
+        return tag("p", "No validation row has a finite label and prediction.", class_="empty")
+    return _binary(label, labels, predictions) if label.task == "binary" else _regression(label, labels, predictions)
+
+
+def _finite(labels: Array, predictions: Array) -> tuple[Array, Array]:
+    fine = np.isfinite(predictions.reshape(len(labels), -1)).all(axis=1) & np.isfinite(labels)
+    return labels[fine], predictions[fine]
+
+
+def card(title: str, *content: str, note: str = "", wide: bool = False) -> Html:
+    """A titled box; `note` is the line under the title."""
+    below = tag("p", note, class_="card-note") if note else ""
+    return tag("figure", tag("figcaption", title, below), *content, class_="card wide" if wide else "card")
+
+
+def legend(*items: tuple[str, str]) -> Html:
+    """Names of the lines of a chart, each with its style."""
+    keys = [tag("span", tag("i", class_=f"key {style}"), name) for name, style in items]
+    return tag("div", *keys, class_="legend")
+
+
+# --- binary ---------------------------------------------------------------------------------------
+
+
+def _binary(label: LabelField, labels: Array, predictions: Array) -> Html:
+    positive, scores = labels > 0.5, predictions.astype(np.float64)
+    parts = [_binary_confusion(label, positive, scores)]
+    if positive.all() or not positive.any():
+        only = "positive" if positive.all() else "negative"
+        parts.append(card("ROC and precision–recall", note=f"All validation rows are {only}: no curve to draw."))
+    else:
+        parts += [_roc(positive, scores), _precision_recall(positive, scores), _thresholds(positive, scores)]
+    return tag("div", *parts, _calibration(positive, scores), _scores(positive, scores), class_="cards")
+
+
+def _binary_confusion(label: LabelField, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    matrix = curves.confusion(positive.astype(np.int64), (scores >= 0.5).astype(np.int64), 2)
+    right = int(matrix.trace())
+    note = f"1 is predicted from 0.5 on; {share(right / len(scores))} of {count(len(scores))} rows are right."
+    precision, recall = matrix[1, 1] / max(matrix[:, 1].sum(), 1), matrix[1, 1] / max(matrix[1].sum(), 1)
+    facts = f"Precision {share(precision)}, recall {share(recall)}."
+    return card("Confusion at 0.5", _confusion_table(matrix, ["0", "1"], label.name), tag("p", facts), note=note)
+
+
+def _confusion_table(matrix: NDArray[np.int64], names: Sequence[str], label: str) -> Html:
+    head = tag("tr", tag("th", "actual"), *(tag("th", name, scope="col") for name in names))
+    over = tag("tr", tag("td"), tag("th", f"predicted {label}", colspan=len(names), class_="over"))
+    rows = [
+        tag("tr", tag("th", name, scope="row"), *(_confusion_cell(matrix, i, j, names) for j in range(len(names))))
+        for i, name in enumerate(names)
+    ]
+    small = " many" if len(names) > 5 else ""
+    return tag("div", tag("table", over, head, *rows, class_="confusion" + small), class_="scroll")
+
+
+def _confusion_cell(matrix: NDArray[np.int64], i: int, j: int, names: Sequence[str]) -> Html:
+    part = matrix[i, j] / max(matrix[i].sum(), 1)
+    title = f"actual {names[i]}, predicted {names[j]}: {count(matrix[i, j])} rows, {share(part)} of actual {names[i]}"
+    # Among the folded classes a row may still be in the wrong one, so their common cell is neither.
+    kind = "hit-cell" if i == j and names[i] != _OTHER else "miss-cell" if i != j else "other-cell"
+    body = (tag("b", count(matrix[i, j])), tag("small", share(part))) if matrix[i, j] else (tag("b", "·"),)
+    return tag("td", *body, title=title, class_=kind, style=f"--share:{part:.3f}")
+
+
+def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    found = curves.roc(positive, scores)
+    x, y, at = found.false_positive_rate, found.true_positive_rate, found.thresholds
+    kept = curves.thin(x, y)
+    points = [(float(x[i]), float(y[i])) for i in kept]
+    titles = [f"from {number(at[i])} on: {share(x[i])} false alarms, {share(y[i])} found" for i in kept]
+    frame = Frame(_UNIT, _UNIT, "false positive rate", "true positive rate")
+    guide = Series("guessing", [(0.0, 0.0), (1.0, 1.0)], "guide")
+    drawn = frame.draw(
+        f"ROC, AUC {found.auc:.4f}", line(frame, guide), line(frame, Series("", points, "first", titles))
+    )
+    return card("ROC", drawn, legend(("model", "first"), ("guessing", "guide")), note=f"AUC {found.auc:.4f}")
+
+
+def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    found = curves.precision_recall(positive, scores)
+    kept = curves.thin(found.recall, found.precision)
+    points = [(float(found.recall[i]), float(found.precision[i])) for i in kept]
+    titles = [
+        f"from {number(found.thresholds[i])} on: {share(found.recall[i])} found, "
+        f"{share(found.precision[i])} of the alarms right"
+        for i in kept
+    ]
+    frame = Frame(_UNIT, _UNIT, "recall", "precision")
+    guide = Series("", [(0.0, found.base_rate), (1.0, found.base_rate)], "guide")
+    label = f"Precision over recall, average precision {found.average_precision:.4f}"
+    drawn = frame.draw(label, line(frame, guide), line(frame, Series("", points, "first", titles)))
+    names = legend(("model", "first"), (f"guessing, {share(found.base_rate)} are positive", "guide"))
+    return card("Precision–recall", drawn, names, note=f"Average precision {found.average_precision:.4f}")
+
+
+def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    found = curves.calibration(positive, np.clip(scores, 0.0, 1.0))
+    titles = [
+        f"predicted {share(p)}, observed {share(o)} (95 %: {share(low)} to {share(high)}), {count(n)} rows"
+        for p, o, low, high, n in zip(found.predicted, found.observed, found.low, found.high, found.rows, strict=True)
+    ]
+    frame = Frame(_UNIT, _UNIT, "mean predicted probability", "share of rows that are 1")
+    whiskers = [
+        tag("line", x1=frame.across(p), x2=frame.across(p), y1=frame.down(low), y2=frame.down(high), class_="whisker")
+        for p, low, high in zip(found.predicted, found.low, found.high, strict=True)
+    ]
+    points = list(zip(found.predicted.tolist(), found.observed.tolist(), strict=True))
+    guide = line(frame, Series("", [(0.0, 0.0), (1.0, 1.0)], "guide"))
+    content = (_bin_rows(frame, found), guide, *whiskers, line(frame, Series("", points, "first", titles, marks=True)))
+    note = f"Expected calibration error {found.error:.4f}, Brier score {found.brier:.4f}"
+    names = legend(("ten bins, 95\u00a0% interval", "first"), ("perfect", "guide"), ("rows in the bin", "pale box"))
+    return card("Calibration", frame.draw("Calibration", *content), names, note=note)
+
+
+def _bin_rows(frame: Frame, found: curves.Calibration) -> Html:
+    """Pale bars behind the curve, as high as 0.3 for the fullest bin: they share the axis, not its unit."""
+    top = found.rows.max()
+    drawn = []
+    for predicted, rows in zip(found.predicted, found.rows, strict=True):
+        low = min(int(predicted * 10), 9) / 10
+        drawn.append(bars(frame, (low, low + 0.1), (0.3 * rows / top,), (f"{count(rows)} rows",), "pale"))
+    return join(*drawn)
+
+
+def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    found = curves.precision_recall(positive, scores)
+    kept = np.flatnonzero((found.thresholds >= 0.0) & (found.thresholds <= 1.0))[::-1]
+    kept = kept[curves.thin(found.thresholds[kept], found.recall[kept], 120)]
+    at, precision, recall = found.thresholds[kept], found.precision[kept], found.recall[kept]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    frame = Frame(_UNIT, _UNIT, "threshold", "precision, recall, F1")
+    drawn = []
+    for name, values, style in (("precision", precision, "first"), ("recall", recall, "second"), ("F1", f1, "third")):
+        points = list(zip(at.tolist(), values.tolist(), strict=True))
+        drawn.append(
+            line(frame, Series(name, points, style, [f"from {number(x)} on: {name} {share(y)}" for x, y in points]))
+        )
+    best = int(f1.argmax())
+    note = f"F1 is highest, {f1[best]:.3f}, at {number(at[best])}"
+    names = legend(("precision", "first"), ("recall", "second"), ("F1", "third"))
+    return card("Choosing a threshold", frame.draw("Precision, recall and F1 by threshold", *drawn), names, note=note)
+
+
+def _scores(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+    edges = np.linspace(0.0, 1.0, 41)
+    shares = {}
+    for name, rows in (("0", scores[~positive]), ("1", scores[positive])):
+        shares[name] = np.histogram(np.clip(rows, 0, 1), edges)[0] / max(len(rows), 1)
+    top = max(float(values.max()) for values in shares.values())
+    frame = Frame(_UNIT, (0.0, top * 1.06), "predicted probability", "share of the class's rows", y_text=axis_share)
+    drawn = [
+        bars(frame, edges.tolist(), values.tolist(), _bin_titles(f"class {name}", edges, values), style)
+        for (name, values), style in zip(shares.items(), ("second", "first"), strict=True)
+    ]
+    names = legend(
+        (f"label 0, {count((~positive).sum())} rows", "second box"),
+        (f"label 1, {count(positive.sum())} rows", "first box"),
+    )
+    return card(
+        "Predictions by class",
+        frame.draw("Histogram of predictions by class", *drawn),
+        names,
+        note="Each class sums to 100 %, so that a rare one shows.",
+    )
+
+
+def _bin_titles(name: str, edges: Array, values: Array) -> list[str]:
+    return [
+        f"{name}, {low:.3g} to {high:.3g}: {share(v)}" for low, high, v in zip(edges, edges[1:], values, strict=False)
+    ]
+
+
+# --- multiclass -----------------------------------------------------------------------------------
+
+
+def _multiclass(label: LabelField, labels: Array, predictions: Array) -> Html:
+    classes = predictions.shape[1]
+    names = [str(name) for name in label.classes] or [str(i) for i in range(classes)]
+    matrix = curves.confusion(labels.astype(np.int64), predictions.argmax(axis=1).astype(np.int64), classes)
+    shown, shown_names = _largest(matrix, names)
+    right = matrix.trace() / max(matrix.sum(), 1)
+    note = f"{share(right)} of {count(matrix.sum())} rows are right."
+    if len(shown_names) < classes:
+        note += f" The {_MOST_CLASSES} most frequent of {classes:,} classes; the rest count as {_OTHER}."
+    return tag(
+        "div",
+        card("Confusion", _confusion_table(shown, shown_names, label.name), note=note, wide=True),
+        card("By class", _class_table(matrix, names), wide=True),
+        class_="cards",
+    )
+
+
+def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Folds all but the most frequent classes into one: [<= 13, <= 13] and their names."""
+    if len(names) <= _MOST_CLASSES + 1:
+        return matrix, names
+    kept = np.sort(np.argsort(-matrix.sum(axis=1), kind="stable")[:_MOST_CLASSES])
+    group = np.full(len(names), _MOST_CLASSES)
+    group[kept] = np.arange(_MOST_CLASSES)
+    folded = np.zeros((_MOST_CLASSES + 1, _MOST_CLASSES + 1), dtype=np.int64)
+    np.add.at(folded, (group[:, None], group[None, :]), matrix)
+    return folded, [*(names[i] for i in kept), _OTHER]
+
+
+def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> Html:
+    actual, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
+    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(actual, 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    head = tag("tr", *(tag("th", name) for name in ("class", "rows", "predicted", "precision", "recall", "F1")))
+    order = np.argsort(-actual, kind="stable")[:200]
+    rows = [
+        tag(
+            "tr",
+            tag("th", names[i], scope="row"),
+            tag("td", count(actual[i])),
+            tag("td", count(predicted[i])),
+            *(tag("td", share(v[i]), class_="meter", style=f"--share:{v[i]:.3f}") for v in (precision, recall, f1)),
+        )
+        for i in order
+    ]
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), class_="plain numbers"), class_="scroll")
+
+
+# --- regression -----------------------------------------------------------------------------------
+
+
+def _regression(label: LabelField, labels: Array, predictions: Array) -> Html:
+    actual, predicted = labels.astype(np.float64), predictions.astype(np.float64)
+    return tag("div", _density(label, actual, predicted), _residuals(label, actual, predicted), class_="cards two")
+
+
+def _density(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Html:
+    low = float(min(np.quantile(actual, 0.005), np.quantile(predicted, 0.005)))
+    high = float(max(np.quantile(actual, 0.995), np.quantile(predicted, 0.995)))
+    bounds = around([low, high], 0.03)
+    edges = np.linspace(*bounds, 37)
+    rows = np.histogram2d(actual, predicted, bins=(edges, edges))[0]
+    strength = np.log1p(rows) / np.log1p(max(rows.max(), 1))
+    boxes = [
+        (
+            (edges[i], edges[i + 1]),
+            (edges[j], edges[j + 1]),
+            float(strength[i, j]),
+            f"actual {number(edges[i])} to {number(edges[i + 1])}, "
+            f"predicted {number(edges[j])} to {number(edges[j + 1])}: {count(rows[i, j])} rows",
+        )
+        for i, j in zip(*np.nonzero(rows), strict=True)
+    ]
+    frame = Frame(bounds, bounds, f"actual {label.name}", f"predicted {label.name}", width=560, height=370)
+    guide = line(frame, Series("", [(bounds[0], bounds[0]), (bounds[1], bounds[1])], "guide"))
+    outside = len(actual) - int(rows.sum())
+    note = "Darker: more rows (logarithmic)." + (f" {count(outside)} rows lie outside." if outside else "")
+    drawn = frame.draw("Predicted over actual values", cells(frame, boxes), guide)
+    return card("Predicted and actual", drawn, legend(("perfect", "guide")), note=note)
+
+
+def _residuals(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Html:
+    rest = actual - predicted
+    bounds = around([float(np.quantile(rest, 0.005)), float(np.quantile(rest, 0.995))], 0.03)
+    edges = np.linspace(*bounds, 49)
+    rows = np.histogram(rest, edges)[0]
+    titles = [f"{number(a)} to {number(b)}: {count(n)} rows" for a, b, n in zip(edges, edges[1:], rows, strict=False)]
+    top = float(rows.max()) * 1.08 or 1.0
+    frame = Frame(bounds, (0.0, top), f"actual − predicted {label.name}", "rows", width=560, height=370)
+    mean = float(rest.mean())
+    drawn = frame.draw(
+        "Histogram of residuals",
+        bars(frame, edges.tolist(), rows.tolist(), titles, "first"),
+        rule(frame, mean, f"mean {number(mean)}"),
+    )
+    outside = len(rest) - int(rows.sum())
+    median = number(np.median(np.abs(rest)))
+    note = f"Mean {number(mean)}, standard deviation {number(rest.std())}, median of the absolute value {median}."
+    return card("Residuals", drawn, note=note + (f" {count(outside)} rows lie outside." if outside else ""))

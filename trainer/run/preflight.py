@@ -1,0 +1,121 @@
+"""What `trainer check` and `trainer statistics` say: all that can be known before a GPU is held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from trainer import storage
+from trainer.config import Config
+from trainer.errors import ConfigError
+from trainer.feed.statistics.prepare import Prepared, inspect
+from trainer.schema import ColumnStatistics
+
+_MIB = 1024**2
+
+
+def check(config: Config) -> dict[str, Any]:
+    """Reads footers and schema, proves the output writable, and sums up.
+
+    Args:
+        config: The job file's `run:` key.
+
+    Returns:
+        `{"shards", "rows", "size_bytes", "steps", "columns", "warnings"}`.
+
+    Raises:
+        ConfigError: Something does not fit the data.
+        DataError: A shard breaks the contract.
+        StorageError: Data or output are out of reach.
+    """
+    found = inspect(config)
+    rows = found.rows
+    train = rows["train"]
+    batch = config.fit.batch_size
+    if train < batch:
+        raise ConfigError(
+            f"batch_size {batch} is more than the {train} training rows",
+            where="run.fit.batch_size",
+            remedy=f"use at most {train}",
+        )
+    _prove_writable(config.output.uri)
+    return {
+        "shards": len(found.shards),
+        "rows": dict(rows),
+        "size_bytes": sum(s.size_bytes for s in found.shards),
+        "steps": -(-train // batch),
+        "columns": [{"name": c.name, "kind": c.kind, "type": c.arrow, "partition": c.partition} for c in found.columns],
+        "warnings": list(found.warnings),
+    }
+
+
+def _prove_writable(uri: str) -> None:
+    probe = storage.join(uri, ".kfit-check")
+    storage.write(probe, b"")
+    storage.delete(probe)
+
+
+def check_table(found: dict[str, Any]) -> Table:
+    """The summary as a person reads it."""
+    rows = ", ".join(f"{n:,} {split}" for split, n in found["rows"].items())
+    return values_table(
+        "check: all good",
+        {
+            "shards": f"{found['shards']:,} ({found['size_bytes'] / _MIB:,.1f} MiB)",
+            "rows": rows,
+            "steps an epoch": f"{found['steps']:,}",
+            "features": ", ".join(f"{c['name']} ({c['kind']}, {c['type']})" for c in found["columns"]),
+            **{f"warning {i}": w for i, w in enumerate(found["warnings"], 1)},
+        },
+    )
+
+
+def values_table(title: str, values: dict[str, Any]) -> Table:
+    """Names and values in two columns."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("value")
+    for name, value in values.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    return table
+
+
+def statistics_json(prepared: Prepared) -> dict[str, Any]:
+    """Every column's statistics as plain JSON, by split."""
+    from dataclasses import asdict
+
+    return {
+        split: {
+            "rows": statistics.rows,
+            "columns": {name: asdict(column) for name, column in statistics.columns.items()},
+        }
+        for split, statistics in prepared.statistics.items()
+    }
+
+
+def statistics_table(prepared: Prepared) -> Table:
+    """The training split's columns, one a row."""
+    statistics = prepared.statistics["train"]
+    table = Table(title=f"{statistics.rows:,} training rows", title_justify="left")
+    for name in ("column", "kind"):
+        table.add_column(name, no_wrap=True)
+    for name in ("nulls", "mean", "std", "min", "median", "max", "distinct"):
+        table.add_column(name, justify="right")
+    table.add_column("most frequent")
+    kinds = {c.name: c.kind for c in prepared.layout.columns}
+    for name, column in statistics.columns.items():
+        table.add_row(
+            name, kinds.get(name, "label" if name == prepared.layout.label.name else "weight"), *_cells(column)
+        )
+    return table
+
+
+def _cells(column: ColumnStatistics) -> list[str]:
+    share = column.nulls / column.rows if column.rows else 0.0
+    numeric = bool(column.quantiles)
+    numbers = (
+        [column.mean, column.variance**0.5, column.minimum, column.quantiles[0.5], column.maximum] if numeric else []
+    )
+    top = ", ".join(f"{value} ({count / column.rows:.0%})" for value, count in column.values[:3])
+    return [f"{share:.1%}", *(f"{n:.4g}" for n in numbers), *([""] * (5 - len(numbers))), f"{column.distinct:,}", top]

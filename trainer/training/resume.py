@@ -1,0 +1,129 @@
+"""Where a run begins: at nothing, at its own newest checkpoint, or at the end of the run it extends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.store import CheckpointStore, Snapshot
+from trainer.config import Config, Schedule
+from trainer.errors import ConfigError
+
+#: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
+_NOT_SHAPING = {
+    "output",
+    "promote",
+    "notify",
+    "data.holdout",
+    "data.checks",
+    "data.unchanged",
+    "data.memory",
+    "data.on_bad_shard",
+    "data.max_bad_shards",
+    "fit.epochs",
+    "fit.extend",
+    "fit.jit_compile",
+}
+
+
+def starting_point(
+    config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
+) -> Snapshot | None:
+    """The snapshot a run goes on from; None at its very beginning. Writes nothing.
+
+    Raises:
+        ConfigError: It is of another configuration, or there is nothing to extend.
+        StorageError: The store is out of reach or refuses.
+    """
+    own = store.newest()
+    if own is not None:
+        _check_configuration(config, own, f"--run {folder.run_id}")
+        return own
+    if config.fit.extend is None:
+        return None
+    return _end_of(config, config.fit.extend, note)
+
+
+def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snapshot:
+    where = "run.fit.extend"
+    head, _, run_id = extended.rstrip("/").rpartition("/")
+    folder = RunFolder(head.removesuffix("/runs") if head else config.output.uri, run_id)
+    found = CheckpointStore(folder, keep=1, note=note).newest()
+    if found is None:
+        raise ConfigError(
+            f"no checkpoint below {folder.uri}", where=where, remedy="name a run's id below output.uri, or its URI"
+        )
+    _check_configuration(config, found, where)
+    done = int(found.state["cursor"]["epoch"])
+    if found.state["stopped_early"]:
+        raise ConfigError(
+            f"run {run_id} stopped early after {done} epochs, and would again",
+            where=where,
+            remedy="to train on from its weights use run.fit.warm_start",
+        )
+    if config.fit.epochs <= done:
+        raise ConfigError(
+            f"run {run_id} has {done} epochs and run.fit.epochs is {config.fit.epochs}",
+            where=where,
+            remedy=f"set run.fit.epochs above {done}",
+        )
+    note(f"extends run {run_id} from {done} to {config.fit.epochs} epochs")
+    return found
+
+
+def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None:
+    before, now = snapshot.state["shaping"], shaping(config)
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    if changed:
+        shown = "; ".join(f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in changed)
+        raise ConfigError(
+            f"the run began with another configuration: {shown}",
+            where=where,
+            remedy="give it back, or begin a new run with another --run",
+        )
+
+
+def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -> None:
+    """Refuses to go on with other data.
+
+    Raises:
+        ConfigError: The data are not those of the snapshot.
+    """
+    if snapshot is not None and snapshot.state["fingerprint"] != fingerprint:
+        raise ConfigError(
+            "the data changed since the run began",
+            where=f"--run {folder.run_id}",
+            remedy="begin a new run with another --run (run.fit.warm_start takes the weights along)",
+        )
+
+
+def shaping(config: Config) -> dict[str, Any]:
+    """The keys that decide the weights, flat: `fit.batch_size` -> value."""
+    flat: dict[str, Any] = {}
+
+    def walk(at: str, value: Any) -> None:
+        if at in _NOT_SHAPING:
+            return
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{at}.{key}" if at else str(key), inner)
+        else:
+            flat[at] = value
+
+    walk("", config.model_dump(mode="json"))
+    # Where the data lies does not matter: its fingerprint is compared on its own.
+    for key in [k for k in flat if k == "data.train" or k.startswith("data.train.")]:
+        del flat[key]
+    rate = config.fit.optimizer.learning_rate
+    if isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None:
+        # The schedule then stretches over all epochs.
+        flat["fit.epochs"] = config.fit.epochs
+    return flat
+
+
+def shaping_hash(config: Config) -> str:
+    """SHA-256 of what decides the weights."""
+    return hashlib.sha256(json.dumps(shaping(config), sort_keys=True).encode()).hexdigest()

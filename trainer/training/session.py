@@ -1,0 +1,371 @@
+"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only when data was found whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
+from trainer.checkpoint.store import Snapshot
+from trainer.config import Config
+from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
+from trainer.feed.order.worker_share import Worker
+from trainer.feed.packing.images import augments
+from trainer.feed.pipeline.damaged_images import broken_image
+from trainer.feed.pipeline.dataset import Feed
+from trainer.feed.statistics.class_weights import class_weights
+from trainer.feed.statistics.prepare import Prepared
+from trainer.model.build import build
+from trainer.model.features import Features
+from trainer.model.objective import make_metrics
+from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
+from trainer.model.trainable import compile_model
+from trainer.model.workers import local_replicas, several_workers
+from trainer.progress.progress import Progress
+from trainer.training import callbacks, model_state, warm_start
+from trainer.training.preemption import StopRequest
+from trainer.training.time_ledger import Ledger
+from trainer.training.training_state import Memory, first_replica, memory_from
+from trainer.workers.coordinator import Alone, Group
+
+#: Lines of metrics.jsonl within an epoch.
+_LINES_AN_EPOCH = 20
+#: On a GPU a look at the loss waits for the device.
+_LOOK_AT_LOSS_EVERY_ON_GPU = 16
+#: Rows of the validation set that the report draws from.
+_REPORT_ROWS = 2_000_000
+
+
+class Session:
+    """Owns the feeds and the model of one process's part in a run.
+
+    Args:
+        config: The configuration.
+        prepared: What is known of the data.
+        devices: `auto`, `gpu`, `cpu` or `cpu:N`.
+        group: The run's workers.
+        addresses: host:port of each worker's TensorFlow server, where there are several.
+
+    Attributes:
+        features: What the model was built with.
+        built: The model on packed inputs, without training's wrapping.
+        wait_s: Seconds that training waited for the feed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        devices: str,
+        group: Group | Alone | None = None,
+        addresses: Sequence[str] = (),
+    ) -> None:
+        self._config, self._prepared = config, prepared
+        self._group = group or Alone()
+        self._strategy = strategy = make_strategy(devices, addresses, self._group.rank.index)
+        check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
+        seed_everything(config, strategy)
+        self._on_gpu = uses_gpu(strategy)
+        self._meet()
+        self._worker = self._place()
+        weights = class_weights(config, prepared)
+        self._train = self._open(
+            "train", shuffle=config.data.shuffle is not False, class_weight=weights, worker=self._worker
+        )
+        validated = bool(prepared.rows.get("validation"))
+        self._validation = self._open("validation", shuffle=False, worker=self._worker) if validated else None
+        self._train.start()  # reads while the model is built
+        self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
+        with strategy.scope():
+            self.features = Features(prepared.layout, config, prepared.statistics["train"])
+            self.built = build(self.features, config)
+            fitted = config.model_copy(
+                update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
+            )
+            self.model = compile_model(self.built, fitted, self._train.steps * config.fit.epochs)
+        self._pending: Snapshot | None = None
+        callbacks.check_monitors(
+            config, [m.name for m in make_metrics(config)], validation=self._validation is not None
+        )
+
+    def _meet(self) -> None:
+        """Waits until every worker's server is up: a variable's first value comes from worker 0."""
+        counts = [int(said) for said in self._group.gather(str(local_replicas(self._strategy)).encode())]
+        if len(set(counts)) > 1:
+            raise ConfigError(
+                f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
+                where="--devices",
+                remedy="give every worker the same number; in pods resources.gpus does",
+            )
+        self._group.tell()
+
+    def _place(self) -> Worker | None:
+        """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
+        rank, config = self._group.rank, self._config
+        # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
+        if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
+            return None
+        return Worker(rank.index, rank.workers, local_replicas(self._strategy))
+
+    def _open(self, split: Any, *, shuffle: bool, class_weight: Any = None, worker: Worker | None = None) -> Feed:
+        fit = self._config.fit
+        return Feed(
+            self._prepared,
+            split,
+            batch_size=fit.batch_size,
+            seed=fit.seed,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            worker=worker,
+        )
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that training waited for the feed."""
+        return float(self._train.wait_s)
+
+    def resume(self, snapshot: Snapshot | None) -> Memory:
+        """Puts a snapshot's variables back and gives what the run remembers (a fresh memory without one)."""
+        if snapshot is None:
+            return Memory()
+        memory = memory_from(snapshot)
+        self._restore(snapshot, metrics=False)
+        if memory.cursor.step and memory.epoch_logs is None:
+            self._pending = snapshot
+        return memory
+
+    def _restore(self, snapshot: Snapshot, *, metrics: bool) -> None:
+        here = first_replica(self.model, self._group)
+        model_state.restore(self.model, snapshot.groups, metrics=metrics, first_replica=here)
+
+    def warm_start(self, where: str, note: Callable[[str], None]) -> None:
+        """Begins with the weights of a published model; see `trainer.training.warm_start`."""
+        warm_start.copy_weights(where, self.built, note)
+
+    def fit(
+        self,
+        memory: Memory,
+        writer: AsyncWriter | NoWriter,
+        progress: Progress,
+        ledger: Ledger,
+        tensorboard: str | None,
+        extra: dict[str, Any],
+        stop: StopRequest,
+    ) -> None:
+        """Trains from the memory's cursor to the last epoch.
+
+        An epoch that was cut is finished by a call of its own, since Keras holds one number of steps for
+        all epochs of a call.
+
+        Raises:
+            NotFiniteError: The loss became NaN or infinite.
+            Preempted: Asked to stop; a checkpoint is committed.
+            KfitError: The feed's own fault, under its own name.
+        """
+        epochs, steps = self._config.fit.epochs, self._train.steps
+        progress.start(
+            epochs=epochs,
+            steps=steps,
+            rows_per_step=self._config.fit.batch_size,
+            first_epoch=memory.cursor.epoch,
+            first_step=memory.cursor.step,
+        )
+
+        def listeners() -> list[Any]:
+            return self._listeners(memory, writer, progress, ledger, tensorboard, extra, stop)
+
+        try:
+            if memory.epoch_logs is not None:
+                self._validate_and_end_epoch(memory, listeners())
+            elif memory.cursor.step:
+                self._keras_fit(memory, memory.cursor.epoch + 1, steps - memory.cursor.step, listeners())
+            if memory.cursor.epoch < epochs and not memory.stopped_early:
+                self._keras_fit(memory, epochs, steps, listeners())
+        except (KfitError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise self._cause(error) from error
+
+    def _validate_and_end_epoch(self, memory: Memory, listeners: list[Any]) -> None:
+        """What `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
+        assert memory.epoch_logs is not None
+        logs = dict(memory.epoch_logs)
+        told = keras.callbacks.CallbackList(listeners, model=self.model)
+        self.model.stop_training = False
+        told.on_train_begin()
+        told.on_epoch_begin(memory.cursor.epoch)
+        if (validation := self._validation) is not None:
+            found = self.model.evaluate(
+                self._batches(validation),
+                steps=validation.steps,
+                callbacks=listeners[-1:],
+                verbose=0,
+                return_dict=True,
+            )
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        told.on_epoch_end(memory.cursor.epoch, logs)
+        told.on_train_end(logs)
+
+    def _batches(self, feed: Feed) -> Any:
+        """Every epoch's batches after another; where there are several workers, this one's replicas' shares."""
+        if not several_workers(self._strategy):
+            return feed.dataset().repeat()
+        here = local_replicas(self._strategy)
+        rows = self._config.fit.batch_size // self._strategy.num_replicas_in_sync
+        first = self._group.rank.index * here * rows
+
+        def shares(*batch: Any) -> tf.data.Dataset:
+            mine = batch if feed.shared else tf.nest.map_structure(lambda t: t[first : first + here * rows], batch)
+            # [here * rows, …] -> [here, rows, …]; how wide a ragged sequence is shows in the graph alone.
+            each = [here, -1 if feed.shared else rows]
+            parts = tf.nest.map_structure(lambda t: tf.reshape(t, tf.concat([each, tf.shape(t)[1:]], 0)), mine)
+            return tf.data.Dataset.from_tensor_slices(parts)
+
+        return self._strategy.distribute_datasets_from_function(lambda _: feed.dataset().repeat().flat_map(shares))
+
+    def _keras_fit(self, memory: Memory, epochs: int, steps: int, listeners: list[Any]) -> None:
+        self._train.seek(memory.cursor.epoch, memory.cursor.step)
+        validation = self._validation
+        self.model.fit(
+            self._batches(self._train),
+            epochs=epochs,
+            initial_epoch=memory.cursor.epoch,
+            steps_per_epoch=steps,
+            validation_data=self._batches(validation) if validation else None,
+            validation_steps=validation.steps if validation else None,
+            callbacks=listeners,
+            shuffle=False,  # the feed has shuffled; Keras would only warn
+            verbose=0,
+        )
+
+    def _listeners(
+        self,
+        memory: Memory,
+        writer: AsyncWriter | NoWriter,
+        progress: Progress,
+        ledger: Ledger,
+        tensorboard: str | None,
+        extra: dict[str, Any],
+        stop: StopRequest,
+    ) -> list[keras.callbacks.Callback]:
+        config = self._config
+        stock = callbacks.keras_callbacks(config, tensorboard)
+        early = config.fit.early_stopping
+        monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
+        pending = self._pending
+        self._pending = None
+        remember = callbacks.Remember(
+            memory,
+            stock,
+            monitor=monitor,
+            mode=callbacks.mode_of(monitor, early.mode if early else "auto"),
+            line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
+            restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
+        )
+        return [
+            *stock,
+            remember,
+            callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
+            callbacks.Show(memory, progress),
+            callbacks.Checkpointing(
+                memory, writer, config.output.checkpoint.every, self._train.steps, stop, ledger, extra, self._group
+            ),
+        ]
+
+    def _cause(self, error: Exception) -> Exception:
+        """The feed's own exception where there is one: tf.data only passes on its text."""
+        for feed in (self._train, self._validation):
+            if feed is not None and feed.error is not None:
+                return feed.error if isinstance(feed.error, Exception) else error
+        if (broken := broken_image(self._prepared, error)) is not None:
+            return broken
+        if isinstance(error, tf.errors.OpError | ValueError | TypeError):
+            return ModelCodeError(
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+                where="model.fit",
+                remedy="the step of the model failed; try it on a few rows with fit.jit_compile: false",
+            )
+        return error
+
+    def _explain(self, epoch: int, step: int) -> NotFiniteError:
+        """Names the step and the columns behind a loss that is not finite."""
+        at = max(0, step - 1)
+        x, _, _ = self._batch(epoch, at)
+        names = self._suspects(x) if x else []
+        return NotFiniteError(
+            f"the loss is not finite at epoch {epoch + 1}, step {step}"
+            + (
+                f"; not finite or very large in that batch: {', '.join(names)}"
+                if names
+                else "; all columns of that batch are finite"
+            ),
+            where="run.fit",
+            remedy="lower fit.optimizer.learning_rate, set global_clip_norm, or mend the columns named",
+        )
+
+    def _batch(self, epoch: int, step: int) -> tuple[Any, Any, Any]:
+        if step >= self._train.steps:
+            return {}, None, None
+        with Feed(
+            self._prepared,
+            "train",
+            batch_size=self._config.fit.batch_size,
+            seed=self._config.fit.seed,
+            shuffle=self._config.data.shuffle is not False,
+            epoch=epoch,
+            step=step,
+        ) as feed:
+            x, y, w = next(iter(feed.dataset()))
+            return x, y, w
+
+    def _suspects(self, x: dict[str, Any]) -> list[str]:
+        """Columns whose values in a batch are infinite, or far from what training saw (over 1e6 deviations)."""
+        numbers = np.asarray(x["numbers"], np.float64) if "numbers" in x else None
+        if numbers is None:
+            return []
+        statistics = self._prepared.statistics["train"].columns
+        found = []
+        for field in self._prepared.layout.numbers:
+            known = statistics[field.column.name]
+            block = numbers[:, field.start : field.start + field.column.size] + field.offset - known.mean
+            if np.isinf(block).any() or (np.abs(block) > 1e6 * max(known.variance, 1e-12) ** 0.5).any():
+                found.append(field.column.name)
+        return found
+
+    def settle(self, memory: Memory) -> None:
+        """Ends with the best epoch's weights where the configuration wants them."""
+        stop = self._config.fit.early_stopping
+        if stop is not None and stop.restore_best_weights and memory.best_weights is not None:
+            model_state.set_weights(self.model, memory.best_weights)
+
+    def validation_predictions(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows)."""
+        if self._validation is None:
+            return None, None
+        predict = tf.function(lambda x: self.built(x, training=False), reduce_retracing=True)
+        labels, predictions, seen = [], [], 0
+        with self._open("validation", shuffle=False) as feed:
+            for x, y, _ in feed.dataset().take(feed.steps):
+                real = min(self._config.fit.batch_size, feed.rows - seen)
+                labels.append(np.asarray(y)[:real])
+                predictions.append(np.asarray(predict(x), np.float32)[:real])
+                seen += real
+                if seen >= min(feed.rows, _REPORT_ROWS):
+                    break
+        stacked = np.concatenate(predictions)
+        return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked
+
+    def close(self) -> None:
+        """Ends the feeds' threads."""
+        for feed in (self._train, self._validation):
+            if feed is not None:
+                feed.close()
+
+
+def _largest_divisor(steps: int, wanted: int) -> int:
+    """The largest divisor of `steps` up to `wanted`: Keras would run the last call of an epoch past its end."""
+    return next(k for k in range(min(wanted, steps), 0, -1) if steps % k == 0)
