@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from trainer.config import Condition
 from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, vectors
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.shards.discovery import Shard, scan
+from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
 
 
 def raw_batches(
-    layout: Layout, uris: str | Sequence[str], *, rows: int = 8192, extra: Sequence[str] = ()
+    layout: Layout,
+    uris: str | Sequence[str],
+    *,
+    rows: int = 8192,
+    extra: Sequence[str] = (),
+    row_filter: Mapping[str, Condition] | None = None,
 ) -> Iterator[tuple[pa.Table, dict[str, np.ndarray]]]:
     """Streams shards as a model's inputs; memory is flat for any size.
 
@@ -26,26 +33,39 @@ def raw_batches(
         uris: What `trainer.storage.expand` takes.
         rows: Most rows of an item.
         extra: Columns wanted beside the model's own. With none, items hold every column of the shard.
+        row_filter: Conditions by column, as `data.filter` has them: only rows that fit all of them are given.
 
     Yields:
-        The source rows, and the model's inputs of the same rows by column name (see `raw_columns`).
+        The source rows, at least one, and the model's inputs of the same rows by column name (see `raw_columns`).
 
     Raises:
         DataError: A shard cannot be read, or a column is not what the model was trained on.
-        ConfigError: A column that the data does not have.
+        ConfigError: A column that the data does not have, or a condition that does not fit its column's type.
         StorageError: Nothing there, or the store is out of reach.
     """
     names = [c.name for c in layout.columns]
-    found = scan(uris, list(dict.fromkeys([*names, *extra])))
+    filtered_by = list(row_filter or {})
+    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])))
     # A key of one folder alone may look like a number where the training set's looked like text.
-    types = {**found.partition_types, **{c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}}
-    for shard in found.shards:
-        wanted = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
-        reader = Reader(wanted, types)
-        first = 0
-        for table in reader.stream(shard, rows):
-            yield table, raw_columns(layout.columns, table, where=shard.uri, first=first)
-            first += len(table)
+    layout_types = {c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}
+    partition_types = {**shard_set.partition_types, **layout_types}
+    condition = make_filter(row_filter or {}, {**partition_types, **shard_set.types})
+    for shard in shard_set.shards:
+        columns = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
+        reader = Reader(list(dict.fromkeys([*columns, *filtered_by])), partition_types)
+        for group in range(len(shard.group_rows)):
+            if condition is not None and not condition.may_hold(shard, group, partition_types):
+                continue
+            first = sum(shard.group_rows[:group])
+            for table in reader.stream(shard, rows, groups=[group]):
+                row_numbers = np.arange(first, first + len(table))
+                first += len(table)
+                if condition is not None:
+                    mask = condition.mask(table)
+                    table, row_numbers = table.filter(pa.array(mask)), row_numbers[mask]
+                if len(table):
+                    table = table.select(columns)
+                    yield table, raw_columns(layout.columns, table, where=shard.uri, row_numbers=row_numbers)
 
 
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
@@ -53,14 +73,16 @@ def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     return [*stored, *(n for n in names if n not in stored)]
 
 
-def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", first: int = 0) -> dict[str, np.ndarray]:
+def raw_columns(
+    columns: Sequence[Column], table: pa.Table, where: str = "", row_numbers: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The exported model's inputs.
 
     Args:
         columns: What the model takes.
         table: Has these columns.
         where: Named in errors.
-        first: The table's first row there.
+        row_numbers: int64 [N]: each row's number there; None: 0 to N - 1.
 
     Returns:
         By column name: an array [N] (vectors and sequences [N, size], ragged ones [N, longest]) of the column's
@@ -69,13 +91,13 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", fir
     Raises:
         DataError: A value that the column's dtype cannot hold.
     """
-    return {c.name: _raw(c, table.column(c.name), where, first) for c in columns}
+    return {c.name: _raw(c, table.column(c.name), where, row_numbers) for c in columns}
 
 
-def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.ndarray:
+def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.ndarray | None) -> np.ndarray:
     array = as_array(values)
     if column.kind == "image":
-        return _pixels(column, array, where, first)
+        return _pixels(column, array, where, row_numbers)
     if column.kind == "sequence":
         return _padded(column, array, where)
     if pa.types.is_dictionary(array.type):
@@ -92,7 +114,7 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.
     return _as_dtype(column, found, where)
 
 
-def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarray:
+def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray | None) -> np.ndarray:
     """Decoded images: uint8 [N, height, width, channels]."""
     if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         raise _unfit(column, array, where)
@@ -102,7 +124,7 @@ def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarr
     # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
     from trainer.feed.packing.images import decode_all
 
-    return decode_all(column, array.to_pylist(), where, first)
+    return decode_all(column, array.to_pylist(), where, row_numbers)
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
