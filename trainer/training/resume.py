@@ -47,6 +47,24 @@ def starting_point(
     return _end_of(config, config.fit.extend, note)
 
 
+def take_over(
+    config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
+) -> Snapshot | None:
+    """Claims the run for this process.
+
+    Returns:
+        The snapshot it goes on from; None at its very beginning.
+
+    Raises:
+        ConfigError: It is of another configuration, or there is nothing to extend. The run is not claimed then.
+        StorageError: The store is out of reach or refuses.
+    """
+    while True:
+        snapshot = starting_point(config, folder, store, note)
+        if store.take_over(snapshot):
+            return snapshot
+
+
 def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snapshot:
     where = "run.fit.extend"
     head, _, run_id = extended.rstrip("/").rpartition("/")
