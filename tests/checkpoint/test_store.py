@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -368,6 +369,23 @@ def test_commits_that_keep_failing_end_the_run_after_its_patience(
     now[0] = 101.0
     with pytest.raises(StorageError, match="no checkpoint could be committed for 101 s"):
         writer.check()
+
+
+def test_a_path_at_which_no_commit_can_ever_succeed_ends_the_run_at_once(folder: RunFolder) -> None:
+    """A file where the folder of objects should be: patience would change nothing."""
+    notes: list[str] = []
+    writer = AsyncWriter(store(folder), notes.append, patience_s=1800.0)
+    Path(folder.path("checkpoints", "objects")).write_text("in the way")
+    began_s = time.monotonic()
+    writer.submit(snapshot(1))
+    writer.join()
+    with pytest.raises(StorageError, match="cannot write") as refused:
+        writer.check()
+    assert time.monotonic() - began_s < 5.0
+    assert refused.value.permanent
+    with pytest.raises(StorageError):
+        writer.settle(lambda: False)
+    assert len(notes) == 1
 
 
 def test_the_last_snapshot_is_tried_until_it_is_committed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

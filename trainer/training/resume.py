@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Schedule
@@ -41,6 +42,7 @@ def starting_point(
     own = store.newest()
     if own is not None:
         _check_configuration(config, own, f"--run {folder.run_id}")
+        _check_published(config, folder, own)
         return own
     if config.fit.extend is None:
         return None
@@ -102,6 +104,20 @@ def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None
             where=where,
             remedy="give it back, or begin a new run with another --run",
         )
+
+
+def _check_published(config: Config, folder: RunFolder, snapshot: Snapshot) -> None:
+    """Refuses to train past what `model/` holds: a published model is never replaced, so it would not be the run's."""
+    if snapshot.state["stopped_early"] or int(snapshot.state["cursor"]["epoch"]) >= config.fit.epochs:
+        return
+    before = (folder.read_json("config.json") or {}).get("config", {}).get("fit", {}).get("epochs")
+    if before is None or before >= config.fit.epochs or not storage.exists(folder.path("model", "MANIFEST.json")):
+        return
+    raise ConfigError(
+        f"the run has published its model after {before} epochs and run.fit.epochs is {config.fit.epochs}",
+        where=f"--run {folder.run_id}",
+        remedy=f"finish it with run.fit.epochs: {before}, then begin a new run with run.fit.extend: {folder.run_id}",
+    )
 
 
 def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -> None:
