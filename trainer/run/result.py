@@ -14,7 +14,7 @@ from trainer.feed.statistics.prepare import Prepared
 from trainer.training.time_ledger import Ledger
 
 if TYPE_CHECKING:
-    from trainer.training.training_state import Memory
+    from trainer.training.training_state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def document(
     run_id: str,
     config: Config,
     prepared: Prepared | None,
-    memory: Memory | None,
+    memory: TrainingState | None,
     checkpoint: Mapping[str, float | None] | None,
     ledger: Ledger,
 ) -> dict[str, Any]:

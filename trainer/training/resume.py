@@ -14,7 +14,7 @@ from trainer.config import Config, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
-_NOT_SHAPING = {
+_NOT_IN_SIGNATURE = {
     "output",
     "promote",
     "notify",
@@ -95,7 +95,7 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
 
 
 def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None:
-    before, now = snapshot.state["shaping"], shaping(config)
+    before, now = snapshot.state["shaping"], resume_signature(config)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     if changed:
         shown = "; ".join(f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in changed)
@@ -134,12 +134,12 @@ def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -
         )
 
 
-def shaping(config: Config) -> dict[str, Any]:
+def resume_signature(config: Config) -> dict[str, Any]:
     """The keys that decide the weights, flat: `fit.batch_size` -> value."""
     flat: dict[str, Any] = {}
 
     def walk(at: str, value: Any) -> None:
-        if at in _NOT_SHAPING:
+        if at in _NOT_IN_SIGNATURE:
             return
         if isinstance(value, dict) and value:
             for key, inner in value.items():
@@ -158,6 +158,6 @@ def shaping(config: Config) -> dict[str, Any]:
     return flat
 
 
-def shaping_hash(config: Config) -> str:
+def resume_signature_hash(config: Config) -> str:
     """SHA-256 of what decides the weights."""
-    return hashlib.sha256(json.dumps(shaping(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(resume_signature(config), sort_keys=True).encode()).hexdigest()
