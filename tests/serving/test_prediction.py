@@ -43,7 +43,7 @@ def test_two_folders_with_the_same_file_names_are_answered_row_by_row(model, tmp
 def test_the_input_is_never_the_output(model, tmp_path):
     data = write_set(tmp_path / "d1", rows(1))
     before = (data / "part-0.parquet").read_bytes()
-    with pytest.raises(ConfigError, match="the output .* is the input"):
+    with pytest.raises(ConfigError, match=r"the output .* is the input"):
         predict(model, str(data), str(data))
     assert [(f.name, f.read_bytes()) for f in data.iterdir()] == [("part-0.parquet", before)]
 

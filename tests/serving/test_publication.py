@@ -22,8 +22,8 @@ from trainer.serving.proof import proof_rows
 from trainer.serving.signature import serving_model
 
 HOSTILE_NAMES = [
-    "_x", "1abc", "é", "日本語", "/", "a\nb", "__index_level_0__", "a b", "a_b", "A", "a", "self", "class", "mlp", "stack",
-    "", "numbers", "kfit_packing", "x" * 500, "a.b.c", "'\"", "a:0", "\t", "prediction", "%s{0}",
+    "_x", "1abc", "é", "日本語", "/", "a\nb", "__index_level_0__", "a b", "a_b", "A", "a", "self", "class", "mlp",
+    "stack", "", "numbers", "kfit_packing", "x" * 500, "a.b.c", "'\"", "a:0", "\t", "prediction", "%s{0}",
 ]  # fmt: skip
 
 
@@ -59,9 +59,7 @@ def filtered(tmp_path: Path, x: pa.Array, labels: list[int | None]) -> tuple[str
     """A set of which every third row belongs to another country, with nulls, and does not count."""
     country = ["fr" if i % 3 == 0 else "de" for i in range(len(labels))]
     data = write_set(tmp_path / "data", pa.table({"x": x, "country": country, "label": pa.array(labels, pa.int64())}))
-    config = configuration(
-        data, tmp_path / "out", {"x": {"kind": "numeric"}}, filter={"country": {"equals": "de"}}
-    )
+    config = configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}, filter={"country": {"equals": "de"}})
     return publish_untrained(config)[0], data
 
 
@@ -127,7 +125,7 @@ def test_extremes_reach_the_served_model_as_the_feed_gives_them(tmp_path):
     model = published_model.load(uri)
     tables = list(raw_batches(prepared.layout, str(data), rows=120, extra=["label"]))
     packed = packed_inputs(prepared.layout, pa.concat_tables([t for t, _ in tables]))
-    inside = np.asarray(model.trained({key: values for key, values in packed.items()}))
+    inside = np.asarray(model.trained(packed))
     outside = np.concatenate([model.predict(raw) for _, raw in tables])
     np.testing.assert_allclose(outside, inside, rtol=1e-5)
 

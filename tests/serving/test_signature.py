@@ -70,9 +70,10 @@ def test_the_packing_in_front_of_the_export_is_the_feeds():
 
 
 NAMES = [
-    "a/b", "a b", "a_b", "é", "日本語", "x.y", "2z", "_u", "/", "\n", "", " ", "A", "a", "self", "class", "None", "inner",
-    "kfit_packing", "serving", "stack", "cast", "string_lookup", "prediction", "numbers", "codes", "training", "mask",
-    "args", "kwargs", "inputs", "name", "cls", "__index_level_0__", "x" * 3000, "a_1", "A_1", "\0", "a:0", "^a", "column__",
+    "a/b", "a b", "a_b", "é", "日本語", "x.y", "2z", "_u", "/", "\n", "", " ", "A", "a", "self", "class", "None",
+    "inner", "kfit_packing", "serving", "stack", "cast", "string_lookup", "prediction", "numbers", "codes", "training",
+    "mask", "args", "kwargs", "inputs", "name", "cls", "__index_level_0__", "x" * 3000, "a_1", "A_1", "\0", "a:0", "^a",
+    "column__",
 ]  # fmt: skip
 
 

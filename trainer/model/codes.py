@@ -27,11 +27,11 @@ _NO_VALUE = "[NONE]"
 
 def code_of(field: CodeField, value: str | float | bool) -> int:
     """The code of one value that is not null."""
-    known = str(value) if field.column.dtype == "string" else int(value)
+    known: str | int = str(value) if field.column.stores_text else int(value)
     if field.buckets:
         return 1 + int(tf.strings.to_hash_bucket_fast(str(known), field.buckets))
     try:
-        return FIRST_VOCABULARY_CODE + [_as_stored(field, entry) for entry in field.vocabulary].index(known)
+        return FIRST_VOCABULARY_CODE + [str(entry) for entry in field.vocabulary].index(str(known))
     except ValueError:
         return UNSEEN_CODE
 
@@ -76,8 +76,11 @@ def _text_codes(fields: Sequence[CodeField], owners: np.ndarray, raw: Any) -> An
         return ops.cast(keras.layers.Hashing(fields[0].buckets + 1, mask_value="")(raw), "int32")
     vocabularies = [[str(value) for value in field.vocabulary] for field in fields]
     union = _union(vocabularies)
-    unseen = next(token for i in itertools.count() if (token := f"[UNSEEN {i}]") not in set(union))
-    layer = keras.layers.StringLookup(vocabulary=union or [_NO_VALUE], mask_token="", num_oov_indices=1, oov_token=unseen)
+    known = set(union)
+    unseen = next(token for i in itertools.count() if (token := f"[UNSEEN {i}]") not in known)
+    layer = keras.layers.StringLookup(
+        vocabulary=union or [_NO_VALUE], mask_token="", num_oov_indices=1, oov_token=unseen
+    )
     return _own_codes(vocabularies, union, owners, layer(raw))
 
 
@@ -92,7 +95,7 @@ def _integer_codes(fields: Sequence[CodeField], owners: np.ndarray, raw: Any) ->
 def _present_codes(fields: Sequence[CodeField], owners: np.ndarray, values: Any) -> Any:
     if fields[0].buckets:
         return ops.cast(keras.layers.Hashing(fields[0].buckets)(values), "int32") + 1
-    vocabularies = [[_signed(_as_stored(field, value)) for value in field.vocabulary] for field in fields]
+    vocabularies = [[_signed(int(value)) for value in field.vocabulary] for field in fields]
     union = _union(vocabularies)
     layer = keras.layers.IntegerLookup(vocabulary=union or [0], num_oov_indices=1, oov_token=_unused(union or [0]))
     return _own_codes(vocabularies, union, owners, layer(values) + 1)
@@ -126,13 +129,9 @@ def _union(vocabularies: Iterable[Sequence[Any]]) -> list[Any]:
     return list(dict.fromkeys(itertools.chain.from_iterable(vocabularies)))
 
 
-def _as_stored(field: CodeField, value: str | int) -> str | int:
-    return str(value) if field.column.dtype == "string" else int(value)
-
-
-def _signed(value: str | int) -> int:
+def _signed(value: int) -> int:
     """uint64 as the int64 of the same bits, which is what the cast in the graph makes of it."""
-    return int(value) - 2 * _INT64 if int(value) >= _INT64 else int(value)
+    return value - 2 * _INT64 if value >= _INT64 else value
 
 
 def _unused(vocabulary: Sequence[int]) -> int:

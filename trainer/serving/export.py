@@ -34,7 +34,7 @@ def publish(folder: RunFolder, prepared: Prepared, trained: Any, check: Callable
         check: Raises where this process may not write any more; asked before each file.
 
     Raises:
-        ModelCodeError: The model cannot be exported, or the export does not predict what the model in this process does.
+        ModelCodeError: The model cannot be exported, or the export does not predict what the trained model does.
         Superseded: Another process has taken over the run.
         StorageError: The store is out of reach or refuses.
     """

@@ -34,11 +34,11 @@ def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
         indices = np.array([*(known.get(value, -1) for value in distinct), -2], np.int64)[places]
         _refuse_nulls(label.name, int((indices == -2).sum()), where)
         _refuse_unknown(label.name, [v for v in distinct if v is not None and v not in known], where)
-        return indices.astype(np.float64)
+        return np.asarray(indices, np.float64)
     if not _is_number(column.type):
         raise DataError(f"label {label.name!r} is {column.type}; expected {label.arrow}", where=where,
                         remedy=f"write the column as {label.arrow}, as in training")  # fmt: skip
-    values = numbers(column).astype(np.float64)
+    values: Floats = numbers(column).astype(np.float64)
     _refuse_nulls(label.name, int((~np.isfinite(values)).sum()), where)
     if label.task == "binary":
         _refuse_unknown(label.name, np.unique(values[(values != 0) & (values != 1)]).tolist(), where)

@@ -53,7 +53,9 @@ def _names(shards: Sequence[storage.StoredObject]) -> list[str]:
     if max(counts.values(), default=0) < 2:
         return [shard.name for shard in shards]
     parts = [_path_parts(shard.uri) for shard in shards]
-    common = len(os.path.commonprefix([one[:-1] for one in parts]))
+    folders = [one[:-1] for one in parts]
+    differing = (i for i, names in enumerate(zip(*folders, strict=False)) if len(set(names)) > 1)
+    common = next(differing, min(map(len, folders)))
     return ["/".join(one[common:]) for one in parts]
 
 
@@ -64,13 +66,11 @@ def _path_parts(uri: str) -> list[str]:
     return [part for part in text.split("/") if part]
 
 
-def _refuse_inputs_as_targets(
-    shards: Sequence[storage.StoredObject], targets: dict[str, str], output: str
-) -> None:
+def _refuse_inputs_as_targets(shards: Sequence[storage.StoredObject], targets: dict[str, str], output: str) -> None:
     inputs = {canonical(shard.uri): shard.uri for shard in shards}
-    files = {found: uri for uri in inputs.values() if (found := _identity(uri)) is not None}
+    files = {found: uri for uri in inputs.values() if (found := _identity(uri))}
     for place in (output, *targets.values()):
-        same = inputs.get(canonical(place)) or files.get(_identity(place))
+        same = inputs.get(canonical(place)) or files.get(_identity(place) or (0, 0))
         if same is not None:
             raise _refusal(f"the output {place} is the input {same}", output)
 

@@ -63,9 +63,8 @@ def predict(
     _refuse_taken_names(list(targets), names)
     total = written = 0
     for uri, target in targets.items():
-        count = _predict_shard(model, uri, target, rows, names, lambda done, before=total: seen(before + done))
-        total += count
-        written += bool(count)
+        before, total = total, _predict_shard(model, uri, target, rows, names, total, seen)
+        written += total > before
     return {"run": model.run, "rows": total, "shards": written, "output": output}
 
 
@@ -86,10 +85,10 @@ def _predict_shard(
     target: str,
     rows: int,
     names: Sequence[str],
-    done: Callable[[int], None],
+    total: int,
+    seen: Callable[[int], None],
 ) -> int:
-    """Rows written. The answers go through a local file: an object is written whole or not at all."""
-    total = 0
+    """Returns `total` and the rows written. The answers go through a local file: an object is written whole or not at all."""
     with tempfile.TemporaryDirectory(prefix="kfit-predict-") as scratch:
         spool = Path(scratch, "part.parquet")
         writer: pq.ParquetWriter | None = None
@@ -99,7 +98,7 @@ def _predict_shard(
                 writer = writer or pq.ParquetWriter(spool, answered.schema)
                 writer.write_table(answered)
                 total += len(answered)
-                done(total)
+                seen(total)
         finally:
             if writer is not None:
                 writer.close()

@@ -8,6 +8,7 @@ Usage: python verify_export.py FOLDER ROWS.npz ROWS.json OUT.npz
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None
         tensors |= {name: tf.constant(archive[name]) for name in archive.files}
     whole = keras.models.load_model(f"{folder}/model.keras")
     signature = tf.saved_model.load(f"{folder}/saved_model").signatures["serving_default"]
-    answers = {
+    answers: dict[str, Any] = {
         "keras": np.asarray(whole(tensors, training=False)),
         "saved_model": np.asarray(next(iter(signature(**tensors).values()))),
     }
