@@ -190,8 +190,7 @@ class _Run:
     def _begin(self) -> tuple[Snapshot | None, str | None]:
         """Where the run begins, and the run that has done its work already, if there is one."""
         self.night.remember(self.folder.read_json("config.json"))
-        snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
-        self.store.take_over(snapshot)
+        snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
         self.record.write_config()
         self.record.config = self.night.begin()
