@@ -88,7 +88,7 @@ def _predict_shard(
     total: int,
     seen: Callable[[int], None],
 ) -> int:
-    """Returns `total` and the rows written. The answers go through a local file: an object is written whole or not at all."""
+    """Returns `total` plus the rows written; they go through a local file, so that an object is written whole."""
     with tempfile.TemporaryDirectory(prefix="kfit-predict-") as scratch:
         spool = Path(scratch, "part.parquet")
         writer: pq.ParquetWriter | None = None
