@@ -122,11 +122,8 @@ def copy_weights(where: str, built: Any, note: Callable[[str], None]) -> None:
     Raises:
         ConfigError: The models do not have the same shapes.
     """
-    import keras
-
     serving = published_model.load(where)
-    inner = [layer for layer in serving.model.layers if isinstance(layer, keras.Model)]
-    theirs = inner[0].trainable_variables if inner else []
+    theirs = serving.trained.trainable_variables
     ours = built.trainable_variables
     differing = [
         f"{new.path}: {tuple(old.shape)} -> {tuple(new.shape)}"
