@@ -12,6 +12,7 @@ from trainer import storage
 from trainer.errors import ConfigError
 from trainer.nightly import production
 from trainer.nightly.production import Production
+from trainer.run_id import check_run_id
 
 _why = click.option("--why", help="The reason, kept in production.json.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
@@ -26,6 +27,7 @@ _form = click.option("-o", "--output-format", "form", type=click.Choice(["text",
 @_form
 def promote(run: str, job: str | None, output: str | None, why: str | None, dry_run: bool, form: str) -> None:
     """Put RUN into production, whatever the gate said."""
+    check_run_id(run, "kfit promote RUN")
     uri = output_of(job, output)
     seen = production.read(uri)
     if seen is not None and seen.run == run:
@@ -41,6 +43,8 @@ def promote(run: str, job: str | None, output: str | None, why: str | None, dry_
 @_form
 def rollback(job: str | None, output: str | None, to: str | None, why: str | None, dry_run: bool, form: str) -> None:
     """Go back to the run that was in production before."""
+    if to is not None:
+        check_run_id(to, "--to")
     uri = output_of(job, output)
     seen = production.read(uri)
     run = production.rollback_target(seen, to, uri)

@@ -211,3 +211,14 @@ def test_words_of_a_night():
         "1:01:01",
     ]
     assert verdict(history.Night("r", "failed", why="a shard is bad\n  write it again")) == "a shard is bad"
+
+
+@pytest.mark.parametrize("name", ["n2/", "../../elsewhere", "n1/../n2", "", "runs/n2", "n2\n"])
+@pytest.mark.parametrize("verb", [("promote",), ("rollback", "--to")])
+def test_production_moves_only_to_a_run_id(output, kfit, verb, name):
+    nights(output)
+    before = storage.read(storage.join(output, "production.json"))
+    code, out, err = kfit(*verb, name, "--output", output)
+    assert (code, out) == (64, "")
+    assert "is not a run id" in err
+    assert storage.read(storage.join(output, "production.json")) == before

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from trainer import storage
-from trainer.errors import ConfigError
-
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+from trainer.run_id import check_run_id
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,7 @@ class RunFolder:
     run_id: str
 
     def __post_init__(self) -> None:
-        if not _RUN_ID.fullmatch(self.run_id):
-            raise ConfigError(
-                f"{self.run_id!r} is no run id",
-                where="--run",
-                remedy="use letters, digits, '.', '_' and '-', beginning with a letter or a digit",
-            )
+        check_run_id(self.run_id, "--run")
 
     @property
     def uri(self) -> str:

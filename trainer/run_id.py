@@ -1,0 +1,34 @@
+"""The one check of run ids, for every command that takes one: an id is a single folder name below `runs/`."""
+
+from __future__ import annotations
+
+import re
+
+from trainer.errors import ConfigError
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def is_run_id(text: str) -> bool:
+    """Returns whether a text can name a run: it then is one path part, and neither `.` nor `..`."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def check_run_id(text: str, where: str) -> str:
+    """Returns a run id unchanged.
+
+    Args:
+        text: What was given as a run id.
+        where: The option or argument it came from, for the message.
+
+    Raises:
+        ConfigError: It is empty, has a slash or another character that no run id has, or is longer than 128.
+    """
+    if not is_run_id(text):
+        raise ConfigError(
+            f"{text[:140]!r} is not a run id",
+            where=where,
+            remedy="a run id has letters, digits, '.', '_' and '-', begins with a letter or a digit, and has at most "
+            "128 characters; `kfit history` lists the ids",
+        )
+    return text
