@@ -61,7 +61,7 @@ def build(folder: Path, where: str) -> Path:
         folder / "out",
         output__tensorboard=False,
         model={"entrypoint": "waiting_model:build_model"},
-        fit={"epochs": 1, "batch_size": 64, "stall": "4s"},
+        fit={"epochs": 1, "batch_size": 64, "stall": "20s"},
     )
     return sets.write_job(folder / "job.yaml", document)
 
@@ -88,7 +88,7 @@ def test_a_model_whose_call_never_returns_ends_with_71_and_its_own_line(where: s
     )
     assert done.returncode == 71, done.stderr
     line = MODEL.splitlines().index("        time.sleep(0.1)") + 1
-    assert "error: model.fit: no step was finished for 4 s; training waits in" in done.stderr
+    assert "error: model.fit: no step was finished for 20 s; training waits in" in done.stderr
     assert f"waiting_model.py:{line} in wait_for_ever" in done.stderr
     assert done.stderr.count("error:") == 1
     assert "Thread 0x" in done.stderr
@@ -162,3 +162,21 @@ def test_native_threads_are_counted_by_name() -> None:
     lines = native_threads().splitlines()
     assert lines[0] == "native threads (count, name, state, waits in):"
     assert len(lines) > 1
+
+
+def test_a_stall_while_tensorflow_is_imported_is_shown_although_its_noise_is_held_back(tmp_path: Path) -> None:
+    code = """
+import os, threading, time
+from trainer import tensorflow_import
+from trainer.training.stall_watchdog import StallWatchdog
+watchdog = StallWatchdog(1.0, lambda error: (print("ended:", error, file=__import__("sys").stderr), os._exit(71)))
+watchdog.start()
+with tensorflow_import._without_noise():
+    os.write(2, b"port.cc: noise\\nworth reading\\n")
+    time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 71
+    assert "noise" not in done.stderr
+    assert done.stderr.startswith("worth reading\nno step for 1 s; the stacks of all threads follow")
+    assert "ended: model.fit: no step was finished for 1 s" in done.stderr

@@ -154,6 +154,7 @@ class _Run:
             from trainer.tensorflow_import import import_tensorflow
 
             import_tensorflow()
+            self.watchdog.beat()
             from trainer.training.session import Session  # TensorFlow comes in here, after the data was found whole
 
             addresses = self.met.addresses if self.met else ()
