@@ -65,6 +65,11 @@ def strange_inputs(features):
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
 
 thing = 3
+
+def anonymous(features):
+    inputs = features.inputs()
+    doubled = keras.layers.Lambda(lambda x: 2 * x, name="double")(features.encode(inputs))
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(doubled))
 """
 
 
@@ -112,6 +117,7 @@ def test_own_models_train(made_by, name, args):
         ("own_model:nothing", "own_model:nothing returned NoneType, not a Keras model", "entrypoint"),
         ("own_model:wide", "shape (None, 7), expected shape (None, 1)", "entrypoint"),
         ("own_model:logits", "without activation, expected sigmoid", "entrypoint"),
+        ("own_model:anonymous", "has a Lambda layer, 'double', which a published model cannot hold", "entrypoint"),
         ("own_model:strange_inputs", "has the inputs mine; packed inputs are numbers, codes", "entrypoint"),
     ],
 )

@@ -84,6 +84,7 @@ def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
         )
     _check_activation(features, made, name)
+    _check_loads_again(made, name)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
     return keras.Model(inputs, output, name=made.name)
@@ -117,6 +118,17 @@ def _check_activation(features: Features, made: keras.Model, name: str) -> None:
             f"the model of {name} ends in layer {last.name!r} without activation, expected {features.activation}",
             where=_WHERE,
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
+        )
+
+
+def _check_loads_again(made: keras.Model, name: str) -> None:
+    """A layer that Keras does not load without running its bytes as code is refused before the training, not after."""
+    lambdas = [layer.name for layer in made._flatten_layers() if isinstance(layer, keras.layers.Lambda)]
+    if lambdas:
+        raise ModelCodeError(
+            f"the model of {name} has a Lambda layer, {lambdas[0]!r}, which a published model cannot hold",
+            where=_WHERE,
+            remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
 
 
