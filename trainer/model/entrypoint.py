@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import keras
 
 from trainer.config import Entrypoint
-from trainer.errors import ModelCodeError
+from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.features import Features
+from trainer.user_code import add_working_folder
 
 _WHERE = "run.model.entrypoint"
 
@@ -26,7 +26,8 @@ def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
         An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
 
     Raises:
-        ModelCodeError: It does not import, is no function, raises, or returns what cannot be trained.
+        ConfigError: There is no such module or function.
+        ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
     function = _load(wanted.entrypoint)
     try:
@@ -44,17 +45,23 @@ def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
 
 def _load(name: str) -> Callable[..., Any]:
     module_name, function_name = name.split(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        # As `python -m` does; a console script leaves the working directory out.
-        sys.path.insert(0, here)
+    add_working_folder()
     try:
         module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _fault(f"{module_name} does not import", error) from error  # it lacks a module of its own
+        raise ConfigError(
+            f"there is no module {error.name!r}",
+            where=_WHERE,
+            remedy="correct the name, run where it lies, or add its folder to PYTHONPATH",
+        ) from error
     except Exception as error:
         raise _fault(f"{module_name} does not import", error) from error
     function: Callable[..., Any] | None = getattr(module, function_name, None)
     if function is None or not callable(function):
         what = "has no function" if function is None else "has no callable"
-        raise ModelCodeError(
+        raise ConfigError(
             f"{module_name} {what} {function_name!r}",
             where=_WHERE,
             remedy=f"Define {function_name}(features) in {getattr(module, '__file__', None) or module_name}.",
