@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TextIO
 
 from trainer.errors import Stalled
-from trainer.tensorflow_import import release_stderr
 
 #: A check that comes later than this after the one before means that the whole process was suspended.
 _CHECK_EVERY_S = 5.0
@@ -92,6 +91,8 @@ class StallWatchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def _end(self, watched: threading.Thread, stream: TextIO) -> None:
+        from trainer.tensorflow_import import release_stderr
+
         release_stderr()
         place = place_in_user_code(watched)
         print(f"no step for {self._limit_s:.0f} s; the stacks of all threads follow", file=stream, flush=True)
