@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.actions.apply import Done, Submitted
+from k8s.actions.apply import Outcome, Submitted
 from k8s.chart.yaml_documents import to_yaml, workload
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def submitted(result: Submitted, form: str, namespace: str, *, dry_run: bool) ->
     if form == "name":
         click.echo(kind_name(kind, name))
     elif form in ("json", "yaml"):
-        found = {"kind": kind, "name": name, "namespace": namespace, "result": result.done.value}
+        found = {"kind": kind, "name": name, "namespace": namespace, "result": result.outcome.value}
         documents([found | {"objects": {k: v.value for k, v in result.objects.items()}}], form, many=False)
     else:
         click.echo(f"{kind_name(kind, name)} {_words(result, dry_run)}")
@@ -82,8 +82,8 @@ def backfilled(days: Sequence[Day], form: str) -> None:
 
 def _words(result: Submitted, dry_run: bool) -> str:
     tail = " (dry run, the cluster would take it)" if dry_run else ""
-    if result.done is not Done.UNCHANGED or result.workload["kind"] != "Job":
-        return f"{result.done.value}{tail}"
+    if result.outcome is not Outcome.UNCHANGED or result.workload["kind"] != "Job":
+        return f"{result.outcome.value}{tail}"
     conditions = result.workload.get("status", {}).get("conditions") or []
     over = next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
     state = {"Complete": "it has succeeded", "Failed": "it has failed"}.get(over, "it goes on")
