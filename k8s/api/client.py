@@ -9,11 +9,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
-from k8s.api.kinds import KINDS
+from k8s.api.kinds import KINDS, collection_path, object_path
 from k8s.api.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
 from k8s.errors import ClusterError, NotFound
 
@@ -85,7 +84,7 @@ class Cluster:
         Raises:
             NotFound: It is not there.
         """
-        return self._json(Request("GET", self._path(kind, name)), f"{kind} {name}", ("get", kind))
+        return self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
 
     def find(self, kind: str, name: str) -> Object | None:
         """One object, or None."""
@@ -104,7 +103,7 @@ class Cluster:
         names: set[str] = set()
         page = {"limit": "500"}
         while True:
-            request = Request("GET", self._path(kind), page, accept=accept)
+            request = Request("GET", self._collection_path(kind), page, accept=accept)
             found = self._json(request, KINDS[kind].plural, ("list", kind))
             names |= {item["metadata"]["name"] for item in found["items"] or []}
             page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
@@ -116,7 +115,7 @@ class Cluster:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
             # A list leaves out what all its items share; with it each is a whole manifest.
             shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
             items += [shared | item for item in found["items"] or []]
@@ -132,7 +131,8 @@ class Cluster:
             RefusedError: The manifest, or a policy of the cluster, does not allow it.
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        request = Request("POST", self._path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
+        self._object_path(kind, name)  # a name that no GET could ask for is refused before anything is made
+        request = Request("POST", self._collection_path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
         reply = self._transport.send(request)
         if reply.status == 409 and reply.tries > 1 and reason(reply) == "AlreadyExists":
             there = self.get(kind, name)
@@ -147,18 +147,18 @@ class Cluster:
             Conflict: It has another version by now.
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        request = Request("PUT", self._path(kind, name), {"dryRun": "All" if dry_run else ""}, manifest)
+        request = Request("PUT", self._object_path(kind, name), {"dryRun": "All" if dry_run else ""}, manifest)
         return self._json(request, f"{kind} {name}", ("update", kind))
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
         """Merges a change into an object."""
-        request = Request("PATCH", self._path(kind, name), {}, change, _MERGE)
+        request = Request("PATCH", self._object_path(kind, name), {}, change, _MERGE)
         return self._json(request, f"{kind} {name}", ("patch", kind))
 
     def delete(self, kind: str, name: str, *, foreground: bool = False) -> None:
         """Deletes an object and what it owns; nothing there is fine."""
         body = {"propagationPolicy": "Foreground" if foreground else "Background"}
-        reply = self._transport.send(Request("DELETE", self._path(kind, name), {}, body))
+        reply = self._transport.send(Request("DELETE", self._object_path(kind, name), {}, body))
         if reply.status != 404:
             self._object(reply, f"{kind} {name}", ("delete", kind))
 
@@ -172,7 +172,7 @@ class Cluster:
         query = {"watch": "1", "resourceVersion": version, "labelSelector": labels, "fieldSelector": fields}
         query |= {"timeoutSeconds": str(WATCH_S), "allowWatchBookmarks": "true"}
         rest = b""
-        for piece in self._stream(Request("GET", self._path(kind), query), WATCH_S + 15.0, ("watch", kind)):
+        for piece in self._stream(Request("GET", self._collection_path(kind), query), WATCH_S + 15.0, ("watch", kind)):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 change = json.loads(line)
@@ -196,7 +196,7 @@ class Cluster:
         """
         query = {"container": "trainer", "timestamps": "true", "follow": "true" if follow else ""}
         query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
-        request = Request("GET", f"{self._path('Pod', pod)}/log", query)
+        request = Request("GET", f"{self._object_path('Pod', pod)}/log", query)
         return self._stream(request, QUIET_S, ("get", "Pod", "log"))
 
     def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
@@ -211,14 +211,11 @@ class Cluster:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self._json(Request("POST", path, {}, body), "rights")["status"]["allowed"])
 
-    def raw(self, path: str) -> Object:
-        """Any other path of the API."""
-        return self._json(Request("GET", path), path)
+    def _collection_path(self, kind: str) -> str:
+        return collection_path(kind, self.namespace)
 
-    def _path(self, kind: str, name: str = "") -> str:
-        where = KINDS[kind]
-        base = f"{where.api}/namespaces/{quote(self.namespace)}/{where.plural}"
-        return f"{base}/{quote(name)}" if name else base
+    def _object_path(self, kind: str, name: str) -> str:
+        return object_path(kind, self.namespace, name)
 
     def _stream(self, request: Request, quiet_s: float, right: tuple[str, ...]) -> Iterator[bytes]:
         try:

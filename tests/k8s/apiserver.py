@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from k8s.api.access import Access, Credentials
@@ -201,6 +202,18 @@ class Server:
     def access(self, namespace="ml", credentials=Credentials) -> Access:
         """The way to it, as a kubeconfig would say."""
         return Access(self.url, namespace, "test", {}, credentials)
+
+
+def kubeconfig(path: Path, url: str, user: dict | None = None, **cluster) -> str:
+    """Writes a kubeconfig with one context, `test`, in namespace `ml`; returns its path."""
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": url, **cluster}}],
+        "users": [{"name": "u", "user": user or {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
+        "current-context": "test",
+    }
+    path.write_text(json.dumps(document))
+    return str(path)
 
 
 def times(count: int, wrong: Wrong, method: str = "", path: str = "") -> Fault:

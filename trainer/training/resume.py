@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
-_NOT_SHAPING = {
+_NOT_IN_SIGNATURE = {
     "output",
     "promote",
     "notify",
@@ -41,10 +42,29 @@ def starting_point(
     own = store.newest()
     if own is not None:
         _check_configuration(config, own, f"--run {folder.run_id}")
+        _check_published(config, folder, own)
         return own
     if config.fit.extend is None:
         return None
     return _end_of(config, config.fit.extend, note)
+
+
+def take_over(
+    config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
+) -> Snapshot | None:
+    """Claims the run for this process.
+
+    Returns:
+        The snapshot it goes on from; None at its very beginning.
+
+    Raises:
+        ConfigError: It is of another configuration, or there is nothing to extend. The run is not claimed then.
+        StorageError: The store is out of reach or refuses.
+    """
+    while True:
+        snapshot = starting_point(config, folder, store, note)
+        if store.take_over(snapshot):
+            return snapshot
 
 
 def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snapshot:
@@ -75,7 +95,7 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
 
 
 def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None:
-    before, now = snapshot.state["shaping"], shaping(config)
+    before, now = snapshot.state["shaping"], resume_signature(config)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     if changed:
         shown = "; ".join(f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in changed)
@@ -84,6 +104,20 @@ def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None
             where=where,
             remedy="give it back, or begin a new run with another --run",
         )
+
+
+def _check_published(config: Config, folder: RunFolder, snapshot: Snapshot) -> None:
+    """Refuses to train past what `model/` holds: a published model is never replaced, so it would not be the run's."""
+    if snapshot.state["stopped_early"] or int(snapshot.state["cursor"]["epoch"]) >= config.fit.epochs:
+        return
+    before = (folder.read_json("config.json") or {}).get("config", {}).get("fit", {}).get("epochs")
+    if before is None or before >= config.fit.epochs or not storage.exists(folder.path("model", "MANIFEST.json")):
+        return
+    raise ConfigError(
+        f"the run has published its model after {before} epochs and run.fit.epochs is {config.fit.epochs}",
+        where=f"--run {folder.run_id}",
+        remedy=f"finish it with run.fit.epochs: {before}, then begin a new run with run.fit.extend: {folder.run_id}",
+    )
 
 
 def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -> None:
@@ -100,12 +134,12 @@ def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -
         )
 
 
-def shaping(config: Config) -> dict[str, Any]:
+def resume_signature(config: Config) -> dict[str, Any]:
     """The keys that decide the weights, flat: `fit.batch_size` -> value."""
     flat: dict[str, Any] = {}
 
     def walk(at: str, value: Any) -> None:
-        if at in _NOT_SHAPING:
+        if at in _NOT_IN_SIGNATURE:
             return
         if isinstance(value, dict) and value:
             for key, inner in value.items():
@@ -124,6 +158,6 @@ def shaping(config: Config) -> dict[str, Any]:
     return flat
 
 
-def shaping_hash(config: Config) -> str:
+def resume_signature_hash(config: Config) -> str:
     """SHA-256 of what decides the weights."""
-    return hashlib.sha256(json.dumps(shaping(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(resume_signature(config), sort_keys=True).encode()).hexdigest()

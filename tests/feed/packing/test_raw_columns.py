@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.errors import DataError
+from trainer.feed.packing.packed_inputs import packed_inputs
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
+from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
 from trainer.schema import Column
 
@@ -28,6 +30,41 @@ def test_rows_stream_in_order_with_all_their_columns(write_set, configure):
     )
     narrow, _ = next(raw_batches(prepared.layout, [str(folder / "dt=2013-01-01")], extra=["label"]))
     assert narrow.column_names == ["number", "dt", "label"] or narrow.column_names == ["number", "label", "dt"]
+
+
+def test_a_filter_leaves_out_rows_and_the_row_groups_that_cannot_hold_one(write_set, configure):
+    folder = write_set((60, 0, 1, 39), hive=True)
+    config = configure(folder, features={"number": {"kind": "numeric"}}, filter={
+        "gaps": {"null": False, "at_least": 3}, "dt": {"not_in": ["2013-01-03"]}, "id": {"below": 90},
+    })  # fmt: skip
+    prepared = prepare(config)
+    whole = pq.read_table(folder, partitioning=None)
+    expected = [
+        row["id"] for row in whole.to_pylist() if row["gaps"] is not None and row["gaps"] >= 3 and row["id"] < 90
+        and row["id"] != 60
+    ]  # fmt: skip
+    items = list(
+        raw_batches(prepared.layout, str(folder), rows=16, extra=["label", "id"], row_filter=config.data.filter)
+    )
+    assert [i for table, _ in items for i in table["id"].to_pylist()] == expected
+    assert all(table.column_names == ["number", "label", "id"] and len(table) for table, _ in items)
+    assert [v for _, columns in items for v in columns["number"].tolist()] == [
+        whole["number"][whole["id"].to_pylist().index(i)].as_py() for i in expected
+    ]
+    everything, _ = next(raw_batches(prepared.layout, str(folder), row_filter=config.data.filter))
+    assert "gaps" in everything.column_names
+    assert "vector" in everything.column_names
+
+
+def test_the_packed_inputs_of_a_table_are_those_of_the_feed(write_set, configure):
+    folder = write_set((40,))
+    prepared = prepare(configure(folder, batch_size=40, shuffle=False))
+    with Feed(prepared, "train", batch_size=40, seed=0, shuffle=False) as feed:
+        x, _, _ = next(iter(feed.dataset()))
+    packed = packed_inputs(prepared.layout, pq.read_table(folder))
+    assert packed.keys() == x.keys()
+    for key, values in packed.items():
+        np.testing.assert_array_equal(values, x[key].numpy())
 
 
 RAW = {

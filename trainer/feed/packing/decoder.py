@@ -117,9 +117,12 @@ class Reader:
             if held.at == shard.group_rows[group]:
                 held.forget()
 
-    def stream(self, shard: Shard, rows: int) -> Iterator[pa.Table]:
-        """All rows of a shard, at most `rows` at a time, without ever holding a row group decoded whole."""
-        for group in range(len(shard.group_rows)):
+    def stream(self, shard: Shard, rows: int, *, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
+        """The rows of a shard, or of some of its row groups, at most `rows` at a time.
+
+        A row group is never held decoded as a whole.
+        """
+        for group in range(len(shard.group_rows)) if groups is None else groups:
             try:
                 stored = self._stored(shard)
                 file = self._open(shard, [group], stored).file

@@ -42,11 +42,19 @@ def _decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8), shape)
 
 
-def decode_all(column: Column, encoded: Sequence[bytes], where: str = "", first: int = 0) -> np.ndarray:
+def decode_all(
+    column: Column, encoded: Sequence[bytes], where: str = "", row_numbers: np.ndarray | None = None
+) -> np.ndarray:
     """Pixels of a column of rows: uint8 [N, height, width, channels].
 
+    Args:
+        column: The image column.
+        encoded: Encoded images [N].
+        where: The shard, for errors.
+        row_numbers: int64 [N]: each row's number in the shard; None: 0 to N - 1.
+
     Raises:
-        DataError: One cannot be decoded; names `where` and its row, counted from `first`.
+        DataError: One cannot be decoded; names `where` and its row.
     """
     out = np.empty((len(encoded), *column.shape), np.uint8)
     with tf.device("CPU:0"):
@@ -54,7 +62,8 @@ def decode_all(column: Column, encoded: Sequence[bytes], where: str = "", first:
             try:
                 out[row] = np.asarray(_decode(tf.constant(one), column.shape))
             except tf.errors.OpError as error:
-                raise undecodable(f"{where} row {first + row}") from error
+                number = row if row_numbers is None else int(row_numbers[row])
+                raise undecodable(f"{where} row {number}") from error
     return out
 
 

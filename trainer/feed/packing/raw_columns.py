@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from trainer.config import Condition
 from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, vectors
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.shards.discovery import Shard, scan
+from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
+
+#: float64 tells all integers up to here from each other.
+_EXACT_FLOAT64 = 2**53
 
 
 def raw_batches(
-    layout: Layout, uris: str | Sequence[str], *, rows: int = 8192, extra: Sequence[str] = ()
+    layout: Layout,
+    uris: str | Sequence[str],
+    *,
+    rows: int = 8192,
+    extra: Sequence[str] = (),
+    row_filter: Mapping[str, Condition] | None = None,
 ) -> Iterator[tuple[pa.Table, dict[str, np.ndarray]]]:
     """Streams shards as a model's inputs; memory is flat for any size.
 
@@ -26,26 +37,39 @@ def raw_batches(
         uris: What `trainer.storage.expand` takes.
         rows: Most rows of an item.
         extra: Columns wanted beside the model's own. With none, items hold every column of the shard.
+        row_filter: Conditions by column, as `data.filter` has them: only rows that fit all of them are given.
 
     Yields:
-        The source rows, and the model's inputs of the same rows by column name (see `raw_columns`).
+        The source rows, at least one, and the model's inputs of the same rows by column name (see `raw_columns`).
 
     Raises:
         DataError: A shard cannot be read, or a column is not what the model was trained on.
-        ConfigError: A column that the data does not have.
+        ConfigError: A column that the data does not have, or a condition that does not fit its column's type.
         StorageError: Nothing there, or the store is out of reach.
     """
     names = [c.name for c in layout.columns]
-    found = scan(uris, list(dict.fromkeys([*names, *extra])))
+    filtered_by = list(row_filter or {})
+    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])))
     # A key of one folder alone may look like a number where the training set's looked like text.
-    types = {**found.partition_types, **{c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}}
-    for shard in found.shards:
-        wanted = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
-        reader = Reader(wanted, types)
-        first = 0
-        for table in reader.stream(shard, rows):
-            yield table, raw_columns(layout.columns, table, where=shard.uri, first=first)
-            first += len(table)
+    layout_types = {c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}
+    partition_types = {**shard_set.partition_types, **layout_types}
+    condition = make_filter(row_filter or {}, {**partition_types, **shard_set.types})
+    for shard in shard_set.shards:
+        columns = list(dict.fromkeys([*names, *extra])) if extra else _all_columns(shard, names)
+        reader = Reader(list(dict.fromkeys([*columns, *filtered_by])), partition_types)
+        for group in range(len(shard.group_rows)):
+            if condition is not None and not condition.may_hold(shard, group, partition_types):
+                continue
+            first = sum(shard.group_rows[:group])
+            for table in reader.stream(shard, rows, groups=[group]):
+                row_numbers = np.arange(first, first + len(table))
+                first += len(table)
+                if condition is not None:
+                    mask = condition.mask(table)
+                    table, row_numbers = table.filter(pa.array(mask)), row_numbers[mask]
+                if len(table):
+                    table = table.select(columns)
+                    yield table, raw_columns(layout.columns, table, where=shard.uri, row_numbers=row_numbers)
 
 
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
@@ -53,14 +77,16 @@ def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     return [*stored, *(n for n in names if n not in stored)]
 
 
-def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", first: int = 0) -> dict[str, np.ndarray]:
+def raw_columns(
+    columns: Sequence[Column], table: pa.Table, where: str = "", row_numbers: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The exported model's inputs.
 
     Args:
         columns: What the model takes.
         table: Has these columns.
         where: Named in errors.
-        first: The table's first row there.
+        row_numbers: int64 [N]: each row's number there; None: 0 to N - 1.
 
     Returns:
         By column name: an array [N] (vectors and sequences [N, size], ragged ones [N, longest]) of the column's
@@ -69,13 +95,13 @@ def raw_columns(columns: Sequence[Column], table: pa.Table, where: str = "", fir
     Raises:
         DataError: A value that the column's dtype cannot hold.
     """
-    return {c.name: _raw(c, table.column(c.name), where, first) for c in columns}
+    return {c.name: _raw(c, table.column(c.name), where, row_numbers) for c in columns}
 
 
-def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.ndarray:
+def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.ndarray | None) -> np.ndarray:
     array = as_array(values)
     if column.kind == "image":
-        return _pixels(column, array, where, first)
+        return _pixels(column, array, where, row_numbers)
     if column.kind == "sequence":
         return _padded(column, array, where)
     if pa.types.is_dictionary(array.type):
@@ -88,11 +114,12 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, first: int) -> np.
         raise _unfit(column, array, where)
     if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
         array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
+    array = _exact(column, array, where)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
 
 
-def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarray:
+def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray | None) -> np.ndarray:
     """Decoded images: uint8 [N, height, width, channels]."""
     if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         raise _unfit(column, array, where)
@@ -102,15 +129,16 @@ def _pixels(column: Column, array: pa.Array, where: str, first: int) -> np.ndarr
     # TensorFlow is imported where there are images to decode, not by everyone who reads raw columns.
     from trainer.feed.packing.images import decode_all
 
-    return decode_all(column, array.to_pylist(), where, first)
+    return decode_all(column, array.to_pylist(), where, row_numbers)
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
     """A sequence [N, size], a ragged one [N, longest]; what is missing is "" or NaN."""
     text = column.dtype == "string"
-    if not _is_list(array.type) or is_text(array.type.value_type) != text:
+    if not _is_list(array.type) or is_text(array.type.value_type) != column.stores_text:
         raise _unfit(column, array, where)
     rows, flat = listed(column, array)
+    flat = flat.cast(pa.string()) if text else _exact(column, flat, where)
     at = places(rows, len(array))
     kept = at < column.size
     width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
@@ -118,6 +146,19 @@ def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
     found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
     out[rows[kept], at[kept]] = found[kept]
     return out
+
+
+def _exact(column: Column, array: pa.Array, where: str) -> pa.Array:
+    """The array, where the input's dtype can tell its integers from each other: as categories they must not round."""
+    counted = column.kind in ("categorical", "sequence") and column.dtype == "float64"
+    if counted and pa.types.is_integer(array.type) and len(array):
+        ends = pc.min_max(array).as_py()
+        if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) > _EXACT_FLOAT64:
+            raise DataError(
+                f"column {column.name!r} has integers beyond 2^53, which the model's input cannot hold", where=where,
+                remedy="train the model on data that holds such values",
+            )  # fmt: skip
+    return array
 
 
 def _is_list(arrow: pa.DataType) -> bool:
