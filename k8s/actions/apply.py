@@ -203,7 +203,7 @@ def _merged(manifest: Object, current: Object) -> Object:
 
 
 def owner_reference(workload: Object, *, controller: bool = False) -> Object:
-    """Returns an owner reference to a Job or CronJob. It never blocks the owner's deletion: that needs one right more."""
+    """Returns an owner reference to a Job or CronJob. It never blocks the owner's deletion."""
     meta = workload["metadata"]
     reference = {"apiVersion": "batch/v1", "kind": workload["kind"], "name": meta["name"], "uid": meta["uid"]}
     return reference | ({"controller": True} if controller else {})

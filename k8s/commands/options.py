@@ -83,7 +83,13 @@ def _outer_target(context: click.Context) -> Target:
     return Target()
 
 
-class Duration(click.ParamType):
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]
+else:
+    _ParamType = click.ParamType  # generic from click 8.4 on
+
+
+class Duration(_ParamType):
     """A duration on the command line, in seconds: `90s`, `10m`, `1h30m`, `2d`, or plain seconds."""
 
     name = "duration"
@@ -119,8 +125,12 @@ def confirm(question: str, yes: bool) -> None:
     Raises:
         click.Abort: The answer is no.
     """
-    if not yes and sys.stdin.isatty():
+    if not yes and _is_interactive():
         click.confirm(question, abort=True, err=True)
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty()
 
 
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

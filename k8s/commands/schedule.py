@@ -56,7 +56,8 @@ def _names_something(args: list[str]) -> bool:
     """Whether a word is neither an option nor an option's value."""
     with_value = ("-n", "--namespace", "--context", "--kubeconfig", "-o", "--output", "--set")
     return any(
-        not word.startswith("-") and (index == 0 or args[index - 1] not in with_value) for index, word in enumerate(args)
+        not word.startswith("-") and (index == 0 or args[index - 1] not in with_value)
+        for index, word in enumerate(args)
     )
 
 

@@ -119,7 +119,9 @@ def _backfill(
 
 def _say_detached(backfill: Backfill, schedule: str, last: date, target: Target) -> None:
     running = ", ".join(run.name for run in backfill.running) or "no run"
-    rest = f"kfit trigger {schedule} --from {backfill.waiting[0]} --to {last}{target.words()}" if backfill.waiting else ""
+    rest = (
+        f"kfit trigger {schedule} --from {backfill.waiting[0]} --to {last}{target.words()}" if backfill.waiting else ""
+    )
     click.echo(f"detached; {running} goes on" + (f"; the rest: {rest}" if rest else ""), err=True)
 
 
