@@ -176,7 +176,7 @@ def _name(word: str) -> str:
     """
     if not Path(word).is_file():
         return word
-    from trainer.config.loader import load_yaml
+    from trainer.config.yaml_file import load_yaml
     from trainer.errors import ConfigError
 
     name = load_yaml(Path(word))[0].get("name")
