@@ -42,7 +42,9 @@ from k8s.chart.value_models import (
     VolumeMount,
 )
 from trainer.config import Config, Strict
-from trainer.config.loader import apply_override, load_yaml, validate
+from trainer.config.loader import validate
+from trainer.config.overrides import apply_override
+from trainer.config.yaml_file import load_yaml
 
 #: Restricted Pod Security; 10001 is the image's user.
 _POD_SECURITY: dict[str, Any] = {
