@@ -1,4 +1,4 @@
-"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only when data was found whole."""
+"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only once the data has been checked."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Session:
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
-        counts = [int(said) for said in self._coordinator.gather(str(local_replicas(self._strategy)).encode())]
+        counts = [int(count) for count in self._coordinator.gather(str(local_replicas(self._strategy)).encode())]
         if len(set(counts)) > 1:
             raise ConfigError(
                 f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
@@ -100,7 +100,7 @@ class Session:
         self._coordinator.broadcast_json()
 
     def _place(self) -> Worker | None:
-        """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
+        """Returns the part of the data that this worker reads; None: all of it, and it takes a slice of every batch."""
         rank, config = self._coordinator.rank, self._config
         # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
         if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
@@ -125,7 +125,11 @@ class Session:
         return float(self._train.wait_s)
 
     def resume(self, snapshot: Snapshot | None) -> TrainingState:
-        """Puts a snapshot's variables back and gives what the run remembers (a new state without one)."""
+        """Restores a snapshot's variables.
+
+        Returns:
+            The snapshot's training state; a new one where there is no snapshot.
+        """
         if snapshot is None:
             return TrainingState()
         state = state_from(snapshot)
@@ -175,24 +179,24 @@ class Session:
             raise diagnosis.cause_of(error, (self._train, self._validation), self._prepared) from error
 
     def _validate_and_end_epoch(self, state: TrainingState, listeners: list[keras.callbacks.Callback]) -> None:
-        """What `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
+        """Does what `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
         assert state.epoch_logs is not None
         logs = dict(state.epoch_logs)
-        told = keras.callbacks.CallbackList(listeners, model=self.model)
+        called = keras.callbacks.CallbackList(listeners, model=self.model)
         self.model.stop_training = False
-        told.on_train_begin()
-        told.on_epoch_begin(state.cursor.epoch)
+        called.on_train_begin()
+        called.on_epoch_begin(state.cursor.epoch)
         if (validation := self._validation) is not None:
-            found = self.model.evaluate(
+            metrics = self.model.evaluate(
                 self._batches(validation),
                 steps=validation.steps,
                 callbacks=listeners[-1:],
                 verbose=0,
                 return_dict=True,
             )
-            logs |= {f"val_{name}": value for name, value in found.items()}
-        told.on_epoch_end(state.cursor.epoch, logs)
-        told.on_train_end(logs)
+            logs |= {f"val_{name}": value for name, value in metrics.items()}
+        called.on_epoch_end(state.cursor.epoch, logs)
+        called.on_train_end(logs)
 
     def _batches(self, feed: Feed) -> Any:
         """Every epoch's batches after another; where there are several workers, this one's replicas' shares."""
@@ -257,7 +261,7 @@ class Session:
         ]
 
     def settle(self, state: TrainingState) -> None:
-        """Ends with the best epoch's weights where the configuration wants them."""
+        """Restores the best epoch's weights where the configuration asks for them."""
         stop = self._config.fit.early_stopping
         if stop is not None and stop.restore_best_weights and state.best_weights is not None:
             model_state.set_weights(self.model, state.best_weights)
@@ -284,12 +288,12 @@ class Session:
         return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked
 
     def close(self) -> None:
-        """Ends the feeds' threads."""
+        """Stops the feeds' threads."""
         for feed in (self._train, self._validation):
             if feed is not None:
                 feed.close()
 
 
-def _largest_divisor(steps: int, wanted: int) -> int:
-    """The largest divisor of `steps` up to `wanted`: Keras would run the last call of an epoch past its end."""
-    return next(k for k in range(min(wanted, steps), 0, -1) if steps % k == 0)
+def _largest_divisor(steps: int, limit: int) -> int:
+    """Returns the largest divisor of `steps` up to `limit`: Keras would run the last call of an epoch past its end."""
+    return next(k for k in range(min(limit, steps), 0, -1) if steps % k == 0)

@@ -12,6 +12,8 @@ from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+#: TensorFlow flushes what is smaller to 0.
+_FLOAT32_LEAST = float(np.finfo(np.float32).tiny)
 
 
 def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
@@ -80,6 +82,11 @@ def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
         raise DataError(
             f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
             remedy="give some rows a weight above 0",
+        )  # fmt: skip
+    if split == "train" and part.moments.maximum < _FLOAT32_LEAST:
+        raise DataError(
+            f"sample weight {name!r} is at most {part.moments.maximum:g}, which float32 arithmetic takes for 0",
+            where="run.data.sample_weight", remedy="scale the weights, so that they are about 1",
         )  # fmt: skip
 
 
