@@ -172,7 +172,7 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     parts = {split: SplitPart() for split in splits}
     counts = {split: np.zeros(len(edges) - 1, np.int64) for split in splits}
     for (low, high), table in _tables(reader, shard, groups, rows_of_run):
-        hashes = row_hashes(shard.name, start + low, len(table), "sample")
+        hashes = row_hashes(shard.identity, start + low, len(table), "sample")
         for split in splits:
             side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
             rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
