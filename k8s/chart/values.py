@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, WithJsonSchema
 
 from trainer.config import Config, Strict
-from trainer.config.loader import apply_override, load_yaml, validate
+from trainer.config.loader import validate
+from trainer.config.overrides import apply_override
+from trainer.config.yaml_file import load_yaml
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"

@@ -114,6 +114,9 @@ BREACHES = {
                  "column 'x' is infinite in 1 train values"),
     "beyond float32": ({"x": [1.0, 1e300], "label": [0, 1]}, {}, "beyond what float32 holds"),
     "negative weight": ({"x": [1.0, 2.0], "label": [0, 1], "w": [1.0, -1.0]}, {"sample_weight": "w"}, "is negative"),
+    "weights that float32 flushes": (
+        {"x": [1.0, 2.0], "label": [0, 1], "w": [1e-40, 1e-40]}, {"sample_weight": "w"}, "is at most 1e-40",
+    ),
     "null weight": ({"x": [1.0, 2.0], "label": [0, 1], "w": [1.0, None]}, {"sample_weight": "w"}, "is null, NaN or"),
     "zero weights": ({"x": [1.0, 2.0], "label": [0, 1], "w": [0.0, 0.0]}, {"sample_weight": "w"}, "0 in all"),
 }  # fmt: skip

@@ -14,6 +14,8 @@ from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 #: Steps of a number format that are a larger share of a column's standard deviation lose what is to be learnt.
 _COARSE = 0.01
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+#: TensorFlow flushes what is smaller to 0.
+_FLOAT32_LEAST = float(np.finfo(np.float32).tiny)
 
 
 def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
@@ -82,6 +84,11 @@ def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
         raise DataError(
             f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
             remedy="give some rows a weight above 0",
+        )  # fmt: skip
+    if split == "train" and part.moments.maximum < _FLOAT32_LEAST:
+        raise DataError(
+            f"sample weight {name!r} is at most {part.moments.maximum:g}, which float32 arithmetic takes for 0",
+            where="run.data.sample_weight", remedy="scale the weights, so that they are about 1",
         )  # fmt: skip
 
 
