@@ -144,7 +144,7 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, ca
     shards = _told_apart(list(_opened(_found(where), refuse, cache)))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
-    schemas = _schemas(shards)
+    schemas = _schemas(shards, needed)
     partition_types = key_types_of(shards)
     stored = [n for n in needed if any(n in schema for schema in schemas)]
     for name in needed:
@@ -218,7 +218,7 @@ def _told_apart(shards: list[Shard]) -> list[Shard]:
     return [replace(s, identity=f"{s.identity}:{numbers[s.uri]}") if numbers[s.uri] else s for s in shards]
 
 
-def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
+def _schemas(shards: Sequence[Shard], needed: Sequence[str]) -> list[dict[str, pa.DataType]]:
     """Column -> type of each shard. Most shards share a schema, and comparing is cheaper than converting."""
     known: list[tuple[Any, dict[str, pa.DataType]]] = []
     out = []
@@ -227,9 +227,11 @@ def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
         types = next((t for s, t in known if s.equals(schema)), None)
         if types is None:
             try:
-                types = {f.name: plain_type(f.type) for f in schema.to_arrow_schema()}
+                arrow = schema.to_arrow_schema()
             except (pa.ArrowException, OSError) as error:
                 raise bad_shard(shard.uri, f"its schema cannot be read: {error}") from error
+            check_unique(arrow.names, needed, shard.uri)
+            types = {f.name: plain_type(f.type) for f in arrow}
             known.append((schema, types))
         out.append(types)
     return out
@@ -248,6 +250,31 @@ def plain_type(arrow: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_list(arrow):
         return pa.list_(plain_type(arrow.value_type), arrow.list_size)
     return arrow
+
+
+def is_view(arrow: pa.DataType) -> bool:
+    """Whether a type is Arrow's view of strings or bytes."""
+    return bool(pa.types.is_string_view(arrow) or pa.types.is_binary_view(arrow))
+
+
+def has_encoding(arrow: pa.DataType) -> bool:
+    """Whether a type, or one nested in it, is a dictionary or a view."""
+    nested = (arrow.field(i).type for i in range(arrow.num_fields))
+    return bool(pa.types.is_dictionary(arrow) or is_view(arrow) or any(map(has_encoding, nested)))
+
+
+def check_unique(names: Sequence[str], needed: Iterable[str], uri: str) -> None:
+    """Refuses a shard that stores a needed column more than once: nobody knows which one is meant.
+
+    Raises:
+        DataError: Names the column.
+    """
+    counts = Counter(names)
+    for name in needed:
+        if counts[name] > 1:
+            raise DataError(
+                f"column {name!r} is stored {counts[name]} times", where=uri, remedy="give each column its own name"
+            )
 
 
 def _fault(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from trainer.config import Categorical, Config
 from trainer.feed.order.plan import SMALL_ROWS, runs_of
-from trainer.feed.packing.arrow_values import encoded_names, numbers
+from trainer.feed.packing.arrow_values import encoded_names, numbers, valid_text
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.filter import RowFilter
@@ -181,7 +181,8 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     for (low, high), table in _tables(reader, shard, groups, rows_of_run):
         hashes = row_hashes(shard.identity, start + low, len(table), "sample")
         for split in splits:
-            side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
+            with valid_text(survey.rule.by or "", shard.uri):
+                side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
             rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
             largest = survey.largest_hashes.get(split, 2**64 - 1)
             sampled = rows[smallest_hashes(hashes[rows], largest)]
@@ -207,11 +208,12 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
     part = SplitPart(len(place.rows), {}, [hashes[place.sampled]])
     data = survey.config.data
     for column in survey.columns.values():
-        part.columns[column.name] = column_part(column, table.column(column.name), place)
+        with valid_text(column.name, place.shard.uri):
+            part.columns[column.name] = column_part(column, table.column(column.name), place)
     label = table.column(data.label)
-    part.columns[data.label] = (
-        numeric_part(numbers(label), label, place) if survey.config.task == "regression" else label_part(label, place)
-    )
+    with valid_text(data.label, place.shard.uri):
+        as_number = survey.config.task == "regression"
+        part.columns[data.label] = numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)
         part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)
