@@ -65,7 +65,10 @@ def proof_rows(prepared: Prepared) -> ProofRows:
         extra=[layout.label.name, *weight],
         row_filter=data.filter,
     )
-    table = _plain(next(batches)[0].slice(0, GOLDEN_ROWS))
+    first = next(batches, None)
+    if first is None:
+        raise DataError("the set has no rows any more", where="run.data", remedy="leave the data as it is during a run")
+    table = _plain(first[0].slice(0, GOLDEN_ROWS))
     known = prepared.statistics["train"].columns
     codes = {f.column.name: _accepted(f.column, table, _code_probes(f)) for f in layout.codes}
     numbers = {
