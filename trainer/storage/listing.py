@@ -117,8 +117,8 @@ def _matching(root: Path, below: str, parts: Sequence[str]) -> Iterator[str]:
     part, *rest = parts
     if "**" in part:
         pattern = re.compile(glob_regex("/".join(parts)))
-        names = (o.name for o in _list_local("", root / below)) if (root / below).is_dir() else ()
-        yield from (f"{below}{name}" for name in names if pattern.fullmatch(name))
+        files = _list_local("", root / below) if (root / below).is_dir() else []
+        yield from (f"{below}{file.name}" for file in files if pattern.fullmatch(file.name))
         return
     names = [part]
     if WILDCARD.search(part):

@@ -57,9 +57,10 @@ def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> Co
         place: Where they stand.
     """
     chosen = found if len(place.rows) == len(found) else found[place.rows]
-    part = ColumnPart(rows=len(place.rows), moments=Moments.of(chosen))
+    moments = Moments.of(chosen)
+    part = ColumnPart(rows=len(place.rows), moments=moments)
     flat = found if found.ndim == 1 else found[:, 0]
-    part.lowest, part.highest = _stored_range(part.moments, values, place.rows)
+    part.lowest, part.highest = _stored_range(moments, values, place.rows)
     part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
     if found.dtype.kind != "f":
         return part
