@@ -43,8 +43,8 @@ _output = click.option("-o", "--output-format", "form", type=click.Choice(["tabl
 def cli() -> None:
     """Keras training as a batch job: Parquet in, a servable model out.
 
-    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 75 preempted,
-    76 another worker lost.
+    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 71 stalled,
+    75 preempted, 76 another worker lost.
     """
 
 

@@ -99,8 +99,8 @@ Validation = Annotated[
 ]
 
 
-def _either_name(schema: dict[str, Any]) -> None:
-    """Lets the chart's schema take `one_of` too, as the model does: `in` is its name in older files."""
+def _take_both_names(schema: dict[str, Any]) -> None:
+    """Lets the schema take `one_of` beside its alias `in`, as the model does."""
     schema["properties"]["one_of"] = schema["properties"]["in"]
 
 
@@ -114,7 +114,7 @@ class Condition(Strict):
         allow_inf_nan=False,
         populate_by_name=True,
         serialize_by_alias=True,
-        json_schema_extra=_either_name,
+        json_schema_extra=_take_both_names,
     )
 
     equals: Scalar | None = Field(None, description="This value.")

@@ -29,7 +29,10 @@ CHART_KEYS = frozenset(
     | {"backoffLimit", "ttlSecondsAfterFinished", "terminationGracePeriodSeconds", "priorityClassName"}
     | {"runtimeClassName", "nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "serviceAccount"}
     | {"imagePullSecrets", "env", "envFrom", "volumes", "volumeMounts", "podLabels", "podAnnotations", "networkPolicy"}
-    | {"alerts", "kubeVersion"}
+    | {"alerts", "kubeVersion", "managedBy", "hostAliases", "fullnameOverride", "enabled", "lifecycle", "jobLabels"}
+    | {"schedulerName", "podDisruptionBudget", "initContainers", "command", "dnsConfig", "podFailurePolicyRules"}
+    | {"securityContext", "args", "commonLabels", "jobAnnotations", "podSecurityContext", "preemptionPolicy"}
+    | {"hostNetwork", "dnsPolicy", "extraObjects"}
 )
 
 

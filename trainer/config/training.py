@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config.values import Fraction, Rate, Strict, Uri
+from trainer.config.values import DurationOrNever, Fraction, Rate, Strict, Uri
 
 
 def _entrypoint(value: str) -> str:
@@ -154,6 +154,11 @@ class Fit(Strict):
         None,
         description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
         "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",
+    )
+    stall: DurationOrNever = Field(
+        "10m",
+        description="A run in which no step is finished for so long shows the stacks of all threads and ends with exit "
+        "71, which a cluster tries again: 10m, 2h, never.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seeds weights, dropout and the order of rows.")
     deterministic: bool | None = Field(

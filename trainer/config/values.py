@@ -95,6 +95,8 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Every = Annotated[str, AfterValidator(_check_every)]
 Duration = Annotated[str, AfterValidator(_check_duration)]
+#: `never` and not `off`, which YAML reads as a truth value.
+DurationOrNever = Annotated[str, AfterValidator(lambda value: value if value == "never" else _check_duration(value))]
 Scalar = bool | int | float | str
 
 

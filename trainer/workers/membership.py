@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, PeerLost, Preempted, StorageError
+from trainer.errors import (
+    ConfigError,
+    DataError,
+    KfitError,
+    ModelCodeError,
+    PeerLost,
+    Preempted,
+    Stalled,
+    StorageError,
+)
 from trainer.workers.peer_link import PeerLink
 from trainer.workers.rank import Rank
 from trainer.workers.transport import Connection, Message
@@ -24,7 +33,7 @@ _CHECK_EVERY_S = 1.0
 #: Time for the main thread to end by itself once another worker failed, and for the others to acknowledge.
 _GRACE_S = 2.0
 _CLASSES: dict[int, type[KfitError]] = {
-    int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Preempted, PeerLost)
+    int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Stalled, Preempted, PeerLost)
 }
 #: Sender of a failure that no worker reported: it was noticed here.
 _NOBODY = -1
