@@ -32,6 +32,8 @@ SILENCE_S = 20.0
 _CHECK_EVERY_S = 1.0
 #: Time for the main thread to end by itself once another worker failed, and for the others to acknowledge.
 _GRACE_S = 2.0
+#: Time for queued messages to leave when the connections are closed.
+_LAST_MESSAGES_S = 0.5
 _CLASSES: dict[int, type[KfitError]] = {
     int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Stalled, Preempted, PeerLost)
 }
@@ -177,7 +179,7 @@ class Membership:
     def close(self) -> None:
         """Sends what is queued, for a moment, and closes all connections."""
         self.enter(Phase.LEAVING)
-        until_s = time.monotonic() + _GRACE_S
+        until_s = time.monotonic() + _LAST_MESSAGES_S
         for link in self._links.values():
             link.wait_until_sent(max(until_s - time.monotonic(), 0.0))
         for link in self._links.values():
