@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config.values import DurationOrNever, Fraction, Rate, Strict
+from trainer.config.values import DurationOrNever, Fraction, Rate, Strict, Uri
 
 
 def _entrypoint(value: str) -> str:
@@ -145,12 +145,12 @@ class Fit(Strict):
     mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU), keep weights in float32.")
     jit_compile: bool = Field(False, description="Compile the step with XLA.")
     steps_per_execution: PositiveInt = Field(1, description="Steps of one call into TensorFlow.")
-    extend: str | None = Field(
+    extend: Uri | None = Field(
         None,
         description="Go on from the end of another run of the same job (its id below output.uri, or its URI) with "
         "more epochs, as if it had never ended.",
     )
-    warm_start: str | None = Field(
+    warm_start: Uri | None = Field(
         None,
         description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
         "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import (
@@ -68,6 +69,15 @@ def parse_days(value: object) -> object:
     return int(match[1])
 
 
+def _uri(value: object) -> object:
+    """A path or a URI as text; an empty one would mean the root of the file system."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if isinstance(text, str) and (not text.strip() or "\0" in text):
+        raise ValueError(f"{text!r} is no path and no URI")
+    return text
+
+
+Uri = Annotated[str, BeforeValidator(_uri)]
 SizeBytes = Annotated[
     int,
     BeforeValidator(parse_size),

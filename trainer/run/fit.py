@@ -21,8 +21,8 @@ from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.errors import ExitCode, KfitError, PeerLost, Stalled
 from trainer.feed.pipeline.window_checks import mixing_warnings
-from trainer.feed.statistics.cache import local_cache
 from trainer.feed.statistics.prepare import Prepared, prepare
+from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run.nightly_hooks import Night
