@@ -26,7 +26,7 @@ from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run.nightly_hooks import Night
-from trainer.run.record import LAST_WORDS_S, Record, Result
+from trainer.run.record import CURVES_S, Record, Result
 from trainer.run.result import exact_metrics, versions
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
@@ -301,7 +301,7 @@ class _Run:
                     writer.settle(lambda: self.stop.requested)
             except BaseException:
                 if curves is not None:
-                    termination.within(LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
+                    termination.within(CURVES_S, lambda: storage.upload_folder(curves, target))
                 raise
             else:
                 if curves is not None:
