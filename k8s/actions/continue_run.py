@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from k8s.chart.yaml_documents import label, run_id
 from k8s.status.pods import Object
 
-_QUEUE = "kueue.x-k8s.io/queue-name"
 #: What the cluster wrote into a Job; a new one gets its own.
 _CLUSTERS_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
 _CLUSTERS_NOTES = ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io/cronjob-scheduled-timestamp")
@@ -37,7 +36,7 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
     spec, template = again["spec"], again["spec"]["template"]
     spec.pop("selector", None)
     spec.pop("manualSelector", None)
-    spec["suspend"] = bool(label(job, _QUEUE))
+    spec.pop("suspend", None)  # a queue suspends it anew
     labels = template["metadata"]["labels"]
     template["metadata"]["labels"] = {k: v for k, v in labels.items() if k not in _CLUSTERS_LABELS}
     template["metadata"].pop("creationTimestamp", None)

@@ -13,7 +13,7 @@ Object = dict[str, Any]
 #: Go reads these as a number or as a truth value, PyYAML as text.
 _GO_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _GO_BOOL = re.compile(r"[yYnN]")
-_FLOAT_SET = re.compile(r"[\w.\[\]-]+=-?(\d+\.\d*(e-?\d+)?|\d+e-?\d+)")
+_FLOAT_SET = re.compile(r"run\.[\w.\[\]-]+=-?(0|[1-9]\d*)(\.\d+(e[-+]?\d+)?|e[-+]?\d+)", re.IGNORECASE)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -53,8 +53,8 @@ def to_yaml(manifests: Sequence[Object]) -> str:
 def helm_sets(expressions: Sequence[str]) -> list[str]:
     """`--set` expressions as words for helm.
 
-    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses; the trainer
-    reads a number. Such a one goes as JSON.
+    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses below `run:`; the
+    trainer reads a number. Such a one goes as JSON. Elsewhere it stays text: `image.tag=1.10` is no 1.1.
     """
     words: list[str] = []
     for expression in expressions:

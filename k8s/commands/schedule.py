@@ -76,6 +76,6 @@ def _name(job: str) -> str:
 
     if not Path(job).is_file():
         return job.rpartition("/")[2]
-    from trainer.config.loader import load_yaml
+    from trainer.config.yaml_file import load_yaml
 
     return str(load_yaml(Path(job))[0].get("name", ""))

@@ -18,7 +18,7 @@ def numbers(values: np.ndarray) -> ColumnStatistics:
     """Statistics of a numeric column, made as the pass makes them."""
     values = np.asarray(values, np.float64)
     part = ColumnPart(rows=len(values), nulls=int(np.isnan(values).sum()), moments=Moments.of(values), sample=[values])
-    return finish(part, np.arange(len(values)))
+    return finish(part)
 
 
 def categories(counts: dict[object, int], nulls: int = 0, *, most: int | None = None) -> ColumnStatistics:

@@ -99,14 +99,14 @@ class Seen:
 
 
 @pytest.fixture
-def play():
+def play(tmp_path):
     """Follows a life to its end, with faults."""
     servers = []
 
     def run(life, *faults, **options):
         server = Server(life)
         server.faults += faults
-        cluster = Cluster(Transport(server.access()), "ml", "test")
+        cluster = Cluster(Transport(server.access(tmp_path)), "ml", "test")
         servers.append((server, cluster))
         view = Seen(life)
         return follow(cluster, NAME, view, **options), view
