@@ -140,7 +140,7 @@ class Tile:
     """A metric in large letters, and a word beside it."""
 
     name: str
-    value: float
+    value: str
     beside: str
 
 
@@ -152,7 +152,7 @@ def _tiles(data: ReportData) -> list[Tile]:
     return [
         Tile(
             _METRIC_NAMES.get(name, name),
-            main[name],
+            metric(main[name]) if _is_finite(main[name]) else "not defined",
             f"train {metric(train[name])}" if validation and name in train else "train",
         )
         for name in names[:5]
@@ -165,7 +165,19 @@ def _tiles(data: ReportData) -> list[Tile]:
 def _curves(data: ReportData) -> list[Card]:
     names = [name for name in data.history if not name.startswith("val_") and len(data.history[name])]
     names.sort(key=lambda name: (name == "learning_rate", name != "loss"))
-    return [_curve(name, data.history, data.result.get("best_epoch")) for name in names]
+    shown = {name: values for name, values in data.history.items() if not _is_undefined(data.result, name)}
+    return [_curve(name, shown, data.result.get("best_epoch")) for name in names]
+
+
+def _is_undefined(result: Mapping[str, Any], name: str) -> bool:
+    """Whether `val_*` is a metric that the validation rows do not define: Keras gives 0.0 for the AUC of one class."""
+    known = (result.get("metrics") or {}).get("validation") or {}
+    metric = name.removeprefix("val_")
+    return name.startswith("val_") and metric in known and not _is_finite(known[metric])
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _curve(name: str, history: Mapping[str, Sequence[float]], best: int | None) -> Card:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
@@ -22,6 +22,9 @@ from trainer.run.nightly_hooks import Night
 from trainer.run.result import End, document, versions
 from trainer.training import resume
 from trainer.training.time_ledger import Ledger
+
+if TYPE_CHECKING:
+    from trainer.training.training_state import TrainingState
 
 #: A failed process is gone within five seconds of its error. They are shared out: TensorBoard's curves of a run in
 #: object storage, the checkpoint in progress, result.json, metrics.jsonl beside what `afterwards` does in 1.5 s.
@@ -56,7 +59,7 @@ class Record:
 
     Attributes:
         config: The configuration, its windows of days being days once the night has begun.
-        prepared, memory, writer: None until the run has come so far.
+        prepared, state, writer: What a failure's result.json tells; None until the run has come so far.
         claimed: Whether this process may write the run's documents.
     """
 
@@ -66,7 +69,7 @@ class Record:
         self._asked = config
         self.config, self.folder = config, folder
         self.prepared: Prepared | None = None
-        self.memory: Any = None
+        self.state: TrainingState | None = None
         self.writer: AsyncWriter | NoWriter | None = None
         self.claimed = False
         self._fence, self._night, self._progress, self._ledger = fence, night, progress, ledger
@@ -94,11 +97,9 @@ class Record:
             },
         )
 
-    def write_metrics(self) -> None:
+    def write_metrics(self, state: TrainingState) -> None:
         """Writes metrics.jsonl: a line for every so many steps."""
-        lines = "".join(
-            json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in self.memory.lines
-        )
+        lines = "".join(json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in state.lines)
         self._fence.check()
         storage.write(self.folder.path("metrics.jsonl"), lines.encode())
 
@@ -112,7 +113,7 @@ class Record:
         """
         end = End(status, int(code), reason)
         checkpoint = self.writer.newest if self.writer else None
-        found = document(end, self.folder.run_id, self.config, self.prepared, self.memory, checkpoint, self._ledger)
+        found = document(end, self.folder.run_id, self.config, self.prepared, self.state, checkpoint, self._ledger)
         return found | self._night.document
 
     def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
@@ -150,9 +151,13 @@ class Record:
             self._progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")
         if isinstance(failed, Superseded):
             return  # another process goes on with this run: it tells how it ends
-        metrics = threading.Thread(target=lambda: termination.within(_METRICS_S, self.write_metrics), daemon=True)
-        if self.memory is not None:
-            metrics.start()
+        state = self.state
+
+        def write_metrics() -> None:
+            if state is not None:
+                termination.within(_METRICS_S, lambda: self.write_metrics(state))
+
+        metrics = threading.Thread(target=write_metrics, daemon=True)
+        metrics.start()
         afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
-        if self.memory is not None:
-            metrics.join(_METRICS_S)
+        metrics.join(_METRICS_S)
