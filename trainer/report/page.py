@@ -137,7 +137,7 @@ def _facts(data: ReportData) -> list[str]:
 
 @dataclass(frozen=True)
 class Tile:
-    """A metric in large letters, and a word beside it."""
+    """A metric in large letters, and beside it its value on the training rows and that of the trivial baseline."""
 
     name: str
     value: str
@@ -147,13 +147,16 @@ class Tile:
 def _tiles(data: ReportData) -> list[Tile]:
     metrics = data.result.get("metrics") or {}
     train, validation = metrics.get("train") or {}, metrics.get("validation") or {}
-    main = validation or train
+    main, baseline = validation or train, data.result.get("baseline") or {}
     names = [name for name in (*_TILES[data.layout.label.task], "loss") if name in main]
     return [
         Tile(
             _METRIC_NAMES.get(name, name),
             metric(main[name]) if _is_finite(main[name]) else "not defined",
-            f"train {metric(train[name])}" if validation and name in train else "train",
+            " · ".join(
+                [f"train {metric(train[name])}" if validation and name in train else "train"]
+                + ([f"baseline {metric(baseline[name])}"] if name in baseline else [])
+            ),
         )
         for name in names[:5]
     ]

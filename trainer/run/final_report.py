@@ -5,33 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from trainer.config import Config
+from numpy.typing import NDArray
+
+from trainer.config import METRICS_OF_TASK, Config
 from trainer.feed.statistics.prepare import Prepared
+from trainer.progress.formatting import metric
 from trainer.report.page import ReportData, render
+from trainer.run import findings
 from trainer.run.result import exact_metrics
 
 
-def with_exact_metrics(
-    document: Mapping[str, Any], task: str, labels: Any, predictions: Any, note: Callable[[str], None]
-) -> tuple[dict[str, Any], list[str]]:
-    """Puts exact validation metrics in place of Keras's running estimates.
+def judge(
+    document: Mapping[str, Any],
+    prepared: Prepared,
+    labels: NDArray[Any],
+    predictions: NDArray[Any],
+    *,
+    whole: bool,
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    """Completes a result by its validation rows: exact metrics, the trivial baseline, and warnings.
 
     Args:
-        document: `result.json`.
-        task: binary, multiclass or regression.
-        labels: [rows] of the whole validation split.
-        predictions: [rows] or [rows, classes].
-        note: Told of each metric that the rows do not define.
+        document: `result.json`, with Keras's running estimates.
+        prepared: What is known of the data.
+        labels: [rows] of the validation split, or of as many of its rows as the report shows.
+        predictions: [rows] or [rows, classes] for them.
+        whole: Whether these are all rows of the split that count; then the metrics become exact.
+        note: Told of the baseline and of each warning.
 
     Returns:
-        The document with them, and the warnings.
+        The document with `baseline` and `warnings`.
     """
-    watched = document["metrics"]["validation"]
-    exact, undefined = exact_metrics(watched, task, labels, predictions)
-    for line in undefined:
+    label = prepared.layout.label
+    validation = dict(document["metrics"]["validation"])
+    lines: list[str] = []
+    if whole:
+        exact, lines = exact_metrics(validation, label.task, labels, predictions)
+        validation |= exact
+    trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
+    result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
+    lines += findings.warnings(result, label.task, trivial, labels.reshape(-1))
+    shown = [f"{name} {metric(trivial[name])}" for name in METRICS_OF_TASK[label.task] if name in trivial]
+    if shown:
+        note(f"trivial baseline on validation: {', '.join(shown)}")
+    for line in lines:
         note(f"warning: {line}")
-    metrics = {**document["metrics"], "validation": {**watched, **exact}}
-    return {**document, "metrics": metrics}, undefined
+    return {**result, "warnings": [*prepared.warnings, *lines]}
 
 
 def page(
@@ -41,7 +61,6 @@ def page(
     config: Config,
     labels: Any,
     predictions: Any,
-    warnings: Sequence[str],
 ) -> bytes:
     """Renders `report.html`.
 
@@ -52,7 +71,6 @@ def page(
         config: The configuration; what is secret in it is written without its value.
         labels: [rows] validation labels, None without validation.
         predictions: [rows] or [rows, classes] for them.
-        warnings: One line each.
     """
     return render(
         ReportData(
@@ -63,6 +81,6 @@ def page(
             config=config.model_dump(mode="json"),
             labels=labels,
             predictions=predictions,
-            warnings=warnings,
+            warnings=document["warnings"],
         )
     ).encode()

@@ -330,7 +330,7 @@ class _Run:
         from trainer.serving.export import publish
         from trainer.training.session import REPORT_ROWS
 
-        session, state, warnings = trained.session, trained.state, list(prepared.warnings)
+        session, state = trained.session, trained.state
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(state)
@@ -339,12 +339,11 @@ class _Run:
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.night.decide()
-        document = self.record.document("succeeded", ExitCode.DONE, "trained")
-        if labels is not None and prepared.rows["validation"] <= REPORT_ROWS:
-            task, note = start.config.task, self.progress.note
-            document, undefined = final_report.with_exact_metrics(document, task, labels, predictions, note)
-            warnings += undefined
-        page = final_report.page(document, state.history, prepared, start.config, labels, predictions, warnings)
+        document = self.record.document("succeeded", ExitCode.DONE, "trained") | {"warnings": list(prepared.warnings)}
+        if labels is not None:
+            whole = prepared.rows["validation"] <= REPORT_ROWS
+            document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
+        page = final_report.page(document, state.history, prepared, start.config, labels, predictions)
         self.store.fence.check()
         storage.write(self.folder.path("report.html"), page)
         return self.record.end(document, state.history)
