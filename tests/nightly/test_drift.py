@@ -23,7 +23,7 @@ def numbers(values: np.ndarray) -> ColumnStatistics:
 
 def categories(counts: dict[object, int], nulls: int = 0, *, most: int | None = None) -> ColumnStatistics:
     part = ColumnPart(rows=sum(counts.values()) + nulls, nulls=nulls, counts=Counter(counts))
-    return finish(part, np.arange(0), most_values=most)
+    return finish(part, most_values=most)
 
 
 def checked(before: ColumnStatistics, now: ColumnStatistics, **limits: object) -> dict[str, drift.Finding]:

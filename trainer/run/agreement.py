@@ -12,8 +12,8 @@ from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.store import Snapshot
 from trainer.config import Config
 from trainer.errors import KfitError, PeerLost
-from trainer.feed.statistics.cache import local_cache
 from trainer.feed.statistics.prepare import Prepared
+from trainer.local_cache import local_cache
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import Rank

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any, NoReturn
 
 from trainer import storage, termination
@@ -18,19 +16,21 @@ from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
-from trainer.errors import ExitCode, KfitError
+from trainer.errors import ExitCode, KfitError, Stalled
 from trainer.feed.pipeline.window_checks import mixing_warnings
-from trainer.feed.statistics.cache import local_cache
 from trainer.feed.statistics.prepare import Prepared, prepare
+from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run import agreement, final_report
 from trainer.run.nightly_hooks import Night
-from trainer.run.record import CURVES_S, Record, Result
+from trainer.run.record import Record, Result
 from trainer.run.result import versions
+from trainer.run.tensorboard_files import tensorboard_folder
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
+from trainer.training.stall_watchdog import StallWatchdog
 from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
@@ -93,6 +93,7 @@ def fit(
                 raise
             raise ended from error
         finally:
+            run.watchdog.stop()
             run.coordinator.close()
             progress.stop()
 
@@ -152,6 +153,8 @@ class _Run:
         self.coordinator: Coordinator | SingleWorker = SingleWorker()
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self.record = Record(config, folder, self.store.fence, night, progress, ledger)
+        stall = config.fit.stall
+        self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
     def go(self) -> Result:
         addresses = self._meet() if self.rank.workers > 1 else ()
@@ -222,6 +225,11 @@ class _Run:
         termination.write(error.exit_code, str(error))
         termination.leave(error.exit_code)
 
+    def _end_stalled(self, error: Stalled) -> None:
+        """Ends the run, and this process from a thread: no step is finished any more."""
+        ended = self.coordinator.fail(error)
+        self._abandon(ended if isinstance(ended, KfitError) else error)
+
     def _skip(self, same: str) -> Result:
         if not self.rank.chief:
             return Result(self.folder.uri, self.coordinator.finish(None), {})
@@ -259,11 +267,13 @@ class _Run:
 
     def _compile(self, start: _Start, prepared: Prepared, addresses: Sequence[str]) -> Any:
         """Imports TensorFlow, now that the data was found whole, and builds the session."""
+        self.watchdog.start()
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
             from trainer.tensorflow_import import import_tensorflow
 
             import_tensorflow()
+            self.watchdog.beat()
             from trainer.training.session import Session
 
             return Session(start.config, prepared, self.devices, self.coordinator, addresses)
@@ -283,11 +293,14 @@ class _Run:
             ledger=self.ledger,
             stop=self.stop,
             identity={"shaping": resume.resume_signature(self.asked), "fingerprint": prepared.fingerprint},
+            watchdog=self.watchdog,
         )
-        with self.ledger.phase("fit"), self._tensorboard(start.config) as board:
+        wanted = start.config.output.tensorboard and self.rank.chief
+        with self.ledger.phase("fit"), tensorboard_folder(self.folder, wanted=wanted) as board:
             try:
                 with self.stop.training():
                     session.fit(replace(context, tensorboard=board))
+                    self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             finally:
                 self.ledger.add("checkpoint_upload", writer.upload_s)
@@ -297,23 +310,6 @@ class _Run:
             writer.wait()
             self.stop.check()
         return _Trained(session, state)
-
-    @contextmanager
-    def _tensorboard(self, config: Config) -> Iterator[str | None]:
-        """A local folder for TensorBoard's curves, uploaded at the end where the run's own folder is not local."""
-        target = self.folder.path("tensorboard")
-        if not (config.output.tensorboard and self.rank.chief):
-            yield None
-        elif (local := storage.local_path(target)) is not None:
-            yield str(local)
-        else:
-            with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch:
-                try:
-                    yield scratch
-                except BaseException:
-                    termination.within(CURVES_S, lambda: storage.upload_folder(Path(scratch), target))
-                    raise
-                storage.upload_folder(Path(scratch), target)
 
     def _writer(self, start: _Start) -> AsyncWriter:
         return AsyncWriter(
