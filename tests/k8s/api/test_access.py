@@ -159,17 +159,6 @@ def test_a_file_that_is_no_kubeconfig_is_told_without_its_text(tmp_path, text):
 ODD = [3, "secret", ["secret"], [3], {"secret": 1}, True, [{"name": "secret"}], "\n", -1.5, [[]]]
 USER_KEYS = ["token", "tokenFile", "username", "password", "exec", "auth-provider"]
 USER_KEYS += ["as", "as-groups", "as-uid", "as-user-extra"]
-    "token",
-    "tokenFile",
-    "username",
-    "password",
-    "exec",
-    "auth-provider",
-    "as",
-    "as-groups",
-    "as-uid",
-    "as-user-extra",
-]
 USER_KEYS += ["client-certificate", "client-certificate-data", "client-key", "client-key-data"]
 CLUSTER_KEYS = ["server", "certificate-authority", "certificate-authority-data", "tls-server-name", "proxy-url"]
 CLUSTER_KEYS += ["insecure-skip-tls-verify", "extensions"]
