@@ -20,6 +20,11 @@ run is missing: the trainer's configuration, see docs/job-file.md
 {{- if not .Values.image.repository }}
 image.repository is missing: `--set image.repository=registry.example/trainer`
 {{- end }}
+{{- /* Kubernetes takes 256 KiB of annotations, and kubectl apply keeps the Job once more in one of them. */ -}}
+{{- $size := len (include "kfit.jobFile" .) }}
+{{- if gt $size 120000 }}
+run has {{ $size }} characters and a Job carries at most 120000; put the file into a ConfigMap of your own, mount it by volumes and volumeMounts, and name it in args: [fit, /path/job.yaml]
+{{- end }}
 {{- if not (include "kfit.atLeast" (list . "1.31")) }}
 Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where the cluster is newer, set kubeVersion to its version
 {{- end }}
