@@ -65,23 +65,23 @@ def helm_sets(expressions: Sequence[str]) -> list[str]:
 
 
 def workload(manifests: Sequence[Object]) -> Object:
-    """The Job or CronJob among the manifests of a job file."""
+    """Returns the Job or CronJob among the manifests of a job file."""
     return next(m for m in manifests if m["kind"] in ("Job", "CronJob"))
 
 
 def annotation(manifest: Object, key: str) -> str:
-    """An annotation `kfit.dev/KEY` of a Job, or of the Jobs a CronJob makes."""
-    meta = manifest["spec"]["jobTemplate"]["metadata"] if manifest["kind"] == "CronJob" else manifest["metadata"]
-    return str((meta.get("annotations") or {}).get(f"kfit.dev/{key}", ""))
+    """Returns the annotation `kfit.dev/KEY` of a Job, or of the Jobs that a CronJob creates; empty without one."""
+    template = manifest["spec"]["jobTemplate"] if manifest["kind"] == "CronJob" else manifest
+    return str(((template.get("metadata") or {}).get("annotations") or {}).get(f"kfit.dev/{key}", ""))
 
 
 def label(manifest: Object, key: str) -> str:
-    """A label."""
+    """Returns a label of an object; empty without it."""
     return str((manifest["metadata"].get("labels") or {}).get(key, ""))
 
 
 def run_id(job: Object) -> str:
-    """The run a Job works on: its own name, unless it goes on with another's."""
+    """Returns the id of the run that a Job works on: its own name, unless it continues another Job's run."""
     pod = job["spec"]["template"]["spec"]
     env = {e["name"]: e.get("value", "") for c in pod["containers"] if c["name"] == "trainer" for e in c.get("env", [])}
     return env.get("KFIT_RUN") or str(job["metadata"]["name"])

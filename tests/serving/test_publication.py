@@ -114,6 +114,7 @@ def hostile_columns() -> dict[str, pa.Array]:
         "text0": pa.array([f"{t} word\0 \0 wo\0rd, {t}!" for t in texts]),
         "numeric0": pa.array([LARGE + i * 1000 for i in range(120)]),
         "numeric1": pa.array(unsigned, pa.uint64()),
+        "numeric2": pa.array([i * 1e-44 for i in range(120)]),
         "vector0": pa.array([[float(i), 1e30] for i in range(120)]),
     }
 
@@ -138,6 +139,7 @@ def test_the_proof_rows_hold_extremes_of_every_column(tmp_path):
     prepared = prepare(config)
     rows = proof_rows(prepared)
     assert rows.golden == 50  # the first row group
+    assert rows.golden < rows.ordinary < len(rows.raw["numeric0"])
     codes = {f.column.name: rows.packed["codes"][:, f.start] for f in prepared.layout.packed_codes}
     for name in ("categorical0", "categorical2", "categorical4", "categorical6", "sequence0", "sequence1", "text0"):
         assert codes[name].min() == 0, name

@@ -94,8 +94,8 @@ def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any
         return {}, []
     running = metrics.RunningMetrics(task, known)
     running.update(labels, predictions)
-    lines = [f"validation {name} is not defined: {why}" for name, why in running.undefined().items()]
-    return running.result(), lines
+    found = running.result()
+    return found, [f"validation {name} is not defined: {why}" for name, why in running.undefined(found).items()]
 
 
 def versions() -> dict[str, str]:
