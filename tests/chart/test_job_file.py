@@ -27,7 +27,7 @@ def test_it_is_mounted_where_the_trainer_reads_it():
 def test_one_that_a_job_cannot_carry_is_refused_with_the_way_out():
     features = {f"column_{n}": {"kind": "numeric"} for n in range(4000)}
     said = refusal(values(run={"data": {"features": features}}))
-    assert "characters and a Job carries at most 120000; put the file into a ConfigMap of your own" in said
+    assert "characters, and a Job carries at most 120000; name data by globs" in said
 
 
 def test_one_of_two_thousand_columns_is_carried():
