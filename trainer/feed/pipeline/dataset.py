@@ -77,7 +77,7 @@ class Feed:
         self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
         self._remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
         self._threads = _REMOTE_THREADS if self._remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
-        check_memory(prepared.config.data.memory, self._source, self._threads)
+        self._source.reader.most_decoders = check_memory(prepared.config.data.memory, self._source, self._threads)
         self.rows, self.steps = self._source.plan.total_rows, self._source.steps
         self.error: BaseException | None = None
         self._cursor = _Cursor(epoch, step)

@@ -45,13 +45,16 @@ def default_budget(cgroup_files: tuple[str, ...] = _CGROUP_FILES, physical: int 
     return whole // _SHARE
 
 
-def check_memory(budget: int | None, source: Source, threads: int) -> None:
-    """Holds what a source will need against the budget.
+def check_memory(budget: int | None, source: Source, threads: int) -> int:
+    """Checks that the budget holds what a source will need.
 
     Args:
         budget: `data.memory`; None: the default.
         source: What is to be read.
         threads: How many decode.
+
+    Returns:
+        How many decoders of large row groups may stay open: as many as the plan opens at a time, where they fit.
 
     Raises:
         ConfigError: It does not fit.
@@ -61,22 +64,28 @@ def check_memory(budget: int | None, source: Source, threads: int) -> None:
     # A row group is there as Arrow columns, and once more where only some of its rows are kept.
     other = 2 * min(threads, len(plan)) * largest_piece * source.row_bytes
     other += MOST_CHUNKS * max(CHUNK_BYTES, source.batch_size * source.row_bytes)
-    if source.is_sliced:
-        other += _SLICED_COLUMN_BYTES * len(source.packer.names)
+    decoder_bytes = _SLICED_COLUMN_BYTES * len(source.packer.names)
+    sliced_groups = source.sliced_groups
+    in_use = min(threads, sliced_groups)
+    other += in_use * decoder_bytes
     window_rows = max(r.rows for r in rounds)
     window = window_rows * source.row_bytes
     window += window // SPARE_SHARE
     other += window_rows * _ORDER_BYTES + _BESIDE_BYTES
-    check_budget(budget, window if len(rounds) > 1 else window // 2, other)
+    room = check_budget(budget, window if len(rounds) > 1 else window // 2, other)
+    return min(sliced_groups, in_use + room // decoder_bytes)
 
 
-def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> None:
-    """Holds the plan's need against the budget.
+def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> int:
+    """Checks that the budget holds the plan's need.
 
     Args:
         budget: `data.memory`; None: the default.
         window_bytes: One round's packed rows: two are held, one in use and the next being read.
         other_bytes: Row groups being decoded, and batches ready.
+
+    Returns:
+        The bytes that are left.
 
     Raises:
         ConfigError: It does not fit; names the shuffle that would.
@@ -84,7 +93,7 @@ def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> Non
     held = budget or default_budget()
     need = 2 * window_bytes + other_bytes
     if need <= held:
-        return
+        return held - need
     whose = "data.memory" if budget else f"a third of the memory limit of {held * _SHARE // _MIB} MiB"
     raised = f"raise data.memory to {-(-need // _MIB)}MiB" + ("" if budget else ", with a limit that has room for it")
     fits = (held - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
