@@ -20,9 +20,10 @@ import tensorflow as tf
 import trainer
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.feed.order.memory_budget import check_budget, groups_open_at_once
 from trainer.feed.packing.decoder import Reader, SequentialDecoder
+from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.pipeline.dataset import Feed
-from trainer.feed.pipeline.memory_budget import check_budget, default_budget
 from trainer.feed.statistics.prepare import prepare
 from trainer.feed.threads import Handoff
 from trainer.model.codes import code_of
@@ -339,7 +340,7 @@ def test_following_the_remedy_for_memory_is_enough(write_set, configure):
 )
 def test_what_does_not_fit_into_memory_names_the_shuffle_that_does(budget, whose, besides, monkeypatch):
     mib = 1024**2
-    monkeypatch.setattr("trainer.feed.pipeline.memory_budget.default_budget", lambda: 100 * mib)
+    monkeypatch.setattr("trainer.feed.order.memory_budget.default_budget", lambda: 100 * mib)
     given = budget and budget * mib
     check_budget(given, 30 * mib, 40 * mib)
     with pytest.raises(ConfigError, match=f"needs 140 MiB and may hold 100 MiB, {whose}") as error:
@@ -445,7 +446,7 @@ def test_open_decoders_are_as_many_as_the_budget_holds(write_set, configure, mon
         memory = int(needs[1]) * mib + more * 3 * mib * len(columns)
         with opened(prepare(configure(folder, memory=memory, **data))) as feed:
             limit = min(14, feed._threads + more)
-            assert feed._source.sliced_groups == 14
+            assert groups_open_at_once(feed._source.plan, feed._source.rounds(0)) == 14
             assert feed._source.reader.most_decoders == limit
             open_decoders.clear()
             orders.append(ids(batches(feed)))

@@ -58,21 +58,6 @@ class Source:
         """Batches an epoch."""
         return -(-self.plan.total_rows // self.batch_size)
 
-    @property
-    def sliced_groups(self) -> int:
-        """The most row groups that are open at a time, because windows take slices of them one after another."""
-        plan, windows = self.plan, self.rounds(0)
-        names = plan.shard.astype(np.int64) << 32 | plan.group
-        _, group_of, slices = np.unique(names, return_inverse=True, return_counts=True)
-        # [groups]: the first and the last window that holds a slice; a row group is open from one to the other.
-        first, last = np.full(len(slices), len(windows)), np.full(len(slices), -1)
-        for window in windows:
-            np.minimum.at(first, group_of[window.pieces], window.index)
-            np.maximum.at(last, group_of[window.pieces], window.index)
-        opened = np.bincount(first[slices > 1], minlength=len(windows) + 1)
-        closed = np.bincount(last[slices > 1] + 1, minlength=len(windows) + 1)
-        return int(np.cumsum(opened - closed).max())
-
     def rounds(self, epoch: int) -> list[Round]:
         """The rounds of an epoch."""
         return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
