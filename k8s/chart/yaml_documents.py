@@ -20,6 +20,11 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """Reads a number as Go writes it: helm prints a million as 1e+06."""
 
 
+# Plain `=` and `<<` as values are text to Go.
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in _Loader.yaml_implicit_resolvers.items() if k != "="}
+_Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: str(node.value))
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes what Go would take for something else; text of several lines is a block, for people to read."""
 

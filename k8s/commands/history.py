@@ -13,7 +13,7 @@ import click
 from k8s.history.run_records import of_a_job, output_of
 from trainer.nightly import history as nights
 from trainer.nightly import production
-from trainer.nightly.history import Night
+from trainer.nightly.history import RunSummary
 from trainer.nightly.production import Production
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -44,7 +44,7 @@ def history(job: str | None, output: str | None, last: int, form: str) -> None:
         _print(shown, len(found), seen)
 
 
-def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
+def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> None:
     """Columns as wide as they need; the last one gives way to the terminal's edge."""
     from rich.console import Console
     from rich.text import Text
@@ -67,7 +67,7 @@ def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
     console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)
 
 
-def _cells(night: Night) -> tuple[str, ...]:
+def _cells(night: RunSummary) -> tuple[str, ...]:
     return night.run, night.date or night.finished[:10], night.status, window(night), metric(night), took(night)
 
 
@@ -76,17 +76,17 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [*most, last.strip().rjust(widths[-1])]
 
 
-def window(night: Night) -> str:
+def window(night: RunSummary) -> str:
     """`02-05 … 03-04`: the year is in the date beside it."""
     return f"{night.first[5:]} … {night.last[5:]}" if night.first else "–"
 
 
-def metric(night: Night) -> str:
+def metric(night: RunSummary) -> str:
     """`auc 0.7349`."""
     return f"{night.metric} {night.value:.4f}" if night.value is not None else "–"
 
 
-def took(night: Night) -> str:
+def took(night: RunSummary) -> str:
     """`16 s`, `2:03`, `1:02:03`."""
     if night.duration_s is None:
         return "–"
@@ -97,7 +97,7 @@ def took(night: Night) -> str:
     return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
 
 
-def verdict(night: Night) -> str:
+def verdict(night: RunSummary) -> str:
     """Promoted, or why not, in one line."""
     why = night.why.splitlines()[0] if night.why else ""
     if night.promoted:
@@ -107,7 +107,7 @@ def verdict(night: Night) -> str:
     return why.removesuffix(":")
 
 
-def summary(shown: Sequence[Night], total: int) -> str:
+def summary(shown: Sequence[RunSummary], total: int) -> str:
     """The line under the table: the metric's way over the nights, and how they ended."""
     counts: dict[str, int] = {}
     for night in shown:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from trainer import storage
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
 
 _RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
 
@@ -62,6 +62,7 @@ def read_record(where: str, output_uri: str | None) -> Record:
 
     Raises:
         ConfigError: There is no such run.
+        DataError: One of its files is damaged.
         StorageError: The store is out of reach or refuses.
     """
     uri = where if "/" in where else storage.join(_known(output_uri, where), "runs", where)
@@ -69,9 +70,13 @@ def read_record(where: str, output_uri: str | None) -> Record:
     config, result, metrics, statistics = found
     if config is None:
         raise ConfigError("no such run", where=uri, remedy="see `kfit history`")
-    lines = [json.loads(line) for line in (metrics or b"").splitlines() if line]
+    documents = [_json(storage.join(uri, name), data) for name, data in (
+        ("config.json", config), ("result.json", result), ("statistics.json", statistics))]  # fmt: skip
+    _hide_url(documents[0])
+    where = storage.join(uri, "metrics.jsonl")
+    lines = [_json(where, line) for line in (metrics or b"").splitlines() if line]
     ends = tuple(line for line in lines if line.get("end"))
-    return Record(uri.rstrip("/").rpartition("/")[2], uri, _json(config), _json(result), ends, _json(statistics))
+    return Record(uri.rstrip("/").rpartition("/")[2], uri, documents[0], documents[1], ends, documents[2])
 
 
 def _known(output_uri: str | None, run: str) -> str:
@@ -82,6 +87,25 @@ def _known(output_uri: str | None, run: str) -> str:
     return output_uri
 
 
-def _json(data: bytes | None) -> dict[str, Any]:
-    document = json.loads(data) if data else {}
-    return document if isinstance(document, dict) else {}
+def _hide_url(config: dict[str, Any]) -> None:
+    """Runs from before kept the whole URL of `notify`, which may be a secret."""
+    notify = (config.get("config") or {}).get("notify")
+    if isinstance(notify, dict) and isinstance(notify.get("url"), str):
+        from trainer.config.output import redacted_url
+
+        notify["url"] = redacted_url(notify["url"])
+
+
+def _json(where: str, data: bytes | None) -> dict[str, Any]:
+    """A JSON object; {} where there is no file.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        document = json.loads(data) if data is not None else {}
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise DataError("is damaged: it holds no JSON object", where=where, remedy="restore it, or name another run")
+    return document

@@ -20,6 +20,14 @@ ENTRY = {"name": "A", "value": "1"}
             {"terminationGracePeriodSeconds": 60, "activeDeadlineSeconds": 60},
             "terminationGracePeriodSeconds (60) must be less than activeDeadlineSeconds (60)",
         ),
+        (
+            {"run": {"data": {"filter": {"id": {"in": [1, -(2**60)]}}}}},
+            "run.data.filter.id.in[1] is a whole number above 2^53",
+        ),
+        (
+            {"run": {"data": {"train": [f"s3://lake/{n:0200}" for n in range(6000)]}}},
+            "a ConfigMap holds 1048576; name data by globs",
+        ),
         ({"env": [{"name": "KFIT_RUN", "value": "x"}]}, "env: KFIT_RUN is set by the chart; remove it"),
         ({"env": [{"name": "HOME", "value": "x"}]}, "env: HOME is set by the chart; remove it"),
         ({"env": [ENTRY, ENTRY]}, "env: A stands twice; remove one"),

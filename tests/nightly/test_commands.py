@@ -203,14 +203,14 @@ def test_a_sparkline(values, bars):
 
 
 def test_words_of_a_night():
-    assert [took(history.Night("r", "", duration_s=s)) for s in (None, 0.4, 59.4, 59.6, 3661)] == [
+    assert [took(history.RunSummary("r", "", duration_s=s)) for s in (None, 0.4, 59.4, 59.6, 3661)] == [
         "–",
         "0 s",
         "59 s",
         "1:00",
         "1:01:01",
     ]
-    assert verdict(history.Night("r", "failed", why="a shard is bad\n  write it again")) == "a shard is bad"
+    assert verdict(history.RunSummary("r", "failed", why="a shard is bad\n  write it again")) == "a shard is bad"
 
 
 @pytest.mark.parametrize("name", ["n2/", "../../elsewhere", "n1/../n2", "", "runs/n2", "n2\n"])
@@ -222,3 +222,41 @@ def test_production_moves_only_to_a_run_id(output, kfit, verb, name):
     assert (code, out) == (64, "")
     assert "is not a run id" in err
     assert storage.read(storage.join(output, "production.json")) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.jsonl", "statistics.json"])
+def test_a_damaged_file_of_a_compared_run_is_named(tmp_path, kfit, name):
+    output = str(tmp_path)
+    record(output, "a", auc=0.7, shift=0.0, batch=64)
+    record(output, "b", auc=0.72, shift=1.0, batch=128)
+    broken = tmp_path / "runs" / "a" / name
+    broken.write_bytes(b"{\xff")
+    code, out, err = kfit("compare", "a", "b", "--output", output)
+    assert (code, out) == (65, "")
+    assert f"{broken}: is damaged" in err
+    assert "Traceback" not in err
+
+
+def test_history_and_prune_go_on_beside_a_damaged_run(tmp_path, kfit):
+    output = str(tmp_path / "out")
+    nights(output)
+    broken = storage.join(output, "runs", "n2", "result.json")
+    storage.write(broken, b"{")
+    code, out, err = kfit("history", "--output", output, "-o", "name")
+    assert (code, out.split()) == (0, ["n1", "n3", "n4", "n5"])
+    assert err == f"warning: {broken} is damaged; n2 is left out. Delete the file, or the run's folder\n"
+    assert kfit("prune", "--output", output, "--keep", "1", "--dry-run")[0] == 0
+
+
+def test_compare_of_a_run_from_before_does_not_show_the_url_it_kept(tmp_path, kfit):
+    output = str(tmp_path)
+    for name, url in (("a", "https://hooks.example/s3cret"), ("b", "https://hooks.example/0ther")):
+        record(output, name, auc=0.7, shift=0.0, batch=64)
+        path = tmp_path / "runs" / name / "config.json"
+        document = json.loads(path.read_text())
+        document["config"]["notify"] = {"url": url}
+        path.write_text(json.dumps(document))
+    for form in ("table", "json", "html"):
+        out = kfit("compare", "a", "b", "--output", output, "-o", form)[1]
+        assert "s3cret" not in out
+        assert "0ther" not in out

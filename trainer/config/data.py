@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from trainer.config.features import Feature
-from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict
+from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uri
 from trainer.errors import ConfigError
 
 _DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")
@@ -76,7 +76,7 @@ def _uris_tag(value: object) -> str:
 
 
 DataUris = Annotated[
-    Annotated[Window, Tag("Window")] | Annotated[str | list[str], Tag("URIs")],
+    Annotated[Window, Tag("Window")] | Annotated[Uri | list[Uri], Tag("URIs")],
     Discriminator(_uris_tag),
 ]
 
@@ -94,16 +94,27 @@ Validation = Annotated[
     Annotated[FractionSplit, Tag("FractionSplit")]
     | Annotated[NewestSplit, Tag("NewestSplit")]
     | Annotated[Window, Tag("Window")]
-    | Annotated[str | list[str], Tag("URIs")],
+    | Annotated[Uri | list[Uri], Tag("URIs")],
     Discriminator(_split_tag),
 ]
+
+
+def _take_both_names(schema: dict[str, Any]) -> None:
+    """Lets the schema take `one_of` beside its alias `in`, as the model does."""
+    schema["properties"]["one_of"] = schema["properties"]["in"]
 
 
 class Condition(Strict):
     """What a row's value must be; everything that is given has to hold, and null fits nothing but `null: true`."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+        extra="forbid",
+        frozen=True,
+        strict=False,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_extra=_take_both_names,
     )
 
     equals: Scalar | None = Field(None, description="This value.")
@@ -197,6 +208,8 @@ class Data(Strict):
     def _label_is_no_feature(self) -> Data:
         if self.label in self.features:
             raise ValueError(f"label {self.label!r} is also a feature; remove it from features")
+        if self.label == self.sample_weight:
+            raise ValueError(f"label {self.label!r} is also sample_weight; give a column with the rows' weights")
         return self
 
     @property

@@ -4,7 +4,7 @@ Combinations of values that no schema can refuse. All that is wrong is said at o
 */}}
 {{- define "kfit.check" -}}
 {{- $faults := list -}}
-{{- range list "kfit.checkNeeded" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" -}}
+{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" -}}
 {{- range include . $ | splitList "\n" }}{{ with trim . }}{{ $faults = append $faults . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if $faults }}{{ fail (join "\n  " $faults) }}{{ end -}}
@@ -23,6 +23,33 @@ image.repository is missing: `--set image.repository=registry.example/trainer`
 {{- if not (include "kfit.atLeast" (list . "1.31")) }}
 Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where the cluster is newer, set kubeVersion to its version
 {{- end }}
+{{- end }}
+
+{{/* A ConfigMap holds 1 MiB. */}}
+{{- define "kfit.checkSize" -}}
+{{- $size := len (toYaml (dict "run" .Values.run)) -}}
+{{- if gt $size 1048576 }}
+run has {{ $size }} bytes, and a ConfigMap holds 1048576; name data by globs, windows or folders instead of long lists
+{{- end }}
+{{- end }}
+
+{{/* Helm keeps numbers of a values file as float64, so a whole number above 2^53 has been rounded by now. */}}
+{{- define "kfit.checkNumbers" -}}
+{{- include "kfit.checkNumber" (list "run" .Values.run) -}}
+{{- end }}
+
+{{- define "kfit.checkNumber" -}}
+{{- $at := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- range $key, $below := $value }}{{ include "kfit.checkNumber" (list (printf "%s.%s" $at $key) $below) }}{{ end -}}
+{{- else if kindIs "slice" $value -}}
+{{- range $index, $below := $value }}{{ include "kfit.checkNumber" (list (printf "%s[%d]" $at $index) $below) }}{{ end -}}
+{{- else if kindIs "float64" $value -}}
+{{- if and (eq $value (floor $value)) (or (and (gt $value 9007199254740992.0) (lt $value 18446744073709551616.0)) (and (lt $value -9007199254740992.0) (gt $value -18446744073709551616.0))) }}
+{{ $at }} is a whole number above 2^53, which helm rounds; put it in quotes where it is an id, or use a smaller number
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Kubernetes appends to names, and refuses the pod (not the Job) where the sum has more than 63 characters. */}}

@@ -5,6 +5,11 @@
 {{- .Values.fullnameOverride | default .Values.name | default .Release.Name -}}
 {{- end }}
 
+{{/* Text of the values for a person's terminal, which obeys control characters: those are shown as `?`. */}}
+{{- define "kfit.visible" -}}
+{{- regexReplaceAll "[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]" (toString .) "?" -}}
+{{- end }}
+
 {{- define "kfit.scheduled" -}}
 {{- if .Values.schedule.cron }}true{{ end -}}
 {{- end }}
