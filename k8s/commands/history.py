@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from k8s.commands.options import examples, storage_format_option
 from k8s.history.run_records import of_a_job, output_of
 from trainer.nightly import history as nights
 from trainer.nightly import production
 from trainer.nightly.history import RunSummary
 from trainer.nightly.production import Production
+from trainer.progress import terminal
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PIPE_WIDTH = 180
@@ -22,13 +24,15 @@ _MOST_BARS = 120
 _STATES = {"succeeded": "green", "skipped": "dim", "failed": "red", "preempted": "yellow", "unfinished": "cyan"}
 
 
-@click.command()
+@click.command(
+    epilog=examples("kfit history -f job.yaml", "kfit history --output-uri s3://models/flights --last 7 -o json")
+)
 @of_a_job
 @click.option("--last", type=click.IntRange(min=1), default=30, show_default=True, help="Show the newest so many.")
-@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json", "name"]), default="table")
-def history(job: str | None, output: str | None, last: int, form: str) -> None:
+@storage_format_option("table", "json", "name")
+def history(job: str | None, output_uri: str | None, last: int, form: str) -> None:
     """The runs of a job: state, data window, metric, time, promoted or why not."""
-    uri = output_of(job, output)
+    uri = output_of(job, output_uri)
     found = nights.read(uri)
     seen = production.read(uri)
     shown = found[-last:]
@@ -37,22 +41,21 @@ def history(job: str | None, output: str | None, last: int, form: str) -> None:
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     elif form == "name":
         for night in shown:
-            click.echo(night.run)
+            terminal.echo(night.run)
     elif not found:
-        click.echo(f"no run below {uri}", err=True)
+        terminal.echo(f"no run below {uri}", err=True)
     else:
         _print(shown, len(found), seen)
 
 
 def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> None:
     """Columns as wide as they need; the last one gives way to the terminal's edge."""
-    from rich.console import Console
     from rich.text import Text
 
     heads = ("run", "date", "state", "trained on", "metric", "took")
     cells = [_cells(night) for night in shown]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = terminal.console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
     for night, row in zip(shown, cells, strict=True):
         run, day, state, *rest = _padded(row, widths)
