@@ -12,6 +12,7 @@ import click
 
 from k8s.history.run_records import Record, of_a_job, output_of, read_record
 from trainer.errors import ConfigError
+from trainer.progress import terminal
 
 _PIPE_WIDTH = 160
 Row = tuple[str, Any, Any]
@@ -151,10 +152,9 @@ def _both(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
 
 
 def _print(a: str, b: str, sections: Mapping[str, Sequence[Row]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = terminal.console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     for title, rows in sections.items():
         if not rows:
             continue

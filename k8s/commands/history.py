@@ -15,6 +15,7 @@ from trainer.nightly import history as nights
 from trainer.nightly import production
 from trainer.nightly.history import Night
 from trainer.nightly.production import Production
+from trainer.progress import terminal
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PIPE_WIDTH = 180
@@ -46,22 +47,21 @@ def history(job: str | None, output: str | None, last: int, form: str) -> None:
 
 def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
     """Columns as wide as they need; the last one gives way to the terminal's edge."""
-    from rich.console import Console
     from rich.text import Text
 
     heads = ("run", "date", "state", "trained on", "metric", "took")
     cells = [_cells(night) for night in shown]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = terminal.console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
     for night, row in zip(shown, cells, strict=True):
         run, day, state, *rest = _padded(row, widths)
         serves = seen is not None and night.run == seen.run
-        line = Text(f"{run}  {day}  ")
-        line.append(state, style=_STATES.get(night.status, ""))
-        line.append("  ".join(["", *rest, ""]))
+        line = Text(terminal.visible(f"{run}  {day}  "))
+        line.append(terminal.visible(state), style=_STATES.get(night.status, ""))
+        line.append(terminal.visible("  ".join(["", *rest, ""])))
         line.append("● in production  " if serves else "", style="bold green")
-        lines.append(line.append(verdict(night)))
+        lines.append(line.append(terminal.visible(verdict(night))))
     for line in lines:
         console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
     console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)

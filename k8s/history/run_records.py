@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Any
 import click
 
 from trainer import storage
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
+from trainer.json_text import parse, parse_object
 
+#: Parts of a result and of a configuration that hold named values.
+_OBJECTS = frozenset({"metrics", "rows", "ledger_s", "decision", "windows", "versions", "config", "data"})
 _RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
 
 
@@ -69,9 +71,16 @@ def read_record(where: str, output_uri: str | None) -> Record:
     config, result, metrics, statistics = found
     if config is None:
         raise ConfigError("no such run", where=uri, remedy="see `kfit history`")
-    lines = [json.loads(line) for line in (metrics or b"").splitlines() if line]
+    lines = [parse_object(line) for line in (metrics or b"").splitlines()]
     ends = tuple(line for line in lines if line.get("end"))
-    return Record(uri.rstrip("/").rpartition("/")[2], uri, _json(config), _json(result), ends, _json(statistics))
+    return Record(
+        uri.rstrip("/").rpartition("/")[2],
+        uri,
+        _read(uri, _RECORDS[0], config),
+        _read(uri, _RECORDS[1], result),
+        ends,
+        parse_object(statistics),
+    )
 
 
 def _known(output_uri: str | None, run: str) -> str:
@@ -82,6 +91,14 @@ def _known(output_uri: str | None, run: str) -> str:
     return output_uri
 
 
-def _json(data: bytes | None) -> dict[str, Any]:
-    document = json.loads(data) if data else {}
-    return document if isinstance(document, dict) else {}
+def _read(uri: str, name: str, data: bytes | None) -> dict[str, Any]:
+    """A document of the run; parts that should be objects and are none are left out."""
+    try:
+        document = parse(data) if data else {}
+    except ValueError as broken:
+        raise DataError(
+            f"is no JSON: {broken}", where=storage.join(uri, name), remedy="the run's other files may still be whole"
+        ) from broken
+    if not isinstance(document, dict):
+        return {}
+    return {k: v for k, v in document.items() if k not in _OBJECTS or isinstance(v, dict)}

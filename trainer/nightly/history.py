@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from trainer import storage
+from trainer.json_text import parse, parse_object
 
 NAME = "history.json"
 _FORMAT = 1
@@ -113,14 +114,13 @@ def read(output_uri: str) -> list[Night]:
     known = _index(output_uri)
     unsure = [name for name in names if name not in known or known[name].status not in _FINAL]
     for name, data in zip(unsure, _read_each(output_uri, unsure, "result.json"), strict=True):
-        found = _parsed(data)
-        known[name] = summarize({**found, "run": name}) if found else Night(name, "unfinished")
+        known[name] = _summarized(name, parse_object(data))
     begun = [name for name in names if known[name].status == "unfinished"]
     for name, config in zip(begun, _read_each(output_uri, begun, "config.json"), strict=True):
         if config is None:
             del known[name]  # a folder that somebody emptied
         else:
-            known[name] = replace(known[name], date=str(_parsed(config).get("date") or ""))
+            known[name] = replace(known[name], date=str(parse_object(config).get("date") or ""))
     return sorted((known[name] for name in names if name in known), key=_order)
 
 
@@ -138,6 +138,14 @@ def find(nights: Sequence[Night], digest: str) -> Night | None:
     return next((n for n in reversed(nights) if n.status == "succeeded" and n.digest == digest), None)
 
 
+def _summarized(run: str, result: Mapping[str, Any]) -> Night:
+    """One damaged result must not stop the history of all: its run counts as unfinished."""
+    try:
+        return summarize({**result, "run": run}) if result else Night(run, "unfinished")
+    except (AttributeError, TypeError, ValueError):
+        return Night(run, "unfinished")
+
+
 def _order(night: Night) -> tuple[bool, str, str]:
     return not night.finished, night.finished, night.run
 
@@ -149,7 +157,7 @@ def _compact(night: Night) -> dict[str, Any]:
 def _index(output_uri: str) -> dict[str, Night]:
     names = {f.name for f in fields(Night)}
     try:
-        document = json.loads(storage.read(storage.join(output_uri, NAME)))
+        document = parse(storage.read(storage.join(output_uri, NAME)))
         entries = document["runs"] if document["format"] == _FORMAT else []
         return {e["run"]: Night(**{k: v for k, v in e.items() if k in names}) for e in entries}
     except (storage.NotFound, ValueError, KeyError, TypeError):
@@ -158,11 +166,3 @@ def _index(output_uri: str) -> dict[str, Night]:
 
 def _read_each(output_uri: str, runs: Sequence[str], name: str) -> list[bytes | None]:
     return storage.read_many([storage.join(output_uri, "runs", run, name) for run in runs])
-
-
-def _parsed(data: bytes | None) -> dict[str, Any]:
-    try:
-        document = json.loads(data or b"null")
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}

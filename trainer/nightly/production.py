@@ -19,6 +19,7 @@ from typing import Any
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.json_text import parse, parse_object
 
 NAME = "production.json"
 #: Earlier pointers kept inside the newest: enough to see months of nights.
@@ -66,7 +67,7 @@ def read(output_uri: str) -> Production | None:
     if found is None:
         return None
     try:
-        document = json.loads(found[0])
+        document = parse(found[0])
         return Production(
             str(document["run"]),
             int(document.get("generation", 1)),
@@ -134,7 +135,7 @@ def move(
         storage.replace(uri, (json.dumps(document, indent=2) + "\n").encode(), seen.version if seen else None)
     except storage.Changed as changed:
         now = storage.read_with_version(uri)
-        if now is None or json.loads(now[0]).get("token") != document["token"]:
+        if now is None or parse_object(now[0]).get("token") != document["token"]:
             raise Lost(
                 f"{_said(read(output_uri))}; {run} was not promoted",
                 where=uri,
