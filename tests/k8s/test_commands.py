@@ -192,8 +192,8 @@ def test_why_of_nothing_is_not_found(kfit):
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
-    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
-    server.behind.objects["/api/v1/namespaces/ml/configmaps/train-1a2b3c4d"] = config
+    policy = {"kind": "NetworkPolicy", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
+    server.behind.objects["/apis/networking.k8s.io/v1/namespaces/ml/networkpolicies/train-1a2b3c4d"] = policy
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
     assert len(server.behind.objects) == 3
