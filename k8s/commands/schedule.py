@@ -175,7 +175,10 @@ def _name(word: str) -> str:
     Raises:
         ConfigError: The job file has no name.
     """
-    if not Path(word).is_file():
+    try:
+        if not Path(word).is_file():
+            return word
+    except (OSError, ValueError):  # too long for a path, or a NUL
         return word
     from trainer.config.yaml_file import load_yaml
     from trainer.errors import ConfigError
