@@ -15,6 +15,7 @@ from keras import ops
 
 from trainer.model.codes import lookup
 from trainer.model.features import Features
+from trainer.model.label_scale import predicted
 from trainer.model.trainable import Trainable
 from trainer.schema import Column, Layout, NumberField, image_key, ragged_key
 
@@ -34,7 +35,7 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
 
     Returns:
         A functional model of stock layers: {column name: [B] or [B, size] of its dtype, images as pixels} -> float32
-        [B, outputs]. Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
+        [B, outputs] in the label's own units (float64 where `LabelField.offset` is not 0). Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
         float32 on the way in (Keras 3.15), and large nullable integers lose their digits.
     """
     del features  # The layers it made are inside `trained`.
@@ -52,7 +53,7 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
     with warnings.catch_warnings():
         # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
         warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
-        return keras.Model(raw, inner(packed), name="serving")
+        return keras.Model(raw, predicted(layout.label, inner(packed)), name="serving")
 
 
 def export(model: keras.Model, folder: Path, layout: Layout) -> None:

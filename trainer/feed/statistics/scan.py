@@ -153,7 +153,7 @@ def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, 
 
 def _read_names(survey: Survey) -> list[str]:
     data = survey.config.data
-    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by, *data.filter]
+    names = [*survey.columns, data.label.column, data.sample_weight, survey.rule.by, *data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -203,8 +203,8 @@ def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.nd
     data = survey.config.data
     for column in survey.columns.values():
         part.columns[column.name] = column_part(column, table.column(column.name), place)
-    label = table.column(data.label)
-    part.columns[data.label] = (
+    label = table.column(data.label.column)
+    part.columns[data.label.column] = (
         numeric_part(numbers(label), label, place) if survey.config.task == "regression" else label_part(label, place)
     )
     if data.sample_weight is not None:
