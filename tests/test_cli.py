@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from trainer import termination
 
@@ -75,3 +78,37 @@ def test_a_signal_before_anything_has_begun_is_a_preemption(tmp_path: Path) -> N
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process, pipe.open("w"):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 75
+
+
+def test_hostile_names_reach_the_terminal_as_text(tmp_path: Path) -> None:
+    """Names and values of the data in every table and message: no sequence is obeyed, no markup read."""
+    name = "x\x1b[2J[/b]"
+    data, job = tmp_path / "data.parquet", tmp_path / "job.yaml"
+    table = pa.table({name: [0.5, 1.5, 2.5, 3.5], "c": ["\x9b31m", "[red]", "a", "a"], "label": [0, 1, 0, 1]})
+    pq.write_table(table, data)
+    features = {name: {"kind": "numeric"}, "c": {"kind": "categorical"}}
+    run = {
+        "data": {"train": str(data), "label": "label", "features": features},
+        "task": "binary",
+        "model": {"builtin": "linear"},
+        "fit": {"batch_size": 2},
+        "output": {"uri": str(tmp_path / "out")},
+    }
+    shown = ""
+    for change in ({}, {"label": f"{name}?"}):
+        job.write_text(yaml.safe_dump({"run": {**run, "data": {**run["data"], **change}}}))
+        for verb in ("check", "statistics"):
+            done = subprocess.run(
+                [sys.executable, "-m", "trainer", verb, str(job)],
+                check=False,
+                capture_output=True,
+                text=True,
+                env={**os.environ, "KFIT_CACHE": str(tmp_path), "COLUMNS": "200"},
+            )
+            assert done.returncode == (65 if change else 0), done.stderr
+            assert "Traceback" not in done.stderr
+            assert all(c.isprintable() or c in "\n\t\xa0" for c in done.stdout + done.stderr)
+            shown += done.stdout + done.stderr
+    assert shown.count("x\\u001b[2J[/b]") == 2  # the tables; messages quote it
+    assert "\\u009b31m" in shown
+    assert "[red]" in shown

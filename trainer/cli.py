@@ -16,6 +16,7 @@ import click
 
 from trainer import __version__, termination
 from trainer.errors import ConfigError, ExitCode, KfitError
+from trainer.progress import terminal
 from trainer.termination import leave
 
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ def fit(
         _print_json(dict(result.document))
         return
     if result.document["status"] == "skipped":
-        click.echo(f"skipped {result.document['reason']}")
+        terminal.echo(f"skipped {result.document['reason']}")
         return
     _out().print(metrics_table(result.document))
     for name in ("report.html", "model"):
         # One line a path, never wrapped: people copy it.
-        click.echo(f"{name.removesuffix('.html'):<7} {result.uri}/{name}")
+        terminal.echo(f"{name.removesuffix('.html'):<7} {result.uri}/{name}")
 
 
 def _run_workers(
@@ -193,7 +194,7 @@ def predict(model: str, data: tuple[str, ...], output: str, form: str) -> None:
     if form == "json":
         _print_json(found)
     else:
-        click.echo(f"{found['rows']:,} rows in {found['shards']} shards -> {output}")
+        terminal.echo(f"{found['rows']:,} rows in {found['shards']} shards -> {output}")
 
 
 # --- the edges ------------------------------------------------------------------------------------
@@ -251,21 +252,17 @@ class _counting:  # noqa: N801 - reads as a verb where it is used
 
 
 def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
+    return terminal.console(stderr=True)
 
 
 def _out() -> Console:
-    from rich.console import Console
-
-    return Console()
+    return terminal.console()
 
 
 def _print_json(document: dict[str, Any]) -> None:
     from trainer.checkpoint.run_folder import to_json
 
-    click.echo(to_json(document).decode(), nl=False)
+    terminal.echo(to_json(document).decode(), nl=False)
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> int:
@@ -282,7 +279,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         command.main(args=arguments, standalone_mode=False)
     except KfitError as error:
         if not error.told:
-            click.echo(f"error: {error}", err=True)
+            terminal.echo(f"error: {error}", err=True)
         termination.write(error.exit_code, str(error))
         return int(error.exit_code)
     except click.exceptions.Exit as leave:
@@ -291,16 +288,16 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         # A word click does not know is configuration, not its own exit code 2.
         context = getattr(wrong, "ctx", None)
         hint = f"; try {context.command_path} --help" if context else ""
-        click.echo(f"error: {wrong.format_message().rstrip('.')}{hint}", err=True)
+        terminal.echo(f"error: {wrong.format_message().rstrip('.')}{hint}", err=True)
         return int(ConfigError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        terminal.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
         return 0
     except Exception:
-        traceback.print_exc()
-        click.echo("error: this is a fault of kfit; please report the lines above", err=True)
+        terminal.echo(traceback.format_exc(), err=True, nl=False)
+        terminal.echo("error: this is a fault of kfit; please report the lines above", err=True)
         termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])
         return int(ExitCode.PROGRAM)
     return 0

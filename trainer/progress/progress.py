@@ -15,8 +15,8 @@ from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from trainer.progress import terminal
 from trainer.progress.eta import Pace
 from trainer.progress.formatting import metric
 from trainer.progress.views import Bar, Clock, Events, Fit, Lines, Logs, Phase, View
@@ -67,7 +67,7 @@ def make_progress(
     Returns:
         A bar where `console` is a terminal, else plain lines; with events where they are asked for.
     """
-    console = console or Console(stderr=True)
+    console = console or terminal.console(stderr=True)
     views: list[View] = [Bar(console, clock) if console.is_terminal else Lines(console, every_s)]
     if environ.get("KFIT_EVENTS") == "1":
         views.append(Events(events or sys.stdout, every_s))
@@ -132,10 +132,9 @@ class Reporter:
         fit.epoch_from_s = now_s
 
     def note(self, text: str) -> None:
-        """See `Progress.note`. Control characters, which could move a terminal's cursor, are left out."""
-        plain = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+        """See `Progress.note`."""
         for view in self._views:
-            view.note(plain)
+            view.note(terminal.lines(text))
 
     def checkpoint(self, step: int) -> None:
         """See `Progress.checkpoint`."""
@@ -189,7 +188,7 @@ class Notes:
 
     def note(self, text: str) -> None:
         """Prints it."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(terminal.lines(text), markup=False, highlight=False, soft_wrap=True)
 
     def checkpoint(self, step: int) -> None:
         """Nothing."""
@@ -211,7 +210,7 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     for split, _ in splits:
         table.add_column(split, justify="right")
     for name in dict.fromkeys([*train, *validation]):
-        table.add_row(Text(name), *(Text(metric(values.get(name))) for _, values in splits))
+        table.add_row(terminal.cell(name), *(metric(values.get(name)) for _, values in splits))
     return table
 
 

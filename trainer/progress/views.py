@@ -19,6 +19,7 @@ from rich.text import Text
 
 from trainer.progress.eta import Pace
 from trainer.progress.formatting import metric, seconds
+from trainer.progress.terminal import visible
 
 Logs = Mapping[str, float]
 Clock = Callable[[], float]
@@ -325,4 +326,4 @@ def _finite(value: Any) -> Any:
 
 
 def _values(logs: Logs) -> str:
-    return "  ".join(f"{name} {metric(value)}" for name, value in logs.items())
+    return "  ".join(f"{visible(name)} {metric(value)}" for name, value in logs.items())

@@ -14,8 +14,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-import click
-
 from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import RunFolder, to_json
@@ -25,6 +23,7 @@ from trainer.errors import ExitCode, KfitError, PeerLost
 from trainer.feed.pipeline.window_checks import mixing_warnings
 from trainer.feed.statistics.cache import local_cache
 from trainer.feed.statistics.prepare import Prepared, prepare
+from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run.nightly_hooks import Night
 from trainer.run.record import LAST_WORDS_S, Record, Result
@@ -224,7 +223,7 @@ class _Run:
         self.record.write_failure(error)
         self.progress.stop()
         if not self.told_elsewhere:
-            click.echo(f"error: {error}", err=True)
+            terminal.echo(f"error: {error}", err=True)
         termination.write(error.exit_code, str(error))
         termination.leave(error.exit_code)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from trainer.errors import ExitCode
+from trainer.progress import terminal
 
 #: Of several codes the one that says most: a peer that was lost only follows from what became of it.
 _WORST = (ExitCode.CONFIG, ExitCode.DATA, ExitCode.STORAGE, ExitCode.PROGRAM, ExitCode.PREEMPTED, ExitCode.PEER_LOST)
@@ -77,8 +78,7 @@ def _start(words: Sequence[str], index: int, workers: int, port: int) -> subproc
 def _prefixed(stream: IO[str], index: int) -> threading.Thread:
     def copy() -> None:
         for line in stream:
-            sys.stderr.write(f"worker {index}: {line}")
-            sys.stderr.flush()
+            terminal.echo(f"worker {index}: {line}", err=True, nl=False)
 
     thread = threading.Thread(target=copy, name=f"kfit-worker-{index}", daemon=True)
     thread.start()
