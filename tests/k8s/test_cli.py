@@ -60,7 +60,7 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
     assert left_out == ["user_id", "at", "tags", "dt"]
     path = tmp_path / "job.yaml"
     path.write_text(text)
-    assert Config.load(path).data.label == "late"
+    assert Config.load(path).data.label.column == "late"
 
 
 @pytest.mark.parametrize(("label", "task"), [("open", "binary"), ("price", "regression"), ("coded", "multiclass")])

@@ -6,6 +6,8 @@ trains with the same ones.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trainer.config.training import EarlyStopping, Fit
@@ -47,7 +49,7 @@ def resolve_automatic(config: Config, train_rows: int, validation_rows: int) -> 
 
 def automatic_epochs(rows: int) -> int:
     """Epochs of a run on so many training rows."""
-    fewer = _MOST_EPOCHS * (_ROWS_OF_MOST_EPOCHS / max(rows, 1)) ** 0.5
+    fewer = _MOST_EPOCHS * math.sqrt(_ROWS_OF_MOST_EPOCHS / max(rows, 1))
     return max(_LEAST_EPOCHS, min(_MOST_EPOCHS, round(fewer)))
 
 
@@ -61,3 +63,12 @@ def automatic_choices(asked: Fit, resolved: Fit) -> dict[str, Any]:
     """The keys of `run.fit` that were `auto`, and what they have become, as plain JSON."""
     values = resolved.model_dump(mode="json")
     return {name: values[name] for name in ("epochs", "batch_size", "early_stopping") if getattr(asked, name) == "auto"}
+
+
+def describe_choices(choices: Mapping[str, Any]) -> str:
+    """The choices as a person reads them: `epochs 40, batch_size 96, early_stopping after 14 epochs`."""
+    words = [f"{name} {choices[name]}" for name in ("epochs", "batch_size") if name in choices]
+    stop = choices.get("early_stopping")
+    return ", ".join(
+        [*words, *([f"early_stopping after {stop['patience']} epochs without a better one"] if stop else [])]
+    )

@@ -40,7 +40,8 @@ class Categorical(Strict):
     kind: Literal["categorical"]
     encode: Literal["auto", "one_hot", "embedding", "hash"] = Field(
         "auto",
-        description="auto: one_hot up to 9 values, else embedding; hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
+        description="auto: one_hot up to 9 values, else embedding; "
+        "hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
     )
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."

@@ -30,7 +30,7 @@ class Builtin(Strict):
     builtin: Literal["linear", "mlp", "dcn"]
     hidden: list[PositiveInt] = Field([256, 256, 256], description="mlp, dcn: units of each hidden layer.")
     activation: str = Field("silu", description="mlp, dcn: activation of the hidden layers, by Keras name.")
-    dropout: Rate = Field(0.15, description="mlp, dcn: share of units dropped after each hidden layer.")
+    dropout: Rate = Field(0.0, description="mlp, dcn: share of units dropped after each hidden layer.")
     residual: bool = Field(False, description="mlp, dcn: add each hidden layer's input to its output.")
     l2: float = Field(0.0, ge=0.0, description="L2 penalty on the kernels.")
     numbers: Literal["periodic", "piecewise", "none"] = Field(

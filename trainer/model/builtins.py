@@ -2,8 +2,8 @@
 
 What `mlp` does by default, and where it is from:
 
-* Numbers are scaled by median and interquartile range and bent at ±3 (`trainer.model.scaling`; Holzmüller, Grinsztajn and
-  Steinwart 2024, "Better by Default", RealMLP).
+* Numbers are scaled by median and interquartile range and bent at ±3 (`trainer.model.scaling`): RealMLP, in
+  Holzmüller, Grinsztajn and Steinwart 2024, "Better by Default".
 * Each number also becomes a few learnt features, of its sines (`periodic`) or of its place between quantiles
   (`piecewise`): Gorishniy, Rubachev and Babenko 2022, "On Embeddings for Numerical Features in Tabular Deep Learning".
 * Few categories are one-hot, more have an embedding; three layers with dropout; AdamW with a warm-up and a cosine

@@ -129,7 +129,7 @@ class Features:
         return len(self._scaling.single)
 
     def scaled_quantiles(self, bins: int) -> npt.NDArray[np.float64]:
-        """The quantiles of each numeric feature, scaled: float64 [numeric_columns, bins + 1], from lowest to highest."""
+        """Rising scaled quantiles of each numeric feature: float64 [numeric_columns, bins + 1]."""
         scaling, fields = self._scaling, {f.start: f for f in self.layout.numbers}
         edges = np.zeros((len(scaling.single), bins + 1))
         for row, start in enumerate(scaling.single):

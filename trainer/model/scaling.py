@@ -78,7 +78,7 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
 
 
 def smooth_clip(scaled: Any, sqrt: Callable[[Any], Any]) -> Any:
-    """x / sqrt(1 + (x / 3)²): nearly x around 0, never beyond ±3 (Holzmüller et al. 2024, RealMLP).
+    """Bends numbers: x / sqrt(1 + (x / 3)²), nearly x around 0, never beyond ±3 (Holzmüller et al. 2024, RealMLP).
 
     Args:
         scaled: Scaled numbers of any shape.

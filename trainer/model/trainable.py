@@ -82,9 +82,7 @@ class Trainable(BuildsOnce):
         self._loss_tracker.update_state(loss * (replicas * self._loss_unit), sample_weight=w[0, 1] / replicas)
 
 
-def compile_model(
-    model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None
-) -> Trainable:
+def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
     """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
 
     Args:

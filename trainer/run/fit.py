@@ -19,6 +19,7 @@ from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
+from trainer.config.automatic import automatic_choices, describe_choices
 from trainer.errors import ExitCode, KfitError, PeerLost
 from trainer.feed.pipeline.window_checks import mixing_warnings
 from trainer.feed.statistics.cache import local_cache
@@ -105,7 +106,7 @@ def _finished(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _more_epochs(config: Config, done: Mapping[str, Any]) -> str:
-    if config.fit.epochs <= int(done.get("epochs") or 0) or done.get("stopped_early"):
+    if config.fit.epochs == "auto" or config.fit.epochs <= int(done.get("epochs") or 0) or done.get("stopped_early"):
         return ""
     return f"; for more epochs begin a new run with run.fit.extend: {done['run']}"
 
@@ -247,11 +248,14 @@ class _Run:
             )
             if self.record.config.fit.warm_start is not None:
                 prepared = warm_start.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
-        prepared = replace(prepared, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
-        self.record.prepared = prepared
+        resolved = resume.with_choices_of(snapshot, self.asked, prepared.config)
+        prepared = replace(prepared, config=resolved, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
+        self.record.config, self.record.prepared = resolved, prepared
         if not self.rank.chief:
             return self._same_data(snapshot, prepared)
         self._pass_on(prepared)
+        if chosen := automatic_choices(self.asked.fit, resolved.fit):
+            self.progress.note(f"{describe_choices(chosen)}, by {prepared.rows['train']:,} training rows")
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, snapshot, prepared.fingerprint)
@@ -277,6 +281,7 @@ class _Run:
     def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
         assert self.record.prepared is not None
         extra = {"shaping": resume.shaping(self.asked), "fingerprint": self.record.prepared.fingerprint}
+        extra["automatic"] = automatic_choices(self.asked.fit, self.record.config.fit)
         self.record.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
         with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
             target = self.folder.path("tensorboard")

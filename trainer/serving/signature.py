@@ -35,8 +35,9 @@ def serving_model(features: Features, trained: keras.Model, layout: Layout) -> k
 
     Returns:
         A functional model of stock layers: {column name: [B] or [B, size] of its dtype, images as pixels} -> float32
-        [B, outputs] in the label's own units (float64 where `LabelField.offset` is not 0). Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
-        float32 on the way in (Keras 3.15), and large nullable integers lose their digits.
+        [B, outputs] in the label's own units (float64 where `LabelField.offset` is not 0). Call it, or give
+        `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15), and
+        large nullable integers lose their digits.
     """
     del features  # The layers it made are inside `trained`.
     inner = trained.model if isinstance(trained, Trainable) else trained

@@ -62,7 +62,7 @@ def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> N
 def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[keras.callbacks.Callback]:
     """The stock callbacks that the configuration asks for."""
     made: list[keras.callbacks.Callback] = []
-    if stop := config.fit.early_stopping:
+    if stop := config.fit.known_early_stopping:
         made.append(
             keras.callbacks.EarlyStopping(
                 monitor=stop.monitor,

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
-from trainer.config import Config, Schedule
+from trainer.config import Config, Fit, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
@@ -56,6 +56,12 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
         raise ConfigError(
             f"no checkpoint below {folder.uri}", where=where, remedy="name a run's id below output.uri, or its URI"
         )
+    if _stretches(config):
+        raise ConfigError(
+            "the learning rate falls over the whole run, so a run that has ended cannot be extended",
+            where=where,
+            remedy="set fit.optimizer.learning_rate to a number, in both runs, or use run.fit.warm_start",
+        )
     _check_configuration(config, found, where)
     done = int(found.state["cursor"]["epoch"])
     if found.state["stopped_early"]:
@@ -64,7 +70,7 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
             where=where,
             remedy="to train on from its weights use run.fit.warm_start",
         )
-    if config.fit.epochs <= done:
+    if config.fit.epochs == "auto" or config.fit.epochs <= done:
         raise ConfigError(
             f"run {run_id} has {done} epochs and run.fit.epochs is {config.fit.epochs}",
             where=where,
@@ -84,6 +90,21 @@ def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None
             where=where,
             remedy="give it back, or begin a new run with another --run",
         )
+
+
+def with_choices_of(snapshot: Snapshot | None, asked: Config, resolved: Config) -> Config:
+    """The numbers that `auto` stood for when the run began, should a newer version of kfit choose others.
+
+    Args:
+        snapshot: Where the run goes on; None at its beginning.
+        asked: The configuration as the job file has it.
+        resolved: The same with `auto` resolved now.
+    """
+    began = (snapshot.state.get("automatic") or {}) if snapshot is not None else {}
+    names = [name for name in began if getattr(asked.fit, name) == "auto"]
+    return resolved.model_copy(
+        update={"fit": Fit.model_validate(resolved.fit.model_dump() | {name: began[name] for name in names})}
+    )
 
 
 def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -> None:
@@ -117,11 +138,17 @@ def shaping(config: Config) -> dict[str, Any]:
     # Where the data lies does not matter: its fingerprint is compared on its own.
     for key in [k for k in flat if k == "data.train" or k.startswith("data.train.")]:
         del flat[key]
-    rate = config.fit.optimizer.learning_rate
-    if isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None:
-        # The schedule then stretches over all epochs.
+    if _stretches(config):
         flat["fit.epochs"] = config.fit.epochs
     return flat
+
+
+def _stretches(config: Config) -> bool:
+    """Whether the learning rate's schedule spans all epochs of the run, so that their number decides the weights."""
+    rate = config.fit.optimizer.learning_rate
+    if rate == "auto":
+        return config.fit.reduce_on_plateau is None
+    return isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None
 
 
 def shaping_hash(config: Config) -> str:

@@ -21,6 +21,7 @@ from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model.build import build
 from trainer.model.features import Features
+from trainer.model.label_scale import predicted
 from trainer.model.objective import make_metrics
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
@@ -67,7 +68,7 @@ class Session:
         self._config, self._prepared = config, prepared
         self._group = group or Alone()
         self._strategy = strategy = make_strategy(devices, addresses, self._group.rank.index)
-        check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
+        check_batch_size(config.fit.known_batch_size, strategy.num_replicas_in_sync)
         seed_everything(config, strategy)
         self._on_gpu = uses_gpu(strategy)
         self._meet()
@@ -86,7 +87,9 @@ class Session:
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
-            self.model = compile_model(self.built, fitted, self._train.steps * config.fit.epochs)
+            self.model = compile_model(
+                self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
+            )
         self._pending: Snapshot | None = None
         callbacks.check_monitors(
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
@@ -116,7 +119,7 @@ class Session:
         return Feed(
             self._prepared,
             split,
-            batch_size=fit.batch_size,
+            batch_size=fit.known_batch_size,
             seed=fit.seed,
             shuffle=shuffle,
             class_weight=class_weight,
@@ -166,11 +169,11 @@ class Session:
             Preempted: Asked to stop; a checkpoint is committed.
             KfitError: The feed's own fault, under its own name.
         """
-        epochs, steps = self._config.fit.epochs, self._train.steps
+        epochs, steps = self._config.fit.known_epochs, self._train.steps
         progress.start(
             epochs=epochs,
             steps=steps,
-            rows_per_step=self._config.fit.batch_size,
+            rows_per_step=self._config.fit.known_batch_size,
             first_epoch=memory.cursor.epoch,
             first_step=memory.cursor.step,
         )
@@ -215,7 +218,7 @@ class Session:
         if not several_workers(self._strategy):
             return feed.dataset().repeat()
         here = local_replicas(self._strategy)
-        rows = self._config.fit.batch_size // self._strategy.num_replicas_in_sync
+        rows = self._config.fit.known_batch_size // self._strategy.num_replicas_in_sync
         first = self._group.rank.index * here * rows
 
         def shares(*batch: Any) -> tf.data.Dataset:
@@ -254,7 +257,7 @@ class Session:
     ) -> list[keras.callbacks.Callback]:
         config = self._config
         stock = callbacks.keras_callbacks(config, tensorboard)
-        early = config.fit.early_stopping
+        early = config.fit.known_early_stopping
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
         pending = self._pending
         self._pending = None
@@ -313,7 +316,7 @@ class Session:
         with Feed(
             self._prepared,
             "train",
-            batch_size=self._config.fit.batch_size,
+            batch_size=self._config.fit.known_batch_size,
             seed=self._config.fit.seed,
             shuffle=self._config.data.shuffle is not False,
             epoch=epoch,
@@ -338,7 +341,7 @@ class Session:
 
     def settle(self, memory: Memory) -> None:
         """Ends with the best epoch's weights where the configuration wants them."""
-        stop = self._config.fit.early_stopping
+        stop = self._config.fit.known_early_stopping
         if stop is not None and stop.restore_best_weights and memory.best_weights is not None:
             model_state.set_weights(self.model, memory.best_weights)
 
@@ -346,13 +349,14 @@ class Session:
         """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows)."""
         if self._validation is None:
             return None, None
-        predict = tf.function(lambda x: self.built(x, training=False), reduce_retracing=True)
+        label = self._prepared.layout.label
+        predict = tf.function(lambda x: predicted(label, self.built(x, training=False)), reduce_retracing=True)
         labels, predictions, seen = [], [], 0
         with self._open("validation", shuffle=False) as feed:
             for x, y, _ in feed.dataset().take(feed.steps):
-                real = min(self._config.fit.batch_size, feed.rows - seen)
-                labels.append(np.asarray(y)[:real])
-                predictions.append(np.asarray(predict(x), np.float32)[:real])
+                real = min(self._config.fit.known_batch_size, feed.rows - seen)
+                labels.append((np.asarray(y) + label.offset if label.offset else np.asarray(y))[:real])
+                predictions.append(np.asarray(predict(x))[:real])
                 seen += real
                 if seen >= min(feed.rows, _REPORT_ROWS):
                     break

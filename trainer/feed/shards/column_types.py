@@ -164,7 +164,9 @@ def check_label(config: Config, found: ShardSet) -> pa.DataType:
 
 
 def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -> DataError:
-    return DataError(f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label.column", remedy=remedy)
+    return DataError(
+        f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label.column", remedy=remedy
+    )
 
 
 def check_weight(config: Config, found: ShardSet) -> None:

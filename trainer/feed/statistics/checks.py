@@ -66,9 +66,10 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
 
 def _check_scale(config: Config, split: SplitName, part: ColumnPart) -> None:
     assert part.moments is not None
-    if config.data.label.transform == "log1p" and part.moments.minimum <= -1:
+    name, least = config.data.label.column, part.moments.minimum
+    if config.data.label.transform == "log1p" and least <= -1:
         raise DataError(
-            f"label {config.data.label.column!r} is {part.moments.minimum:g} in {split} rows; log1p takes what is above -1",
+            f"label {name!r} is {least:g} in {split} rows; log1p takes what is above -1",
             where="run.data.label.transform", remedy="set transform: standard",
         )  # fmt: skip
 
