@@ -224,6 +224,10 @@ def test_several_nodes_are_an_indexed_job_whose_pods_find_each_other():
     }
     assert job.pod["subdomain"] == job.env["KFIT_SERVICE"] == job.objects["Service"]["metadata"]["name"]
     assert job.env["KFIT_NODES"] == "3"
+    uid = next(variable for variable in job.container["env"] if variable["name"] == "KFIT_JOB_UID")
+    field = {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}
+    assert uid["valueFrom"]["fieldRef"] == field  # one Job's workers recognise each other by it
+    assert "KFIT_JOB_UID" not in render(values(nodes=1)).env
     assert job.container["ports"] == [
         {"name": "grpc", "containerPort": 2222},
         {"name": "meeting", "containerPort": 2223},

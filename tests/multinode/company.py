@@ -64,7 +64,12 @@ def run(
         operations.write_text("")
         child = os.fork()
         if child == 0:
-            place = {"KFIT_NODES": str(workers), "JOB_COMPLETION_INDEX": str(index), "KFIT_MEETING_PORT": str(port)}
+            place = {
+                "KFIT_NODES": str(workers),
+                "JOB_COMPLETION_INDEX": str(index),
+                "KFIT_MEETING_PORT": str(port),
+                "KFIT_WORKERS_SECRET": "known to these workers",
+            }
             os.environ.update({**place, **((environ or {}).get(index, {}))})
             if folders and index in folders:
                 os.chdir(folders[index])

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer import storage, termination
+from trainer import __version__, storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.store import CheckpointStore, Snapshot
@@ -33,9 +33,9 @@ from trainer.training import resume, warm_start
 from trainer.training.preemption import StopRequest
 from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers import cache_transfer
-from trainer.workers.coordinator import Alone, Group
+from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
-from trainer.workers.rendezvous import Finished, Met, meet
+from trainer.workers.rendezvous import Finished, Rendezvous, meet
 
 #: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
 _MEETING_S = 900.0
@@ -89,7 +89,7 @@ def fit(
         except Finished:
             return Result(folder.uri, folder.read_json("result.json") or {}, {})
         except BaseException as error:
-            ended = run.group.fail(stop.meaning(error))
+            ended = run.coordinator.fail(stop.meaning(error))
             run.record.write_failure(ended)
             if isinstance(ended, KfitError):
                 ended.told = run.told_elsewhere
@@ -97,6 +97,7 @@ def fit(
                 raise
             raise ended from error
         finally:
+            run.coordinator.close()
             progress.stop()
 
 
@@ -130,8 +131,8 @@ class _Run:
         self.asked = config
         self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
         self.rank = rank
-        self.group: Group | Alone = Alone()
-        self.met: Met | None = None
+        self.coordinator: Coordinator | SingleWorker = SingleWorker()
+        self.met: Rendezvous | None = None
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self.record = Record(config, folder, self.store.fence, night, progress, ledger)
 
@@ -151,7 +152,7 @@ class _Run:
             from trainer.training.session import Session  # TensorFlow comes in here, after the data was found whole
 
             addresses = self.met.addresses if self.met else ()
-            session = Session(self.record.config, prepared, self.devices, self.group, addresses)
+            session = Session(self.record.config, prepared, self.devices, self.coordinator, addresses)
         with ExitStack() as closing:
             closing.callback(session.close)
             self.record.memory = session.resume(snapshot)
@@ -163,17 +164,18 @@ class _Run:
             self._fit(session, snapshot)
             if not self.rank.chief:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
-                return Result(self.folder.uri, self.group.finish(None), self.record.memory.history)
-            self.group.relax()
+                return Result(self.folder.uri, self.coordinator.finish(None), self.record.memory.history)
+            self.coordinator.training_done()
             self.record.write_metrics()
             result = self._publish(session)
-            self.group.finish(dict(result.document))
+            self.coordinator.finish(dict(result.document))
             return result
 
     def _meet(self) -> None:
         identity = {
             "run": self.folder.uri,
             "configuration": hashlib.sha256(self.record.config.model_dump_json().encode()).hexdigest(),
+            "version": __version__,
         }
         deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
         self.met = met = meet(
@@ -183,7 +185,7 @@ class _Run:
             note=self.progress.note,
             finished=lambda: _finished(self.folder) is not None,
         )
-        self.group = Group(self.rank, met.wires, self._abandon)
+        self.coordinator = Coordinator(self.rank, met.connections, self._abandon)
         self.progress.note(f"worker {self.rank.index} of {self.rank.workers}; all are there")
 
     def _begin(self) -> tuple[Snapshot | None, str | None]:
@@ -196,12 +198,12 @@ class _Run:
         self.record.config = self.night.begin()
         same = self.night.unchanged(versions())
         data = self.record.config.data.model_dump(mode="json")
-        self.group.tell({"mark": _mark(snapshot), "data": data, "unchanged": same})
+        self.coordinator.broadcast_json({"mark": _mark(snapshot), "data": data, "unchanged": same})
         return snapshot, same
 
     def _follow(self) -> tuple[Snapshot | None, str | None]:
         """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
-        told = self.group.tell()
+        told = self.coordinator.broadcast_json()
         if told["unchanged"] is not None:
             return None, told["unchanged"]
         self.record.config = self.record.config.model_copy(update={"data": Data.model_validate(told["data"])})
@@ -217,7 +219,7 @@ class _Run:
     @property
     def told_elsewhere(self) -> bool:
         """Whether the chief tells what happened on the same terminal."""
-        return self.rank.local and not self.rank.chief and self.group.chief_knows
+        return self.rank.local and not self.rank.chief and self.coordinator.chief_knows_error
 
     def _abandon(self, error: KfitError) -> NoReturn:
         """Ends the process from a thread: another worker failed, and the main thread waits for it in a collective."""
@@ -230,16 +232,16 @@ class _Run:
 
     def _skip(self, same: str) -> Result:
         if not self.rank.chief:
-            return Result(self.folder.uri, self.group.finish(None), {})
+            return Result(self.folder.uri, self.coordinator.finish(None), {})
         self.record.write_config()
         self.progress.note(f"skipped: data, configuration and code are those of {same}")
         result = self.record.end(self.record.document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
-        self.group.finish(dict(result.document))
+        self.coordinator.finish(dict(result.document))
         return result
 
     def _prepare(self, snapshot: Snapshot | None) -> Prepared:
         if not self.rank.chief:
-            cache_transfer.unpack(self.group.spread(), local_cache())
+            cache_transfer.unpack(self.coordinator.broadcast_bytes(), local_cache())
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 self.record.config,
@@ -265,11 +267,11 @@ class _Run:
 
     def _pass_on(self, prepared: Prepared) -> None:
         if self.rank.workers > 1:  # those of one machine have the same cache
-            self.group.spread(b"" if self.rank.local else cache_transfer.packed(local_cache()))
-            self.group.tell(_data_mark(prepared))
+            self.coordinator.broadcast_bytes(b"" if self.rank.local else cache_transfer.packed(local_cache()))
+            self.coordinator.broadcast_json(_data_mark(prepared))
 
     def _same_data(self, snapshot: Snapshot | None, prepared: Prepared) -> Prepared:
-        if self.group.tell() != _data_mark(prepared):
+        if self.coordinator.broadcast_json() != _data_mark(prepared):
             raise PeerLost(
                 "this worker sees other data, or other statistics of it, than worker 0",
                 where="run.data",

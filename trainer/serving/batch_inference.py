@@ -43,6 +43,8 @@ def evaluate(where: str, data: str | list[str], *, rows: int = _ROWS, seen: Note
     for table, columns in raw_batches(model.layout, data, rows=rows, extra=[label.name]):
         y = label_indices(label, table)
         predictions = model.predict(columns)
+        if label.offset:  # metrics of a regression are the same of shifted values, and float32 holds those
+            y, predictions = y - label.offset, predictions - label.offset
         for metric in metrics:
             metric.update_state(y if label.task == "multiclass" else y[:, None], predictions)
         total += len(y)
@@ -78,7 +80,7 @@ def _metrics(label: LabelField) -> list[Any]:
 
 
 def label_indices(label: LabelField, table: pa.Table) -> np.ndarray:
-    """The label as the loss takes it: float32 [rows]; multiclass: class index, int32 [rows].
+    """The label: float32 [rows], of a regression float64 and in its own units; multiclass: class index, int32 [rows].
 
     Raises:
         DataError: Missing, null, or no class of the model.
@@ -88,6 +90,8 @@ def label_indices(label: LabelField, table: pa.Table) -> np.ndarray:
     column = table.column(label.name)
     if column.null_count:
         raise DataError(f"{column.null_count} labels are null", where=label.name, remedy="leave those rows out")
+    if label.task == "regression":
+        return np.asarray(column.cast(pa.float64()), np.float64)
     if label.task != "multiclass":
         return np.asarray(column.cast(pa.float32()), np.float32)
     index = {value: i for i, value in enumerate(label.classes)}
@@ -167,7 +171,7 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
             "probability": pa.array(predictions[np.arange(len(best)), best].astype(np.float32)),
         }
     else:
-        answers = {"prediction": pa.array(predictions[:, 0].astype(np.float32))}
+        answers = {"prediction": pa.array(predictions[:, 0])}
     for name, values in answers.items():
         if name in table.column_names:
             table = table.drop_columns([name])

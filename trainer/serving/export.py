@@ -19,13 +19,16 @@ from trainer.errors import ModelCodeError
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model.features import Features
+from trainer.schema import LabelField
 from trainer.serving import published_model
 from trainer.serving.signature import export, serving_model
 
 GOLDEN_ROWS = 64
-#: Largest difference of a prediction between this process and the clean one. Both run the same float32
-#: graph, but XLA or another instruction set may order a sum otherwise.
+#: Largest difference between this process and the clean one, of a probability or in the scale a regression is learnt
+#: in. Both run the same float32 graph, but XLA or another instruction set may order a sum otherwise.
 TOLERANCE = 1e-4
+#: And what float32 rounds off, as a share of the prediction.
+_ROUNDING = 1e-6
 
 
 def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: Any, check: Callable[[], None]) -> None:
@@ -55,7 +58,7 @@ def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: 
     with tempfile.TemporaryDirectory(prefix="kfit-export-") as temporary:
         local = Path(temporary, "model")
         export(model, local, prepared.layout)
-        _prove(local, rows, expected, Path(temporary))
+        _prove(local, rows, expected, Path(temporary), tolerance(prepared.layout.label, expected))
         manifest = published_model.manifest_of(folder.run_id, local, prepared.layout)
         for name in manifest["files"]:
             _upload(local / name, storage.join(target, name), check)
@@ -88,7 +91,15 @@ def _tensors(rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {name: tf.constant(values) for name, values in rows.items()}
 
 
-def _prove(local: Path, rows: Mapping[str, np.ndarray], expected: np.ndarray, scratch: Path) -> None:
+def tolerance(label: LabelField, expected: np.ndarray) -> np.ndarray:
+    """How far each prediction of the clean process may be from the expected one, in the label's units: [rows, outputs]."""
+    per_unit = label.deviation * (1.0 + np.abs(expected)) if label.transform == "log1p" else label.deviation
+    return np.asarray(TOLERANCE * per_unit + _ROUNDING * np.abs(expected))
+
+
+def _prove(
+    local: Path, rows: Mapping[str, np.ndarray], expected: np.ndarray, scratch: Path, allowed: np.ndarray
+) -> None:
     rows_path, out_path = scratch / "rows.npz", scratch / "out.npz"
     # Strings as fixed-width text: .npz without pickle holds no objects.
     flat: dict[str, Any] = {n: v.astype(str) if v.dtype == object else v for n, v in rows.items()}
@@ -111,7 +122,7 @@ def _prove(local: Path, rows: Mapping[str, np.ndarray], expected: np.ndarray, sc
     with np.load(out_path) as got:
         for form in ("keras", "saved_model"):
             difference = float(np.max(np.abs(got[form] - expected), initial=0.0))
-            if not difference <= TOLERANCE:
+            if not (np.abs(got[form] - expected) <= allowed).all():
                 raise ModelCodeError(
                     f"the exported {form} predicts otherwise than the trained model, by up to {difference:.3g}",
                     where="model/",

@@ -21,7 +21,7 @@ from trainer.training import model_state
 from trainer.training.preemption import StopRequest
 from trainer.training.time_ledger import Ledger
 from trainer.training.training_state import Memory, number, plain, take_snapshot
-from trainer.workers.coordinator import Alone, Group
+from trainer.workers.coordinator import Coordinator, SingleWorker
 
 Logs = Mapping[str, Any]
 
@@ -177,10 +177,10 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
         stop: StopRequest,
         ledger: Ledger,
         identity: Mapping[str, Any],
-        group: Group | Alone | None = None,
+        coordinator: Coordinator | SingleWorker | None = None,
     ) -> None:
         super().__init__()
-        self._group = group or Alone()
+        self._coordinator = coordinator or SingleWorker()
         self._memory, self._writer, self._stop, self._ledger = memory, writer, stop, ledger
         self._steps = steps
         self._identity = identity
@@ -205,7 +205,8 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
 
     def _agree(self, *, save: bool = False, must: bool = False) -> bool:
         """Whether to save now; leaves where a worker was asked to."""
-        word = self._group.agree(stop=self._stop.signal_name if self._stop.requested else "", save=save, must=must)
+        stop = self._stop.signal_name if self._stop.requested else ""
+        word = self._coordinator.decide_step(stop=stop, save=save, force=must)
         if word.stop:
             self._leave(word.stop)
         return word.save
@@ -240,7 +241,7 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
             self._keep_epoch_logs()
         with self._ledger.phase("checkpoint_stall"):
             self._writer.join()
-            snapshot = take_snapshot(self.model, self._memory, self._identity, self._group)
+            snapshot = take_snapshot(self.model, self._memory, self._identity, self._coordinator)
             if snapshot is not None:
                 self._writer.submit(snapshot)
         self._last_s, self._last = time.monotonic(), self._position()
@@ -248,8 +249,8 @@ class Checkpointing(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ha
     def _leave(self, why: str) -> None:
         self.save()
         self._writer.wait()
-        self._group.tell()  # that it is committed
-        self._group.part()
+        self._coordinator.broadcast_json()  # that it is committed
+        self._coordinator.begin_shutdown()
         cursor = self._memory.cursor
         raise Preempted(
             f"stopped by {why} at epoch {cursor.epoch + 1}, step {cursor.step}; a checkpoint is committed",

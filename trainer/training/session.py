@@ -31,7 +31,7 @@ from trainer.training import callbacks, model_state, warm_start
 from trainer.training.preemption import StopRequest
 from trainer.training.time_ledger import Ledger
 from trainer.training.training_state import Memory, first_replica, memory_from
-from trainer.workers.coordinator import Alone, Group
+from trainer.workers.coordinator import Coordinator, SingleWorker
 
 #: Lines of metrics.jsonl within an epoch.
 _LINES_AN_EPOCH = 20
@@ -48,7 +48,7 @@ class Session:
         config: The configuration.
         prepared: What is known of the data.
         devices: `auto`, `gpu`, `cpu` or `cpu:N`.
-        group: The run's workers.
+        coordinator: Of the run's workers.
         addresses: host:port of each worker's TensorFlow server, where there are several.
 
     Attributes:
@@ -62,12 +62,12 @@ class Session:
         config: Config,
         prepared: Prepared,
         devices: str,
-        group: Group | Alone | None = None,
+        coordinator: Coordinator | SingleWorker | None = None,
         addresses: Sequence[str] = (),
     ) -> None:
         self._config, self._prepared = config, prepared
-        self._group = group or Alone()
-        self._strategy = strategy = make_strategy(devices, addresses, self._group.rank.index)
+        self._coordinator = coordinator or SingleWorker()
+        self._strategy = strategy = make_strategy(devices, addresses, self._coordinator.rank.index)
         check_batch_size(config.fit.known_batch_size, strategy.num_replicas_in_sync)
         seed_everything(config, strategy)
         self._on_gpu = uses_gpu(strategy)
@@ -97,18 +97,18 @@ class Session:
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
-        counts = [int(said) for said in self._group.gather(str(local_replicas(self._strategy)).encode())]
+        counts = [int(said) for said in self._coordinator.gather(str(local_replicas(self._strategy)).encode())]
         if len(set(counts)) > 1:
             raise ConfigError(
                 f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
                 where="--devices",
                 remedy="give every worker the same number; in pods resources.gpus does",
             )
-        self._group.tell()
+        self._coordinator.broadcast_json()
 
     def _place(self) -> Worker | None:
         """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
-        rank, config = self._group.rank, self._config
+        rank, config = self._coordinator.rank, self._config
         # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
         if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
             return None
@@ -142,7 +142,7 @@ class Session:
         return memory
 
     def _restore(self, snapshot: Snapshot, *, metrics: bool) -> None:
-        here = first_replica(self.model, self._group)
+        here = first_replica(self.model, self._coordinator)
         model_state.restore(self.model, snapshot.groups, metrics=metrics, first_replica=here)
 
     def warm_start(self, where: str, note: Callable[[str], None]) -> None:
@@ -219,7 +219,7 @@ class Session:
             return feed.dataset().repeat()
         here = local_replicas(self._strategy)
         rows = self._config.fit.known_batch_size // self._strategy.num_replicas_in_sync
-        first = self._group.rank.index * here * rows
+        first = self._coordinator.rank.index * here * rows
 
         def shares(*batch: Any) -> tf.data.Dataset:
             mine = batch if feed.shared else tf.nest.map_structure(lambda t: t[first : first + here * rows], batch)
@@ -275,7 +275,14 @@ class Session:
             callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
             callbacks.Show(memory, progress),
             callbacks.Checkpointing(
-                memory, writer, config.output.checkpoint.every, self._train.steps, stop, ledger, extra, self._group
+                memory,
+                writer,
+                config.output.checkpoint.every,
+                self._train.steps,
+                stop,
+                ledger,
+                extra,
+                self._coordinator,
             ),
         ]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.checkpoint.store import Snapshot
 from trainer.training import model_state
-from trainer.workers.coordinator import Alone, Group
+from trainer.workers.coordinator import Coordinator, SingleWorker
 
 
 @dataclass
@@ -50,19 +50,19 @@ class Memory:
 
 
 def take_snapshot(
-    model: Any, memory: Memory, identity: Mapping[str, Any], group: Group | Alone | None = None
+    model: Any, memory: Memory, identity: Mapping[str, Any], coordinator: Coordinator | SingleWorker | None = None
 ) -> Snapshot | None:
     """The run's whole state in host memory; `identity` is what a resuming run must share.
 
     All workers call it after the same step; it is the chief's, the others get None.
     """
-    group = group or Alone()
-    if not group.rank.chief:
-        group.gather(model_state.per_replica(model, first_replica(model, group)))
+    coordinator = coordinator or SingleWorker()
+    if not coordinator.rank.chief:
+        coordinator.gather(model_state.per_replica(model, first_replica(model, coordinator)))
         return None
     groups = model_state.snapshot(model)
-    if group.rank.workers > 1:
-        groups = model_state.with_others(groups, group.gather(b"")[1:])
+    if coordinator.rank.workers > 1:
+        groups = model_state.with_others(groups, coordinator.gather(b"")[1:])
     if memory.best_weights is not None:
         groups["best"] = memory.best_weights
     cursor = memory.cursor
@@ -82,9 +82,9 @@ def take_snapshot(
     )
 
 
-def first_replica(model: Any, group: Group | Alone) -> int:
+def first_replica(model: Any, coordinator: Coordinator | SingleWorker) -> int:
     """Of this worker's replicas, among those of all workers."""
-    return int(model.distribute_strategy.num_replicas_in_sync) // group.rank.workers * group.rank.index
+    return int(model.distribute_strategy.num_replicas_in_sync) // coordinator.rank.workers * coordinator.rank.index
 
 
 def memory_from(snapshot: Snapshot) -> Memory:

@@ -1,230 +1,185 @@
-"""The workers of a run among each other: they meet, agree between steps, and none outlives another.
+"""What the workers of a run decide together between steps, and how the run ends for all of them.
 
-A connection of its own beside TensorFlow's, from each worker to worker 0. What TensorFlow does when a
-worker is lost is to wait in a collective, or to abort; neither ends with an exit code or a word, so a
-thread here watches, and ends the process in order.
+Workers have a connection each to worker 0 beside TensorFlow's own. TensorFlow waits in a collective for a lost
+worker, or aborts; neither ends with an exit code or a message, so `trainer.workers.membership` watches instead.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, PeerLost, Preempted, StorageError
+from trainer.errors import KfitError, ModelCodeError, Preempted
+from trainer.workers.membership import SILENCE_S, Membership, Phase
+from trainer.workers.peer_link import HEARTBEAT_S
 from trainer.workers.rank import ALONE, Rank
-from trainer.workers.transport import Wire
+from trainer.workers.step_decision import StepDecision, StepPace
+from trainer.workers.transport import Connection
 
-#: A worker that was not heard of for so long is lost. Killed ones are noticed at once.
-SILENCE_S = 20.0
-_BEAT_S = 2.0
-#: What the main thread may take to end by itself once a peer is lost; then it is in a collective.
-_GRACE_S = 2.0
-#: Wished time between two agreements of training workers.
-_AGREE_EVERY_S = 0.2
-_MOST_TICKS = 1000
-_CLASSES: dict[int, type[KfitError]] = {
-    int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Preempted, PeerLost)
+#: TensorFlow's errors of communication, by name: they may follow from a lost worker.
+_ERRORS_OF_COLLECTIVES = {
+    "UnavailableError",
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "InternalError",
+    "FailedPreconditionError",
+    "UnknownError",
 }
 
 
-@dataclass(frozen=True)
-class Word:
-    """What the workers agreed on.
-
-    Attributes:
-        stop: Why the run stops after this step; empty: it goes on.
-        save: Whether a checkpoint is taken after this step.
-    """
-
-    stop: str
-    save: bool
-
-
-class Alone:
-    """A run of one worker: it agrees with itself."""
+class SingleWorker:
+    """The coordinator of a run of one worker, which has nobody to wait for."""
 
     rank = ALONE
-    chief_knows = True
+    chief_knows_error = True
 
-    def agree(self, *, stop: str, save: bool, must: bool = False) -> Word:
-        """What was said."""
-        return Word(stop, save)
+    def decide_step(self, *, stop: str, save: bool, force: bool = False) -> StepDecision:
+        """Returns this worker's own wish."""
+        return StepDecision(stop, save)
 
     def gather(self, body: bytes) -> list[bytes]:
-        """What was given."""
+        """Returns the value of the only worker."""
         return [body]
 
-    def tell(self, value: Any = None) -> Any:
-        """What was said."""
+    def broadcast_json(self, value: Any = None) -> Any:
+        """Returns the value unchanged; a single worker has nobody to broadcast to."""
         return value
 
-    def spread(self, body: bytes = b"") -> bytes:
-        """What was given."""
+    def broadcast_bytes(self, body: bytes = b"") -> bytes:
+        """Returns the bytes unchanged; a single worker has nobody to broadcast to."""
         return body
 
     def fail(self, error: BaseException) -> BaseException:
-        """The error itself."""
+        """Returns the error unchanged."""
         return error
 
-    def relax(self) -> None:
-        """Nothing to relax."""
+    def training_done(self) -> None:
+        """Does nothing."""
 
-    def part(self) -> None:
-        """Nobody to part from."""
+    def begin_shutdown(self) -> None:
+        """Does nothing."""
 
-    def finish(self, document: Any) -> Any:
-        """What was given."""
-        return document
+    def finish(self, result: Any) -> Any:
+        """Returns the result unchanged."""
+        return result
+
+    def close(self) -> None:
+        """Does nothing."""
 
 
-class Group:
-    """One worker's side of a run of several, after they have met (`trainer.workers.rendezvous`).
+class Coordinator:
+    """One worker's side of a run of several, once they are connected (`trainer.workers.rendezvous`).
+
+    All workers call `gather`, `broadcast_json`, `broadcast_bytes` and `decide_step` in the same order.
 
     Args:
         rank: Which worker this is.
-        wires: To the others: from the chief to each, from each to the chief.
-        leave: Ends this process, because of an error; called from a thread where the main thread does not end.
-        silence_s: A peer not heard of for so long is lost.
+        connections: From worker 0 to each other, by index; from each other to worker 0.
+        leave: Ends this process because of another worker's error, where the main thread does not; called from
+            a thread.
+        silence_s: A worker not heard of for so long is lost.
         clock: Monotonic seconds.
-
-    Attributes:
-        chief_knows: Whether the chief has this run's error, and tells it.
     """
 
     def __init__(
         self,
         rank: Rank,
-        wires: dict[int, Wire],
+        connections: Mapping[int, Connection],
         leave: Callable[[KfitError], None],
         *,
         silence_s: float = SILENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rank = rank
-        self._wires, self._leave = wires, leave
-        self._silence_s, self._clock = silence_s, clock
-        self._news = threading.Condition()
-        self._inbox: dict[int, deque[tuple[dict[str, Any], bytes]]] = {peer: deque() for peer in wires}
-        self._failure: KfitError | None = None
-        self._seen: set[int] = set()
-        self._gone: set[int] = set()
-        self._over = self._parted = False
-        self.chief_knows = False
-        self._ticks, self._next, self._agreed_s = 0, 1, clock()
-        for peer, wire in wires.items():
-            wire.heard_s = time.monotonic()
-            self._thread("read", self._read, peer, wire)
-        self._thread("beat", self._beat)
-        self._thread("watch", self._watch)
+        self._silence_s = silence_s
+        self._members = Membership(rank, connections, leave, silence_s=silence_s)
+        self._pace = StepPace(clock)
 
-    def _thread(self, name: str, target: Callable[..., None], *args: Any) -> None:
-        threading.Thread(target=target, args=args, name=f"kfit-peers-{name}", daemon=True).start()
+    @property
+    def chief_knows_error(self) -> bool:
+        """Whether worker 0 has the error that ended the run, and shows it."""
+        return self._members.chief_knows_error
 
     # --- together ----------------------------------------------------------------------------------
 
     def gather(self, body: bytes) -> list[bytes]:
-        """Brings bytes of every worker to the chief.
+        """Brings bytes of every worker to worker 0.
 
         Returns:
-            On the chief all of them, by worker; on the others nothing.
+            On worker 0 those of all workers, by index; on the others nothing.
 
         Raises:
-            KfitError: A worker failed.
+            KfitError: A worker failed or was lost.
         """
         if not self.rank.chief:
-            self._send(0, "gather", body)
+            self._members.send([0], "gather", body)
             return []
-        return [body, *(self._next_of(peer, "gather")[1] for peer in sorted(self._wires))]
+        return [body, *(self._members.receive(peer, "gather")[1] for peer in self._members.peers)]
 
-    def tell(self, value: Any = None) -> Any:
-        """Gives every worker what the chief says.
+    def broadcast_json(self, value: Any = None) -> Any:
+        """Gives every worker a JSON value of worker 0.
 
         Args:
-            value: JSON; only the chief's counts.
+            value: Only worker 0's counts.
+
+        Returns:
+            Worker 0's value.
 
         Raises:
-            KfitError: A worker failed.
+            KfitError: A worker failed or was lost.
         """
         if not self.rank.chief:
-            return self._next_of(0, "tell")[0]["value"]
-        for peer in self._wires:
-            self._send(peer, "tell", value=value)
+            return self._members.receive(0, "json")[0]["value"]
+        self._members.send(self._members.peers, "json", value=value)
         return value
 
-    def spread(self, body: bytes = b"") -> bytes:
-        """Gives every worker the chief's bytes.
+    def broadcast_bytes(self, body: bytes = b"") -> bytes:
+        """Gives every worker bytes of worker 0.
+
+        Args:
+            body: Only worker 0's counts.
+
+        Returns:
+            Worker 0's bytes.
 
         Raises:
-            KfitError: A worker failed.
+            KfitError: A worker failed or was lost.
         """
         if not self.rank.chief:
-            return self._next_of(0, "spread")[1]
-        for peer in self._wires:
-            self._send(peer, "spread", body)
+            return self._members.receive(0, "bytes")[1]
+        self._members.send(self._members.peers, "bytes", body)
         return body
 
-    def agree(self, *, stop: str, save: bool, must: bool = False) -> Word:
-        """Between two steps: whether to stop or to save, the same answer for every worker.
+    def decide_step(self, *, stop: str, save: bool, force: bool = False) -> StepDecision:
+        """Decides after a step whether all workers stop or save; the same decision on every worker.
 
-        All must call it after the same steps. Mostly it costs nothing: the workers speak a few times a
-        second, after numbers of steps that the chief has set by the pace before.
+        All workers call it after the same steps. Most calls cost nothing: the workers exchange messages a few
+        times a second, after numbers of steps that worker 0 chooses by the pace so far.
 
         Args:
             stop: Why this worker was asked to stop; empty: it was not.
-            save: Whether a checkpoint is due; only the chief's counts.
-            must: Speak now, whatever the number of steps. All or none must ask for it.
+            save: Whether a checkpoint is due; only worker 0's counts.
+            force: Decide now, whatever the number of steps. All workers or none force the same call.
 
         Raises:
-            KfitError: A worker failed.
+            KfitError: A worker failed or was lost.
         """
-        self._ticks += 1
-        if self._failure is not None:
-            raise self._failure
-        if self._ticks < self._next and not must:
-            return Word("", False)
-        said = self.gather(stop.encode())
-        word = None
+        self._members.check()
+        if not self._pace.due(force=force):
+            return StepDecision("", False)
+        reasons = self.gather(stop.encode())
+        decision = None
         if self.rank.chief:
-            word = {"stop": self._reason(said), "save": save, "ticks": self._ticks_ahead(must)}
-        word = self.tell(word)
-        self._ticks, self._next = 0, int(word["ticks"])
-        return Word(str(word["stop"]), bool(word["save"]))
+            decision = {"stop": self._first(reasons), "save": save, "steps": self._pace.propose(force=force)}
+        decision = self.broadcast_json(decision)
+        self._pace.decided(int(decision["steps"]))
+        return StepDecision(str(decision["stop"]), bool(decision["save"]))
 
-    def _reason(self, said: list[bytes]) -> str:
-        for peer, text in enumerate(said):
-            if text:
-                return f"{text.decode()} to {self.rank.name(peer)}"
-        return ""
-
-    def _ticks_ahead(self, must: bool) -> int:
-        now_s = self._clock()
-        took_s, self._agreed_s = max(now_s - self._agreed_s, 1e-6), now_s
-        wished = int(self._ticks * _AGREE_EVERY_S / took_s)
-        # Validation and saves stand between some steps, so a pace measured there says little.
-        return self._next if must else max(1, min(wished, 4 * self._next, _MOST_TICKS))
-
-    def _send(self, peer: int, kind: str, body: bytes = b"", **values: Any) -> None:
-        try:
-            self._wires[peer].send(kind, body, **values)
-        except OSError:
-            self._lost(peer, "was lost")
-        if self._failure is not None:
-            raise self._failure
-
-    def _next_of(self, peer: int, kind: str) -> tuple[dict[str, Any], bytes]:
-        with self._news:
-            while not self._inbox[peer]:
-                if self._failure is not None:
-                    raise self._failure
-                self._news.wait(1.0)  # not for ever: a signal's handler runs in between
-            head, body = self._inbox[peer].popleft()
-        assert head["kind"] == kind, f"{self.rank.name(peer)} is at {head['kind']}, this one at {kind}"
-        return head, body
+    def _first(self, reasons: list[bytes]) -> str:
+        named = (f"{reason.decode()} to {self.rank.name(worker)}" for worker, reason in enumerate(reasons) if reason)
+        return next(named, "")
 
     # --- the end -----------------------------------------------------------------------------------
 
@@ -232,134 +187,51 @@ class Group:
         """Ends the run for all workers because of this one's error.
 
         Returns:
-            The run's error: a peer's, where that came first (a collective with a lost peer fails in its own
-            words a moment before the loss is noticed).
+            The error that ended the run: another worker's, where that was first. (A collective with a lost worker
+            fails with an error of TensorFlow's a moment before the loss is noticed.)
         """
-        if self._parted:
-            self.chief_knows = True
+        members = self._members
+        if members.leaving:
+            members.chief_knows_error = True
             return error
-        if not isinstance(error, KfitError) or _of_a_collective(error):
-            with self._news:
-                self._news.wait_for(lambda: self._failure is not None, self._doubt_s(error))
-        with self._news:
-            if self._failure is not None:
-                return self._failure
-            mine = _to_tell(error)
-            self._failure = mine
-        said = {"code": int(mine.exit_code), "what": mine.what, "where": mine.where, "remedy": mine.remedy}
-        self._tell_failure(self.rank.index, said)
-        with self._news:
-            self._news.wait_for(lambda: self._seen | self._gone >= set(self._wires), _GRACE_S)
-        self.chief_knows = self.rank.chief or 0 in self._seen
-        return error
+        if _of_a_collective(error):
+            members.wait_for_failure(self._silence_s + HEARTBEAT_S)
+        ours = _as_kfit_error(error)
+        ended = members.fail(ours)
+        return error if ended is ours else ended
 
-    def _doubt_s(self, error: BaseException) -> float:
-        return self._silence_s + _BEAT_S if _of_a_collective(error) else 0.0
+    def training_done(self) -> None:
+        """Worker 0 needs no other worker any more: from now on it ignores the loss or failure of others."""
+        if self.rank.chief:
+            self._members.enter(Phase.TRAINED)
 
-    def relax(self) -> None:
-        """After the last step: what becomes of the other workers counts no more for the chief."""
-        self._over = self.rank.chief
+    def begin_shutdown(self) -> None:
+        """Begins a shutdown that all workers agreed on; later disconnects are expected and ignored."""
+        self._members.enter(Phase.LEAVING)
 
-    def part(self) -> None:
-        """All leave, as agreed: from here on each for itself."""
-        self._over = self._parted = True
-
-    def finish(self, document: Any) -> Any:
-        """Waits for the chief, which publishes, and ends the run for all.
+    def finish(self, result: Any) -> Any:
+        """Ends a run that is published: worker 0 sends its result, the others wait for it.
 
         Args:
-            document: The chief's result; others give None.
+            result: JSON of worker 0; the others give None.
 
         Returns:
-            The chief's result.
+            Worker 0's result.
+
+        Raises:
+            KfitError: Worker 0 failed or was lost before it had published.
         """
         if not self.rank.chief:
-            return self._next_of(0, "done")[0]["value"]
-        for wire in self._wires.values():
-            with contextlib.suppress(OSError):
-                wire.send("done", value=document)
-        with self._news:
-            self._news.wait_for(lambda: self._seen | self._gone >= set(self._wires), _GRACE_S)
-        return document
+            return self._members.receive(0, "result")[0]["value"]
+        self._members.send_result(result)
+        return result
 
-    def _tell_failure(self, origin: int, said: dict[str, Any], but: int = -1) -> None:
-        for peer, wire in self._wires.items():
-            if peer != but:
-                with contextlib.suppress(OSError):
-                    wire.send("fail", origin=origin, **said)
-
-    # --- threads -----------------------------------------------------------------------------------
-
-    def _read(self, peer: int, wire: Wire) -> None:
-        try:
-            while True:
-                head, body = wire.receive()
-                if head["kind"] == "fail":
-                    self._failed(peer, head)
-                elif head["kind"] != "beat":
-                    if head["kind"] == "done":
-                        self._over = True
-                        wire.send("seen")
-                    with self._news:
-                        if head["kind"] == "seen":
-                            self._seen.add(peer)
-                        else:
-                            self._inbox[peer].append((head, body))
-                        self._news.notify_all()
-        except OSError:
-            with self._news:
-                self._gone.add(peer)
-                self._news.notify_all()
-            self._lost(peer, "was lost")
-
-    def _beat(self) -> None:
-        while not self._over or self.rank.chief:
-            for wire in self._wires.values():
-                with contextlib.suppress(OSError):
-                    wire.send("beat")
-            time.sleep(_BEAT_S)
-
-    def _watch(self) -> None:
-        while not self._over:
-            time.sleep(_BEAT_S / 2)
-            for peer, wire in self._wires.items():
-                if time.monotonic() - wire.heard_s > self._silence_s:
-                    self._lost(peer, f"has not been heard of for {self._silence_s:.0f} s")
-
-    def _lost(self, peer: int, how: str) -> None:
-        if not self._over:
-            said = {"code": int(PeerLost.exit_code), "what": f"{self.rank.name(peer)} {how}", "where": ""}
-            self._end(-1, {**said, "remedy": "all workers start again and go on from the newest checkpoint"}, peer)
-
-    def _failed(self, peer: int, said: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):
-            self._wires[peer].send("seen")
-        if self._over:
-            return
-        self.chief_knows = peer == 0 or self.rank.chief
-        self._end(int(said["origin"]), {k: said[k] for k in ("code", "what", "where", "remedy")}, peer)
-
-    def _end(self, origin: int, said: dict[str, Any], but: int) -> None:
-        with self._news:
-            if self._failure is not None:
-                return
-            self._failure = self._as_error(origin, said)
-            self._news.notify_all()
-        if self.rank.chief:
-            self._tell_failure(origin, said, but)
-        time.sleep(_GRACE_S)
-        if not self._over:  # all may just be leaving, as agreed
-            self._leave(self._failure)
-
-    def _as_error(self, origin: int, said: dict[str, Any]) -> KfitError:
-        where = str(said["where"])
-        if origin >= 0:
-            where = f"{self.rank.name(origin)}: {where}" if where else self.rank.name(origin)
-        kind = _CLASSES.get(int(said["code"]), ModelCodeError)
-        return kind(str(said["what"]), where=where, remedy=str(said["remedy"]))
+    def close(self) -> None:
+        """Closes the connections to the other workers."""
+        self._members.close()
 
 
-def _to_tell(error: BaseException) -> KfitError:
+def _as_kfit_error(error: BaseException) -> KfitError:
     if isinstance(error, KfitError):
         return error
     if isinstance(error, KeyboardInterrupt):
@@ -368,12 +240,9 @@ def _to_tell(error: BaseException) -> KfitError:
 
 
 def _of_a_collective(error: BaseException) -> bool:
-    """Whether it may come of a lost peer: TensorFlow's errors of communication, by name."""
-    names = {"UnavailableError", "AbortedError", "CancelledError", "DeadlineExceededError", "InternalError"}
-    names |= {"FailedPreconditionError", "UnknownError"}
     at: BaseException | None = error
     while at is not None:
-        if type(at).__name__ in names:
+        if type(at).__name__ in _ERRORS_OF_COLLECTIVES:
             return True
         at = at.__cause__
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -33,15 +34,16 @@ def run_workers(words: Sequence[str], workers: int) -> int:
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    started = [_start(words, index, workers, port) for index in range(workers)]
+    secret = secrets.token_hex(32)
+    started = [_start(words, index, workers, port, secret) for index in range(workers)]
 
-    def pass_on(number: int, _frame: object) -> None:
+    def forward(number: int, _frame: object) -> None:
         for process in started:
             if process.poll() is None:
                 process.send_signal(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     readers = [_prefixed(process.stderr, index) for index, process in enumerate(started) if process.stderr]
     codes = _wait(started)
     for reader in readers:
@@ -59,9 +61,14 @@ def worst(codes: Sequence[int]) -> int:
     return int(ExitCode.PEER_LOST) if any(codes) else 0
 
 
-def _start(words: Sequence[str], index: int, workers: int, port: int) -> subprocess.Popen[str]:
-    place = {"KFIT_NODES": str(workers), "JOB_COMPLETION_INDEX": str(index), "KFIT_MEETING_PORT": str(port)}
-    environ = {**os.environ, **place}
+def _start(words: Sequence[str], index: int, workers: int, port: int, secret: str) -> subprocess.Popen[str]:
+    environ = {
+        **os.environ,
+        "KFIT_NODES": str(workers),
+        "JOB_COMPLETION_INDEX": str(index),
+        "KFIT_MEETING_PORT": str(port),
+        "KFIT_WORKERS_SECRET": secret,
+    }
     if index:
         environ.pop("KFIT_EVENTS", None)  # the chief's are the run's
     return subprocess.Popen(

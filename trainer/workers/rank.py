@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trainer.errors import ConfigError
 
-#: TensorFlow's own port in a pod; where workers meet is the next one.
+#: TensorFlow's own port in a pod; worker 0 listens for the others at the next one.
 GRPC_PORT = 2222
 MEETING_PORT = 2223
 
@@ -22,6 +22,7 @@ class Rank:
         hosts: Name or address of each, in order.
         meeting_port: Where worker 0 waits for the others.
         grpc_port: TensorFlow's port; 0: any free one (workers of one machine share its ports).
+        secret: What the workers of this run know and nobody else on the network does.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Rank:
     hosts: tuple[str, ...]
     meeting_port: int
     grpc_port: int
+    secret: bytes = field(repr=False)
 
     @property
     def chief(self) -> bool:
@@ -41,22 +43,26 @@ class Rank:
         return self.grpc_port == 0
 
     def name(self, index: int) -> str:
-        """A worker as a person looks for it: worker 1 (job-1)."""
+        """Names a worker for a person: worker 1 (job-1)."""
         return f"worker {index}" if self.local else f"worker {index} ({self.hosts[index].partition('.')[0]})"
 
 
-ALONE = Rank(0, 1, ("127.0.0.1",), 0, 0)
+ALONE = Rank(0, 1, ("127.0.0.1",), 0, 0, b"")
 
 
 def rank_from(environ: Mapping[str, str]) -> Rank:
-    """The rank of this process.
+    """Reads the rank of this process.
 
     Args:
-        environ: KFIT_NODES workers; JOB_COMPLETION_INDEX is this one. Pods of an Indexed Job find each other as
-            `<KFIT_JOB>-<index>.<KFIT_SERVICE>`; processes of one machine by KFIT_MEETING_PORT.
+        environ: KFIT_NODES is the number of workers, JOB_COMPLETION_INDEX is this one's. Pods of an Indexed Job find
+            each other as `<KFIT_JOB>-<index>.<KFIT_SERVICE>` and share KFIT_JOB_UID; processes of one machine
+            find each other by KFIT_MEETING_PORT and share KFIT_WORKERS_SECRET.
+
+    Returns:
+        The rank; `ALONE` for a run of one worker.
 
     Raises:
-        ConfigError: Something is missing or no number.
+        ConfigError: A variable is missing or not a number.
     """
     workers = _number(environ, "KFIT_NODES", "1")
     if workers == 1:
@@ -69,16 +75,25 @@ def rank_from(environ: Mapping[str, str]) -> Rank:
             remedy="completions and parallelism of the Indexed Job must equal nodes",
         )
     if environ.get("KFIT_MEETING_PORT"):
-        return Rank(index, workers, ("127.0.0.1",) * workers, _number(environ, "KFIT_MEETING_PORT", ""), 0)
-    job, service = (environ.get(name) for name in ("KFIT_JOB", "KFIT_SERVICE"))
-    if not job or not service:
-        raise ConfigError(
-            f"{'KFIT_SERVICE' if job else 'KFIT_JOB'} is not set, so the other workers cannot be found",
-            where="environment",
-            remedy="use the chart, which sets both; on one machine use trainer fit --workers",
-        )
+        secret = _text(environ, "KFIT_WORKERS_SECRET", "so the workers cannot recognise each other")
+        port = _number(environ, "KFIT_MEETING_PORT", "")
+        return Rank(index, workers, ("127.0.0.1",) * workers, port, 0, secret.encode())
+    job = _text(environ, "KFIT_JOB", "so the other workers cannot be found")
+    service = _text(environ, "KFIT_SERVICE", "so the other workers cannot be found")
+    uid = _text(environ, "KFIT_JOB_UID", "so the workers cannot recognise each other")
     hosts = tuple(f"{job}-{at}.{service}" for at in range(workers))
-    return Rank(index, workers, hosts, MEETING_PORT, GRPC_PORT)
+    return Rank(index, workers, hosts, MEETING_PORT, GRPC_PORT, uid.encode())
+
+
+def _text(environ: Mapping[str, str], name: str, consequence: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise ConfigError(
+            f"{name} is not set, {consequence}",
+            where="environment",
+            remedy="use the chart of this version, which sets it; on one machine use trainer fit --workers",
+        )
+    return value
 
 
 def _number(environ: Mapping[str, str], name: str, default: str) -> int:

@@ -1,37 +1,35 @@
-"""How the workers of a run find each other: worker 0 waits at a port, the others come, within a deadline."""
+"""How the workers of a run find each other: worker 0 listens, the others connect, within a deadline."""
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from trainer.errors import ConfigError, PeerLost
+from trainer.errors import PeerLost
+from trainer.workers.authentication import join_peer
 from trainer.workers.rank import Rank
-from trainer.workers.transport import Wire
+from trainer.workers.rendezvous_server import RendezvousServer
+from trainer.workers.transport import Connection
 
-_TRY_S = 5.0
-_AGAIN_S = 0.5
-_SAY_EVERY_S = 15.0
-_ASK_EVERY_S = 10.0
+_CONNECT_S = 5.0
+_BETWEEN_TRIES_S = 0.5
+_NOTE_EVERY_S = 15.0
+_ASK_WHETHER_FINISHED_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Met:
-    """The workers, all there.
+class Rendezvous:
+    """All workers of a run, connected.
 
     Attributes:
-        wires: To the others: from the chief to each, from each to the chief.
-        addresses: host:port of each worker's TensorFlow server.
-        door: The chief's; it turns away who comes too late. Closed when the run ends.
+        connections: From worker 0 to each other worker, by index; from each other worker to worker 0.
+        addresses: host:port of each worker's TensorFlow server, by index.
     """
 
-    wires: dict[int, Wire]
+    connections: dict[int, Connection]
     addresses: tuple[str, ...]
-    door: Door | None
 
 
 class Finished(Exception):
@@ -45,8 +43,8 @@ def meet(
     deadline_s: float,
     note: Callable[[str], None],
     finished: Callable[[], bool],
-) -> Met:
-    """Waits until all workers are there.
+) -> Rendezvous:
+    """Waits until all workers are connected.
 
     A pod that is started again has another address; names are looked up anew with each try.
 
@@ -55,213 +53,110 @@ def meet(
         identity: What all must share: the run and its configuration.
         deadline_s: Seconds to wait.
         note: Told one line for a person.
-        finished: Whether the run has ended meanwhile; asked now and then by those who wait for the chief.
+        finished: Whether the run has ended meanwhile; asked now and then by those who wait for worker 0.
 
     Raises:
         PeerLost: Not all came; the error names who is missing.
-        ConfigError: A worker is of another run or configuration.
+        ConfigError: A worker has another run or configuration.
         Finished: The run has ended, and this worker was late.
     """
     port = rank.grpc_port or _free_port()
     if rank.chief:
-        return _receive(rank, identity, port, deadline_s, note)
-    return _come(rank, identity, port, deadline_s, note, finished)
+        return _listen(rank, identity, port, deadline_s, note)
+    return _connect(rank, identity, port, deadline_s, note, finished)
 
 
-# --- the chief ------------------------------------------------------------------------------------
+# --- worker 0 -------------------------------------------------------------------------------------
 
 
-class Door:
-    """Where the chief takes the others in.
-
-    Args:
-        rank: The chief's.
-        identity: What all must share.
-    """
-
-    def __init__(self, rank: Rank, identity: Mapping[str, str]) -> None:
-        self._rank, self._identity = rank, dict(identity)
-        self.news = threading.Condition()
-        self.present: dict[int, tuple[Wire, str]] = {}
-        self.stranger: str = ""
-        self._met = False
-        try:
-            self._listen(both=not rank.local and socket.has_dualstack_ipv6())
-        except OSError as error:
-            raise ConfigError(
-                f"port {rank.meeting_port}, where workers meet, cannot be opened: {error.strerror}",
-                where="several workers",
-                remedy="another process of this machine holds it",
-            ) from error
-
-    def _listen(self, *, both: bool) -> None:
-        self._server = socket.create_server(
-            ("127.0.0.1" if self._rank.local else "", self._rank.meeting_port),
-            family=socket.AF_INET6 if both else socket.AF_INET,
-            dualstack_ipv6=both,
-        )
-        threading.Thread(target=self._accept, name="kfit-door", daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connected, _ = self._server.accept()
-                threading.Thread(
-                    target=self._greet, args=(Wire(connected),), name="kfit-door-greet", daemon=True
-                ).start()
-
-    def _greet(self, wire: Wire) -> None:
-        try:
-            said, _ = wire.receive()
-            index = int(said["index"])
-            if not 0 < index < self._rank.workers:
-                raise ConnectionError("not a worker of this run")
-            with self.news:
-                if self._met:
-                    wire.send("busy")
-                    wire.close()
-                    return
-                if said["identity"] != self._identity:
-                    self.stranger = self._rank.name(index)
-                before = self.present.get(index)
-                self.present[index] = (wire, str(said["address"]))
-                self.news.notify_all()
-            if before:
-                before[0].close()
-        except (OSError, KeyError, ValueError, TypeError):
-            wire.close()
-
-    def roll_call(self) -> bool:
-        """Whether all are there and answer; who does not is taken off the list."""
-        if self.missing():
-            return False
-        for index, (wire, _) in list(self.present.items()):
-            try:
-                wire.send("all?")
-                wire.receive(_TRY_S)
-            except OSError:
-                del self.present[index]
-                wire.close()
-        return not self.missing()
-
-    def missing(self) -> list[int]:
-        """Who is not there."""
-        return [index for index in range(1, self._rank.workers) if index not in self.present]
-
-    def shut(self) -> None:
-        """Turns away who comes from now on."""
-        self._met = True
-
-    def close(self) -> None:
-        """Ends it, and an `accept` that waits."""
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-    def send_away(self, why: str) -> None:
-        """Closes it, and the connections of all who came."""
-        self.shut()
-        for wire, _ in self.present.values():
-            with contextlib.suppress(OSError):
-                wire.send("away", why=why)
-            wire.close()
-        self.close()
-
-
-def _receive(rank: Rank, identity: Mapping[str, str], port: int, deadline_s: float, note: Callable[[str], None]) -> Met:
-    door = Door(rank, identity)
+def _listen(
+    rank: Rank, identity: Mapping[str, str], port: int, deadline_s: float, note: Callable[[str], None]
+) -> Rendezvous:
+    server = RendezvousServer(rank, identity, note)
     try:
-        _wait(rank, door, deadline_s, note)
+        _wait_for_all(rank, server, deadline_s, note)
     except BaseException as error:
-        door.send_away(error.what if isinstance(error, PeerLost) else "worker 0 was ended")
+        server.dismiss(error.what if isinstance(error, PeerLost) else "worker 0 was ended")
         raise
-    present = dict(sorted(door.present.items()))
-    addresses = [f"{rank.hosts[0]}:{port}", *(address for _, address in present.values())]
-    for wire, _ in present.values():
-        with contextlib.suppress(OSError):  # its loss is noticed as any other
-            wire.send("welcome", addresses=addresses)
-    return Met({index: wire for index, (wire, _) in present.items()}, tuple(addresses), door)
+    return Rendezvous(*server.welcome(f"{rank.hosts[0]}:{port}"))
 
 
-def _wait(rank: Rank, door: Door, deadline_s: float, note: Callable[[str], None]) -> None:
+def _wait_for_all(rank: Rank, server: RendezvousServer, deadline_s: float, note: Callable[[str], None]) -> None:
     until_s = time.monotonic() + deadline_s
-    say_s = time.monotonic() + _SAY_EVERY_S
+    note_s = time.monotonic() + _NOTE_EVERY_S
     while True:
-        with door.news:
-            if door.stranger:
-                raise ConfigError(
-                    f"{door.stranger} is of another run or has another configuration",
-                    where="several workers",
-                    remedy="give all workers the same job file and the same --run",
-                )
-            if door.roll_call():
-                door.shut()
-                return
-            door.news.wait(1.0)
-            missing = ", ".join(rank.name(index) for index in door.missing())
+        server.check_configurations()
+        if server.roll_call():
+            return
+        with server.changed:
+            server.changed.wait(1.0)
+            missing = ", ".join(rank.name(index) for index in server.missing())
         if time.monotonic() >= until_s:
-            raise _not_all(f"{missing} did not come within {deadline_s:.0f} s")
-        if missing and time.monotonic() >= say_s:
-            say_s += _SAY_EVERY_S
+            server.check_configurations()
+            raise _not_all(f"{missing or 'a worker'} did not come within {deadline_s:.0f} s")
+        if missing and time.monotonic() >= note_s:
+            note_s += _NOTE_EVERY_S
             note(f"waiting for {missing}")
 
 
-# --- the others -----------------------------------------------------------------------------------
+# --- the other workers ----------------------------------------------------------------------------
 
 
-def _come(
+def _connect(
     rank: Rank,
     identity: Mapping[str, str],
     port: int,
     deadline_s: float,
     note: Callable[[str], None],
     finished: Callable[[], bool],
-) -> Met:
+) -> Rendezvous:
     began_s = time.monotonic()
-    say_s = ask_s = began_s
+    noted_s = asked_s = began_s
     while True:
         reached = _try(rank, identity, port, began_s + deadline_s)
-        if isinstance(reached, Met):
+        if isinstance(reached, Rendezvous):
             return reached
         now_s = time.monotonic()
         if now_s >= began_s + deadline_s:
             raise _not_all(f"{rank.name(0)} {reached} within {deadline_s:.0f} s")
-        if now_s >= say_s + _SAY_EVERY_S:
-            say_s = now_s
+        if now_s >= noted_s + _NOTE_EVERY_S:
+            noted_s = now_s
             note(f"waiting: {rank.name(0)} {reached}")
-        if now_s >= ask_s + _ASK_EVERY_S:
-            ask_s = now_s
+        if now_s >= asked_s + _ASK_WHETHER_FINISHED_EVERY_S:
+            asked_s = now_s
             if finished():
                 raise Finished
-        time.sleep(_AGAIN_S)
+        time.sleep(_BETWEEN_TRIES_S)
 
 
-def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> Met | str:
-    """One try to be let in; gives why it did not come to that."""
+def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> Rendezvous | str:
+    """Tries once to join; returns what kept it from that."""
     try:
-        connected = socket.create_connection((rank.hosts[0], rank.meeting_port), timeout=_TRY_S)
+        connected = socket.create_connection((rank.hosts[0], rank.meeting_port), timeout=_CONNECT_S)
     except OSError:
         return "was not reached"
-    wire = Wire(connected)
+    connection = Connection(connected)
     try:
-        wire.send("hello", index=rank.index, identity=dict(identity), address=f"{rank.hosts[rank.index]}:{port}")
+        join_peer(connection, rank.secret, _CONNECT_S)
+    except OSError:
+        connection.close()
+        return "did not prove that it belongs to this run"
+    try:
+        connection.send("join", index=rank.index, identity=dict(identity), address=f"{rank.hosts[rank.index]}:{port}")
         while True:
-            said, _ = wire.receive(until_s - time.monotonic())
+            said, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
             if said["kind"] == "welcome":
-                return Met({0: wire}, tuple(said["addresses"]), None)
-            if said["kind"] == "away":
-                wire.close()
-                raise _not_all(str(said["why"]))
-            if said["kind"] == "busy":
-                wire.close()
-                return "still runs with a worker before this one"
-            wire.send("here")
+                return Rendezvous({0: connection}, tuple(said["addresses"]))
+            if said["kind"] == "dismissed":
+                connection.close()
+                raise _not_all(str(said["reason"]))
+            connection.send("present")
     except TimeoutError:
-        wire.close()
+        connection.close()
         return "did not get all workers together"
     except OSError:
-        wire.close()
-        return "went away"
+        connection.close()
+        return "closed the connection"
 
 
 def _not_all(what: str) -> PeerLost:

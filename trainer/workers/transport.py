@@ -1,4 +1,4 @@
-"""Messages between the workers of a run: a JSON object and bytes, over one TCP connection each."""
+"""Framed messages (a JSON object and bytes) over one TCP connection between two workers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 #: Lengths of the JSON and of the bytes that follow it.
 _LENGTHS = struct.Struct(">IQ")
-#: What is no message of ours must not make us wait for, or hold, what its first bytes seem to promise.
-_MOST_JSON = 16 * 1024**2
-_MOST_BODY = 4 * 1024**3
+#: Limits on frames, so that a faulty peer cannot make this process allocate without bound.
+MOST_JSON_BYTES = 16 * 1024**2
+MOST_BODY_BYTES = 1024**3
 
 Message = tuple[dict[str, Any], bytes]
 
 
-class Wire:
-    """One connection. Any thread may send; one receives.
+class Connection:
+    """One connection. Any thread may send; only one thread may receive.
 
     Args:
-        connected: The socket.
+        connected: The socket; the connection owns and closes it.
 
     Attributes:
-        heard_s: When something came last, on the monotonic clock.
+        heard_s: When the last byte arrived, on the monotonic clock.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -36,62 +36,98 @@ class Wire:
         self._sending = threading.Lock()
         self.heard_s = time.monotonic()
 
-    @property
-    def host(self) -> str:
-        """This end's address, as the other end reaches it."""
-        return str(self._socket.getsockname()[0])
-
     def send(self, kind: str, body: bytes = b"", **values: Any) -> None:
-        """Sends a message.
+        """Sends one message; blocks while the other end does not read.
+
+        Args:
+            kind: What the message is.
+            body: Bytes that follow the JSON.
+            **values: JSON values, beside `kind`.
 
         Raises:
-            OSError: The other end is gone.
+            OSError: The connection is closed or broken.
         """
         head = json.dumps({"kind": kind, **values}).encode()
         with self._sending:
-            self._socket.sendall(_LENGTHS.pack(len(head), len(body)) + head + body)
+            self._socket.sendall(_LENGTHS.pack(len(head), len(body)) + head)
+            self._socket.sendall(body)
 
-    def receive(self, timeout_s: float | None = None) -> Message:
-        """The next message.
+    def receive(
+        self,
+        timeout_s: float | None = None,
+        *,
+        most_json_bytes: int = MOST_JSON_BYTES,
+        most_body_bytes: int = MOST_BODY_BYTES,
+    ) -> Message:
+        """Waits for the next message.
 
         Args:
-            timeout_s: How long to wait for it; None: for ever.
+            timeout_s: Time for the whole message; None waits for ever.
+            most_json_bytes: A message whose JSON is longer is refused before it is read.
+            most_body_bytes: A message whose body is longer is refused before it is read.
+
+        Returns:
+            The JSON object, which has a `kind`, and the body.
 
         Raises:
-            TimeoutError: None came.
-            OSError: The other end is gone, or is no worker.
+            TimeoutError: The message did not arrive in time.
+            OSError: The connection ended, or the other end does not speak this protocol.
         """
-        self._socket.settimeout(None if timeout_s is None else max(timeout_s, 0.001))
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        head_bytes, body_bytes = _LENGTHS.unpack(self.read_exactly(_LENGTHS.size, until_s))
+        if head_bytes > most_json_bytes or body_bytes > most_body_bytes:
+            raise ConnectionError("the message exceeds the limits of a frame")
         try:
-            return self._receive()
-        finally:
-            self._socket.settimeout(None)
-
-    def _receive(self) -> Message:
-        head_bytes, body_bytes = _LENGTHS.unpack(self._exactly(_LENGTHS.size))
-        if head_bytes > _MOST_JSON or body_bytes > _MOST_BODY:
-            raise ConnectionError("not a message of a worker")
-        try:
-            head = json.loads(self._exactly(head_bytes))
+            head = json.loads(self.read_exactly(head_bytes, until_s))
         except ValueError as error:
-            raise ConnectionError("not a message of a worker") from error
-        if not isinstance(head, dict) or "kind" not in head:
-            raise ConnectionError("not a message of a worker")
-        return head, self._exactly(body_bytes)
+            raise ConnectionError("the message is not JSON") from error
+        if not isinstance(head, dict) or not isinstance(head.get("kind"), str):
+            raise ConnectionError("the message has no kind")
+        return head, self.read_exactly(body_bytes, until_s)
 
-    def _exactly(self, count: int) -> bytes:
+    def write(self, data: bytes) -> None:
+        """Sends bytes without a frame, for the handshake.
+
+        Raises:
+            OSError: The connection is closed or broken.
+        """
+        with self._sending:
+            self._socket.sendall(data)
+
+    def read_exactly(self, count: int, until_s: float | None) -> bytes:
+        """Reads a fixed number of bytes.
+
+        Args:
+            count: How many.
+            until_s: When to give up, on the monotonic clock; None waits for ever.
+
+        Raises:
+            TimeoutError: They did not arrive in time.
+            OSError: The connection ended.
+        """
         data = bytearray(count)
         view = memoryview(data)
-        while view:
-            got = self._socket.recv_into(view)
-            if not got:
-                raise ConnectionError("the connection was closed")
-            view = view[got:]
-            self.heard_s = time.monotonic()
+        try:
+            while view:
+                if until_s is not None:
+                    self._socket.settimeout(max(until_s - time.monotonic(), 0.001))
+                received = self._socket.recv_into(view)
+                if not received:
+                    raise ConnectionError("the connection was closed")
+                view = view[received:]
+                self.heard_s = time.monotonic()
+        finally:
+            if until_s is not None:
+                self._socket.settimeout(None)
         return bytes(data)
 
+    @property
+    def closed(self) -> bool:
+        """Whether this end has been closed."""
+        return self._socket.fileno() == -1
+
     def close(self) -> None:
-        """Ends the connection, and a `receive` that waits in another thread."""
+        """Closes the connection; ends a `send` or `receive` that waits in another thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

@@ -115,6 +115,9 @@ volumes:
 - {name: KFIT_NODES, value: {{ int .Values.nodes | quote }}}
 {{- if gt (int .Values.nodes) 1 }}
 - {name: KFIT_SERVICE, value: {{ include "kfit.serviceName" . }}}
+{{- /* by which the workers of one Job recognise each other; nobody outside the namespace's API knows it */}}
+- name: KFIT_JOB_UID
+  valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}}
 {{- end }}
 {{- if include "kfit.scheduled" . }}
 - {name: KFIT_SCHEDULE, value: {{ include "kfit.name" . }}}

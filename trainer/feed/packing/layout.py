@@ -72,7 +72,7 @@ def _scaled_label(label: LabelField, known: ColumnStatistics) -> LabelField:
     deviation = math.sqrt(known.variance)
     largest = max(abs(known.minimum), abs(known.maximum))
     # float32 keeps 24 bits: what is lost of the largest label has to be far less than the labels' spread.
-    offset = known.mean if largest * 2.0**-24 > 1e-4 * deviation else 0.0
+    offset = known.mean if largest * 2.0**-24 > 1e-5 * deviation else 0.0
     return replace(label, offset=offset, mean=known.mean, deviation=deviation or 1.0)
 
 
