@@ -68,7 +68,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "numbers": "periodic",
         "number_size": 8,
         "frequencies": 16,
-        "frequency_scale": 0.1,
+        "frequency_scale": 0.2,
         "cross_layers": 3,
     },
     "Label": {"transform": "standard"},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BATCH_SIZES = (48, 96, 192, 384, 768, 1536, 3072, 6144)
 #: Fewest steps of an epoch, where the smallest batch allows.
 _LEAST_STEPS = 24
-_MOST_EPOCHS, _LEAST_EPOCHS = 40, 10
+_MOST_EPOCHS, _LEAST_EPOCHS = 60, 12
 #: Up to so many rows a run has the most epochs; beyond, their number falls with the square root of the rows.
 _ROWS_OF_MOST_EPOCHS = 20_000
 

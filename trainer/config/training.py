@@ -41,7 +41,7 @@ class Builtin(Strict):
     number_size: PositiveInt = Field(8, description="mlp, dcn: columns that a number becomes, or its quantile bins.")
     frequencies: PositiveInt = Field(16, description="periodic: sines of each number.")
     frequency_scale: PositiveFloat = Field(
-        0.1, description="periodic: standard deviation of the first frequencies; larger bends more."
+        0.2, description="periodic: standard deviation of the first frequencies; larger bends more."
     )
     cross_layers: PositiveInt = Field(3, description="dcn: layers that multiply the features with each other.")
 
@@ -100,7 +100,7 @@ class Optimizer(Strict):
     )
     momentum: Rate = Field(0.0, description="sgd, rmsprop: momentum.")
     weight_decay: float | None = Field(
-        None, ge=0.0, description="Decoupled weight decay of the kernels. Default: 0.01 with adamw, else none."
+        None, ge=0.0, description="Decoupled weight decay of the kernels. Default: 0.05 with adamw, else none."
     )
     clip_norm: PositiveFloat | None = Field(None, description="Clip each gradient's norm.")
     global_clip_norm: PositiveFloat | None = Field(None, description="Clip the norm over all gradients.")
@@ -141,7 +141,7 @@ class Fit(Strict):
     """How the model is fitted."""
 
     epochs: PositiveInt | Literal["auto"] = Field(
-        "auto", description="Passes over the training rows at the most. auto: 40, and fewer of many rows, at least 10."
+        "auto", description="Passes over the training rows at the most. auto: 60, and fewer of many rows, at least 12."
     )
     batch_size: PositiveInt | Literal["auto"] = Field(
         "auto",

@@ -9,7 +9,7 @@ import keras
 from trainer.config import Fit, Schedule
 from trainer.errors import ConfigError
 
-_ADAMW_DECAY = 0.01
+_ADAMW_DECAY = 0.05
 #: Highest rates of `auto`; those of sgd and lion are the usual ten times and a tenth of Adam's.
 _INITIAL_RATES = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "adagrad": 1e-2, "sgd": 2e-2, "lion": 2e-4}
 _CLASSES = {

@@ -92,7 +92,7 @@ def _tensors(rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def tolerance(label: LabelField, expected: np.ndarray) -> np.ndarray:
-    """How far each prediction of the clean process may be from the expected one, in the label's units: [rows, outputs]."""
+    """How far each prediction of the clean process may be from the expected one: [rows, outputs], in their units."""
     per_unit = label.deviation * (1.0 + np.abs(expected)) if label.transform == "log1p" else label.deviation
     return np.asarray(TOLERANCE * per_unit + _ROUNDING * np.abs(expected))
 

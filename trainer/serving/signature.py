@@ -68,7 +68,10 @@ def export(model: keras.Model, folder: Path, layout: Layout) -> None:
         layout: The raw columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save(folder / KERAS_FILE)
+    with warnings.catch_warnings():
+        # Keras 3.15 hands NumPy the variables of EinsumDense as they are, and NumPy 2 asks for an argument more.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        model.save(folder / KERAS_FILE)
     archive = keras.export.ExportArchive()
     archive.track(model)
     names = signature_names(layout)
