@@ -167,7 +167,7 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
 
     import_tensorflow()
     from trainer.run.preflight import values_table
-    from trainer.serving.batch_inference import evaluate as run_evaluate
+    from trainer.serving.evaluation import evaluate as run_evaluate
 
     with _counting("evaluated") as seen:
         found = run_evaluate(model, list(data), seen=seen)
@@ -175,22 +175,25 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
         _print_json(found)
     else:
         _out().print(values_table(f"{found['run']}: {found['rows']:,} rows", found["metrics"]))
+        for name, why in found["undefined"].items():
+            click.echo(f"{name} is not defined: {why}", err=True)
 
 
 @cli.command()
 @click.argument("model")
 @click.option("--data", required=True, multiple=True, help="Parquet: folder, URI or glob; may be repeated.")
 @click.option("--output", required=True, help="Folder or URI for the answers, a file a shard.")
+@click.option("--column", default="prediction", show_default=True, help="Name of the column of predictions.")
 @_output
-def predict(model: str, data: tuple[str, ...], output: str, form: str) -> None:
+def predict(model: str, data: tuple[str, ...], output: str, column: str, form: str) -> None:
     """Ask MODEL: Parquet in, Parquet out, with a column `prediction`."""
     from trainer.tensorflow_import import import_tensorflow
 
     import_tensorflow()
-    from trainer.serving.batch_inference import predict as run_predict
+    from trainer.serving.prediction import predict as run_predict
 
     with _counting("predicted") as seen:
-        found = run_predict(model, list(data), output, seen=seen)
+        found = run_predict(model, list(data), output, column=column, seen=seen)
     if form == "json":
         _print_json(found)
     else:

@@ -107,9 +107,14 @@ class NotFiniteError(DataError):
 
 
 class StorageError(KfitError):
-    """Storage is out of reach after retries, or refuses."""
+    """Storage is out of reach after retries, or refuses.
+
+    Attributes:
+        permanent: Whether a later try cannot succeed either, since the path itself is at fault.
+    """
 
     exit_code = ExitCode.STORAGE
+    permanent = False
 
 
 class ModelCodeError(KfitError):

@@ -20,6 +20,7 @@ number of replicas. The fill tells metrics how much such a batch counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +28,8 @@ from typing import Literal
 Kind = Literal["numeric", "categorical", "vector", "sequence", "text", "image"]
 Task = Literal["binary", "multiclass", "regression"]
 
+#: Arrow's name of an integer type, also as the elements of a list.
+_INTEGER = re.compile(r"\bu?int(8|16|32|64)\b")
 #: Codes of categorical columns below the vocabulary.
 MISSING_CODE = 0
 UNSEEN_CODE = 1
@@ -44,7 +47,8 @@ class Column:
         dtype: dtype of the exported model's input: `float32`, `float64`, `int8`…`uint64`, `bool`, `string`.
             An integer or bool column that may be null enters as `float64` with NaN for null (as pandas
             does); decimals as `float64`; dates as `int32` days and timestamps as `int64` in their own
-            unit since the epoch. A null string is the empty string.
+            unit since the epoch. A null string is the empty string. Categories and sequences of integers that
+            float64 cannot hold beside a null (or int64, for hashing) enter as `string`, their decimal text.
         size: Elements of a vector, most values of a sequence, words of a text; 1 for the other kinds.
         partition: Whether it is a hive partition key, not stored in the files.
         shape: height, width and channels of an image, which enters the exported model as pixels.
@@ -59,6 +63,11 @@ class Column:
     partition: bool = False
     shape: tuple[int, ...] = ()
     ragged: bool = False
+
+    @property
+    def stores_text(self) -> bool:
+        """Whether the shards store strings; the input's dtype may be `string` for integers too."""
+        return self.dtype == "string" and not _INTEGER.search(self.arrow)
 
 
 @dataclass(frozen=True)

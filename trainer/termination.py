@@ -6,6 +6,7 @@ far as its `result.json`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -43,13 +44,27 @@ def leave(code: int) -> NoReturn:
 
     A Python interpreter that ends while a tf.data thread waits for the interpreter lock hangs for ever
     and holds its GPU (seen with TensorFlow 2.21). So flush, then go without the interpreter's own end.
+
+    Args:
+        code: The process's exit code.
     """
+    _remove_generated_code()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             continue
     os._exit(code)
+
+
+def _remove_generated_code() -> None:
+    """Deletes the modules that TensorFlow's AutoGraph wrote into the temporary folder; it leaves that to `atexit`."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file"):
+            for path in (getattr(module, "__file__", None), getattr(module, "__cached__", None)):
+                with contextlib.suppress(OSError):
+                    if path:
+                        Path(path).unlink()
 
 
 def within(seconds: float, work: Callable[[], None]) -> Exception | None:

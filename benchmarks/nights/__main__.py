@@ -31,8 +31,9 @@ from benchmarks.nights.fits import (
     run_nights,
 )
 from trainer.config import Promote
+from trainer.metrics import value
 from trainer.nightly import gate, production
-from trainer.nightly.scores import Scored, value
+from trainer.nightly.scores import Scored
 
 RESAMPLES = 1000
 RULES: dict[str, Promote | None] = {

@@ -116,7 +116,7 @@ def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[Asked, 
     import_tensorflow()
     import tensorflow as tf
 
-    from trainer.serving.holdout import ask
+    from trainer.serving.holdout import predict_holdout
 
     tf.get_logger().setLevel("ERROR")
     lake, scratch, night, share, looked = task
@@ -126,7 +126,7 @@ def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[Asked, 
     config = job(str(lake), scratch / "out", str(copy) if share else None)
     result = trainer.fit(config, run_id=f"night-{night}", date=night, progress=Quiet())
     shutil.rmtree(copy, ignore_errors=True)
-    answers = ask([result.uri], [str(lake / f"dt={day}" / "part-0.parquet") for day in looked])
+    answers = predict_holdout([result.uri], [str(lake / f"dt={day}" / "part-0.parquet") for day in looked])
     tf.keras.backend.clear_session()
     return Asked(night, f"night-{night}", share, answers.predictions[0]), answers.labels
 

@@ -46,7 +46,7 @@ def table_of(config: Config, folder: str, *, held_out: bool) -> pd.DataFrame:
 
 def ours(config: Config, folder: str, scratch: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels [rows] and predictions [rows] of the held-out rows, through `fit` and the exported model."""
-    from trainer.serving.batch_inference import predict
+    from trainer.serving.prediction import predict
 
     months = [f"{folder}/dt=2013-0*/*.parquet", f"{folder}/dt=2013-1[01]-*/*.parquet"]
     data = config.data.model_copy(update={"train": months})

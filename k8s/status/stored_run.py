@@ -11,7 +11,7 @@ from typing import Any
 from trainer import storage
 from trainer.errors import KfitError
 
-_STEP = re.compile(r"step-(\d+)/MANIFEST\.json")
+_STEP = re.compile(r"step-(\d+)(?:\.\d+)*/MANIFEST\.json")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,16 @@
 """Checkpoints: a manifest commits, damage falls back, nothing is left over."""
 
+import hashlib
+import json
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.conftest import S3
 from trainer import storage
 from trainer.checkpoint.async_writer import AsyncWriter
 from trainer.checkpoint.fencing import Superseded
@@ -51,7 +56,7 @@ def test_no_checkpoint_is_none(folder: RunFolder) -> None:
 
 def test_objects_without_a_manifest_are_no_checkpoint(folder: RunFolder) -> None:
     store(folder).commit(snapshot(1))
-    storage.delete(folder.path("checkpoints", "step-00000001"))
+    storage.delete(folder.path("checkpoints", "step-00000001.1"))
     assert store(folder).newest() is None
 
 
@@ -61,8 +66,8 @@ def test_keep_newest_and_no_object_that_nobody_names(folder: RunFolder) -> None:
         writing.commit(snapshot(step, best=7.0))
     kept = names(folder)
     assert [n for n in kept if n.startswith("step")] == [
-        "step-00000004/MANIFEST.json",
-        "step-00000005/MANIFEST.json",
+        "step-00000004.1/MANIFEST.json",
+        "step-00000005.1/MANIFEST.json",
     ]
     # Two weights and one best that both share.
     assert len([n for n in kept if n.startswith("objects/")]) == 3
@@ -96,7 +101,7 @@ def test_a_damaged_object_falls_back_to_the_one_before_and_says_so(folder: RunFo
     assert found is not None
     assert found.step == 1
     assert len(notes) == 1
-    assert "step-00000002 is damaged" in notes[0]
+    assert "step-00000002.1 is damaged" in notes[0]
 
 
 def test_a_manifest_of_the_future_is_passed_over(folder: RunFolder) -> None:
@@ -133,8 +138,8 @@ def test_a_state_of_the_same_step_that_differs_stands_beside_it(folder: RunFolde
     writing.commit(snapshot(1))
     writing.commit(Snapshot(1, {"weights": {"0000.0": np.zeros(2)}}, {"cursor": {"epoch": 2}}))
     assert {n for n in names(folder) if n.startswith("step")} == {
-        "step-00000001/MANIFEST.json",
         "step-00000001.1/MANIFEST.json",
+        "step-00000001.1.1/MANIFEST.json",
     }
     found = store(folder).newest()
     assert found is not None
@@ -166,7 +171,7 @@ def test_the_elder_of_two_processes_commits_nothing(folder: RunFolder) -> None:
     younger.take_over(resumed)
     with pytest.raises(Superseded, match="another process of this run has taken over"):
         elder.commit(snapshot(2))
-    assert [n for n in names(folder) if n.startswith("step")] == ["step-00000001/MANIFEST.json"]
+    assert [n for n in names(folder) if n.startswith("step")] == ["step-00000001.1/MANIFEST.json"]
 
 
 def test_a_commit_that_slips_through_after_the_take_over_is_void(
@@ -178,15 +183,114 @@ def test_a_commit_that_slips_through_after_the_take_over_is_void(
     younger.take_over(younger.newest())
     monkeypatch.setattr(elder.fence, "check", lambda: None)
     elder.commit(snapshot(5))
-    assert "step-00000005/MANIFEST.json" in names(folder)
+    assert "step-00000005.1/MANIFEST.json" in names(folder)
     found = CheckpointStore(folder, keep=2, note=print).newest()
     assert found is not None
     assert found.step == 1
     younger.commit(snapshot(2))
     assert [n for n in names(folder) if n.startswith("step")] == [
-        "step-00000001/MANIFEST.json",
-        "step-00000002/MANIFEST.json",
+        "step-00000001.1/MANIFEST.json",
+        "step-00000002.2/MANIFEST.json",
     ]
+
+
+class Paused:
+    """An elder process that is stopped just after a look at its claim, at the moments given, and goes on later.
+
+    Args:
+        store: The elder's.
+        meanwhile: What happens while it is stopped.
+        after: Of how many looks it is stopped after the last.
+    """
+
+    def __init__(self, store: CheckpointStore, meanwhile: Callable[[], None], after: int) -> None:
+        self._holds, self._meanwhile, self._left = store.fence.holds, meanwhile, after
+        store.fence.holds = self.holds  # type: ignore[method-assign]
+
+    def holds(self) -> bool:
+        held = self._holds()
+        self._left -= 1
+        if self._left == 0:
+            self._meanwhile()
+        return held
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+@pytest.mark.parametrize("uncommitted", [True, False], ids=["objects alone", "a whole checkpoint"])
+def test_a_process_that_was_paused_deletes_nothing_of_its_successor(
+    where: str, uncommitted: bool, tmp_path: Path, s3: S3
+) -> None:
+    """It has looked at its claim, is stopped before it deletes, and goes on after the other has written."""
+    output = str(tmp_path / "out") if where == "local" else f"s3://{s3.bucket}/paused-{uncommitted}"
+    folder = RunFolder(output, "run-1")
+    elder, younger = store(folder, keep=1), CheckpointStore(folder, keep=1, note=print)
+    elder.commit(snapshot(1))
+    elder.commit(snapshot(2))
+    entries: dict[str, object] = {}
+
+    def meanwhile() -> None:
+        assert younger.take_over(younger.newest())
+        if uncommitted:  # the same arrays as of the checkpoint that the elder is about to delete
+            entries.update(younger._put_groups(snapshot(2).groups))
+        else:
+            younger.commit(snapshot(4))
+
+    Paused(elder, meanwhile, after=3)  # the third look of a commit stands before its deletions
+    elder.commit(snapshot(3))
+    if uncommitted:
+        younger._create_manifest(4, {"format": 3, "step": 4, "token": 2, "groups": entries, "state": {}})
+    found = CheckpointStore(folder, keep=1, note=print).newest()
+    assert found is not None
+    assert found.step == 4
+
+
+def test_the_checkpoint_that_a_run_goes_on_from_is_not_deleted_by_the_process_before(folder: RunFolder) -> None:
+    """The elder commits and deletes between the younger's reading and its claim: what it committed counts."""
+    elder, younger = store(folder, keep=1), CheckpointStore(folder, keep=1, note=print)
+    elder.commit(snapshot(1))
+    resumed = younger.newest()
+    elder.commit(snapshot(2))
+    assert not younger.take_over(resumed)
+    with pytest.raises(Superseded):
+        elder.commit(snapshot(3))
+    again = younger.newest()
+    assert again is not None
+    assert again.step == 2
+    assert younger.take_over(again)
+    found = CheckpointStore(folder, keep=1, note=print).newest()
+    assert found is not None
+    assert found.step == 2
+
+
+def test_checkpoints_of_earlier_versions_are_read_and_pruned(folder: RunFolder) -> None:
+    """Format 2: no token in the names of folders and objects."""
+    old = store(folder)
+    arrays = snapshot(6).groups
+    groups = {}
+    for name, group in arrays.items():
+        data = b"".join(parts(group))
+        digest = hashlib.sha256(data).hexdigest()
+        storage.write(folder.path("checkpoints", "objects", digest), data)
+        groups[name] = {"arrays": table(group), "parts": [{"sha256": digest, "size_bytes": len(data)}]}
+    for step in (5, 6):
+        manifest = {"format": 2, "step": step, "token": 1, "groups": groups, "state": {"cursor": {"epoch": step}}}
+        storage.write(folder.path("checkpoints", f"step-{step:08d}", "MANIFEST.json"), json.dumps(manifest).encode())
+    assert old.fence.mine.token == 1
+    new = CheckpointStore(folder, keep=2, note=print)
+    found = new.newest()
+    assert found is not None
+    assert (found.step, found.state) == (6, {"cursor": {"epoch": 6}})
+    np.testing.assert_array_equal(found.groups["weights"]["0000.0"], np.full((3, 2), 6, np.float32))
+    assert new.take_over(found)
+    new.commit(snapshot(7))
+    new.commit(snapshot(8))
+    assert [n for n in names(folder) if not n.startswith("claims/")] == sorted(
+        [
+            *(f"objects/00000002/{n.rpartition('/')[2]}" for n in names(folder) if n.startswith("objects/")),
+            "step-00000007.2/MANIFEST.json",
+            "step-00000008.2/MANIFEST.json",
+        ]
+    )
 
 
 def test_of_many_that_take_over_at_once_one_may_write(folder: RunFolder) -> None:
@@ -265,6 +369,23 @@ def test_commits_that_keep_failing_end_the_run_after_its_patience(
     now[0] = 101.0
     with pytest.raises(StorageError, match="no checkpoint could be committed for 101 s"):
         writer.check()
+
+
+def test_a_path_at_which_no_commit_can_ever_succeed_ends_the_run_at_once(folder: RunFolder) -> None:
+    """A file where the folder of objects should be: patience would change nothing."""
+    notes: list[str] = []
+    writer = AsyncWriter(store(folder), notes.append, patience_s=1800.0)
+    Path(folder.path("checkpoints", "objects")).write_text("in the way")
+    began_s = time.monotonic()
+    writer.submit(snapshot(1))
+    writer.join()
+    with pytest.raises(StorageError, match="cannot write") as refused:
+        writer.check()
+    assert time.monotonic() - began_s < 5.0
+    assert refused.value.permanent
+    with pytest.raises(StorageError):
+        writer.settle(lambda: False)
+    assert len(notes) == 1
 
 
 def test_the_last_snapshot_is_tried_until_it_is_committed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

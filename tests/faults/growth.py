@@ -35,7 +35,7 @@ def unnamed(run: RunFolder) -> tuple[int, int]:
         return 0, 0
     manifests = [n for n in names if n.endswith("/MANIFEST.json")]
     named = {
-        part["sha256"]
+        f"{part['token']:08d}/{part['sha256']}"
         for name in manifests
         for group in json.loads(storage.read(run.path("checkpoints", name)))["groups"].values()
         for part in group["parts"]

@@ -198,8 +198,8 @@ def damaged_objects(shop: Workshop) -> Iterator[Outcome]:
         names = [o.name for o in storage.list_objects(run.path("checkpoints")) if o.name.endswith("MANIFEST.json")]
         manifests = [json.loads(storage.read(run.path("checkpoints", n))) for n in sorted(names)]
         older = {p["sha256"] for m in manifests[:-1] for g in m["groups"].values() for p in g["parts"]}
-        only = [p["sha256"] for p in manifests[-1]["groups"]["weights"]["parts"] if p["sha256"] not in older]
-        return run.path("checkpoints", "objects", only[0])
+        only = [p for p in manifests[-1]["groups"]["weights"]["parts"] if p["sha256"] not in older]
+        return run.path("checkpoints", "objects", f"{only[0]['token']:08d}", only[0]["sha256"])
 
     def flip(run: RunFolder) -> None:
         data = bytearray(storage.read(object_of(run)))

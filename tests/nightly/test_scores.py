@@ -1,13 +1,12 @@
-"""Metrics against scikit-learn, and the interval against what statistics promise of it."""
+"""The interval of a gain against what statistics promise of it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn import metrics
 
-from trainer.nightly.scores import Scored, compare, tail_of, value
+from trainer.nightly.scores import Scored, compare, tail_of
 
 
 def binary(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,59 +16,6 @@ def binary(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray
     better = np.clip(np.round(rng.normal(0.3 + 0.3 * labels, 0.2), 2), 0.01, 0.99)
     worse = np.clip(np.round(rng.normal(0.3 + 0.1 * labels, 0.2), 2), 0.01, 0.99)
     return labels, better, worse
-
-
-@pytest.mark.parametrize(
-    ("name", "oracle"),
-    [
-        ("auc", metrics.roc_auc_score),
-        ("pr_auc", metrics.average_precision_score),
-        ("loss", metrics.log_loss),
-        ("brier", metrics.brier_score_loss),
-        ("accuracy", lambda y, p: metrics.accuracy_score(y, p > 0.5)),
-    ],
-)
-def test_binary_metrics_are_scikit_learns(name, oracle):
-    labels, scores, _ = binary(500)
-    assert value(name, "binary", labels, scores) == pytest.approx(oracle(labels, scores), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("name", "oracle"),
-    [
-        ("rmse", metrics.root_mean_squared_error),
-        ("mae", metrics.mean_absolute_error),
-        ("loss", metrics.mean_squared_error),
-        ("r2", metrics.r2_score),
-    ],
-)
-def test_regression_metrics_are_scikit_learns(name, oracle):
-    rng = np.random.default_rng(1)
-    labels = rng.normal(5, 2, 400)
-    said = labels + rng.normal(0, 1, 400)
-    assert value(name, "regression", labels, said) == pytest.approx(oracle(labels, said))
-
-
-def test_multiclass_metrics_are_scikit_learns():
-    rng = np.random.default_rng(2)
-    labels = rng.integers(0, 4, 300)
-    said = rng.dirichlet(np.ones(4), 300)
-    assert value("loss", "multiclass", labels.astype(float), said) == pytest.approx(metrics.log_loss(labels, said))
-    right = metrics.accuracy_score(labels, said.argmax(axis=1))
-    assert value("accuracy", "multiclass", labels.astype(float), said) == pytest.approx(right)
-
-
-@pytest.mark.parametrize("name", ["auc", "pr_auc", "loss", "accuracy"])
-def test_a_draw_of_counts_is_the_metric_of_the_rows_it_stands_for(name):
-    """The vectorised metric on counts equals the metric on rows that are really repeated."""
-    from trainer.nightly import scores
-
-    labels, said, _ = binary(60)
-    counts = np.random.default_rng(3).integers(0, 4, (5, 60)).astype(float)
-    found = scores._metric(name, "binary", labels, said)(counts)
-    for line, one in zip(counts.astype(int), found, strict=True):
-        rows = np.repeat(np.arange(60), line)
-        assert one == pytest.approx(value(name, "binary", labels[rows], said[rows]))
 
 
 def test_a_gain_is_signed_so_that_more_is_better():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.trainable import compile_model
 from trainer.schema import Column, LabelField, Layout, NumberField
-from trainer.serving.signature import export, serving_model, signature_names
+from trainer.serving.signature import export, input_names, serving_model
 
 RELOAD = """
 import sys, pathlib, numpy as np, keras, tensorflow as tf
@@ -25,7 +26,7 @@ for folder in pathlib.Path(sys.argv[1]).iterdir():
     raw = {name: tf.constant(value.tolist() if value.dtype == object else value) for name, value in raw.items()}
     model = keras.models.load_model(folder / "model.keras")
     served = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
-    answer = served(**{name.replace(" ", "_"): value for name, value in raw.items()})["prediction"]
+    answer = served(**raw)["prediction"]
     predicted = model.predict(tf.data.Dataset.from_tensors(raw), verbose=0)
     np.savez(folder / "answers.npz", keras=model(raw), predicted=predicted, saved_model=answer)
 """
@@ -49,8 +50,9 @@ def exported(task: str, folder: Path) -> np.ndarray:
     features = Features(train.layout, config, train.statistics)
     trained = compile_model(build(features, config), config, steps_total=10)
     fresh = every_kind(200, seed=1, task=task, unseen=True)
-    export(serving_model(features, trained, train.layout), folder, train.layout)
-    np.savez(folder / "raw.npz", **fresh.raw)
+    serving = serving_model(trained, train.layout)
+    export(serving, folder, train.layout)
+    np.savez(folder / "raw.npz", **{serving.inputs[name]: values for name, values in fresh.raw.items()})
     return trained.predict(fresh.x, verbose=0)
 
 
@@ -62,23 +64,49 @@ def test_the_packing_in_front_of_the_export_is_the_feeds():
             return keras.ops.concatenate([x["numbers"], keras.ops.cast(x["codes"], "float32")], axis=1)
 
     inputs = Features(made.layout, make_config(), made.statistics).inputs()
-    front = serving_model(None, keras.Model(inputs, Echo()(inputs)), made.layout)
-    packed = front({name: tf.constant(v.tolist() if v.dtype == object else v) for name, v in made.raw.items()})
+    front = serving_model(keras.Model(inputs, Echo()(inputs)), made.layout)
+    packed = front.predict(made.raw)
     np.testing.assert_allclose(packed, np.concatenate([made.x["numbers"], made.x["codes"]], axis=1), rtol=1e-6)
 
 
-def test_any_column_name_has_an_input_and_a_name_of_its_own_in_the_signature(tmp_path):
-    columns = [Column(name, "numeric", "?", "float32") for name in ("a/b", "a b", "a_b", "é", "x.y", "2z", "_u")]
+NAMES = [
+    "a/b", "a b", "a_b", "é", "日本語", "x.y", "2z", "_u", "/", "\n", "", " ", "A", "a", "self", "class", "None",
+    "inner", "kfit_packing", "serving", "stack", "cast", "string_lookup", "prediction", "numbers", "codes", "training",
+    "mask", "args", "kwargs", "inputs", "name", "cls", "__index_level_0__", "x" * 3000, "a_1", "A_1", "\0", "a:0", "^a",
+    "column__",
+]  # fmt: skip
+
+
+def test_any_column_name_has_an_input_of_its_own_in_both_forms_of_the_export(tmp_path):
+    columns = [Column(name, "numeric", "?", "float32") for name in NAMES]
     layout = Layout(tuple(NumberField(c, i) for i, c in enumerate(columns)), (), LabelField("y", "?", "binary"))
     numbers = keras.Input((len(columns),), name="numbers")
-    inner = keras.Model({"numbers": numbers}, keras.layers.Dense(1)(numbers))
-    model = serving_model(None, inner, layout)
-    export(model, tmp_path, layout)
-    names = signature_names(layout)
-    assert list(names.values()) == ["a_b_2", "a_b_3", "a_b", "column__", "x_y", "column_2z", "column__u"]
-    values = {name: tf.constant([float(i)]) for i, name in enumerate(names)}
-    expected = inner({"numbers": tf.range(7.0)[None]})
+    inner = keras.Model({"numbers": numbers}, keras.layers.Dense(1)(numbers), name="inner")
+    serving = serving_model(inner, layout)
+    export(serving, tmp_path, layout)
+    names = serving.inputs
+    assert list(names) == NAMES
+    assert len({name.casefold() for name in names.values()}) == len(NAMES)
+    kept = [name for name in NAMES if names[name] == name]
+    assert kept == ["a_b", "A", "stack", "cast", "string_lookup", "prediction", "numbers", "codes", "training", "mask",
+                    "args", "kwargs", "inputs", "name", "cls", "a_1", "column__"]  # fmt: skip
+    raw = {name: np.array([float(i)], np.float32) for i, name in enumerate(NAMES)}
+    expected = inner({"numbers": np.arange(len(NAMES), dtype=np.float32)[None]})
+    np.testing.assert_allclose(serving.predict(raw), expected, rtol=1e-5)
+    tensors = {names[name]: tf.constant(values) for name, values in raw.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(tensors), expected, rtol=1e-5)
     served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
-    answer = served(**{names[name]: value for name, value in values.items()})["prediction"]
-    np.testing.assert_allclose(model(values), expected)
-    np.testing.assert_allclose(answer, expected)
+    np.testing.assert_allclose(served(**tensors)["prediction"], expected, rtol=1e-5)
+
+
+def test_input_names_do_not_depend_on_the_order_of_columns_they_can_keep():
+    def layout(*names: str) -> Layout:
+        fields = (NumberField(Column(name, "numeric", "?", "float32"), i) for i, name in enumerate(names))
+        return Layout(tuple(fields), (), LabelField("y", "?", "binary"))
+
+    assert input_names(layout("a b", "a_b")) == {"a b": "a_b_2", "a_b": "a_b"}
+    assert input_names(layout("a_b", "a b")) == {"a_b": "a_b", "a b": "a_b_2"}
+    assert input_names(layout("mlp", "x"), ["mlp"]) == {"mlp": "mlp_2", "x": "x"}

@@ -149,8 +149,8 @@ def test_the_export_on_raw_rows_equals_the_model_on_batches(
             inside = np.concatenate(
                 [np.asarray(predicted(prepared.layout.label, model(x))) for x, _, _ in feed.dataset().take(feed.steps)]
             )[:ROWS]
-        served = serving_model(spec, model, prepared.layout)
+        served = serving_model(model, prepared.layout)
         outside = np.concatenate(
-            [np.asarray(served(dict(columns))) for _, columns in raw_batches(prepared.layout, folder, rows=32)]
+            [served.predict(columns) for _, columns in raw_batches(prepared.layout, folder, rows=32)]
         )
     np.testing.assert_allclose(outside, inside, rtol=1e-4, atol=1e-5)

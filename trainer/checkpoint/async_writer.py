@@ -19,7 +19,8 @@ class AsyncWriter:
     """Commits snapshots in a thread, one at a time; only the copy that made the snapshot blocks a step.
 
     A commit that fails does not end the run: the run says so, with the age of the newest checkpoint, and
-    tries with the next snapshot. Only where none has succeeded for `patience_s` does `check` raise.
+    tries with the next snapshot. `check` raises only where none has succeeded for `patience_s`, or where no later
+    try can succeed.
 
     Args:
         store: Where they go.
@@ -103,12 +104,14 @@ class AsyncWriter:
 
         Raises:
             Superseded: Another process has taken over the run.
-            StorageError: Commits have failed for longer than `patience_s`.
+            StorageError: Commits have failed for longer than `patience_s`, or for good.
         """
         error = self._error
-        if error is None or (isinstance(error, StorageError) and self._clock() - self._committed_s < self._patience_s):
+        if error is None:
             return
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not error.permanent:
+            if self._clock() - self._committed_s < self._patience_s:
+                return
             raise StorageError(
                 f"no checkpoint could be committed for {self._clock() - self._committed_s:.0f} s: {error.what}",
                 where=error.where,

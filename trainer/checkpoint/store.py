@@ -3,15 +3,17 @@
 A checkpoint exists when its MANIFEST.json does and the newest claim of the run allows its token (see
 `trainer.checkpoint.fencing`); it counts when every object it names has the size and SHA-256 it gives. Nothing is
 renamed and nothing committed is overwritten, so a reader sees a whole checkpoint or none, on object
-stores as on disks. Objects are named by their hash: what did not change since the last checkpoint (the
-best weights, mostly) is not written again.
+stores as on disks. Objects are named by their hash: what did not change since the process's last checkpoint
+(the best weights, mostly) is not written again.
 
-    checkpoints/claims/00000002.json            who may commit
-    checkpoints/objects/<sha256>                a part of a group of arrays
-    checkpoints/step-00001200/MANIFEST.json     written last, create-only
+    checkpoints/claims/00000002.json                which process may commit: token 2
+    checkpoints/objects/00000002/<sha256>           a part of a group of arrays, written by that process
+    checkpoints/step-00001200.2/MANIFEST.json       written last, create-only; the token is part of the name
 
-Two states of the same step (before and after the validation that follows it) are `step-00001200` and
-`step-00001200.1`.
+Two states of the same step (before and after the validation that follows it) are `step-00001200.2` and
+`step-00001200.2.1`. Every path carries the token of the process that wrote it, and a process deletes only paths of
+its own token or of older ones: one that was paused and goes on after another has taken over can destroy nothing of
+its successor's. Earlier versions wrote `objects/<sha256>` and `step-00001200`; those are read as well.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import json
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,14 +33,16 @@ from typing import Any
 import numpy as np
 
 from trainer import storage
-from trainer.checkpoint.fencing import Claim, Fence, Stamp
+from trainer.checkpoint.fencing import NOBODY, Claim, Fence, Stamp
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.serialization import Arrays, assemble, parts, table
 
-FORMAT = 2
+FORMAT = 3
+#: Format 2 had no token in its paths.
+_READABLE = (2, FORMAT)
 #: Parts under way at a time, each way.
 TRANSFERS = 4
-_FOLDER = re.compile(r"(step-(\d{8,})(?:\.(\d+))?)/MANIFEST\.json")
+_FOLDER = re.compile(r"(step-\d{8,}(?:\.\d+)*)/MANIFEST\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Manifest = Mapping[str, Any]
@@ -79,16 +83,27 @@ class CheckpointStore:
         self._root = folder.path("checkpoints")
         self._keep = keep
         self._note = note
-        self._known: set[str] = set()
+        #: Digests of the objects that this process has written.
+        self._written: set[str] = set()
         self._manifests: dict[str, Manifest] = {}
+        self._seen: set[str] = set()
         self._lock = threading.Lock()
 
     # --- reading ---------------------------------------------------------------------------------
 
     def newest(self) -> Snapshot | None:
-        """The newest checkpoint whose every object is whole; older ones where newer are damaged."""
+        """Reads the newest checkpoint whose every object is whole; an older one where newer ones are damaged.
+
+        Returns:
+            The snapshot, or None where there is no checkpoint.
+
+        Raises:
+            StorageError: The store is out of reach or refuses.
+        """
         claim = self.fence.newest()
-        for name in reversed(self._folders()):
+        folders = self._folders()
+        self._seen.update(folders)
+        for name in reversed(folders):
             try:
                 manifest = self._manifest(name)
                 if claim.allows(_stamp(name, manifest)):
@@ -97,26 +112,50 @@ class CheckpointStore:
                 self._note(f"checkpoint {name} is damaged ({damaged}); trying the one before")
         return None
 
-    def take_over(self, resumed: Snapshot | None) -> None:
-        """Claims the run for this process, which goes on from `resumed`; later checkpoints are void from now.
+    def take_over(self, resumed: Snapshot | None) -> bool:
+        """Claims the run for this process, which goes on from `resumed`; later checkpoints are void from now on.
+
+        A predecessor that is still alive may have committed since `newest` was read, and then have deleted the
+        checkpoint that this process goes on from. Its commit counts: the claim accepts it.
+
+        Args:
+            resumed: What `newest` returned.
+
+        Returns:
+            Whether `resumed` is the newest checkpoint. Otherwise call `newest` and `take_over` again; nobody
+            else can commit by then.
 
         Raises:
             StorageError: The store is out of reach or refuses.
         """
         last = resumed.step if resumed else -1
+        predecessor = NOBODY
 
-        def accept(claim: Claim) -> Iterator[Stamp]:
-            for name in self._folders():
-                with contextlib.suppress(storage.NotFound, ValueError, KeyError, TypeError):
-                    stamp = _stamp(name, self._manifest(name))
-                    if claim.allows(stamp) and _order(name)[0] <= last:
-                        yield stamp
+        def accept(claim: Claim) -> list[Stamp]:
+            nonlocal predecessor
+            predecessor = claim
+            return [stamp for stamp in self._allowed_by(claim) if _order(stamp[0])[0] <= last]
 
         self.fence.take(accept)
+        late = [stamp for stamp in self._allowed_by(predecessor) if stamp[0] not in self._seen]
+        if late:
+            self.fence.take(lambda claim: [*self._allowed_by(claim), *late])
+            return False
         storage.sweep(self._run_uri)
+        return True
+
+    def _allowed_by(self, claim: Claim) -> list[Stamp]:
+        """Checkpoints whose manifest is readable and counts under a claim, the oldest first."""
+        stamps = []
+        for name in self._folders():
+            with contextlib.suppress(storage.NotFound, ValueError, KeyError, TypeError):
+                stamp = _stamp(name, self._manifest(name))
+                if claim.allows(stamp):
+                    stamps.append(stamp)
+        return stamps
 
     def _folders(self) -> list[str]:
-        """Folders of checkpoints, the oldest first."""
+        """Folders that hold a manifest, the oldest first."""
         try:
             listed = storage.list_objects(self._root)
         except storage.NotFound:
@@ -126,7 +165,7 @@ class CheckpointStore:
     def _manifest(self, name: str) -> Manifest:
         if name not in self._manifests:
             manifest = json.loads(storage.read(self._manifest_uri(name)))
-            if manifest["format"] != FORMAT:
+            if manifest["format"] not in _READABLE:
                 raise ValueError(f"format {manifest['format']}, this version reads {FORMAT}")
             self._manifests[name] = manifest
         return self._manifests[name]
@@ -142,12 +181,10 @@ class CheckpointStore:
         return Snapshot(int(manifest["step"]), groups, manifest["state"])
 
     def _fetch(self, part: Mapping[str, Any], target: np.ndarray, at: int) -> None:
-        data = storage.read(self._object_uri(part["sha256"]))
+        data = storage.read(storage.join(self._root, "objects", _object_name(part)))
         if len(data) != part["size_bytes"] or hashlib.sha256(data).hexdigest() != part["sha256"]:
             raise ValueError(f"object {part['sha256'][:12]} does not have the size and hash its manifest gives")
         target[at : at + len(data)] = np.frombuffer(data, np.uint8)
-        with self._lock:
-            self._known.add(part["sha256"])
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -173,7 +210,7 @@ class CheckpointStore:
     def _create_manifest(self, step: int, manifest: Manifest) -> None:
         body = to_json(manifest)
         for count in itertools.count():
-            name = f"step-{step:08d}" + (f".{count}" if count else "")
+            name = f"step-{step:08d}.{manifest['token']}" + (f".{count}" if count else "")
             try:
                 storage.write(self._manifest_uri(name), body, create_only=True)
             except storage.AlreadyExists:
@@ -203,63 +240,83 @@ class CheckpointStore:
 
     def _put(self, data: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(data).hexdigest()
+        part = {"sha256": digest, "size_bytes": len(data), "token": self.fence.mine.token}
         with self._lock:
-            known = digest in self._known
-        if not known:
-            uri = self._object_uri(digest)
+            written = digest in self._written
+        if not written:
+            uri = storage.join(self._root, "objects", _object_name(part))
             try:
                 storage.write(uri, data, create_only=True)
-            except storage.AlreadyExists:
-                if hashlib.sha256(storage.read(uri)).hexdigest() != digest:
+            except storage.AlreadyExists:  # by an earlier try, whose answer was lost on its way
+                if storage.read(uri) != data:
                     storage.write(uri, data)
             with self._lock:
-                self._known.add(digest)
-        return {"sha256": digest, "size_bytes": len(data)}
+                self._written.add(digest)
+        return part
 
     def _prune(self) -> None:
-        """Deletes old and void steps, manifest first, then objects that no manifest names."""
+        """Deletes old and void checkpoints, manifest first, then objects that no manifest names."""
         if not self.fence.holds():
-            return
+            return  # a successor keeps what it needs; what follows could not harm it either
         claim = self.fence.mine
         valid: list[str] = []
         void: list[str] = []
         for name in self._folders():
             try:
-                (valid if claim.allows(_stamp(name, self._manifest(name))) else void).append(name)
+                stamp = _stamp(name, self._manifest(name))
             except (storage.NotFound, ValueError, KeyError, TypeError):
+                stamp = (name, _token_of(name))
                 void.append(name)
+            else:
+                (valid if claim.allows(stamp) else void).append(name)
+            if stamp[1] > claim.token:
+                return  # of a successor
         for name in [*void, *valid[: -self._keep]]:
             storage.delete(self._manifest_uri(name))
             storage.delete(storage.join(self._root, name))
             self._manifests.pop(name, None)
         groups = [g for name in valid[-self._keep :] for g in self._manifest(name)["groups"].values()]
-        self._prune_objects({part["sha256"]: part["size_bytes"] for group in groups for part in group["parts"]})
+        self._prune_objects({_object_name(part): part["size_bytes"] for group in groups for part in group["parts"]})
 
     def _prune_objects(self, named: Mapping[str, int]) -> None:
         stored = {o.name: o for o in storage.list_objects(storage.join(self._root, "objects"))}
         for name, unnamed in stored.items():
-            if name not in named:
+            token, _, digest = name.rpartition("/")
+            if name not in named and _number(token) <= self.fence.mine.token:
                 storage.delete(unnamed.uri)
-                self._known.discard(name)
+                if _number(token) == self.fence.mine.token:
+                    self._written.discard(digest)
         lost = [name for name, size in named.items() if name not in stored or stored[name].size_bytes != size]
         if lost:
-            # Somebody else's hand: the next checkpoint writes them again.
+            # Somebody else deleted or cut them: the next checkpoint writes this process's again.
             self._note(f"warning: {len(lost)} of {len(named)} checkpoint objects were lost or cut in storage")
-            self._known.difference_update(lost)
-
-    def _object_uri(self, digest: str) -> str:
-        if not _DIGEST.fullmatch(digest):
-            raise ValueError(f"{digest!r} is no SHA-256")
-        return storage.join(self._root, "objects", digest)
+            self._written.difference_update(name.rpartition("/")[2] for name in lost)
 
     def _manifest_uri(self, name: str) -> str:
         return storage.join(self._root, name, "MANIFEST.json")
+
+
+def _object_name(part: Mapping[str, Any]) -> str:
+    """An object's name below `objects/`, from its entry in a manifest; format 2 has no token."""
+    digest = str(part["sha256"])
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is not a SHA-256")
+    return f"{int(part['token']):08d}/{digest}" if "token" in part else digest
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _stamp(name: str, manifest: Manifest) -> Stamp:
     return name, int(manifest["token"])
 
 
-def _order(name: str) -> tuple[int, int]:
-    step, _, count = name.removeprefix("step-").partition(".")
-    return int(step), int(count or 0)
+def _order(name: str) -> tuple[int, ...]:
+    """Step, token and count of a folder's name; format 2 has no token, so its count stands second."""
+    return tuple(int(part) for part in name.removeprefix("step-").split("."))
+
+
+def _token_of(name: str) -> int:
+    """The token in a folder's name; 0 where there is none."""
+    return (*_order(name), 0)[1]

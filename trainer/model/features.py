@@ -6,6 +6,7 @@ Everything is float32 under any precision policy, and 500 numeric columns cost a
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -18,10 +19,12 @@ from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
 from trainer.model.scaling import plan_scaling, smooth_clip
-from trainer.schema import CodeField, Column, Layout, Statistics, image_key, ragged_key
+from trainer.schema import MISSING_CODE, CodeField, Column, Layout, Statistics, image_key, ragged_key
 
 #: `encode: auto` gives columns of more values an embedding.
 MOST_ONE_HOT = 9
+#: One-hots of at most so many codes are made together; a wider one is made by an operation of its own.
+_NARROW = 128
 _ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 
 
@@ -195,10 +198,13 @@ class Features:
         return keras.layers.Normalization(axis=-1, mean=means, variance=variances, dtype="float32", name=name)
 
     def _encoded_codes(self, inputs: Mapping[str, Any]) -> list[Any]:
-        parts = [
-            ops.one_hot(self._filled(inputs["codes"], field), field.cardinality, dtype="float32")
-            for field in self._one_hot
-        ]
+        parts = []
+        for narrow, fields in itertools.groupby(self._one_hot, lambda field: field.cardinality <= _NARROW):
+            if narrow:
+                parts.append(self._narrow_one_hots(inputs["codes"], list(fields)))
+            else:
+                filled = [(self._filled(inputs["codes"], field), field.cardinality) for field in fields]
+                parts += [ops.one_hot(codes, size, dtype="float32") for codes, size in filled]
         if self._code_indicators:
             picked = ops.take(inputs["codes"], self._code_indicators, axis=1)
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
@@ -208,6 +214,17 @@ class Features:
             values = self._values(inputs, field)
             parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
+
+    def _narrow_one_hots(self, codes: Any, fields: list[CodeField]) -> Any:
+        """One-hots side by side, [B, sum of cardinalities], by one comparison for any number of columns."""
+        sizes = [field.cardinality for field in fields]
+        # [B, C] -> [B, sum of sizes]: each column's code in all the places of its one-hot.
+        repeated = ops.take(codes, np.repeat([field.start for field in fields], sizes).tolist(), axis=1)
+        fills = np.repeat([self._graph_fill(field) for field in fields], sizes).astype(np.int32)
+        if fills.any():
+            repeated = ops.where(ops.equal(repeated, MISSING_CODE), fills, repeated)
+        own = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+        return ops.cast(ops.equal(repeated, own), "float32")
 
     def _values(self, inputs: Mapping[str, Any], field: CodeField) -> Any:
         """A column's codes: [B], or [B, size] of a sequence or a text, [B, longest] of a ragged one."""
@@ -220,14 +237,18 @@ class Features:
 
     def _filled(self, codes: Any, field: CodeField) -> Any:
         """A column's codes [B]. Where an indicator has to see nulls, they are filled here, not in the feed."""
-        column = codes[:, field.start]
+        column, fill = codes[:, field.start], self._graph_fill(field)
+        return column if fill == MISSING_CODE else ops.where(ops.equal(column, MISSING_CODE), fill, column)
+
+    def _graph_fill(self, field: CodeField) -> int:
+        """The code that stands in for null in the graph; `MISSING_CODE` where the feed has filled, or nothing does."""
         impute = self._wanted[field.column.name].impute
         if impute is None or field.fill is not None:
-            return column
+            return MISSING_CODE
         # Imported late: the lookup belongs to the raw front, which imports nothing from here.
         from trainer.model.codes import code_of
 
-        return ops.where(ops.equal(column, 0), code_of(field, impute.constant), column)
+        return code_of(field, impute.constant)
 
     def _embedding(self, field: CodeField) -> Callable[[str], keras.layers.Layer]:
         return lambda name: keras.layers.Embedding(

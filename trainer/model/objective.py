@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from trainer.config import Config
 from trainer.errors import ConfigError
@@ -23,7 +24,12 @@ class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no 
 
 
 class _AUC(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
-    pass
+    """Keras's area, and NaN where all rows are of one class: Keras (3.15) says 0 there."""
+
+    def result(self) -> Any:
+        positives = self.true_positives[0] + self.false_negatives[0]
+        negatives = self.false_positives[0] + self.true_negatives[0]
+        return ops.where(ops.minimum(positives, negatives) > 0, super().result(), float("nan"))
 
 
 class _Precision(_Float64Sums, keras.metrics.Precision):  # type: ignore[misc]

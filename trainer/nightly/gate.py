@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK, Promote
-from trainer.nightly.scores import Floats, Gain, Scored, compare, value
+from trainer.metrics import Floats, value
+from trainer.nightly.scores import Gain, Scored, compare
 
 #: Slices of a column beyond these, by rows, are not looked at.
 _MOST_SLICES = 50

@@ -5,14 +5,14 @@ each draw; its percentiles are the interval (Efron and Tibshirani 1993, *An Intr
 chapters 13 and 16). Pairing takes out what both models find hard, so a far smaller difference can be seen
 than from two separate intervals. The percentiles are expanded for few units, as a t interval is (`tail_of`).
 
-All of it is arithmetic on counts: a draw is how often each row was taken, [draws, rows], and every metric is
-a function of such counts.
+All of it is arithmetic on counts: a draw is how often each row was taken, [draws, rows], and every metric of
+`trainer.metrics` is a function of such counts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -21,12 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.config import LESS_IS_BETTER
+from trainer.metrics import Floats, count_metric
 
-Floats = NDArray[np.float64]
 #: Elements of a block of counts: what stays inside the processor's cache does not matter, memory does.
 _BLOCK = 4_000_000
-_SMALLEST = 1e-7  # as Keras clips probabilities
-Metric = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,6 @@ class Gain:
     confidence: float
 
 
-def value(metric: str, task: str, labels: Floats, predictions: Floats) -> float:
-    """A metric of one model over all rows; NaN where it is not defined (one class only)."""
-    return float(_metric(metric, task, labels, predictions)(np.ones((1, len(labels))))[0])
-
-
 def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, seed: int) -> Gain:
     """Scores both models and draws the interval of the gain.
 
@@ -98,8 +91,8 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
         The gain; NaN in all of it where the metric is not defined.
     """
     sign = -1.0 if metric in LESS_IS_BETTER else 1.0
-    ours = _metric(metric, scored.task, scored.labels, scored.challenger)
-    theirs = _metric(metric, scored.task, scored.labels, scored.champion)
+    ours = count_metric(metric, scored.task, scored.labels, scored.challenger)
+    theirs = count_metric(metric, scored.task, scored.labels, scored.champion)
     rows = len(scored.labels)
     once = np.ones((1, rows))
     challenger, champion = float(ours(once)[0]), float(theirs(once)[0])
@@ -157,102 +150,3 @@ def _draws(scored: Scored, resamples: int, seed: int) -> Iterator[Floats]:
         # [draws * units] -> [draws, units] -> [draws, rows]
         counts = np.bincount(taken.ravel(), minlength=draws * units).reshape(draws, units).astype(np.float64)
         yield counts if unit_of is None else counts[:, unit_of]
-
-
-# --- metrics as functions of counts ---------------------------------------------------------------
-
-
-def _metric(name: str, task: str, labels: Floats, predictions: Floats) -> Metric:
-    if name == "auc":
-        return _auc(labels > 0.5, predictions)
-    if name == "pr_auc":
-        return _average_precision(labels > 0.5, predictions)
-    if name == "r2":
-        return _r2(labels, predictions)
-    each = _row_losses(name, task, labels, predictions)
-    if name == "rmse":
-        return lambda counts: np.sqrt(_mean(counts, each))
-    return lambda counts: _mean(counts, each)
-
-
-def _mean(counts: Floats, each: Floats) -> Floats:
-    return np.asarray(counts @ each / counts.sum(axis=1))
-
-
-def _row_losses(name: str, task: str, labels: Floats, predictions: Floats) -> Floats:
-    """[rows]: what the metric is the mean of."""
-    if task == "multiclass":
-        classes = labels.astype(np.intp)
-        if name == "accuracy":
-            return np.asarray(predictions.argmax(axis=1) == classes, np.float64)
-        chosen = predictions[np.arange(len(classes)), classes]
-        return np.asarray(-np.log(np.clip(chosen, _SMALLEST, 1.0)))
-    if task == "regression":
-        return np.asarray(np.abs(predictions - labels) if name == "mae" else (predictions - labels) ** 2)
-    if name == "accuracy":
-        return np.asarray((predictions > 0.5) == (labels > 0.5), np.float64)
-    if name == "brier":
-        return np.asarray((predictions - labels) ** 2)
-    safe = np.clip(predictions, _SMALLEST, 1.0 - _SMALLEST)
-    return np.asarray(np.where(labels > 0.5, -np.log(safe), -np.log1p(-safe)))
-
-
-def _r2(labels: Floats, predictions: Floats) -> Metric:
-    errors, squares = (predictions - labels) ** 2, labels**2
-
-    def over(counts: Floats) -> Floats:
-        rows = counts.sum(axis=1)
-        spread = counts @ squares - (counts @ labels) ** 2 / rows
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(1.0 - counts @ errors / spread)
-
-    return over
-
-
-def _auc(positive: NDArray[np.bool_], scores: Floats) -> Metric:
-    """Area under the ROC: the share of pairs in the right order, ties half (Mann and Whitney 1947)."""
-    order, starts = _ranked(scores)
-    ranked = positive[order].astype(np.float64)
-
-    def over(counts: Floats) -> Floats:
-        true, false = _by_score(counts, order, starts, ranked)
-        below = np.cumsum(false, axis=1) - false
-        pairs = true.sum(axis=1) * false.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((true * (below + false / 2)).sum(axis=1) / pairs)
-
-    return over
-
-
-def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> Metric:
-    """Precision over recall, summed without interpolation, as the report's PR AUC."""
-    order, starts = _ranked(scores)
-    ranked = positive[order].astype(np.float64)
-
-    def over(counts: Floats) -> Floats:
-        true, false = _by_score(counts, order, starts, ranked)
-        # From the highest score down: [draws, scores].
-        true, false = true[:, ::-1], false[:, ::-1]
-        found, wrong = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
-        precision = found / np.maximum(found + wrong, 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((true * precision).sum(axis=1) / true.sum(axis=1))
-
-    return over
-
-
-def _ranked(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows by rising score, and where each distinct score begins among them."""
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    return order, np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else order
-
-
-def _by_score(
-    counts: Floats, order: NDArray[np.intp], starts: NDArray[np.intp], ranked: Floats
-) -> tuple[Floats, Floats]:
-    """Positive and negative rows of each distinct score: [draws, scores] each."""
-    taken = counts[:, order]
-    everything = np.add.reduceat(taken, starts, axis=1)
-    true = np.add.reduceat(taken * ranked, starts, axis=1)
-    return true, everything - true

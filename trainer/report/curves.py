@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from trainer.metrics import Floats, value
+
 Ints = NDArray[np.int64]
 
 
@@ -70,15 +71,14 @@ def roc(labels: NDArray[np.bool_], scores: Floats) -> Roc:
     true, false, thresholds = _cumulated(labels, scores)
     x = np.concatenate([[0.0], false / false[-1]])
     y = np.concatenate([[0.0], true / true[-1]])
-    area = float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
-    return Roc(x, y, np.concatenate([[np.inf], thresholds]), area)
+    return Roc(x, y, np.concatenate([[np.inf], thresholds]), value("auc", "binary", labels, scores))
 
 
 def precision_recall(labels: NDArray[np.bool_], scores: Floats) -> PrecisionRecall:
-    """Computes precision and recall of `scores` [rows] at every threshold; a positive row must be there."""
+    """Computes precision and recall of `scores` [rows] at every threshold; both classes must be there."""
     true, false, thresholds = _cumulated(labels, scores)
     precision, recall = true / (true + false), true / true[-1]
-    average = float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    average = value("pr_auc", "binary", labels, scores)
     return PrecisionRecall(precision, recall, thresholds, average, float(labels.mean()))
 
 
@@ -101,7 +101,7 @@ def calibration(labels: NDArray[np.bool_], scores: Floats, bins: int = 10) -> Ca
     predicted = np.bincount(place, weights=scores, minlength=bins)[held] / count
     observed = np.bincount(place, weights=labels, minlength=bins)[held] / count
     low, high = _wilson(observed, count)
-    brier = float(np.mean((scores - labels) ** 2))
+    brier = value("brier", "binary", labels, scores)
     error = float(np.sum(np.abs(predicted - observed) * count) / len(scores))
     return Calibration(predicted, observed, rows[held], low, high, brier, error)
 

@@ -28,7 +28,7 @@ from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run.nightly_hooks import Night
 from trainer.run.record import LAST_WORDS_S, Record, Result
-from trainer.run.result import versions
+from trainer.run.result import exact_metrics, versions
 from trainer.training import resume, warm_start
 from trainer.training.preemption import StopRequest
 from trainer.training.time_ledger import Ledger, process_age_s
@@ -191,8 +191,7 @@ class _Run:
     def _begin(self) -> tuple[Snapshot | None, str | None]:
         """Where the run begins, and the run that has done its work already, if there is one."""
         self.night.remember(self.folder.read_json("config.json"))
-        snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
-        self.store.take_over(snapshot)
+        snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
         self.record.write_config()
         self.record.config = self.night.begin()
@@ -324,16 +323,23 @@ class _Run:
         assert self.record.writer is not None
         from trainer.report.page import ReportData, render
         from trainer.serving.export import publish
+        from trainer.training.session import REPORT_ROWS
 
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(self.record.memory)
-            publish(self.folder, self.record.prepared, session.features, session.built, self.store.fence.check)
+            publish(self.folder, self.record.prepared, session.built, self.store.fence.check)
             labels, predictions = session.validation_predictions()
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.night.decide()
         document = self.record.document("succeeded", ExitCode.DONE, "trained")
+        if labels is not None and self.record.prepared.rows["validation"] <= REPORT_ROWS:
+            watched = document["metrics"]["validation"]
+            exact, undefined = exact_metrics(watched, self.record.config.task, labels, predictions)
+            watched |= exact
+            for line in undefined:
+                self.progress.note(f"warning: {line}")
         page = render(
             ReportData(
                 result=document,

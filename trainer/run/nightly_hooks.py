@@ -216,16 +216,18 @@ class Night:
             self._note(f"not promoted: {lost.what}")
 
     def _contest(self, holdout: str | list[str]) -> gate.Decision:
-        from trainer.serving.holdout import ask  # TensorFlow
+        from trainer.serving.holdout import predict_holdout  # TensorFlow
 
         rules, task, seen = self._config.promote, self._config.task, self._seen
         assert rules is not None
         if seen is None:
-            answers = ask([self._folder.uri], holdout)
+            answers = predict_holdout([self._folder.uri], holdout, row_filter=self._resolved.data.filter)
             return gate.decide_first(rules, task, answers.labels, answers.predictions[0])
         champion = RunFolder(self._output, seen.run)
         by = [] if rules.by is None else [rules.by]
-        answers = ask([self._folder.uri, champion.uri], holdout, [*rules.slices, *by])
+        answers = predict_holdout(
+            [self._folder.uri, champion.uri], holdout, [*rules.slices, *by], row_filter=self._resolved.data.filter
+        )
         self._warn_of_seen_rows(champion, holdout)
         units = None if rules.by is None else np.array([str(v) for v in answers.slices[rules.by]])
         challenger, theirs = answers.predictions

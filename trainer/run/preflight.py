@@ -10,6 +10,7 @@ from trainer import storage
 from trainer.config import Config, resolve_automatic
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared, inspect
+from trainer.progress.formatting import metric
 from trainer.schema import ColumnStatistics
 
 _MIB = 1024**2
@@ -78,7 +79,7 @@ def values_table(title: str, values: dict[str, Any]) -> Table:
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("value")
     for name, value in values.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        table.add_row(name, metric(value) if isinstance(value, float) else str(value))
     return table
 
 

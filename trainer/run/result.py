@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from trainer import metrics
 from trainer.config import Config, EarlyStopping
 from trainer.feed.statistics.prepare import Prepared
 from trainer.training.time_ledger import Ledger
@@ -74,6 +75,27 @@ def document(
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any) -> tuple[dict[str, float], list[str]]:
+    """The validation metrics that stand in `result.json`: those of `trainer.metrics`, not Keras's running estimates.
+
+    Args:
+        names: Metrics that were watched during training; `loss`, which holds penalties too, stays Keras's.
+        task: binary, multiclass or regression.
+        labels: [rows] of the whole validation split.
+        predictions: [rows] or [rows, classes].
+
+    Returns:
+        Each metric by name, NaN where it is not defined; and a line for each that is not.
+    """
+    known = [name for name in names if name != "loss" and name in metrics.NAMES[task]]
+    if not known:
+        return {}, []
+    running = metrics.RunningMetrics(task, known)
+    running.update(labels, predictions)
+    lines = [f"validation {name} is not defined: {why}" for name, why in running.undefined().items()]
+    return running.result(), lines
 
 
 def versions() -> dict[str, str]:

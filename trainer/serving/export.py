@@ -1,37 +1,28 @@
-"""Publication of a model: exported, proved in a clean process on golden raw rows, uploaded, manifest last."""
+"""Publication of a model: exported, proved in a clean process on raw rows, uploaded, manifest last."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.errors import ModelCodeError
-from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.statistics.prepare import Prepared
-from trainer.model.features import Features
-from trainer.schema import LabelField
+from trainer.model.label_scale import predicted
+from trainer.schema import Layout
 from trainer.serving import published_model
-from trainer.serving.signature import export, serving_model
-
-GOLDEN_ROWS = 64
-#: Largest difference between this process and the clean one, of a probability or in the scale a regression is learnt
-#: in. Both run the same float32 graph, but XLA or another instruction set may order a sum otherwise.
-TOLERANCE = 1e-4
-#: And what float32 rounds off, as a share of the prediction.
-_ROUNDING = 1e-6
+from trainer.serving.proof import proof_rows, prove
+from trainer.serving.signature import ServingModel, export, serving_model
 
 
-def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: Any, check: Callable[[], None]) -> None:
+def publish(folder: RunFolder, prepared: Prepared, trained: Any, check: Callable[[], None]) -> None:
     """Exports the trained model and publishes it once it has proved itself.
 
     A model that is published already (the process was stopped between this and `result.json`) stays as it
@@ -39,33 +30,46 @@ def publish(folder: RunFolder, prepared: Prepared, features: Features, trained: 
 
     Args:
         folder: The run's folder; the model goes to `model/`.
-        prepared: The data's description; golden rows come from its validation shards, else its training.
-        features: What the model was built with.
+        prepared: The data's description; the export is proved on rows of it.
         trained: The fitted Keras model on packed inputs.
         check: Raises where this process may not write any more; asked before each file.
 
     Raises:
-        ModelCodeError: The export does not predict what the model in this process does.
+        ModelCodeError: The model cannot be exported, or the export does not predict what the trained model does.
         Superseded: Another process has taken over the run.
         StorageError: The store is out of reach or refuses.
     """
     target = folder.path("model")
-    if storage.exists(storage.join(target, "MANIFEST.json")):
+    if storage.exists(storage.join(target, published_model.MANIFEST)):
         return
-    model = serving_model(features, trained, prepared.layout)
-    rows = golden_rows(prepared)
-    expected = np.asarray(model(_tensors(rows), training=False))
+    rows = proof_rows(prepared)
+    answers = trained({key: tf.constant(values) for key, values in rows.packed.items()}, training=False)
+    expected = np.asarray(predicted(prepared.layout.label, answers))
     with tempfile.TemporaryDirectory(prefix="kfit-export-") as temporary:
         local = Path(temporary, "model")
-        export(model, local, prepared.layout)
-        _prove(local, rows, expected, Path(temporary), tolerance(prepared.layout.label, expected))
-        manifest = published_model.manifest_of(folder.run_id, local, prepared.layout)
+        serving = _export(trained, local, prepared.layout)
+        prove(local, serving, rows, prepared.layout, expected)
+        manifest = published_model.manifest_of(folder.run_id, local, prepared.layout, serving.inputs)
         for name in manifest["files"]:
             _upload(local / name, storage.join(target, name), check)
     check()
     # Create-only: of two processes of one run, the second finds the first's and leaves it.
     with contextlib.suppress(storage.AlreadyExists):
-        storage.write(storage.join(target, "MANIFEST.json"), to_json(manifest), create_only=True)
+        storage.write(storage.join(target, published_model.MANIFEST), to_json(manifest), create_only=True)
+
+
+def _export(trained: Any, local: Path, layout: Layout) -> ServingModel:
+    try:
+        serving = serving_model(trained, layout)
+        export(serving, local, layout)
+    except Exception as error:  # saving runs the model's own code, which raises what it likes
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ModelCodeError(
+            f"the model cannot be exported: {type(error).__name__}: {reason}",
+            where="model/",
+            remedy="build the model of stock Keras layers, or give its own layers a get_config",
+        ) from error
+    return serving
 
 
 def _upload(source: Path, uri: str, check: Callable[[], None]) -> None:
@@ -76,55 +80,3 @@ def _upload(source: Path, uri: str, check: Callable[[], None]) -> None:
     except storage.AlreadyExists:  # left by a process that was killed before its manifest
         check()
         storage.write_file(uri, source)
-
-
-def golden_rows(prepared: Prepared) -> dict[str, np.ndarray]:
-    """The first raw rows of the set: column name -> [rows] or [rows, size]."""
-    uris = [shard.uri for shard in prepared.shards if shard.rows]
-    _, columns = next(iter(islice(raw_batches(prepared.layout, uris, rows=GOLDEN_ROWS), 1)))
-    return {name: values[:GOLDEN_ROWS] for name, values in columns.items()}
-
-
-def _tensors(rows: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    import tensorflow as tf
-
-    return {name: tf.constant(values) for name, values in rows.items()}
-
-
-def tolerance(label: LabelField, expected: np.ndarray) -> np.ndarray:
-    """How far each prediction of the clean process may be from the expected one: [rows, outputs], in their units."""
-    per_unit = label.deviation * (1.0 + np.abs(expected)) if label.transform == "log1p" else label.deviation
-    return np.asarray(TOLERANCE * per_unit + _ROUNDING * np.abs(expected))
-
-
-def _prove(
-    local: Path, rows: Mapping[str, np.ndarray], expected: np.ndarray, scratch: Path, allowed: np.ndarray
-) -> None:
-    rows_path, out_path = scratch / "rows.npz", scratch / "out.npz"
-    # Strings as fixed-width text: .npz without pickle holds no objects.
-    flat: dict[str, Any] = {n: v.astype(str) if v.dtype == object else v for n, v in rows.items()}
-    np.savez(rows_path, **flat)
-    script = Path(__file__).with_name("verify_export.py")
-    # -P: the script's own folder is not on the path, so nothing of kfit can shadow or help.
-    done = subprocess.run(
-        [sys.executable, "-P", str(script), str(local), str(rows_path), str(out_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelCodeError(
-            f"the exported model cannot be loaded in a clean process: {last}",
-            where="model/",
-            remedy="build the model of stock Keras layers, or register custom ones in a package the image has",
-        )
-    with np.load(out_path) as got:
-        for form in ("keras", "saved_model"):
-            difference = float(np.max(np.abs(got[form] - expected), initial=0.0))
-            if not (np.abs(got[form] - expected) <= allowed).all():
-                raise ModelCodeError(
-                    f"the exported {form} predicts otherwise than the trained model, by up to {difference:.3g}",
-                    where="model/",
-                    remedy="look for a layer whose state or behaviour is not saved with the model",
-                )

@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from trainer import storage
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, ModelCodeError
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
 
 FORMAT = 1
+MANIFEST = "MANIFEST.json"
+KERAS_FILE = "model.keras"
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class Published:
         uri: Its folder.
         run: The run it comes from.
         layout: Its columns and its label. Vocabularies are inside the model, not here.
-        model: The Keras model: raw columns by name -> [rows, outputs].
+        model: The Keras model: raw columns by input name -> [rows, outputs].
+        inputs: Column name -> input name. Empty for a model of an older kfit, whose inputs are the columns' names.
     """
 
     uri: str
     run: str
     layout: Layout
     model: Any
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """Predictions for raw columns.
@@ -50,17 +54,49 @@ class Published:
             [rows, outputs]: probabilities, or the value of a regression in the label's units; float32, float64
             where the label is too large for it (`LabelField.offset`).
         """
-        import tensorflow as tf
+        return self.predict_with_logits(columns)[0]
 
-        tensors = {name: tf.constant(values) for name, values in columns.items()}
-        return np.asarray(self._function(tensors))
+    def predict_with_logits(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predictions as of `predict`, and what their probabilities were made of.
+
+        Returns:
+            The predictions, and the logits float32 [rows, outputs] under a last sigmoid or softmax; None where the
+            model does not end in one.
+        """
+        from trainer.serving.signature import named_tensors
+
+        answer = self._function(named_tensors(columns, self.inputs))
+        logits = answer.get("logits")
+        return np.asarray(answer["predictions"]), None if logits is None else np.asarray(logits)
+
+    @property
+    def trained(self) -> Any:
+        """The trained model on packed inputs, inside the one on raw columns."""
+        import keras
+
+        from trainer.serving.signature import PACKING
+
+        return next(one for one in self.model.layers if isinstance(one, keras.Model) and one.name != PACKING)
 
     @cached_property
     def _function(self) -> Any:
         import tensorflow as tf
 
+        def answer(columns: Any) -> dict[str, Any]:
+            predictions = self.model(columns, training=False)
+            logits = _logits_under(predictions)
+            return {"predictions": predictions} | ({} if logits is None else {"logits": logits})
+
         # One trace for every number of rows.
-        return tf.function(lambda x: self.model(x, training=False), reduce_retracing=True)
+        return tf.function(answer, reduce_retracing=True)
+
+
+def _logits_under(predictions: Any) -> Any:
+    """The input of the sigmoid or softmax whose output a tensor of a graph is; None where it is another's."""
+    operation = predictions.op
+    while operation.type == "Identity":
+        operation = operation.inputs[0].op
+    return operation.inputs[0] if operation.type in ("Sigmoid", "Softmax") else None
 
 
 def resolve(where: str) -> str:
@@ -70,7 +106,7 @@ def resolve(where: str) -> str:
         ConfigError: None of them.
     """
     for folder in (where, storage.join(where, "model")):
-        if storage.exists(storage.join(folder, "MANIFEST.json")):
+        if storage.exists(storage.join(folder, MANIFEST)):
             return folder
     pointer = storage.join(where, "production.json")
     if storage.exists(pointer):
@@ -86,27 +122,71 @@ def resolve(where: str) -> str:
 def load(where: str) -> Published:
     """Loads a published model and checks its files against the manifest.
 
+    Args:
+        where: A run's URI, its `model/`, or an `output.uri`.
+
     Raises:
         ConfigError: There is none.
-        DataError: A file is not what the manifest says.
+        DataError: The manifest is damaged, or a file is not what it says.
+        ModelCodeError: Keras does not load it: it holds code, or classes that are not installed.
     """
+    uri = resolve(where)
+    manifest = read_manifest(uri)
+    data = storage.read(storage.join(uri, KERAS_FILE))
+    if hashlib.sha256(data).hexdigest() != manifest["files"][KERAS_FILE]["sha256"]:
+        raise DataError("the file is not the one that was published", where=storage.join(uri, KERAS_FILE))
+    model = _load_keras(data, uri)
+    return Published(uri, manifest["run"], layout_from(manifest["layout"]), model, manifest.get("inputs", {}))
+
+
+def read_manifest(uri: str) -> dict[str, Any]:
+    """The manifest of a `model/` folder.
+
+    Raises:
+        DataError: It is not one.
+        NotFound: None there.
+    """
+    where = storage.join(uri, MANIFEST)
+    try:
+        manifest = json.loads(storage.read(where))
+        layout_from(manifest["layout"])
+        if manifest["run"] and manifest["files"][KERAS_FILE]["sha256"]:
+            return dict(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"the model's manifest is damaged ({type(error).__name__}: {error})",
+            where=where,
+            remedy="restore the file from a copy, or publish the model again by a new run",
+        ) from error
+    raise DataError("the model's manifest names no run or no model", where=where, remedy="publish it by a new run")
+
+
+def _load_keras(data: bytes, uri: str) -> Any:
     import keras
 
-    uri = resolve(where)
-    manifest = json.loads(storage.read(storage.join(uri, "MANIFEST.json")))
-    entry = manifest["files"]["model.keras"]
-    data = storage.read(storage.join(uri, "model.keras"))
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise DataError("the file is not the one that was published", where=storage.join(uri, "model.keras"))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.keras")
+        path = Path(folder, KERAS_FILE)
         path.write_bytes(data)
-        model = keras.models.load_model(path)
-    return Published(uri, manifest["run"], layout_from(manifest["layout"]), model)
+        try:
+            return keras.models.load_model(path)
+        except Exception as error:  # the model's own layers run here, and raise what they like
+            reason = (str(error).strip().splitlines() or ["no message"])[0]
+            raise ModelCodeError(
+                f"Keras does not load the model: {type(error).__name__}: {reason}",
+                where=storage.join(uri, KERAS_FILE),
+                remedy="build the model of stock Keras layers, or install the package that its own layers are in",
+            ) from error
 
 
-def manifest_of(run: str, folder: Path, layout: Layout) -> dict[str, Any]:
-    """The manifest of a model folder on this machine."""
+def manifest_of(run: str, folder: Path, layout: Layout, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """The manifest of a model folder on this machine.
+
+    Args:
+        run: The run's id.
+        folder: Holds the model's files.
+        layout: The model's columns.
+        inputs: Column name -> input name of the model.
+    """
     files = {
         path.relative_to(folder).as_posix(): {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -119,6 +199,7 @@ def manifest_of(run: str, folder: Path, layout: Layout) -> dict[str, Any]:
         "format": FORMAT,
         "run": run,
         "layout": _layout_json(layout),
+        "inputs": dict(inputs),
         "vocabularies": {f.column.name: list(f.vocabulary) for f in layout.codes if f.vocabulary},
         "files": files,
     }

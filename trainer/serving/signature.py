@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import keyword
 import re
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +16,94 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainer.model.codes import lookup
-from trainer.model.features import Features
+from trainer.model.codes import lookup, shares_lookup
 from trainer.model.label_scale import predicted
 from trainer.model.trainable import Trainable
-from trainer.schema import Column, Layout, NumberField, image_key, ragged_key
+from trainer.schema import CodeField, Column, Layout, NumberField, image_key, ragged_key
+from trainer.serving.published_model import KERAS_FILE
 
-KERAS_FILE = "model.keras"
 SAVED_MODEL_FOLDER = "saved_model"
+#: Name of the layer of the exported model that turns raw columns into what the trained model takes.
+PACKING = "kfit_packing"
 #: Kinds of which a row is a list.
 _LISTS = ("vector", "sequence")
+#: Names that TensorFlow does not take as an argument of a signature.
+_RESERVED = frozenset({"self", "serving", PACKING, *keyword.kwlist})
+_LONGEST_NAME = 100
 
 
-def serving_model(features: Features, trained: keras.Model, layout: Layout) -> keras.Model:
-    """Puts the packing in front of a trained model, in the graph.
+@dataclass(frozen=True)
+class ServingModel:
+    """A model of raw columns.
+
+    Attributes:
+        model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs] in the label's own
+            units (float64 where `LabelField.offset` is not 0). Call it, or give `predict` a tf.data.Dataset: `predict`
+            on arrays casts float64 to float32 on the way in (Keras 3.15), and large nullable integers lose their
+            digits.
+        packing: The part of it before the trained layers, {input name: …} -> `x` of `trainer.schema` without images;
+            None where every column is an image.
+        inputs: Column name -> input name, see `input_names`.
+    """
+
+    model: keras.Model
+    packing: keras.Model | None
+    inputs: Mapping[str, str]
+
+    def predict(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Predictions [rows, outputs] of raw columns by column name."""
+        return np.asarray(self.model(named_tensors(columns, self.inputs), training=False))
+
+
+def named_tensors(columns: Mapping[str, np.ndarray], inputs: Mapping[str, str]) -> dict[str, tf.Tensor]:
+    """Raw columns by column name as tensors by input name; a name that `inputs` lacks stays as it is."""
+    return {inputs.get(name, name): tf.constant(values) for name, values in columns.items()}
+
+
+def serving_model(trained: keras.Model, layout: Layout) -> ServingModel:
+    """Puts the packing in front of a trained model, in the graph, by stock layers alone.
 
     Args:
-        features: The specification the model was built from.
         trained: The model of `build`, or the Trainable around it; its weights are shared, not copied.
         layout: The raw columns.
-
-    Returns:
-        A functional model of stock layers: {column name: [B] or [B, size] of its dtype, images as pixels} -> float32
-        [B, outputs] in the label's own units (float64 where `LabelField.offset` is not 0). Call it, or give
-        `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15), and
-        large nullable integers lose their digits.
     """
-    del features  # The layers it made are inside `trained`.
     inner = trained.model if isinstance(trained, Trainable) else trained
-    names = signature_names(layout)
-    raw = {column.name: _raw_input(column, names[column.name]) for column in layout.columns}
+    names = input_names(layout, [inner.name])
+    raw = {c.name: keras.Input(shape=_row_shape(c), dtype=c.dtype, name=names[c.name]) for c in layout.columns}
+    packing = _packing(layout)
+    stored = [raw[c.name] for c in layout.columns if c.kind != "image"]
+    packed = {} if packing is None else dict(packing(stored))
+    packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
+    answers = predicted(layout.label, inner(packed))
+    model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, answers, name="serving")
+    return ServingModel(model, packing, names)
+
+
+def _packing(layout: Layout) -> keras.Model | None:
+    """A model of its own, so that no column's name meets the name of one of its many operations."""
+    columns = [column for column in layout.columns if column.kind != "image"]
+    if not columns:
+        return None
+    # A list of inputs, not a dict: these names are nobody's business.
+    inputs = [keras.Input(_row_shape(c), dtype=c.dtype, name=f"raw_{i}") for i, c in enumerate(columns)]
+    raw = {column.name: tensor for column, tensor in zip(columns, inputs, strict=True)}
     packed = {}
     if layout.numbers:
         packed["numbers"] = _numbers(layout, raw)
     if layout.packed_codes:
         packed["codes"] = _codes(layout, raw)
     for index, field in enumerate(layout.ragged):
-        packed[ragged_key(index)] = lookup(field, raw[field.column.name])[:, : field.column.size]
-    packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
-    with warnings.catch_warnings():
-        # Keras wants a key to be its layer's name, and refuses "/" there; the keys are what counts.
-        warnings.filterwarnings("ignore", "When providing `inputs` as a dict")
-        return keras.Model(raw, predicted(layout.label, inner(packed)), name="serving")
+        packed[ragged_key(index)] = lookup([field], raw[field.column.name])[:, : field.column.size]
+    return keras.Model(inputs, packed, name=PACKING)
 
 
-def export(model: keras.Model, folder: Path, layout: Layout) -> None:
+def export(serving: ServingModel, folder: Path, layout: Layout) -> None:
     """Writes `model.keras` and `saved_model/` into a folder.
 
-    The SavedModel's `serving_default` takes the raw columns by name and returns {"prediction": [B, outputs]}.
+    Both take the raw columns by input name; the SavedModel's `serving_default` returns {"prediction": [B, outputs]}.
 
     Args:
-        model: From `serving_model`.
+        serving: From `serving_model`.
         folder: A local folder; made if it is not there.
         layout: The raw columns.
     """
@@ -71,45 +111,51 @@ def export(model: keras.Model, folder: Path, layout: Layout) -> None:
     with warnings.catch_warnings():
         # Keras 3.15 hands NumPy the variables of EinsumDense as they are, and NumPy 2 asks for an argument more.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        model.save(folder / KERAS_FILE)
+        serving.model.save(folder / KERAS_FILE)
     archive = keras.export.ExportArchive()
-    archive.track(model)
-    names = signature_names(layout)
-    specs = {column.name: _spec(column, names[column.name]) for column in layout.columns}
-    archive.add_endpoint("serving_default", _prediction(model), input_signature=[specs])
+    archive.track(serving.model)
+    specs = {
+        name: tf.TensorSpec((None, *_row_shape(column)), column.dtype, name=name)
+        for column in layout.columns
+        for name in [serving.inputs[column.name]]
+    }
+    archive.add_endpoint("serving_default", _prediction(serving.model), input_signature=[specs])
     archive.write_out(str(folder / SAVED_MODEL_FOLDER), verbose=False)
 
 
-def signature_names(layout: Layout) -> dict[str, str]:
-    """Column name -> its name in the SavedModel's signature: the same, where TensorFlow takes it.
+def input_names(layout: Layout, reserved: Iterable[str] = ()) -> dict[str, str]:
+    """Column name -> the input's name in the exported model: the same, where Keras and TensorFlow take it.
 
-    Other characters than ASCII letters, digits and `_` become `_`; a name that is then taken gets a number.
+    They take ASCII letters, digits and `_` after a letter, no keyword of Python, and no two names that differ in case
+    alone. What they do not take becomes `_`, and a name that is then taken gets a number. The mapping is one to one;
+    the published manifest holds it as `inputs`.
+
+    Args:
+        layout: The columns.
+        reserved: Names of layers that stand beside the inputs.
     """
-    kept = {column.name for column in layout.columns if _plain(column.name) == column.name}
-    names, taken = {}, set(kept)
+    taken = {name.casefold() for name in (*_RESERVED, *reserved)}
+    names: dict[str, str] = {}
     for column in layout.columns:
-        name = column.name
-        if name not in kept:
-            numbered = (f"{_plain(name)}_{count}" for count in itertools.count(2))
-            tries = itertools.chain([_plain(name)], numbered)
-            name = next(one for one in tries if one not in taken)
-            taken.add(name)
-        names[column.name] = name
-    return names
+        if _plain(column.name) == column.name and column.name.casefold() not in taken:
+            taken.add(column.name.casefold())
+            names[column.name] = column.name
+    for column in layout.columns:
+        if column.name not in names:
+            plain = _plain(column.name)
+            tries = itertools.chain([plain], (f"{plain}_{count}" for count in itertools.count(2)))
+            names[column.name] = free = next(name for name in tries if name.casefold() not in taken)
+            taken.add(free.casefold())
+    return {column.name: names[column.name] for column in layout.columns}
 
 
 def _plain(name: str) -> str:
-    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)[:_LONGEST_NAME]
     return plain if re.match(r"[A-Za-z]", plain) else f"column_{plain}"
 
 
-def _raw_input(column: Column, signature_name: str) -> Any:
-    """The exported model's symbolic input of a column: [B], vectors [B, size], ragged sequences [B, any]."""
-    name = signature_name if "/" in column.name else column.name
-    return keras.Input(shape=_row_shape(column), dtype=column.dtype, name=name)
-
-
 def _row_shape(column: Column) -> tuple[int | None, ...]:
+    """Shape of one row's input: (), vectors and sequences (size,), ragged sequences (any,), images their pixels."""
     if column.kind == "image":
         return column.shape
     return (None if column.ragged else column.size,) if column.kind in _LISTS else ()
@@ -122,44 +168,49 @@ def _prediction(model: keras.Model) -> Any:
     return serve
 
 
-def _spec(column: Column, name: str) -> tf.TensorSpec:
-    return tf.TensorSpec((None, *_row_shape(column)), column.dtype, name=name)
+# --- packing: columns of one dtype share their operations, so the graph of a wide table stays small --------------
 
 
-def _codes(layout: Layout, raw: dict[str, Any]) -> Any:
+def _codes(layout: Layout, raw: Mapping[str, Any]) -> Any:
     """Packed int32 [B, C]."""
-    found = [lookup(field, raw[field.column.name]) for field in layout.packed_codes]
-    if all(len(codes.shape) == 1 for codes in found):
-        return ops.stack(found, axis=1)
-    return ops.concatenate([ops.expand_dims(codes, 1) if len(codes.shape) == 1 else codes for codes in found], axis=1)
-
-
-def _numbers(layout: Layout, raw: dict[str, Any]) -> Any:
-    """Packed float32 [B, N]. Offsets are subtracted in float64, as the feed does.
-
-    Columns of one dtype are stacked first: the graph of a wide table stays small.
-    """
-    groups: dict[str, list[NumberField]] = {}
-    for field in layout.numbers:
-        groups.setdefault("vector" if field.column.kind == "vector" else field.column.dtype, []).append(field)
-    parts, order = [], []
+    groups: dict[object, list[CodeField]] = {}
+    for field in layout.packed_codes:
+        groups.setdefault((shares_lookup(field), field.column.kind), []).append(field)
+    parts = []
     for fields in groups.values():
-        parts += _stacked(fields, raw)
-        order += [index for field in fields for index in range(field.start, field.start + field.column.size)]
-    packed = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
-    if order == sorted(order):
-        return packed
-    return ops.take(packed, np.argsort(order).tolist(), axis=1)
+        alone = fields[0].column.kind == "text"
+        parts.append(lookup(fields, raw[fields[0].column.name] if alone else _side_by_side(fields, raw)))
+    return _in_packed_order(list(groups.values()), parts)
 
 
-def _stacked(fields: list[NumberField], raw: dict[str, Any]) -> list[Any]:
+def _numbers(layout: Layout, raw: Mapping[str, Any]) -> Any:
+    """Packed float32 [B, N]. Offsets are subtracted in float64, as the feed does."""
+    groups: dict[object, list[NumberField]] = {}
+    for field in layout.numbers:
+        groups.setdefault((field.column.dtype, field.column.kind), []).append(field)
+    parts = []
+    for fields in groups.values():
+        offsets = np.repeat([field.offset for field in fields], [field.column.size for field in fields])
+        parts.append(_shifted(_side_by_side(fields, raw), offsets))
+    return _in_packed_order(list(groups.values()), parts)
+
+
+def _side_by_side(fields: Sequence[CodeField] | Sequence[NumberField], raw: Mapping[str, Any]) -> Any:
+    """Raw columns of one dtype and kind: [B] each, or [B, size] each -> [B, sum of sizes]."""
     tensors = [raw[field.column.name] for field in fields]
-    if fields[0].column.kind == "vector":
-        return [_shifted(tensor, [field.offset]) for field, tensor in zip(fields, tensors, strict=True)]
-    return [_shifted(ops.stack(tensors, axis=1), [field.offset for field in fields])]
+    if fields[0].column.kind not in _LISTS:
+        return ops.stack(tensors, axis=1)
+    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=1)
 
 
-def _shifted(values: Any, offsets: list[float]) -> Any:
-    if any(offsets):
-        values = ops.subtract(ops.cast(values, "float64"), np.asarray(offsets, np.float64))
+def _in_packed_order(groups: Sequence[Sequence[CodeField] | Sequence[NumberField]], parts: Sequence[Any]) -> Any:
+    """Parts [B, …] of each group -> [B, sum of sizes], every field at its `start`."""
+    packed = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
+    at = [f.start + i for fields in groups for f in fields for i in range(f.column.size)]
+    return packed if at == sorted(at) else ops.take(packed, np.argsort(at).tolist(), axis=1)
+
+
+def _shifted(values: Any, offsets: np.ndarray) -> Any:
+    if offsets.any():
+        values = ops.subtract(ops.cast(values, "float64"), offsets)
     return ops.cast(values, "float32")

@@ -6,6 +6,7 @@ act on; what may pass by itself is tried again until the deadline.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -77,9 +78,15 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
     if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
         return AlreadyExists("is already there", where=uri)
     if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return StorageError(
+        refused = StorageError(
             f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse"
         )
+        refused.permanent = True
+        return refused
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        refused = StorageError(f"cannot {verb}: {text}", where=uri, remedy="use a shorter path, without link loops")
+        refused.permanent = True
+        return refused
     if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
         return NotFound(
             "no such bucket" if "bucket" in text.lower() or code == "NoSuchBucket" else "no such path",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Fit, Schedule
@@ -41,10 +42,29 @@ def starting_point(
     own = store.newest()
     if own is not None:
         _check_configuration(config, own, f"--run {folder.run_id}")
+        _check_published(config, folder, own)
         return own
     if config.fit.extend is None:
         return None
     return _end_of(config, config.fit.extend, note)
+
+
+def take_over(
+    config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
+) -> Snapshot | None:
+    """Claims the run for this process.
+
+    Returns:
+        The snapshot it goes on from; None at its very beginning.
+
+    Raises:
+        ConfigError: It is of another configuration, or there is nothing to extend. The run is not claimed then.
+        StorageError: The store is out of reach or refuses.
+    """
+    while True:
+        snapshot = starting_point(config, folder, store, note)
+        if store.take_over(snapshot):
+            return snapshot
 
 
 def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snapshot:
@@ -104,6 +124,21 @@ def with_choices_of(snapshot: Snapshot | None, asked: Config, resolved: Config) 
     names = [name for name in began if getattr(asked.fit, name) == "auto"]
     return resolved.model_copy(
         update={"fit": Fit.model_validate(resolved.fit.model_dump() | {name: began[name] for name in names})}
+    )
+
+
+def _check_published(config: Config, folder: RunFolder, snapshot: Snapshot) -> None:
+    """Refuses to train past what `model/` holds: a published model is never replaced, so it would not be the run's."""
+    epochs = config.fit.epochs  # `auto` is what it was when the run began
+    if epochs == "auto" or snapshot.state["stopped_early"] or int(snapshot.state["cursor"]["epoch"]) >= epochs:
+        return
+    before = (folder.read_json("config.json") or {}).get("config", {}).get("fit", {}).get("epochs")
+    if not isinstance(before, int) or before >= epochs or not storage.exists(folder.path("model", "MANIFEST.json")):
+        return
+    raise ConfigError(
+        f"the run has published its model after {before} epochs and run.fit.epochs is {epochs}",
+        where=f"--run {folder.run_id}",
+        remedy=f"finish it with run.fit.epochs: {before}, then begin a new run with run.fit.extend: {folder.run_id}",
     )
 
 

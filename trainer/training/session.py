@@ -38,7 +38,7 @@ _LINES_AN_EPOCH = 20
 #: On a GPU a look at the loss waits for the device.
 _LOOK_AT_LOSS_EVERY_ON_GPU = 16
 #: Rows of the validation set that the report draws from.
-_REPORT_ROWS = 2_000_000
+REPORT_ROWS = 2_000_000
 
 
 class Session:
@@ -353,19 +353,23 @@ class Session:
             model_state.set_weights(self.model, memory.best_weights)
 
     def validation_predictions(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows)."""
+        """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows).
+
+        Rows of weight 0 are left out, as they are of Keras's metrics.
+        """
         if self._validation is None:
             return None, None
         label = self._prepared.layout.label
         predict = tf.function(lambda x: predicted(label, self.built(x, training=False)), reduce_retracing=True)
         labels, predictions, seen = [], [], 0
         with self._open("validation", shuffle=False) as feed:
-            for x, y, _ in feed.dataset().take(feed.steps):
+            for x, y, w in feed.dataset().take(feed.steps):
                 real = min(self._config.fit.known_batch_size, feed.rows - seen)
-                labels.append((np.asarray(y) + label.offset if label.offset else np.asarray(y))[:real])
-                predictions.append(np.asarray(predict(x))[:real])
+                counted = np.asarray(w)[:real, 0] > 0
+                labels.append(np.asarray(y)[:real][counted] + label.offset)
+                predictions.append(np.asarray(predict(x))[:real][counted])
                 seen += real
-                if seen >= min(feed.rows, _REPORT_ROWS):
+                if seen >= min(feed.rows, REPORT_ROWS):
                     break
         stacked = np.concatenate(predictions)
         return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked

@@ -1,64 +1,134 @@
-"""A warm start: the vocabularies and weights of a published model as the beginning of a new run."""
+"""A warm start: a new run begins with the vocabularies and weights of a published model.
+
+Weights have a meaning only beside the columns, codes and classes that they were trained on. So these are compared by
+name with the model's manifest before anything is copied: equal shapes say little.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trainer import storage
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared
-from trainer.schema import CodeField
+from trainer.schema import CodeField, Column, Layout
 from trainer.serving import published_model
 
 _WHERE = "run.fit.warm_start"
+_NAMES_SHOWN = 3
 
 
 def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
-    """The data with the codes of an earlier model: a category keeps its code, so weights keep their meaning.
+    """Gives the data the codes of an earlier model: a category keeps its code, so weights keep their meaning.
 
-    Values that came up since count as unseen until a run that starts cold.
+    Args:
+        where: A run's URI, its `model/`, or an `output.uri`.
+        prepared: The new run's data.
+
+    Returns:
+        The data with that model's vocabularies and scale of the label, and a warning for each column with values that they lack: those
+        count as unseen until a run that starts cold.
 
     Raises:
-        ConfigError: There is no such model, or its categorical columns are others.
+        ConfigError: There is no such model, or its features, vocabularies or classes are not those of the new run.
     """
     manifest = json.loads(storage.read(storage.join(published_model.resolve(where), "MANIFEST.json")))
-    known: dict[str, list[Any]] = manifest.get("vocabularies", {})
-    return replace(
-        prepared, layout=replace(prepared.layout, codes=tuple(_coded(f, known) for f in prepared.layout.codes))
+    run, vocabularies = str(manifest["run"]), manifest.get("vocabularies", {})
+    earlier, layout = published_model.layout_from(manifest["layout"]), prepared.layout
+    _compare_features(run, earlier, layout)
+    _compare_label(run, earlier, layout)
+    codes = tuple(_with_vocabulary(run, field, vocabularies) for field in layout.codes)
+    warnings = [w for old, new in zip(layout.codes, codes, strict=True) if (w := _unknown_values(run, old, new))]
+    if earlier.label.name != layout.label.name:
+        warnings.append(f"warm start: run {run} predicts {earlier.label.name!r}, this job {layout.label.name!r}")
+    scale = earlier.label  # with another one, the copied weights would predict other values
+    label = replace(layout.label, offset=scale.offset, mean=scale.mean, deviation=scale.deviation)
+    layout = replace(layout, codes=codes, label=label)
+    return replace(prepared, layout=layout, warnings=(*prepared.warnings, *warnings))
+
+
+def _compare_features(run: str, earlier: Layout, layout: Layout) -> None:
+    """By name first, then by what each column is, then by order: each decides which weight a value meets."""
+    before, now = [c.name for c in earlier.columns], [c.name for c in layout.columns]
+    if missing := [name for name in now if name not in before]:
+        raise _refused(run, f"has no feature {_listed(missing)}")
+    if extra := [name for name in before if name not in now]:
+        raise _refused(run, f"has the feature {_listed(extra)}, which this job lacks")
+    by_name = {c.name: c for c in earlier.columns}
+    for column in layout.columns:
+        if _nature(by_name[column.name]) != _nature(column):
+            raise _refused(
+                run, f"takes {column.name!r} as {_nature(by_name[column.name])}, this job as {_nature(column)}"
+            )
+    if before != now:
+        raise _refused(run, f"has its features in another order: {_listed(before)}")
+
+
+def _nature(column: Column) -> str:
+    """What a column is to the model, whatever integers or floats store it."""
+    words = [column.kind, *(["of strings"] if column.dtype == "string" else [])]
+    words += [f"of size {column.size}"] if column.size != 1 else []
+    words += [f"of shape {column.shape}"] if column.shape else []
+    return " ".join([*words, *(["ragged"] if column.ragged else [])])
+
+
+def _compare_label(run: str, earlier: Layout, layout: Layout) -> None:
+    before, now = earlier.label, layout.label
+    if before.task != now.task:
+        raise _refused(run, f"was trained for the task {before.task}, this job is {now.task}")
+    if before.classes != now.classes:
+        raise _refused(run, f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
+    if before.transform != now.transform:
+        raise _refused(run, f"learns the label by transform {before.transform}, this job by {now.transform}")
+
+
+def _with_vocabulary(run: str, field: CodeField, vocabularies: Mapping[str, Sequence[Any]]) -> CodeField:
+    known = vocabularies.get(field.column.name)
+    if bool(known) == bool(field.buckets):
+        before, now = ("by a vocabulary", "hashed") if field.buckets else ("hashed", "by a vocabulary")
+        raise _refused(run, f"encodes {field.column.name!r} {before}, this job {now}")
+    return field if field.buckets or not known else replace(field, vocabulary=tuple(known))
+
+
+def _unknown_values(run: str, ours: CodeField, theirs: CodeField) -> str:
+    unknown = [value for value in ours.vocabulary if value not in set(theirs.vocabulary)]
+    if not unknown:
+        return ""
+    return (
+        f"warm start: {len(unknown)} of {len(ours.vocabulary)} values of {ours.column.name!r} are unknown to run {run} "
+        f"and count as unseen: {_listed(unknown)}"
     )
 
 
-def _coded(field: CodeField, known: dict[str, list[Any]]) -> CodeField:
-    if field.buckets:
-        return field
-    if not known.get(field.column.name):
-        raise ConfigError(
-            f"that model has no vocabulary of column {field.column.name!r}",
-            where=_WHERE,
-            remedy="warm start from a run with the same categorical features, or start cold",
-        )
-    return replace(field, vocabulary=tuple(known[field.column.name]))
+def _listed(values: Sequence[object]) -> str:
+    shown = ", ".join(map(repr, values[:_NAMES_SHOWN]))
+    return shown if len(values) <= _NAMES_SHOWN else f"{shown} and {len(values) - _NAMES_SHOWN} more"
+
+
+def _refused(run: str, what: str) -> ConfigError:
+    return ConfigError(
+        f"run {run} {what}; its weights would be copied to where they mean something else",
+        where=_WHERE,
+        remedy="warm start from a run with the same features, classes and model, or start cold",
+    )
 
 
 def copy_weights(where: str, built: Any, note: Callable[[str], None]) -> None:
-    """Copies the weights of a published model into a newly built one.
+    """Copies the trainable weights of a published model into a newly built one.
 
     Args:
-        where: As `published.resolve` takes it.
-        built: The model on packed inputs; its scaling stays that of the new data.
-        note: Told what was taken.
+        where: A run's URI, its `model/`, or an `output.uri`.
+        built: The model on packed inputs. What is not trained stays that of the new run.
+        note: Told what was copied and what was not.
 
     Raises:
-        ConfigError: The models are not of the same shape.
+        ConfigError: The models do not have the same shapes.
     """
-    import keras
-
     serving = published_model.load(where)
-    inner = [layer for layer in serving.model.layers if isinstance(layer, keras.Model)]
-    theirs = inner[0].trainable_variables if inner else []
+    theirs = serving.trained.trainable_variables
     ours = built.trainable_variables
     differing = [
         f"{new.path}: {tuple(old.shape)} -> {tuple(new.shape)}"
@@ -73,4 +143,7 @@ def copy_weights(where: str, built: Any, note: Callable[[str], None]) -> None:
         )
     for old, new in zip(theirs, ours, strict=True):
         new.assign(old)
-    note(f"begins with the weights of run {serving.run}")
+    note(
+        f"begins with the weights of run {serving.run}; not copied: the optimizer's state, and what is not trained "
+        "(scaling and imputation are those of the new data)"
+    )

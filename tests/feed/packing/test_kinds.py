@@ -67,7 +67,7 @@ def test_the_exported_layers_find_the_same_codes(tmp_path, configure, name, valu
     given = keras.Input(shape=shape, dtype=field.column.dtype)
     import tensorflow as tf
 
-    found = keras.Model(given, lookup(field, given))(tf.constant(raw))
+    found = keras.Model(given, lookup([field], given))(tf.constant(raw))
     np.testing.assert_array_equal(np.asarray(found), codes)
 
 
@@ -93,7 +93,7 @@ def test_a_ragged_sequence_is_as_wide_as_its_longest_row_and_exported_alike(tmp_
     given = keras.Input(shape=(None,), dtype=field.column.dtype)
     import tensorflow as tf
 
-    found = keras.Model(given, lookup(field, given))(tf.constant(raw))
+    found = keras.Model(given, lookup([field], given))(tf.constant(raw))
     np.testing.assert_array_equal(np.asarray(found), codes)
 
 

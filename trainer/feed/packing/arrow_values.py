@@ -143,4 +143,4 @@ def is_text(arrow: pa.DataType) -> bool:
 
 def encoded_names(columns: Sequence[Column]) -> list[str]:
     """Stored string columns: Parquet's own dictionaries are kept for them."""
-    return [c.name for c in columns if c.kind == "categorical" and c.dtype == "string" and not c.partition]
+    return [c.name for c in columns if c.kind == "categorical" and c.stores_text and not c.partition]

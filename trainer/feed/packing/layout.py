@@ -88,7 +88,9 @@ def _code_field(
     if constant is not None and known.nulls:
         counts[constant] = counts.get(constant, 0) + known.nulls
     ranked = sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))
-    vocabulary = tuple(v for v, n in ranked[: feature.max_vocabulary] if n >= feature.min_count)
+    # A text that ends in NUL counts as unseen, here and in the exported model, whose tables cannot hold it.
+    holdable = [(v, n) for v, n in ranked if not (isinstance(v, str) and v.endswith("\0"))]
+    vocabulary = tuple(v for v, n in holdable[: feature.max_vocabulary] if n >= feature.min_count)
     if not vocabulary:
         raise DataError(
             f"no value of column {column.name!r} occurs in training {feature.min_count} times",
@@ -98,7 +100,7 @@ def _code_field(
 
 
 def _stored(column: Column, constant: object) -> str | int:
-    if column.dtype == "string":
+    if column.stores_text:
         return str(constant)
     try:
         return int(constant)  # type: ignore[call-overload, no-any-return]

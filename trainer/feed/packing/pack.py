@@ -118,7 +118,7 @@ class _Codes:
 
     def __init__(self, field: CodeField) -> None:
         self.field = field
-        self._text = field.column.dtype == "string"
+        self._text = field.column.stores_text
         self._vocabulary = {self._stored(v): i for i, v in enumerate(field.vocabulary, FIRST_VOCABULARY_CODE)}
         self._null = MISSING_CODE if field.fill is None else int(self._known([self._stored(field.fill)])[0])
         self._table = None if self._text or field.buckets else _Table.of(self._vocabulary)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainer.config import Condition
 from trainer.errors import DataError
@@ -16,6 +17,9 @@ from trainer.feed.packing.decoder import Reader
 from trainer.feed.shards.discovery import Shard, scan
 from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
+
+#: float64 tells all integers up to here from each other.
+_EXACT_FLOAT64 = 2**53
 
 
 def raw_batches(
@@ -110,6 +114,7 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.nd
         raise _unfit(column, array, where)
     if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
         array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
+    array = _exact(column, array, where)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
 
@@ -130,9 +135,10 @@ def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
     """A sequence [N, size], a ragged one [N, longest]; what is missing is "" or NaN."""
     text = column.dtype == "string"
-    if not _is_list(array.type) or is_text(array.type.value_type) != text:
+    if not _is_list(array.type) or is_text(array.type.value_type) != column.stores_text:
         raise _unfit(column, array, where)
     rows, flat = listed(column, array)
+    flat = flat.cast(pa.string()) if text else _exact(column, flat, where)
     at = places(rows, len(array))
     kept = at < column.size
     width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
@@ -140,6 +146,19 @@ def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
     found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
     out[rows[kept], at[kept]] = found[kept]
     return out
+
+
+def _exact(column: Column, array: pa.Array, where: str) -> pa.Array:
+    """The array, where the input's dtype can tell its integers from each other: as categories they must not round."""
+    counted = column.kind in ("categorical", "sequence") and column.dtype == "float64"
+    if counted and pa.types.is_integer(array.type) and len(array):
+        ends = pc.min_max(array).as_py()
+        if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) > _EXACT_FLOAT64:
+            raise DataError(
+                f"column {column.name!r} has integers beyond 2^53, which the model's input cannot hold", where=where,
+                remedy="train the model on data that holds such values",
+            )  # fmt: skip
+    return array
 
 
 def _is_list(arrow: pa.DataType) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 
-from trainer.config import Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
+from trainer.config import Categorical, Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards.discovery import ShardSet
 from trainer.schema import Column
@@ -21,13 +22,17 @@ def needed_columns(config: Config) -> list[str]:
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
-def resolve_columns(config: Config, found: ShardSet, nulls: Mapping[str, int] | None = None) -> dict[str, Column]:
+def resolve_columns(
+    config: Config, found: ShardSet, nulls: Mapping[str, int] | None = None, largest: Mapping[str, int] | None = None
+) -> dict[str, Column]:
     """Holds each feature against its stored type.
 
     Args:
         config: The configuration.
         found: The shards' types.
         nulls: Nulls of each column, once they are known: a categorical int that has some enters as float64.
+        largest: Largest magnitude of each column of integer categories, once it is known: what float64 cannot hold
+            enters as text.
 
     Returns:
         Columns by name, in the order of the job file.
@@ -37,14 +42,25 @@ def resolve_columns(config: Config, found: ShardSet, nulls: Mapping[str, int] | 
         ConfigError: A vector whose stored length is another one.
     """
     return {
-        name: _column(name, feature, found, bool((nulls or {}).get(name)))
+        name: _as_text_if_wide(
+            _column(name, feature, found, bool((nulls or {}).get(name))), feature, (largest or {}).get(name, 0)
+        )
         for name, feature in config.data.features.items()
     }
 
 
+def _as_text_if_wide(column: Column, feature: Feature, largest: int) -> Column:
+    if not isinstance(feature, Categorical | Sequence):
+        return column
+    # TensorFlow hashes the text of an int64: a uint64 beyond it would have the text of another number.
+    limit = 2**63 - 1 if column.dtype == "uint64" and feature.kind == "categorical" and feature.buckets else None
+    limit = 2**53 if column.dtype == "float64" else limit
+    return replace(column, dtype="string") if limit is not None and largest > limit else column
+
+
 def key_types(found: ShardSet, columns: Iterable[Column]) -> dict[str, pa.DataType]:
     """Types that hive keys are read with: a category made of dates is text."""
-    texts = {c.name: pa.string() for c in columns if c.partition and c.dtype == "string"}
+    texts = {c.name: pa.string() for c in columns if c.partition and c.stores_text}
     return {**found.partition_types, **texts}
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from trainer.config import Config, FractionSplit, NewestSplit, resolve_automatic, resolved_uris
+from trainer.config import (
+    Categorical,
+    Config,
+    FractionSplit,
+    NewestSplit,
+    Sequence,
+    resolve_automatic,
+    resolved_uris,
+)
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.decoder import Reader, constant
 from trainer.feed.packing.layout import make_layout
@@ -241,13 +249,23 @@ def prepare(
     rows = {split: s.rows for split, s in known.statistics.items()}
     _check_rows(config, rows)
     nulls = {n: sum(s.columns[n].nulls for s in known.statistics.values()) for n in config.data.features}
-    columns = resolve_columns(config, seen.found, nulls)
+    columns = resolve_columns(config, seen.found, nulls, _largest_categories(config, known.statistics))
     layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
     resolved = resolve_automatic(config, rows["train"], rows.get("validation", 0))
     return Prepared(
         resolved, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
         (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule, seen.rows_of,
     )  # fmt: skip
+
+
+def _largest_categories(config: Config, statistics: Mapping[str, Statistics]) -> dict[str, int]:
+    """Largest magnitude of each column whose categories are integers."""
+    values = {
+        name: [abs(v) for split in statistics.values() for v, _ in split.columns[name].values if isinstance(v, int)]
+        for name, feature in config.data.features.items()
+        if isinstance(feature, Categorical | Sequence)
+    }
+    return {name: max(magnitudes) for name, magnitudes in values.items() if magnitudes}
 
 
 def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], None] | None) -> statistics_cache.Known:

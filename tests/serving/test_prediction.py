@@ -1,0 +1,136 @@
+"""`predict` and `evaluate` on real files by real published models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics
+
+from tests.serving.published import configuration, publish_untrained, write_set
+from trainer.errors import ConfigError, DataError
+from trainer.serving.evaluation import evaluate
+from trainer.serving.prediction import predict
+
+ROWS = 300
+
+
+def rows(seed: int, count: int = ROWS) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    return pa.table({"x": rng.normal(size=count), "label": rng.integers(0, 2, count), "note": ["a"] * count})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    write_set(folder / "data", rows(0))
+    return publish_untrained(configuration(folder / "data", folder / "out", {"x": {"kind": "numeric"}}))[0]
+
+
+def test_two_folders_with_the_same_file_names_are_answered_row_by_row(model, tmp_path):
+    for day in (1, 2):
+        write_set(tmp_path / f"day{day}", rows(day))
+    said = predict(model, [str(tmp_path / "day1"), str(tmp_path / "day2")], str(tmp_path / "out"), rows=70)
+    assert said == {"run": "r1", "rows": 600, "shards": 2, "output": str(tmp_path / "out")}
+    for day in (1, 2):
+        answered = pq.read_table(tmp_path / f"out/day{day}/part-0.parquet")
+        assert answered.drop_columns(["prediction"]).equals(rows(day))
+
+
+def test_the_input_is_never_the_output(model, tmp_path):
+    data = write_set(tmp_path / "d1", rows(1))
+    before = (data / "part-0.parquet").read_bytes()
+    with pytest.raises(ConfigError, match=r"the output .* is the input"):
+        predict(model, str(data), str(data))
+    assert [(f.name, f.read_bytes()) for f in data.iterdir()] == [("part-0.parquet", before)]
+
+
+def test_a_column_of_the_predictions_name_is_kept_and_the_predictions_get_another(model, tmp_path):
+    table = rows(1).append_column("prediction", pa.array(["mine"] * ROWS))
+    data = write_set(tmp_path / "data", table)
+    with pytest.raises(DataError, match="the data has a column 'prediction' already") as refused:
+        predict(model, str(data), str(tmp_path / "out"))
+    assert "--column" in refused.value.remedy
+    assert not (tmp_path / "out").exists()
+    predict(model, str(data), str(tmp_path / "out"), column="p")
+    answered = pq.read_table(tmp_path / "out/part-0.parquet")
+    assert answered.drop_columns(["p"]).equals(table)
+
+
+def test_shards_without_rows_are_not_counted_as_written(model, tmp_path):
+    write_set(tmp_path / "data", rows(1))
+    pq.write_table(rows(1).slice(0, 0), tmp_path / "data/part-1.parquet")
+    said = predict(model, str(tmp_path / "data"), str(tmp_path / "out"))
+    assert (said["rows"], said["shards"]) == (ROWS, 1)
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["part-0.parquet"]
+
+
+def test_evaluate_is_exact(model, tmp_path):
+    data = write_set(tmp_path / "data", rows(4, 2000))
+    predict(model, str(data), str(tmp_path / "out"))
+    answered = pq.read_table(tmp_path / "out").to_pydict()
+    labels, scores = np.array(answered["label"]), np.array(answered["prediction"], np.float64)
+    found = evaluate(model, str(data), rows=512)
+    assert found["rows"] == 2000
+    assert found["undefined"] == {}
+    assert found["metrics"] == pytest.approx(
+        {
+            "loss": metrics.log_loss(labels, scores),
+            "auc": metrics.roc_auc_score(labels, scores),
+            "pr_auc": metrics.average_precision_score(labels, scores),
+            "accuracy": metrics.accuracy_score(labels, scores > 0.5),
+            "precision": metrics.precision_score(labels, scores > 0.5),
+            "recall": metrics.recall_score(labels, scores > 0.5),
+        },
+        abs=1e-6,
+    )
+
+
+def test_the_log_loss_of_a_far_row_is_that_of_its_logit(model, tmp_path):
+    """The probability of such a row is 0 or 1 in float32; its logit still grows with the value."""
+    table = rows(4)
+    losses = []
+    for size in (1e6, 2e6):
+        far = pa.table({"x": [size, -size], "label": [1, 1], "note": ["", ""]})
+        data = write_set(tmp_path / f"{size:g}", pa.concat_tables([table, far]))
+        losses.append(evaluate(model, str(data))["metrics"]["loss"] * (ROWS + 2))
+    near = evaluate(model, str(write_set(tmp_path / "near", table)))["metrics"]["loss"] * ROWS
+    assert losses[0] > 10_000
+    assert (losses[1] - near) / (losses[0] - near) == pytest.approx(2.0, rel=1e-3)
+
+
+def test_what_is_not_defined_is_said(model, tmp_path):
+    table = rows(4)
+    data = write_set(tmp_path / "data", table.set_column(1, "label", pa.array(np.zeros(ROWS, np.int64))))
+    found = evaluate(model, str(data))
+    assert np.isnan(found["metrics"]["auc"])
+    assert found["undefined"]["auc"] == "every label is 0"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (pa.array([0, 1, None]), "null or not finite in 1 rows"),
+        (pa.array([0.0, 1.0, float("nan")]), "null or not finite in 1 rows"),
+        (pa.array([0, 1, 2]), "does not know: 2"),
+        (pa.array(["0", "1", "1"]), "is string; expected int64"),
+    ],
+)
+def test_labels_that_cannot_be_scored_are_an_error_of_the_data(model, tmp_path, labels, message):
+    data = write_set(tmp_path / "data", pa.table({"x": [1.0, 2.0, 3.0], "label": labels}))
+    with pytest.raises(DataError, match=message):
+        evaluate(model, str(data))
+
+
+def test_a_damaged_manifest_is_an_error_of_the_data(model, tmp_path):
+    import shutil
+
+    shutil.copytree(Path(model) / "model", tmp_path / "model")
+    data = write_set(tmp_path / "data", rows(1))
+    for text in ("", "{", "[]", "{}", '{"layout": 1}', '{"layout": {"features": [], "label": {}}}'):
+        (tmp_path / "model/MANIFEST.json").write_text(text)
+        with pytest.raises(DataError, match="damaged"):
+            evaluate(str(tmp_path), str(data))

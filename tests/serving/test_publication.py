@@ -1,0 +1,184 @@
+"""What is published: proved on raw rows against the feed, whatever columns are called and hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.serving.published import configuration, publish_untrained, write_set
+from trainer.errors import ModelCodeError
+from trainer.feed.packing.packed_inputs import packed_inputs
+from trainer.feed.packing.raw_columns import raw_batches
+from trainer.model.build import build
+from trainer.model.features import Features
+from trainer.serving import proof, published_model
+from trainer.serving.holdout import predict_holdout
+from trainer.serving.proof import proof_rows
+from trainer.serving.signature import serving_model
+
+HOSTILE_NAMES = [
+    "_x", "1abc", "é", "日本語", "/", "a\nb", "__index_level_0__", "a b", "a_b", "A", "a", "self", "class", "mlp",
+    "stack", "", "numbers", "kfit_packing", "x" * 500, "a.b.c", "'\"", "a:0", "\t", "prediction", "%s{0}",
+]  # fmt: skip
+
+
+def test_a_set_with_any_column_names_is_published_and_answers(tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=120) for name in HOSTILE_NAMES}
+    columns |= {f"{name} text": rng.choice(["a", "b", "c"], 120) for name in HOSTILE_NAMES}
+    table = pa.table({**columns, "label": rng.integers(0, 2, 120)})
+    features = {name: {"kind": "categorical" if name.endswith(" text") else "numeric"} for name in columns}
+    data = write_set(tmp_path / "data", table)
+    uri, prepared = publish_untrained(configuration(data, tmp_path / "out", features))
+    manifest = json.loads((Path(uri) / "model/MANIFEST.json").read_text())
+    assert set(manifest["inputs"]) == set(columns)
+    assert len(set(manifest["inputs"].values())) == len(columns)
+    model = published_model.load(uri)
+    (_, raw), *_ = raw_batches(prepared.layout, str(data), rows=120)
+    assert np.ptp(model.predict(raw)) > 0
+
+
+def test_a_model_of_an_older_manifest_is_asked_by_column_names(tmp_path):
+    data = write_set(tmp_path / "data", pa.table({"x": np.arange(60.0), "label": [0, 1] * 30}))
+    uri, _ = publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}))
+    path = Path(uri) / "model/MANIFEST.json"
+    manifest = json.loads(path.read_text())
+    raw = {"x": np.array([1.0, 2.0])}
+    before = published_model.load(uri).predict(raw)
+    del manifest["inputs"]
+    path.write_text(json.dumps(manifest))
+    np.testing.assert_array_equal(published_model.load(uri).predict(raw), before)
+
+
+def filtered(tmp_path: Path, x: pa.Array, labels: list[int | None]) -> tuple[str, Path]:
+    """A set of which every third row belongs to another country, with nulls, and does not count."""
+    country = ["fr" if i % 3 == 0 else "de" for i in range(len(labels))]
+    data = write_set(tmp_path / "data", pa.table({"x": x, "country": country, "label": pa.array(labels, pa.int64())}))
+    config = configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}, filter={"country": {"equals": "de"}})
+    return publish_untrained(config)[0], data
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_nulls_that_the_filter_leaves_out_do_not_end_a_run(tmp_path, dtype):
+    x = pa.array([None if i % 3 == 0 else i for i in range(120)], pa.int64()).cast(dtype)
+    uri, data = filtered(tmp_path, x, [None if i % 3 == 0 else i % 2 for i in range(120)])
+    assert (Path(uri) / "model/MANIFEST.json").exists()
+    from trainer.config import Condition
+
+    found = predict_holdout([uri], str(data), ["country"], row_filter={"country": Condition(equals="de")})
+    assert found.labels.tolist() == [i % 2 for i in range(120) if i % 3]
+    assert set(found.slices["country"]) == {"de"}
+    assert found.predictions[0].shape == (80,)
+
+
+def all_kinds(tmp_path: Path, **columns: pa.Array) -> tuple[pa.Table, dict[str, dict[str, object]]]:
+    kinds = {name: name.rstrip("0123456789") for name in columns}
+    extra: dict[str, dict[str, object]] = {
+        "sequence": {"length": 3}, "text": {"length": 4}, "vector": {"size": 2}, "numeric": {"impute": "mean"},
+    }  # fmt: skip
+    hashed = {"hashed": {"kind": "categorical", "encode": "hash", "buckets": 50}}
+    features = {name: hashed.get(kind, {"kind": kind, **extra.get(kind, {})}) for name, kind in kinds.items()}
+    length = len(next(iter(columns.values())))
+    return pa.table({**columns, "label": [i % 2 for i in range(length)]}), features
+
+
+LARGE = 2**53
+
+
+def hostile_columns() -> dict[str, pa.Array]:
+    texts = ["a", "a\0", "a\0b", "", " ", "a\nb", "Ü", "[UNK]", "日本", "0", "a ", "A"] * 10
+    large = [LARGE + i % 7 for i in range(120)]
+    with_null = [None if i == 5 else v for i, v in enumerate(large)]
+    unsigned = [2**64 - 1 - i % 5 for i in range(120)]
+    return {
+        "categorical0": pa.array(texts),
+        "categorical1": pa.array(large),
+        "categorical2": pa.array(with_null),
+        "categorical3": pa.array(unsigned, pa.uint64()),
+        "categorical4": pa.array([None if i == 5 else v for i, v in enumerate(unsigned)], pa.uint64()),
+        "categorical5": pa.array([-(2**63) if i % 2 else 2**63 - 1 for i in range(120)]),
+        "categorical6": pa.array([None if i == 3 else bool(i % 2) for i in range(120)]),
+        "hashed0": pa.array(texts),
+        "hashed1": pa.array(large),
+        "hashed2": pa.array(with_null),
+        "hashed3": pa.array(unsigned, pa.uint64()),
+        "hashed4": pa.array([None if i == 5 else v for i, v in enumerate(unsigned)], pa.uint64()),
+        "sequence0": pa.array([[v, v + 1] if i % 4 else [] for i, v in enumerate(large)]),
+        "sequence1": pa.array([[t, t] if i % 4 else None for i, t in enumerate(texts)]),
+        "sequence2": pa.array([[v] * (i % 5) for i, v in enumerate(unsigned)], pa.list_(pa.uint64())),
+        "text0": pa.array([f"{t} word\0 \0 wo\0rd, {t}!" for t in texts]),
+        "numeric0": pa.array([LARGE + i * 1000 for i in range(120)]),
+        "numeric1": pa.array(unsigned, pa.uint64()),
+        "vector0": pa.array([[float(i), 1e30] for i in range(120)]),
+    }
+
+
+def test_extremes_reach_the_served_model_as_the_feed_gives_them(tmp_path):
+    table, features = all_kinds(tmp_path, **hostile_columns())
+    data = write_set(tmp_path / "data", table)
+    uri, prepared = publish_untrained(configuration(data, tmp_path / "out", features))
+    model = published_model.load(uri)
+    tables = list(raw_batches(prepared.layout, str(data), rows=120, extra=["label"]))
+    packed = packed_inputs(prepared.layout, pa.concat_tables([t for t, _ in tables]))
+    inside = np.asarray(model.trained(packed))
+    outside = np.concatenate([model.predict(raw) for _, raw in tables])
+    np.testing.assert_allclose(outside, inside, rtol=1e-5)
+
+
+def test_the_proof_rows_hold_extremes_of_every_column(tmp_path):
+    table, features = all_kinds(tmp_path, **hostile_columns())
+    config = configuration(write_set(tmp_path / "data", table), tmp_path / "out", features)
+    from trainer.feed.statistics.prepare import prepare
+
+    prepared = prepare(config)
+    rows = proof_rows(prepared)
+    assert rows.golden == 50  # the first row group
+    codes = {f.column.name: rows.packed["codes"][:, f.start] for f in prepared.layout.packed_codes}
+    for name in ("categorical0", "categorical2", "categorical4", "categorical6", "sequence0", "sequence1", "text0"):
+        assert codes[name].min() == 0, name
+    for name in ("categorical0", "categorical1", "categorical2", "sequence0", "text0"):
+        assert {1, 2}.issubset(codes[name].tolist()), name
+    assert float(2**63 - 1) in rows.raw["numeric0"].tolist() or np.isnan(rows.raw["numeric0"]).any()
+
+
+def test_an_export_that_sees_other_values_than_the_feed_gave_is_refused_by_name(tmp_path, monkeypatch):
+    """A packing that is wrong in the same way in this process and in the clean one."""
+    data = write_set(tmp_path / "data", pa.table({"city": ["a", "b", "c"] * 40, "label": [0, 1] * 60}))
+    config = configuration(data, tmp_path / "out", {"city": {"kind": "categorical"}})
+
+    def broken(layout, table):
+        packed = packed_inputs(layout, table)
+        packed["codes"][packed["codes"] == 3] = 4
+        return packed
+
+    monkeypatch.setattr(proof, "packed_inputs", broken)
+    with pytest.raises(ModelCodeError, match="sees 3 in column 'city' where the feed gave 4"):
+        publish_untrained(config)
+    assert not (tmp_path / "out/runs/r1/model").exists()
+
+
+def test_the_graph_of_a_wide_table_does_not_grow_with_its_columns(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def operations(width: int) -> int:
+        columns = {f"c{i}": rng.choice(["a", "b", "c"], 60) for i in range(width)}
+        columns |= {f"i{i}": rng.integers(0, 3, 60) for i in range(width)}
+        columns |= {f"n{i}": rng.normal(size=60) for i in range(width)}
+        features = {name: {"kind": "numeric" if name[0] == "n" else "categorical"} for name in columns}
+        data = write_set(tmp_path / f"{width}", pa.table({**columns, "label": [0, 1] * 30}))
+        config = configuration(data, tmp_path / "out", features)
+        from trainer.feed.statistics.prepare import prepare
+
+        prepared = prepare(config)
+        model = build(Features(prepared.layout, config, prepared.statistics["train"]), config)
+        packing = serving_model(model, prepared.layout).packing
+        assert packing is not None
+        every = [*packing.operations, *model.operations]
+        return sum(not isinstance(one, keras.layers.InputLayer) for one in every)
+
+    assert operations(3) == operations(30)

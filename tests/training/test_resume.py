@@ -1,0 +1,58 @@
+"""A run that is started again: what it may go on with, and what its process leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import sets
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs that failed after it had published its model: no report, no result."""
+    folder = tmp_path_factory.mktemp("resume")
+    document = sets.job(sets.write(folder / "data"), folder / "out", output__tensorboard=False)
+    sets.write_job(folder / "job.yaml", document)
+    (folder / "tmp").mkdir()
+    done = trainer(folder)
+    assert done.returncode == 0, done.stderr
+    for name in ("result.json", "report.html"):
+        (folder / "out/runs/r" / name).unlink()
+    return folder
+
+
+def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`trainer fit` with a temporary folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", "fit", str(folder / "job.yaml"), "--run", "r", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, "KFIT_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")},
+    )
+
+
+def test_a_fit_leaves_nothing_in_the_temporary_folder(workshop: Path) -> None:
+    assert sorted(p.name for p in (workshop / "tmp").rglob("*")) == []
+
+
+def test_a_run_that_has_published_its_model_is_not_trained_any_further(workshop: Path) -> None:
+    """`model/` is never replaced: report and result of more epochs would be of weights that it does not hold."""
+    run = workshop / "out/runs/r"
+    files = {p: p.read_bytes() for p in (run / "model").rglob("*") if p.is_file()}
+    longer = trainer(workshop, "--set", "run.fit.epochs=4")
+    assert longer.returncode == 64, longer.stderr
+    assert "the run has published its model after 2 epochs and run.fit.epochs is 4" in longer.stderr
+    assert "finish it with run.fit.epochs: 2, then begin a new run with run.fit.extend: r" in longer.stderr
+    same = trainer(workshop)
+    assert same.returncode == 0, same.stderr
+    result = json.loads((run / "result.json").read_text())
+    assert (result["status"], result["epochs"]) == ("succeeded", 2)
+    assert {p: p.read_bytes() for p in (run / "model").rglob("*") if p.is_file()} == files

@@ -1,0 +1,287 @@
+"""Metrics of predictions, in float64: the one definition that `evaluate`, the gate, the report and final figures use.
+
+Each metric is a function of counts: how often each row is taken. All rows once give the metric itself; the counts of
+bootstrap draws, [draws, rows], give its distribution. Rank metrics (AUC, average precision) are exact: every distinct
+score is a threshold. This module needs numpy alone.
+
+A metric is NaN where it is not defined: a ranking of rows of one class, a share of no rows, or any prediction that is
+not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+#: Counts [draws, rows] -> the metric's value for each draw [draws].
+CountMetric = Callable[[Floats], Floats]
+
+#: Every metric of a task, in the order in which they are shown.
+NAMES: dict[str, tuple[str, ...]] = {
+    "binary": ("loss", "auc", "pr_auc", "accuracy", "precision", "recall", "brier"),
+    "multiclass": ("loss", "accuracy", "top5"),
+    "regression": ("loss", "mae", "rmse", "r2"),
+}
+#: A binary prediction above this counts as positive.
+THRESHOLD = 0.5
+#: Probabilities are clipped this far from 0 and 1, as Keras does, where the logits behind them are not known.
+_SMALLEST_PROBABILITY = 1e-7
+
+
+def value(name: str, task: str, labels: NDArray[Any], predictions: Floats) -> float:
+    """A metric over all rows.
+
+    Args:
+        name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error.
+        task: binary, multiclass or regression.
+        labels: [rows], numbers or bool: 0 or 1, class index, or value.
+        predictions: [rows] probability of class 1, or value; multiclass [rows, classes] probabilities.
+
+    Returns:
+        The metric; NaN where it is not defined.
+    """
+    return float(count_metric(name, task, labels.astype(np.float64), predictions)(np.ones((1, len(labels))))[0])
+
+
+def values(task: str, labels: NDArray[Any], predictions: NDArray[Any], names: Iterable[str] = ()) -> dict[str, float]:
+    """Several metrics over all rows, by name.
+
+    Args:
+        task: binary, multiclass or regression.
+        labels: [rows], any dtype.
+        predictions: [rows], [rows, 1] or multiclass [rows, classes], any dtype.
+        names: Which; default all of the task's.
+    """
+    running = RunningMetrics(task, tuple(names))
+    running.update(labels, predictions)
+    return running.result()
+
+
+def undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
+    """Why a metric that is NaN is not defined, as a clause for a person."""
+    if not len(labels):
+        return "there are no rows"
+    if task == "binary" and name in ("auc", "pr_auc", "recall") and len(np.unique(labels)) < 2:
+        return f"every label is {labels[0]:g}"
+    if name == "precision":
+        return f"no prediction is above {THRESHOLD}"
+    if name == "r2" and len(np.unique(labels)) < 2:
+        return "all labels are equal"
+    return "a prediction is not finite"
+
+
+class RunningMetrics:
+    """Metrics over rows that arrive in blocks.
+
+    Means of rows are kept as float64 sums. Rank metrics and r2 need every row: 16 bytes a row for these.
+
+    Args:
+        task: binary, multiclass or regression.
+        names: Which metrics; default all of the task's.
+
+    Attributes:
+        rows: Rows so far.
+    """
+
+    def __init__(self, task: str, names: Sequence[str] = ()) -> None:
+        self.rows = 0
+        self._task, self._names = task, tuple(names) or NAMES[task]
+        self._sums = {name: 0.0 for name in self._names if _is_mean(name, task)}
+        self._kept: list[tuple[Floats, Floats]] = []
+        self._labels_seen: set[float] = set()
+
+    def update(self, labels: NDArray[Any], predictions: NDArray[Any], logits: NDArray[Any] | None = None) -> None:
+        """Adds a block of rows.
+
+        Args:
+            labels: [rows].
+            predictions: [rows], [rows, 1] or multiclass [rows, classes].
+            logits: What the probabilities were made of, in their shape; then the log loss is not clipped.
+        """
+        y, p = _plain(self._task, labels, predictions)
+        z = None if logits is None else _plain(self._task, labels, logits)[1]
+        self.rows += len(y)
+        for name in self._sums:
+            exact = name == "loss" and z is not None and np.isfinite(z).all()
+            losses = _loss_of_logits(self._task, y, z) if exact else _row_values(name, self._task, y, p)
+            self._sums[name] += float(losses.sum())
+        if len(self._sums) < len(self._names):
+            self._kept.append((y, p))
+        if len(self._labels_seen) < 2:
+            self._labels_seen.update(np.unique(y)[:2].tolist())
+
+    def result(self) -> dict[str, float]:
+        """Each metric by name; NaN where it is not defined."""
+        if not self.rows:
+            return dict.fromkeys(self._names, float("nan"))
+        if self._kept:
+            self._kept = [(np.concatenate([y for y, _ in self._kept]), np.concatenate([p for _, p in self._kept]))]
+        found = {}
+        for name in self._names:
+            if name in self._sums:
+                mean = self._sums[name] / self.rows
+                found[name] = float(np.sqrt(mean)) if name == "rmse" else mean
+            else:
+                found[name] = value(name, self._task, *self._kept[0])
+        return found
+
+    def undefined(self) -> dict[str, str]:
+        """Metric -> why it is not defined, for those that are NaN."""
+        labels = np.array(sorted(self._labels_seen))
+        return {n: undefined_reason(n, self._task, labels) for n, v in self.result().items() if v != v}
+
+
+def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> CountMetric:
+    """A metric as a function of how often each row is taken.
+
+    Args:
+        name: One of `NAMES[task]`.
+        task: binary, multiclass or regression.
+        labels: [rows].
+        predictions: [rows], multiclass [rows, classes].
+
+    Returns:
+        Counts [draws, rows] -> values [draws].
+    """
+    if not np.isfinite(predictions).all():
+        return lambda counts: np.full(len(counts), np.nan)
+    if name == "auc":
+        return _auc(labels > THRESHOLD, predictions)
+    if name == "pr_auc":
+        return _average_precision(labels > THRESHOLD, predictions)
+    if name in ("precision", "recall"):
+        return _hit_share(labels > THRESHOLD, predictions > THRESHOLD, of_predicted=name == "precision")
+    if name == "r2":
+        return _r2(labels, predictions)
+    per_row = _row_values(name, task, labels, predictions)
+    if name == "rmse":
+        return lambda counts: np.sqrt(_mean(counts, per_row))
+    return lambda counts: _mean(counts, per_row)
+
+
+def _plain(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[Floats, Floats]:
+    y, p = np.asarray(labels, np.float64).reshape(-1), np.asarray(predictions, np.float64)
+    return y, p if task == "multiclass" else p.reshape(-1)
+
+
+def _is_mean(name: str, task: str) -> bool:
+    return name in ("loss", "accuracy", "top5", "mae", "rmse", "brier") and name in NAMES[task]
+
+
+def _mean(counts: Floats, per_row: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(counts @ per_row / counts.sum(axis=1))
+
+
+def _row_values(name: str, task: str, labels: Floats, predictions: Floats) -> Floats:
+    """[rows]: what the metric is the mean of (rmse: the square root of the mean)."""
+    if not np.isfinite(predictions).all():
+        return np.full(len(labels), np.nan)
+    if task == "multiclass":
+        return _class_values(name, labels.astype(np.intp), predictions)
+    if task == "regression":
+        return np.asarray(np.abs(predictions - labels) if name == "mae" else (predictions - labels) ** 2)
+    if name == "accuracy":
+        return np.asarray((predictions > THRESHOLD) == (labels > THRESHOLD), np.float64)
+    if name == "brier":
+        return np.asarray((predictions - labels) ** 2)
+    safe = np.clip(predictions, _SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
+    return np.asarray(np.where(labels > THRESHOLD, -np.log(safe), -np.log1p(-safe)))
+
+
+def _class_values(name: str, classes: NDArray[np.intp], predictions: Floats) -> Floats:
+    if name == "accuracy":
+        return np.asarray(predictions.argmax(axis=1) == classes, np.float64)
+    chosen = predictions[np.arange(len(classes)), classes]
+    if name == "top5":
+        return np.asarray((predictions > chosen[:, None]).sum(axis=1) < 5, np.float64)
+    return np.asarray(-np.log(np.clip(chosen, _SMALLEST_PROBABILITY, 1.0)))
+
+
+def _loss_of_logits(task: str, labels: Floats, logits: Floats | None) -> Floats:
+    """The log loss of each row [rows] from logits, which no clipping bounds."""
+    assert logits is not None
+    if task == "multiclass":
+        chosen = logits[np.arange(len(labels)), labels.astype(np.intp)]
+        most = logits.max(axis=1)
+        return np.asarray(most - chosen + np.log(np.exp(logits - most[:, None]).sum(axis=1)))
+    # log(1 + exp(z)) - y z
+    return np.asarray(np.logaddexp(0.0, logits) - np.where(labels > THRESHOLD, logits, 0.0))
+
+
+def _r2(labels: Floats, predictions: Floats) -> CountMetric:
+    errors = (predictions - labels) ** 2
+    centred = labels - (labels.mean() if len(labels) else 0.0)  # the spread of large labels would cancel
+    squares = centred**2
+
+    def over(counts: Floats) -> Floats:
+        spread = counts @ squares - (counts @ centred) ** 2 / counts.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(spread > 0, 1.0 - counts @ errors / spread, np.nan))
+
+    return over
+
+
+def _hit_share(positive: NDArray[np.bool_], predicted: NDArray[np.bool_], *, of_predicted: bool) -> CountMetric:
+    hits = (positive & predicted).astype(np.float64)
+    all_rows = (predicted if of_predicted else positive).astype(np.float64)
+
+    def over(counts: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(counts @ hits / (counts @ all_rows))
+
+    return over
+
+
+def _auc(positive: NDArray[np.bool_], scores: Floats) -> CountMetric:
+    """Area under the ROC: the share of pairs in the right order, ties half (Mann and Whitney 1947)."""
+    order, starts = _ranked(scores)
+    ranked = positive[order].astype(np.float64)
+
+    def over(counts: Floats) -> Floats:
+        true, false = _by_score(counts, order, starts, ranked)
+        below = np.cumsum(false, axis=1) - false
+        pairs = true.sum(axis=1) * false.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((true * (below + false / 2)).sum(axis=1) / pairs)
+
+    return over
+
+
+def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> CountMetric:
+    """Precision over recall, summed without interpolation. Not defined for rows of one class."""
+    order, starts = _ranked(scores)
+    ranked = positive[order].astype(np.float64)
+
+    def over(counts: Floats) -> Floats:
+        true, false = _by_score(counts, order, starts, ranked)
+        # From the highest score down: [draws, scores].
+        true, false = true[:, ::-1], false[:, ::-1]
+        hits, misses = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
+        precision = hits / np.maximum(hits + misses, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            area = (true * precision).sum(axis=1) / hits[:, -1]
+        return np.asarray(np.where(misses[:, -1] > 0, area, np.nan))
+
+    return over
+
+
+def _ranked(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows by rising score, and where each distinct score begins among them."""
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    return order, np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else order
+
+
+def _by_score(
+    counts: Floats, order: NDArray[np.intp], starts: NDArray[np.intp], ranked: Floats
+) -> tuple[Floats, Floats]:
+    """Positive and negative rows of each distinct score: [draws, scores] each."""
+    taken = counts[:, order]
+    everything = np.add.reduceat(taken, starts, axis=1)
+    true = np.add.reduceat(taken * ranked, starts, axis=1)
+    return true, everything - true

@@ -1,0 +1,121 @@
+"""`trainer predict`: Parquet in, Parquet out, by a published model. Memory stays flat for any size."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer import storage
+from trainer.errors import DataError
+from trainer.feed.packing.raw_columns import raw_batches
+from trainer.feed.shards.discovery import scan
+from trainer.schema import LabelField
+from trainer.serving import published_model
+from trainer.serving.output_paths import plan_outputs
+
+_ROWS = 8192
+PREDICTION, PROBABILITY = "prediction", "probability"
+
+
+def predict(
+    where: str,
+    data: str | list[str],
+    output: str,
+    *,
+    column: str = PREDICTION,
+    rows: int = _ROWS,
+    seen: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Writes the rows of the data with the model's predictions: a file for each shard that has rows.
+
+    Binary: the probability of class 1. Multiclass: `prediction` is the class, `probability` its
+    probability. Regression: the value.
+
+    Args:
+        where: A run's URI, its `model/`, or an `output.uri`.
+        data: Parquet, as `run.data.train` takes it.
+        output: A folder or URI. Shards keep their names, hive folders included; where several would have the same,
+            they keep their paths from the folder that holds them all.
+        column: Name of the column of predictions; the probability's is then `<column>_probability`.
+        rows: Rows of a batch.
+        seen: Told the number of rows done.
+
+    Returns:
+        `{"run", "rows", "shards", "output"}`: rows and files written.
+
+    Raises:
+        ConfigError: No model there, or the output is an input or would be found among the inputs; nothing is written.
+        DataError: A column is missing, or the data has a column of the predictions' name; nothing is written.
+        ModelCodeError: The model does not load.
+        StorageError: The store is out of reach or refuses.
+    """
+    targets = plan_outputs(data, storage.expand(data), output)
+    model = published_model.load(where)
+    names = [column]
+    if model.layout.label.task == "multiclass":
+        names.append(PROBABILITY if column == PREDICTION else f"{column}_{PROBABILITY}")
+    _refuse_taken_names(list(targets), names)
+    total = written = 0
+    for uri, target in targets.items():
+        before, total = total, _predict_shard(model, uri, target, rows, names, total, seen)
+        written += total > before
+    return {"run": model.run, "rows": total, "shards": written, "output": output}
+
+
+def _refuse_taken_names(uris: Sequence[str], names: Sequence[str]) -> None:
+    for shard in scan(uris, []).shards:
+        stored = {*shard.metadata.schema.to_arrow_schema().names, *shard.partitions}
+        if taken := [name for name in names if name in stored]:
+            raise DataError(
+                f"the data has a column {taken[0]!r} already",
+                where=shard.uri,
+                remedy="give the predictions another name with --column",
+            )
+
+
+def _predict_shard(
+    model: published_model.Published,
+    uri: str,
+    target: str,
+    rows: int,
+    names: Sequence[str],
+    total: int,
+    seen: Callable[[int], None],
+) -> int:
+    """Returns `total` plus the rows written; they go through a local file, so that an object is written whole."""
+    with tempfile.TemporaryDirectory(prefix="kfit-predict-") as scratch:
+        spool = Path(scratch, "part.parquet")
+        writer: pq.ParquetWriter | None = None
+        try:
+            for table, columns in raw_batches(model.layout, uri, rows=rows):
+                answered = _with_predictions(table, model.layout.label, model.predict(columns), names)
+                writer = writer or pq.ParquetWriter(spool, answered.schema)
+                writer.write_table(answered)
+                total += len(answered)
+                seen(total)
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is not None:
+            storage.write_file(target, spool)
+    return total
+
+
+def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
+    """A table with the columns `names` at its end, from predictions [rows, outputs]."""
+    answers: Mapping[str, Any]
+    if label.task == "multiclass":
+        best = predictions.argmax(axis=1)
+        chosen = predictions[np.arange(len(best)), best].astype(np.float32)
+        answers = {names[0]: pa.array([label.classes[i] for i in best]), names[1]: pa.array(chosen)}
+    else:
+        answers = {names[0]: pa.array(predictions[:, 0])}
+    for name, values in answers.items():
+        table = table.append_column(name, values)
+    return table
