@@ -110,7 +110,7 @@ def _read(variables: Sequence[Any], first_replica: int) -> dict[str, np.ndarray]
             # np.array copies: the next step must not reach into the snapshot.
             found |= {f"{i:04d}.{first_replica + k}": np.array(part) for k, part in enumerate(replicas)}
         else:
-            found[f"{i:04d}.0"] = np.array(variable)
+            found[f"{i:04d}.0"] = np.array(np.asarray(variable))  # Keras 3.15: no __array__(copy=)
     return found
 
 

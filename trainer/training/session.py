@@ -366,7 +366,7 @@ class Session:
             for x, y, w in feed.dataset().take(feed.steps):
                 real = min(self._config.fit.known_batch_size, feed.rows - seen)
                 counted = np.asarray(w)[:real, 0] > 0
-                labels.append(np.asarray(y)[:real][counted] + label.offset)
+                labels.append(np.asarray(y, np.float64 if label.offset else None)[:real][counted] + label.offset)
                 predictions.append(np.asarray(predict(x))[:real][counted])
                 seen += real
                 if seen >= min(feed.rows, REPORT_ROWS):

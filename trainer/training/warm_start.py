@@ -29,8 +29,8 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
         prepared: The new run's data.
 
     Returns:
-        The data with that model's vocabularies and scale of the label, and a warning for each column with values that they lack: those
-        count as unseen until a run that starts cold.
+        The data with that model's vocabularies and scale of the label, and a warning for each column with values
+        that the vocabularies lack: those count as unseen until a run that starts cold.
 
     Raises:
         ConfigError: There is no such model, or its features, vocabularies or classes are not those of the new run.
