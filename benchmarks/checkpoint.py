@@ -61,10 +61,11 @@ def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
     """Seconds a step waits, by tool."""
     import keras
 
-    from trainer.training.training_state import Memory, take_snapshot
+    from trainer.training.training_state import TrainingState, take_snapshot
+    from trainer.workers.coordinator import SingleWorker
 
     model = model_of(size_mb)
-    found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, Memory(), {}))}
+    found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, TrainingState(), {}, SingleWorker()))}
     whole = keras.callbacks.ModelCheckpoint(str(folder / "model.keras"))
     whole.set_model(model)
     found["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)

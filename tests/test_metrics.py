@@ -93,7 +93,7 @@ def test_blocks_of_rows_give_the_metrics_of_all_rows(task):
     whole = {name: value(name, task, labels, predictions) for name in NAMES[task]}
     assert running.result() == pytest.approx(whole, rel=1e-12)
     assert running.rows == 300
-    assert running.undefined() == {}
+    assert running.undefined(whole) == {}
 
 
 def test_scores_that_lie_close_together_are_ranked_exactly():
@@ -127,8 +127,8 @@ def test_a_ranking_of_one_class_is_not_defined_and_says_why(label):
     assert math.isnan(found["auc"])
     assert math.isnan(found["pr_auc"])
     assert math.isfinite(found["loss"])
-    assert running.undefined()["auc"] == f"every label is {label:g}"
-    assert running.undefined()["precision"] == "no prediction is above 0.5"
+    assert running.undefined(found)["auc"] == f"every label is {label:g}"
+    assert running.undefined(found)["precision"] == "no prediction is above 0.5"
 
 
 def test_predictions_that_are_not_finite_have_no_metrics():

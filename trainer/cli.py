@@ -232,7 +232,7 @@ def _job_name(job: str) -> str:
     import re
     from pathlib import Path
 
-    from trainer.config.loader import load_yaml
+    from trainer.config.yaml_file import load_yaml
 
     name = str(load_yaml(Path(job))[0].get("name") or Path(job).stem)
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"

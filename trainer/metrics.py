@@ -10,7 +10,7 @@ not finite.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,23 +61,11 @@ def values(task: str, labels: NDArray[Any], predictions: NDArray[Any], names: It
     return running.result()
 
 
-def undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
-    """Why a metric that is NaN is not defined, as a clause for a person."""
-    if not len(labels):
-        return "there are no rows"
-    if task == "binary" and name in ("auc", "pr_auc", "recall") and len(np.unique(labels)) < 2:
-        return f"every label is {labels[0]:g}"
-    if name == "precision":
-        return f"no prediction is above {THRESHOLD}"
-    if name == "r2" and len(np.unique(labels)) < 2:
-        return "all labels are equal"
-    return "a prediction is not finite"
-
-
 class RunningMetrics:
     """Metrics over rows that arrive in blocks.
 
-    Means of rows are kept as float64 sums. Rank metrics and r2 need every row: 16 bytes a row for these.
+    Means of rows are kept as float64 sums. Rank metrics, shares and r2 need every row: 16 bytes a row, and about 80
+    for a moment while `result` ranks them.
 
     Args:
         task: binary, multiclass or regression.
@@ -129,10 +117,23 @@ class RunningMetrics:
                 found[name] = value(name, self._task, *self._kept[0])
         return found
 
-    def undefined(self) -> dict[str, str]:
-        """Metric -> why it is not defined, for those that are NaN."""
+    def undefined(self, found: Mapping[str, float]) -> dict[str, str]:
+        """Metric -> why it is not defined, for those of a result that are NaN."""
         labels = np.array(sorted(self._labels_seen))
-        return {n: undefined_reason(n, self._task, labels) for n, v in self.result().items() if v != v}
+        return {name: _undefined_reason(name, self._task, labels) for name, v in found.items() if v != v}
+
+
+def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
+    """Why a metric that is NaN is not defined, as a clause for a person."""
+    if not len(labels):
+        return "there are no rows"
+    if task == "binary" and name in ("auc", "pr_auc", "recall") and len(np.unique(labels)) < 2:
+        return f"every label is {labels[0]:g}"
+    if name == "precision":
+        return f"no prediction is above {THRESHOLD}"
+    if name == "r2" and len(np.unique(labels)) < 2:
+        return "all labels are equal"
+    return "a prediction is not finite"
 
 
 def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> CountMetric:

@@ -1,7 +1,7 @@
-"""The last words of a container, where Kubernetes keeps them beside the exit code.
+"""The end of a process: its message where Kubernetes keeps it beside the exit code, and the exit itself.
 
-They outlive the pod's log and need no storage, so `kfit why` can tell what ended a run that never got as
-far as its `result.json`.
+The message outlives the pod's log and needs no storage, so `kfit why` can tell what ended a run that never wrote
+its `result.json`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def write(exit_code: int, reason: str) -> None:
     """Writes `{"exit_code", "reason", "run"}` for Kubernetes; does nothing outside a container.
 
     Args:
-        exit_code: What the process is about to end with.
-        reason: What a person reads.
+        exit_code: The code that the process is about to end with.
+        reason: What a person reads; shortened to what Kubernetes keeps.
     """
     path = Path(os.environ.get("KFIT_TERMINATION_LOG", _DEFAULT))
     if not path.exists():
@@ -36,7 +36,7 @@ def write(exit_code: int, reason: str) -> None:
     try:
         path.write_bytes(data)
     except OSError:
-        return  # a read-only place: the exit code must do
+        return  # read-only: the exit code must do
 
 
 def leave(code: int) -> NoReturn:
@@ -68,7 +68,15 @@ def _remove_generated_code() -> None:
 
 
 def within(seconds: float, work: Callable[[], None]) -> Exception | None:
-    """Does work in a thread and waits for it so long; gives the error that kept it from being done."""
+    """Runs work in a thread, and waits for it.
+
+    Args:
+        seconds: How long to wait; the thread may go on afterwards.
+        work: What to do.
+
+    Returns:
+        None where the work was done, else the error that prevented it: its own, or a TimeoutError.
+    """
     failed: list[Exception] = []
 
     def attempt() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -41,6 +42,36 @@ def glob_regex(glob: str) -> str:
         else:
             out.append(re.escape(part))
     return "".join(out)
+
+
+def glob_root(glob: str) -> tuple[str, str]:
+    """Where a glob's listing begins, and what the names below it must match.
+
+    Returns:
+        The folder before the first wildcard (`""` for the working folder, `/` for the root), and the rest of the
+        glob: `/lake/dt=*/a.parquet` -> `("/lake", "dt=*/a.parquet")`, `part-*` -> `("", "part-*")`.
+    """
+    folder, slash, _ = WILDCARD.split(glob, maxsplit=1)[0].rpartition("/")
+    at_root = folder in ("", "file://")
+    return folder + (slash if at_root else ""), glob[len(folder) + len(slash) :]
+
+
+def table_format(names: Iterable[str]) -> str | None:
+    """The table format that the names of a folder's objects belong to.
+
+    Args:
+        names: Paths relative to the folder.
+
+    Returns:
+        `Delta` for a `_delta_log/`, `Iceberg` for `metadata/*.metadata.json`, at any depth; else None.
+    """
+    for name in names:
+        *folders, file = name.split("/")
+        if "_delta_log" in folders:
+            return "Delta"
+        if folders[-1:] == ["metadata"] and file.endswith(".metadata.json"):
+            return "Iceberg"
+    return None
 
 
 def hive_tail(uri: str) -> str:

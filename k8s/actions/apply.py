@@ -1,4 +1,4 @@
-"""Brings the objects of a job file into the cluster, once: what is ours and there stays, what is foreign is refused."""
+"""Applies the objects of a job file, once: what is there and ours stays, what is foreign is refused."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from k8s.api.client import Cluster, Object
+from k8s.actions.lookup import check_made_by_kfit
+from k8s.api.client import OURS, Cluster, Object
 from k8s.chart.yaml_documents import annotation, label
-from k8s.errors import AccessError, AlreadyExists, Conflict, RefusedError
+from k8s.errors import AccessError, AlreadyExists, Conflict, NotFound, RefusedError
 
-#: Names by kind.
-Taken = Mapping[str, Set[str]]
+#: Names that are in use, by kind.
+TakenNames = Mapping[str, Set[str]]
+#: Their names hold a hash of their content, so they never change.
+_IMMUTABLE = ("Job", "ConfigMap", "ResourceClaimTemplate")
 
 
-class Done(enum.Enum):
-    """What became of an object."""
+class Outcome(enum.Enum):
+    """What was done to an object."""
 
     CREATED = "created"
     CHANGED = "changed"
@@ -24,183 +27,231 @@ class Done(enum.Enum):
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of a job file.
+    """Result of sending a job file.
 
     Attributes:
         workload: The Job or CronJob as the cluster has it.
-        done: What became of it.
-        objects: What became of each object, by `Kind/name`.
+        outcome: What was done to it.
+        objects: What was done to each object, by `Kind/name`.
     """
 
     workload: Object
-    done: Done
-    objects: dict[str, Done]
+    outcome: Outcome
+    objects: dict[str, Outcome]
 
     @property
     def name(self) -> str:
-        """Its name: the run's, for a Job."""
+        """Name of the workload; for a Job it is also the run's."""
         return str(self.workload["metadata"]["name"])
 
 
 def submit(
-    cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = False, taken: Taken | None = None
+    cluster: Cluster, manifests: Sequence[Object], *, dry_run: bool = False, taken: TakenNames | None = None
 ) -> Submitted:
-    """Creates what is not there, changes what may change, and has the Job own the rest.
+    """Creates what is missing, changes what may change, and makes the Job or CronJob own the rest.
 
-    Every object is looked at before the first is written, so a name that is taken leaves all as it was.
+    Every object is looked up before the first is written, so a name that is taken leaves everything as it was.
 
     Args:
-        cluster: Where.
-        manifests: Of one job file, the Job or CronJob last.
-        dry_run: Have the API server check everything and keep nothing.
-        taken: Names that are taken, where they were listed before; else each is asked for.
+        cluster: The namespace to write to.
+        manifests: Those of one job file, the Job or CronJob last.
+        dry_run: Let the API server check everything and keep nothing.
+        taken: Names in use, where they were listed before; else each is looked up.
 
     Raises:
-        RefusedError: A name is taken by a foreign object, or the cluster does not want it.
+        RefusedError: A name is taken by a foreign object, or the cluster refuses a manifest.
     """
-    order = sorted(manifests, key=_turn)
-    there = [_look(cluster, m, taken) for m in order]
-    brought: list[tuple[Object, Done]] = []
-    top: Object | None = None
+    ordered = sorted(manifests, key=_creation_order)
+    existing = [_look_up(cluster, m, taken) for m in ordered]
+    applied: list[tuple[Object, Outcome]] = []
+    workload: Object | None = None
     try:
-        for manifest, found in zip(order, there, strict=True):
-            live, done = _bring(cluster, _owned(manifest, top), found, dry_run)
-            brought.append((live, done))
-            top = live if manifest is manifests[-1] else top
-    except (RefusedError, AccessError):
-        for live, done in brought:
-            if done is Done.CREATED and not dry_run:
+        for manifest, current in zip(ordered, existing, strict=True):
+            live, outcome = _apply(cluster, _owned(manifest, workload), current, dry_run)
+            applied.append((live, outcome))
+            workload = live if manifest is manifests[-1] else workload
+    except (RefusedError, AccessError, NotFound):
+        for live, outcome in applied:
+            if outcome is Outcome.CREATED and not dry_run:
                 cluster.delete(live["kind"], live["metadata"]["name"])
         raise
-    assert top is not None, "the Job or CronJob is one of the manifests"
+    assert workload is not None, "the Job or CronJob is one of the manifests"
     if not dry_run:
-        for live, _ in brought:
-            own(cluster, top, live)
-    objects = {f"{live['kind']}/{live['metadata']['name']}": done for live, done in brought}
-    result = Submitted(top, objects[f"{top['kind']}/{top['metadata']['name']}"], objects)
-    if dry_run and top["kind"] == "Job" and result.done is Done.CREATED:
-        _try_pod(cluster, manifests[-1])
+        for live, _ in applied:
+            _add_owner(cluster, workload, live)
+    objects = {f"{live['kind']}/{live['metadata']['name']}": outcome for live, outcome in applied}
+    result = Submitted(workload, objects[f"{workload['kind']}/{workload['metadata']['name']}"], objects)
+    if dry_run and workload["kind"] == "Job" and result.outcome is Outcome.CREATED:
+        _dry_run_pod(cluster, manifests[-1])
     return result
 
 
-def _turn(manifest: Object) -> int:
-    """The order in which a job file's objects are made.
+def _creation_order(manifest: Object) -> int:
+    """Returns the sort key that decides which object is created first.
 
-    The Job is made before what it owns, so that nothing is left over where the launcher dies in between, and
-    the ConfigMap last: no container starts without it, so none starts without its NetworkPolicy. Only a
-    service account must be there when the Job's pod is made.
+    The Job comes before what it owns, so that a launcher that dies in between leaves nothing without an owner.
+    The ConfigMap comes last: no container starts without it, so none starts without its NetworkPolicy. Only the
+    service account must exist when the Job's pod is created.
     """
     return {"ServiceAccount": 0, "Job": 1, "CronJob": 1, "ConfigMap": 3}.get(manifest["kind"], 2)
 
 
-def _owned(manifest: Object, top: Object | None) -> Object:
-    """The manifest with its owner, where that is there already."""
-    if top is None:
+def _owned(manifest: Object, workload: Object | None) -> Object:
+    """Returns the manifest with an owner reference, once there is an owner."""
+    if workload is None or manifest["kind"] == "ServiceAccount":
         return manifest
-    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner(top)]}}
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner_reference(workload)]}}
 
 
-def taken_names(cluster: Cluster, manifests: Iterable[Object]) -> Taken | None:
-    """Names that are taken, by kind: one list for a kind, cheaper than many questions. None without the right."""
+def taken_names(cluster: Cluster, manifests: Iterable[Object]) -> TakenNames | None:
+    """Returns the names in use of every kind in the manifests: one list for a kind, cheaper than many lookups.
+
+    None where the right to list is missing or the cluster does not know a kind; then each name is looked up.
+    """
     try:
         return {kind: cluster.names(kind) for kind in {m["kind"] for m in manifests}}
-    except AccessError:
+    except (AccessError, NotFound):
         return None
 
 
-def _look(cluster: Cluster, manifest: Object, taken: Taken | None) -> Object | None:
-    """What is there under the manifest's name, ours for sure; None where nothing is."""
+def _look_up(cluster: Cluster, manifest: Object, taken: TakenNames | None) -> Object | None:
+    """Returns the object under the manifest's name, checked to be this job's; None where there is none."""
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     if taken is not None and name not in taken[kind]:
         return None
-    found = cluster.find(kind, name)
-    if found is not None:
-        check_ours(manifest, found)
-    return found
+    current = cluster.find(kind, name)
+    if current is not None:
+        check_same_job(manifest, current)
+    return current
 
 
-def check_ours(manifest: Object, found: Object) -> None:
-    """Refuses an object that another tool, another job or another file has made.
+def check_same_job(manifest: Object, current: Object) -> None:
+    """Checks that an object in the cluster comes from the same job as the manifest.
 
     Raises:
-        RefusedError: It is not ours.
+        RefusedError: Another tool, another job or another job file created it.
     """
     name = manifest["metadata"]["name"]
     where = f"{manifest['kind']} {name}"
     remedy = "choose another `name:` in the job file, or delete that object"
     for key in ("app.kubernetes.io/part-of", "app.kubernetes.io/instance"):
-        if label(found, key) != label(manifest, key):
-            what = f"an object of this name is there, and it is not this job's ({key}: {label(found, key) or 'none'})"
+        if label(current, key) != label(manifest, key):
+            what = f"an object of this name exists and is not this job's ({key}: {label(current, key) or 'none'})"
             raise RefusedError(what, where=where, remedy=remedy)
-    if manifest["kind"] == "Job" and annotation(found, "values-hash") != annotation(manifest, "values-hash"):
-        raise RefusedError("a Job of this name is there with other values", where=where, remedy=remedy)
-    if manifest["kind"] == "ConfigMap" and found.get("data") != manifest.get("data"):
-        raise RefusedError("a ConfigMap of this name is there with another job file", where=where, remedy=remedy)
+    if manifest["kind"] == "Job" and annotation(current, "values-hash") != annotation(manifest, "values-hash"):
+        raise RefusedError("a Job of this name exists with other values", where=where, remedy=remedy)
+    if manifest["kind"] == "ConfigMap" and current.get("data") != manifest.get("data"):
+        raise RefusedError("a ConfigMap of this name exists with another job file", where=where, remedy=remedy)
+    if _managed_by_helm(current) and not _has_annotations(current, manifest):
+        raise RefusedError(
+            "this ServiceAccount belongs to a Helm release and has other annotations",
+            where=where,
+            remedy="change it by that release, or set serviceAccount: {create: false, name: ...} in the job file",
+        )
 
 
-def _bring(cluster: Cluster, manifest: Object, found: Object | None, dry_run: bool) -> tuple[Object, Done]:
-    if found is None:
+def _managed_by_helm(current: Object) -> bool:
+    return current.get("kind") == "ServiceAccount" and label(current, "app.kubernetes.io/managed-by") == "Helm"
+
+
+def _has_annotations(current: Object, manifest: Object) -> bool:
+    annotations = current["metadata"].get("annotations") or {}
+    return bool(annotations.items() >= (manifest["metadata"].get("annotations") or {}).items())
+
+
+def _apply(cluster: Cluster, manifest: Object, current: Object | None, dry_run: bool) -> tuple[Object, Outcome]:
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    if current is None:
         try:
-            return cluster.create(manifest, dry_run=dry_run), Done.CREATED
+            return _create(cluster, manifest, dry_run), Outcome.CREATED
         except AlreadyExists:
-            # Somebody was quicker by a moment: another launcher with the same file, or a stranger.
-            found = cluster.get(manifest["kind"], manifest["metadata"]["name"])
-            check_ours(manifest, found)
-    found = {"kind": manifest["kind"], "apiVersion": manifest["apiVersion"], **found}
-    if manifest["kind"] in ("Job", "ConfigMap", "ResourceClaimTemplate"):
-        return found, Done.UNCHANGED  # its name holds the hash of all that shapes it
+            # Somebody was faster by a moment: another launcher with the same file, or a stranger.
+            current = cluster.get(kind, name)
+            check_same_job(manifest, current)
+    current = {"kind": kind, "apiVersion": manifest["apiVersion"], **current}
+    if kind in _IMMUTABLE or _managed_by_helm(current):
+        return current, Outcome.UNCHANGED
     try:
-        live = cluster.replace(_over(manifest, found), dry_run=dry_run)
+        live = cluster.replace(_merged(manifest, current), dry_run=dry_run)
     except Conflict:
-        live = cluster.replace(_over(manifest, cluster.get(manifest["kind"], manifest["metadata"]["name"])))
-    same = live["metadata"]["resourceVersion"] == found["metadata"]["resourceVersion"]
-    same = same or (dry_run and live.get("spec") == found.get("spec"))
-    return live, Done.UNCHANGED if same else Done.CHANGED
+        live = cluster.replace(_merged(manifest, cluster.get(kind, name)), dry_run=dry_run)
+    same = live["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
+    same = same or (dry_run and live.get("spec") == current.get("spec"))
+    return live, Outcome.UNCHANGED if same else Outcome.CHANGED
 
 
-def _over(manifest: Object, found: Object) -> Object:
-    """The manifest as a new version of what is there; owners and others' labels stay."""
-    meta = dict(found["metadata"])
+def _create(cluster: Cluster, manifest: Object, dry_run: bool) -> Object:
+    try:
+        return cluster.create(manifest, dry_run=dry_run)
+    except NotFound as unknown:
+        if manifest["kind"] != "PrometheusRule":
+            raise
+        raise RefusedError(
+            "this cluster does not know the kind PrometheusRule, which alerts.enabled needs",
+            where=f"PrometheusRule {manifest['metadata']['name']}",
+            remedy="install the Prometheus operator, or set alerts.enabled to false",
+        ) from unknown
+
+
+def _merged(manifest: Object, current: Object) -> Object:
+    """Returns the manifest as a new version of the current object; its owners and others' labels stay."""
+    meta = dict(current["metadata"])
     meta.pop("managedFields", None)
     for key in ("labels", "annotations"):
         meta[key] = {**(meta.get(key) or {}), **(manifest["metadata"].get(key) or {})}
-    return {**{k: v for k, v in found.items() if k != "status"}, **manifest, "metadata": meta}
+    return {**{k: v for k, v in current.items() if k != "status"}, **manifest, "metadata": meta}
 
 
-def owner(top: Object, *, controller: bool = False) -> Object:
-    """An owner reference to a Job or CronJob. It never blocks the owner's deletion: that asks one right more."""
-    meta = top["metadata"]
-    reference = {"apiVersion": "batch/v1", "kind": top["kind"], "name": meta["name"], "uid": meta["uid"]}
+def owner_reference(workload: Object, *, controller: bool = False) -> Object:
+    """Returns an owner reference to a Job or CronJob. It never blocks the owner's deletion."""
+    meta = workload["metadata"]
+    reference = {"apiVersion": "batch/v1", "kind": workload["kind"], "name": meta["name"], "uid": meta["uid"]}
     return reference | ({"controller": True} if controller else {})
 
 
-def own(cluster: Cluster, top: Object, live: Object) -> None:
-    """Has an object go when its Job or CronJob goes; with several owners, when the last goes."""
-    if live["metadata"]["uid"] == top["metadata"]["uid"]:
+def _add_owner(cluster: Cluster, workload: Object, live: Object) -> None:
+    """Makes a workload an owner of an object, which is deleted with the last of its owners.
+
+    A ServiceAccount has no owner: schedules, other Jobs and pods of other tools may use it.
+    """
+    if live["kind"] == "ServiceAccount" or live["metadata"]["uid"] == workload["metadata"]["uid"]:
         return
     owners = live["metadata"].get("ownerReferences") or []
-    if any(reference["uid"] == top["metadata"]["uid"] for reference in owners):
+    if any(reference["uid"] == workload["metadata"]["uid"] for reference in owners):
         return
-    change = {"metadata": {"ownerReferences": [*owners, owner(top)]}}
+    change = {"metadata": {"ownerReferences": [*owners, owner_reference(workload)]}}
     cluster.patch(live["kind"], live["metadata"]["name"], change)
 
 
-def sweep(cluster: Cluster, labels: str) -> None:
-    """Deletes what belongs to a Job or CronJob but is not owned by it: plain kubectl made it."""
-    for kind in ("ConfigMap", "Service", "NetworkPolicy"):
-        try:
-            for found in cluster.select(kind, labels=labels):
-                if not found["metadata"].get("ownerReferences"):
-                    cluster.delete(kind, found["metadata"]["name"])
-        except AccessError:
-            continue  # who may not list them has not made them
+def delete_workload(cluster: Cluster, workload: Object, *, foreground: bool = False) -> None:
+    """Deletes a Job or CronJob made from a job file, and what was created for it by plain kubectl without an owner.
 
-
-def _try_pod(cluster: Cluster, job: Object) -> None:
-    """Has the API server check a pod of the Job: quota and Pod Security look at pods, not at Jobs.
+    Args:
+        cluster: Its namespace.
+        workload: The Job or CronJob as it was read.
+        foreground: Let the API server keep it until its pods are gone.
 
     Raises:
-        RefusedError: A pod would not be let in.
+        RefusedError: It was not made from a job file.
+    """
+    check_made_by_kfit(cluster, workload)
+    kind, name = workload["kind"], str(workload["metadata"]["name"])
+    cluster.delete(kind, name, foreground=foreground)
+    labels = f"{OURS},kfit.dev/{kind.lower()}={name}"
+    for companion_kind in ("ConfigMap", "Service", "NetworkPolicy"):
+        try:
+            for companion in cluster.select(companion_kind, labels=labels):
+                if not companion["metadata"].get("ownerReferences"):
+                    cluster.delete(companion_kind, companion["metadata"]["name"])
+        except AccessError:
+            continue  # who may not list them did not create them
+
+
+def _dry_run_pod(cluster: Cluster, job: Object) -> None:
+    """Lets the API server check a pod of the Job: quota and Pod Security look at pods, not at Jobs.
+
+    Raises:
+        RefusedError: The pod would not be admitted.
     """
     template = job["spec"]["template"]
     meta = {**template["metadata"], "name": f"{job['metadata']['name'][:55]}-dry-run"}

@@ -15,18 +15,18 @@ from k8s.status.job_state import Seen, State, read
 from k8s.status.pods import Object
 from trainer.errors import ExitCode
 
-#: What is wrong on every day: further days would only cost.
-_OF_THE_JOB = (ExitCode.CONFIG, ExitCode.PROGRAM)
+#: Exit codes of faults that every day shares: further days would only cost money.
+_SAME_EVERY_DAY = (ExitCode.CONFIG, ExitCode.PROGRAM)
 
 
 @dataclass(frozen=True)
 class Day:
-    """A day's run.
+    """The run of one day.
 
     Attributes:
-        day: What it is for.
-        name: Its Job.
-        state: How it ended; None while it goes on.
+        day: The logical date.
+        name: The run's Job.
+        state: How the run ended; None while it goes on.
     """
 
     day: date
@@ -35,41 +35,41 @@ class Day:
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """All days, both ends inside."""
+    """Returns all days from the first to the last, both included."""
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 class Backfill:
-    """Starts and watches the runs.
+    """Starts a run for each day and watches all of them.
 
     Args:
-        cluster: Where they run.
+        cluster: The namespace to run in.
         cronjob: The schedule.
-        days: What for, in order.
-        parallel: Runs at a time.
-        pause_s: Seconds between two looks.
+        days: The logical dates, in the order in which they start.
+        parallel: Number of runs at a time.
+        pause_s: Seconds between two polls.
     """
 
     def __init__(
         self, cluster: Cluster, cronjob: Object, days: Sequence[date], parallel: int, pause_s: float = 2.0
     ) -> None:
         self._cluster, self._cronjob, self._parallel, self._pause_s = cluster, cronjob, parallel, pause_s
-        #: Days that no run was started for yet.
+        #: Days whose run has not started yet.
         self.waiting = list(days)
-        #: Runs that go on.
+        #: Runs under way.
         self.running: list[Day] = []
-        #: The first day that no run was started for, since what failed before it would fail again.
+        #: The first day that was not started because a fault that every day shares ended an earlier one; else None.
         self.stopped_before: date | None = None
 
     def run(self) -> Iterator[Day]:
-        """Gives each day when its run is started, and again when it is over.
+        """Yields each day when its run starts, and again when the run has ended.
 
         After a run that ended by a fault of the job itself (64, 70) no further day is started.
 
         Raises:
-            KfitError: The cluster says no, or nothing for long; runs that were started go on.
+            KfitError: The cluster refuses, or has not answered for long; runs that were started go on.
         """
-        heard_s = time.monotonic()
+        answered_s = time.monotonic()
         while self.running or self.waiting:
             while self.waiting and len(self.running) < self._parallel:
                 day = self._start(self.waiting[0])
@@ -78,15 +78,15 @@ class Backfill:
                 yield day
             time.sleep(self._pause_s)
             try:
-                over = self._over()
-                heard_s = time.monotonic()
+                ended = self._ended()
+                answered_s = time.monotonic()
             except ClusterError:
-                if time.monotonic() - heard_s > GIVE_UP_S:
+                if time.monotonic() - answered_s > GIVE_UP_S:
                     raise
                 continue
-            for day in over:
+            for day in ended:
                 self.running = [r for r in self.running if r.name != day.name]
-                if self.waiting and day.state is not None and day.state.exit_code in _OF_THE_JOB:
+                if self.waiting and day.state is not None and day.state.exit_code in _SAME_EVERY_DAY:
                     self.stopped_before = self.waiting[0]
                     self.waiting.clear()
                 yield day
@@ -95,15 +95,15 @@ class Backfill:
         now = datetime.now(UTC)
         while True:
             try:
-                made = self._cluster.create(triggered(self._cronjob, now, day))
-            except AlreadyExists:  # its name ends in the second
+                job = self._cluster.create(triggered(self._cronjob, now, day))
+            except AlreadyExists:  # the name ends with the second
                 now += timedelta(seconds=1)
             else:
-                return Day(day, str(made["metadata"]["name"]))
+                return Day(day, str(job["metadata"]["name"]))
 
-    def _over(self) -> list[Day]:
-        found = [Day(day.day, day.name, self._state(day.name)) for day in self.running]
-        return [day for day in found if day.state is not None and day.state.phase.over]
+    def _ended(self) -> list[Day]:
+        days = [Day(day.day, day.name, self._state(day.name)) for day in self.running]
+        return [day for day in days if day.state is not None and day.state.phase.over]
 
     def _state(self, name: str) -> State:
         try:

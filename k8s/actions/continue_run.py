@@ -1,4 +1,4 @@
-"""The manifests of a Job that goes on with another's run, made from what is in the cluster. Pure."""
+"""The manifests of a Job that continues another Job's run, made from what is in the cluster. Pure."""
 
 from __future__ import annotations
 
@@ -12,44 +12,43 @@ from zoneinfo import ZoneInfo
 from k8s.chart.yaml_documents import label, run_id
 from k8s.status.pods import Object
 
-_QUEUE = "kueue.x-k8s.io/queue-name"
-#: What the cluster wrote into a Job; a new one gets its own.
-_CLUSTERS_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
-_CLUSTERS_NOTES = ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io/cronjob-scheduled-timestamp")
+#: Written into a Job by the cluster; a new Job gets its own.
+_CLUSTER_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
+_CLUSTER_ANNOTATIONS = ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io/cronjob-scheduled-timestamp")
 
 
 def next_name(job: Object) -> str:
-    """Name of the Job that goes on after another: the same however often it is asked for."""
+    """Returns the name of the Job that continues a Job's run: the same however often it is asked for."""
     base = label(job, "app.kubernetes.io/instance") or str(job["metadata"]["name"])[:54]
     return f"{base}-{hashlib.sha256(str(job['metadata']['uid']).encode()).hexdigest()[:8]}"
 
 
 def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
-    """A new Job for the run of one that is over, and its own ConfigMap, Service and NetworkPolicy.
+    """Returns a new Job for the run of one that is over, with its own ConfigMap, Service and NetworkPolicy.
 
     Args:
         job: The Job that is over.
         companions: What the Job owns or mounts under its own name.
     """
     old, new = str(job["metadata"]["name"]), next_name(job)
-    made = [_renamed(_bare(c), old, new) for c in companions]
-    again = _renamed(_bare(job), old, new)
-    spec, template = again["spec"], again["spec"]["template"]
+    copies = [_renamed(_without_cluster_fields(c), old, new) for c in companions]
+    next_job = _renamed(_without_cluster_fields(job), old, new)
+    spec, template = next_job["spec"], next_job["spec"]["template"]
     spec.pop("selector", None)
     spec.pop("manualSelector", None)
-    spec["suspend"] = bool(label(job, _QUEUE))
+    spec.pop("suspend", None)  # a queue suspends it anew
     labels = template["metadata"]["labels"]
-    template["metadata"]["labels"] = {k: v for k, v in labels.items() if k not in _CLUSTERS_LABELS}
+    template["metadata"]["labels"] = {k: v for k, v in labels.items() if k not in _CLUSTER_LABELS}
     template["metadata"].pop("creationTimestamp", None)
     if (day := logical_date(job)) is not None:
         template["metadata"].setdefault("annotations", {})["kfit.dev/date"] = day
     for container in template["spec"]["containers"]:
         container["env"] = [_set_run(e, run_id(job)) for e in container.get("env") or []]
-    return [*made, again]
+    return [*copies, next_job]
 
 
 def logical_date(job: Object) -> str | None:
-    """The day a scheduled Job is for, which its new name will not tell."""
+    """Returns the logical date of a scheduled Job, which the new Job's name does not carry; None without one."""
     given = (job["spec"]["template"]["metadata"].get("annotations") or {}).get("kfit.dev/date")
     cron = label(job, "kfit.dev/cronjob")
     minutes = re.fullmatch(rf"{re.escape(cron)}-(\d+)", job["metadata"]["name"]) if cron else None
@@ -60,23 +59,23 @@ def logical_date(job: Object) -> str | None:
 
 
 def _zone(job: Object) -> ZoneInfo:
-    """Where the schedule is: its midnight parts the days."""
+    """Returns the schedule's time zone, whose midnight separates the days."""
     env = [e for c in job["spec"]["template"]["spec"]["containers"] for e in c.get("env") or []]
     return ZoneInfo(next((e["value"] for e in env if e["name"] == "KFIT_TIME_ZONE" and e.get("value")), "UTC"))
 
 
-def _bare(found: Object) -> Object:
-    """An object without what the cluster wrote into it."""
-    meta = found["metadata"]
-    labels = {k: v for k, v in (meta.get("labels") or {}).items() if k not in _CLUSTERS_LABELS}
-    notes = {k: v for k, v in (meta.get("annotations") or {}).items()
-             if k not in _CLUSTERS_NOTES and not k.startswith("kubectl.")}  # fmt: skip
-    kept = {k: v for k, v in found.items() if k not in ("status", "metadata")}
-    return {**kept, "metadata": {"name": meta["name"], "labels": labels, "annotations": notes}}
+def _without_cluster_fields(current: Object) -> Object:
+    """Returns an object without what the cluster wrote into it."""
+    meta = current["metadata"]
+    labels = {k: v for k, v in (meta.get("labels") or {}).items() if k not in _CLUSTER_LABELS}
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items()
+                   if k not in _CLUSTER_ANNOTATIONS and not k.startswith("kubectl.")}  # fmt: skip
+    content = {k: v for k, v in current.items() if k not in ("status", "metadata")}
+    return {**content, "metadata": {"name": meta["name"], "labels": labels, "annotations": annotations}}
 
 
 def _renamed(value: Any, old: str, new: str) -> Any:
-    """The value with every text that is exactly the old name replaced; names that begin with it too."""
+    """Returns the value with every text that equals the old name replaced by the new one."""
     if isinstance(value, dict):
         return {k: _renamed(v, old, new) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Schedules: a run started by hand from one, and what an older version of one leaves behind. Pure, but for `prune`."""
+"""Schedules: the Job of a run started by hand, a summary, and the removal of old versions' job files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from k8s.actions.apply import owner
-from k8s.api.client import Cluster
+from k8s.actions.apply import owner_reference
+from k8s.api.client import OURS, Cluster
+from k8s.chart.yaml_documents import annotation
 from k8s.errors import AccessError
 from k8s.status.pods import Object, moment
 
 
 def triggered(cronjob: Object, now: datetime, day: date | None) -> Object:
-    """A Job of a schedule, now.
+    """Returns the manifest of a Job that runs a schedule now.
 
-    Its name cannot be one the controller gives, so the logical date stands in an annotation, and every retry
-    is for the same day.
+    Its name is not one that the CronJob controller gives, so the logical date stands in an annotation, and every
+    retry is for the same day.
 
     Args:
         cronjob: The schedule.
         now: The time, with its zone.
-        day: The day it is for. Default: today where the schedule is.
+        day: The run's logical date. Default: today in the schedule's time zone.
     """
     name = cronjob["metadata"]["name"]
     template = cronjob["spec"]["jobTemplate"]
     zone = _zone(cronjob["spec"].get("timeZone"))
     pod = template["spec"]["template"]
-    notes = {**(pod["metadata"].get("annotations") or {})}
-    notes["kfit.dev/date"] = (day or now.astimezone(zone).date()).isoformat()
+    annotations = {**(pod["metadata"].get("annotations") or {})}
+    annotations["kfit.dev/date"] = (day or now.astimezone(zone).date()).isoformat()
     meta = template.get("metadata") or {}
     return {
         "apiVersion": "batch/v1",
@@ -37,20 +38,19 @@ def triggered(cronjob: Object, now: datetime, day: date | None) -> Object:
             "name": f"{name}-m{int(now.timestamp()):x}",
             "labels": dict(meta.get("labels") or {}),
             "annotations": {**(meta.get("annotations") or {}), "cronjob.kubernetes.io/instantiate": "manual"},
-            "ownerReferences": [owner(cronjob, controller=True)],
+            "ownerReferences": [owner_reference(cronjob, controller=True)],
         },
         "spec": {
             **template["spec"],
-            "template": {**pod, "metadata": {**pod["metadata"], "annotations": notes}},
+            "template": {**pod, "metadata": {**pod["metadata"], "annotations": annotations}},
         },
     }
 
 
 def summary(cronjob: Object, now: datetime) -> dict[str, Any]:
-    """A schedule in a few plain keys."""
+    """Returns a schedule as the plain keys that `kfit schedule list -o json` prints."""
     spec, status = cronjob["spec"], cronjob.get("status", {})
     last, created = moment(status.get("lastScheduleTime") or ""), moment(cronjob["metadata"]["creationTimestamp"])
-    notes = (spec["jobTemplate"].get("metadata") or {}).get("annotations") or {}
     return {
         "name": cronjob["metadata"]["name"],
         "cron": spec["schedule"],
@@ -59,24 +59,28 @@ def summary(cronjob: Object, now: datetime) -> dict[str, Any]:
         "active": [job["name"] for job in status.get("active") or []],
         "last_s": (now - last).total_seconds() if last else None,
         "age_s": (now - created).total_seconds() if created else None,
-        "output": notes.get("kfit.dev/output-uri", ""),
+        "output": annotation(cronjob, "output-uri"),
     }
 
 
-def prune(cluster: Cluster, cronjob: Object) -> list[str]:
-    """Deletes job files of older versions of a schedule that no Job mounts any more; says which."""
+def delete_unused_job_files(cluster: Cluster, cronjob: Object) -> list[str]:
+    """Deletes the ConfigMaps of older versions of a schedule that no Job mounts any more.
+
+    Returns:
+        Their names; none where the right to list or delete them is missing, since they go with the schedule anyway.
+    """
     name = cronjob["metadata"]["name"]
-    labels = f"kfit.dev/cronjob={name}"
+    labels = f"{OURS},kfit.dev/cronjob={name}"
     try:
         jobs = cluster.select("Job", labels=labels)
-        mounted = {m for j in jobs for m in _mounted(j["spec"])} | set(_mounted(cronjob["spec"]["jobTemplate"]["spec"]))
-        old = [c["metadata"]["name"] for c in cluster.select("ConfigMap", labels=labels)]
-        gone = [c for c in old if c not in mounted]
-        for config in gone:
-            cluster.delete("ConfigMap", config)
+        in_use = {m for j in jobs for m in _mounted(j["spec"])} | set(_mounted(cronjob["spec"]["jobTemplate"]["spec"]))
+        config_maps = [c["metadata"]["name"] for c in cluster.select("ConfigMap", labels=labels)]
+        unused = [name for name in config_maps if name not in in_use]
+        for config_map in unused:
+            cluster.delete("ConfigMap", config_map)
     except AccessError:
-        return []  # they go with the schedule anyway
-    return gone
+        return []
+    return unused
 
 
 def _mounted(job_spec: Object) -> list[str]:

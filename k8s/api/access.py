@@ -1,38 +1,26 @@
-"""Which cluster, and who asks: kubeconfig files as kubectl reads them, or a pod's own service account.
+"""The cluster and the user that kubectl would choose: from kubeconfig files, or from a pod's service account.
 
-Apart from the package `kubernetes`, whose import alone takes longer than `kfit status` may.
+The package `kubernetes` reads and merges the files; what it leaves open is decided here, as kubectl decides it
+(docs/decisions/0011). It is imported inside functions: only a verb that speaks to a cluster pays for it.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import ssl
-import subprocess
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from k8s.api.credentials import Impersonation
 from k8s.errors import AccessError
 
-_IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_EXEC_API = "client.authentication.k8s.io/v1"
+if TYPE_CHECKING:
+    from k8s.api.connection import Connection
 
-
-@dataclass(frozen=True)
-class Credentials:
-    """Who asks.
-
-    Attributes:
-        headers: HTTP headers that say so.
-        certificate: Client certificate and key, PEM.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    certificate: tuple[bytes, bytes] | None = None
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 
 
 @dataclass(frozen=True)
@@ -41,207 +29,167 @@ class Access:
 
     Attributes:
         server: URL of the API server.
-        namespace: The namespace asked for.
+        namespace: The namespace that flags or context name, else `default`.
         context: Name of the context, for messages.
-        cluster: The kubeconfig's `cluster`, its files' contents in the `-data` keys.
-        credentials: Gives who asks; asked again after a 401, since tokens expire.
+        connect: Reads all files anew, asks credential plugins, and returns a connection that has sent nothing yet.
+            Called again after a 401, since tokens and files are rotated.
     """
 
     server: str
     namespace: str
     context: str
-    cluster: Mapping[str, Any]
-    credentials: Callable[[], Credentials]
-
-    def tls(self, credentials: Credentials) -> ssl.SSLContext:
-        """The TLS settings of a connection."""
-        try:
-            return _tls(self.cluster, credentials)
-        except (OSError, ValueError) as broken:
-            raise AccessError(
-                f"certificates cannot be used: {broken}",
-                where=f"context {self.context!r}",
-                remedy="write the kubeconfig again",
-            ) from broken
+    connect: Callable[[], Connection]
 
 
 def load(
-    kubeconfig: str | None, context: str | None, namespace: str | None, environ: Mapping[str, str] = os.environ
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str | None,
+    environ: Mapping[str, str] = os.environ,
+    impersonation: Impersonation | None = None,
 ) -> Access:
     """Finds cluster and user as kubectl does.
 
     Args:
-        kubeconfig: The file; else `KUBECONFIG` (several are merged), else ~/.kube/config, else the pod's own.
-        context: Its context; the current one by default.
+        kubeconfig: The file; else those of `KUBECONFIG`, merged; else ~/.kube/config; else the pod's service account.
+        context: A context in it; the current one by default.
         namespace: The context's by default, else `default`.
         environ: The environment.
+        impersonation: Flags that override the kubeconfig's `as`, `as-groups` and so on.
 
     Raises:
-        AccessError: No configuration, no such context, or one that is not whole.
+        AccessError: There is no configuration or no such context, or the files cannot be read.
     """
+    flags = impersonation or Impersonation()
     named = kubeconfig or environ.get("KUBECONFIG", "")
-    files = [Path(name) for name in ([kubeconfig] if kubeconfig else named.split(os.pathsep)) if name]
-    found = [path for path in files or [Path.home() / ".kube" / "config"] if path.is_file()]
-    if not found:
-        if not named and not context and "KUBERNETES_SERVICE_HOST" in environ and (_IN_POD / "token").exists():
-            return _in_pod(namespace, environ)
-        raise AccessError(
-            "no kubeconfig", where=named or "~/.kube/config", remedy="name one: --kubeconfig FILE, or set KUBECONFIG"
+    names = [kubeconfig] if kubeconfig else [name for name in named.split(os.pathsep) if name]
+    files = [path for path in map(Path, names or [str(Path.home() / ".kube" / "config")]) if path.exists()]
+    if files:
+        chosen = _choose(files, context)
+        return Access(
+            server=str(chosen.cluster["server"]).rstrip("/"),
+            namespace=namespace or str(chosen.context.get("namespace") or "default"),
+            context=chosen.name,
+            connect=lambda: _choose(files, context).connect(flags),
         )
-    return _from_config(_merged(found), context, namespace)
+    if not named and not context and environ.get("KUBERNETES_SERVICE_HOST"):
+        return _in_pod(namespace, flags)
+    raise AccessError(
+        "no kubeconfig", where=named or "~/.kube/config", remedy="name one: --kubeconfig FILE, or set KUBECONFIG"
+    )
 
 
-def contexts(kubeconfig: str | None, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the contexts, for completion."""
-    named = kubeconfig or environ.get("KUBECONFIG", "") or str(Path.home() / ".kube" / "config")
-    return list(_merged([Path(n) for n in named.split(os.pathsep) if Path(n).is_file()])["contexts"])
+@dataclass(frozen=True)
+class _Chosen:
+    """A context with its cluster and its user; paths in them are absolute."""
+
+    name: str
+    context: Mapping[str, Any]
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any]
+    save_user: Callable[[], None]
+
+    def connect(self, flags: Impersonation) -> Connection:
+        from k8s.api.connection import from_kubeconfig
+
+        return from_kubeconfig(self.cluster, self.user, f"context {self.name!r}", self.save_user, flags)
 
 
-def _merged(files: list[Path]) -> dict[str, Any]:
-    """All files as one; what comes first wins, as in kubectl."""
-    merged: dict[str, Any] = {"clusters": {}, "users": {}, "contexts": {}, "current-context": ""}
+def _choose(files: list[Path], context: str | None) -> _Chosen:
+    merged, current = _merge(files)
+    name = context or current
+    contexts = merged["contexts"]
+    if name not in contexts:
+        what = f"no context {name!r}" if name else "no current context"
+        known = ", ".join(sorted(map(str, contexts))) or "none"
+        raise AccessError(what, where="kubeconfig", remedy=f"--context is one of: {known}")
+    chosen = contexts[name].value.get("context") or {}
+    where = f"context {name!r}"
+    cluster = merged["clusters"].get(chosen.get("cluster"))
+    if cluster is None or not (cluster.value.get("cluster") or {}).get("server"):
+        raise AccessError(f"its cluster {chosen.get('cluster')!r} is not in the kubeconfig", where=where)
+    user = merged["users"].get(chosen.get("user"))
+    if user is None and chosen.get("user"):
+        raise AccessError(f"its user {chosen['user']!r} is not in the kubeconfig", where=where)
+    return _Chosen(
+        name=str(name),
+        context=chosen,
+        cluster=_absolute(cluster, "cluster"),
+        user=_absolute(user, "user") if user is not None else {},
+        save_user=lambda: _save(Path(user.path), merged["files"][user.path]) if user is not None else None,
+    )
+
+
+def _merge(files: list[Path]) -> tuple[dict[str, Any], str]:
+    """Returns the entries of all files by kind and name, the first of a name; and the first current context."""
+    import yaml
+    from kubernetes.config import ConfigException
+    from kubernetes.config.kube_config import KubeConfigMerger
+
+    merger, current = KubeConfigMerger(""), ""
     for path in files:
-        document = _read(path)
-        merged["current-context"] = merged["current-context"] or document.get("current-context") or ""
-        for kind in ("clusters", "users", "contexts"):
-            for entry in document.get(kind) or []:
-                value = entry.get(kind.removesuffix("s")) or {}
-                merged[kind].setdefault(entry.get("name"), _absolute(value, path.parent))
-    return merged
+        try:
+            merger.load_config(str(path))
+        except ConfigException:
+            continue  # an empty file, which kubectl passes over
+        except (OSError, ValueError, yaml.YAMLError) as broken:
+            # Without the text around it, which may hold a token: PyYAML adds none to what it reads from a file.
+            why = " ".join(str(broken).split())
+            raise AccessError(f"cannot read the kubeconfig: {why}", where=str(path)) from None
+        except (TypeError, KeyError, AttributeError, RecursionError):
+            remedy = "name one: --kubeconfig FILE, or set KUBECONFIG"
+            raise AccessError("not a kubeconfig", where=str(path), remedy=remedy) from None
+        current = current or str(merger.config.value.get("current-context") or "")
+    entries = merger.config.value if merger.config else {}
+    merged: dict[str, Any] = {"contexts": {}, "clusters": {}, "users": {}}
+    for kind, by_name in merged.items():
+        for entry in entries.get(kind, ()):
+            value = entry.value
+            if not isinstance(value, dict) or not isinstance(value.get(kind[:-1]) or {}, dict):
+                raise AccessError(f"not a kubeconfig: its {kind} are no list of entries", where=entry.path)
+            by_name[value.get("name")] = entry
+    return merged | {"files": merger.config_files}, current
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _absolute(entry: Any, key: str) -> dict[str, Any]:
+    """Returns an entry's value; its paths are relative to the file it stands in."""
+    folder = Path(entry.path).absolute().parent
+    value = dict(entry.value.get(key) or {})
+    value |= {name: str(folder / value[name]) for name in _FILES if value.get(name)}
+    plugin = value.get("exec") or {}
+    if os.sep in str(plugin.get("command", "")):
+        value["exec"] = plugin | {"command": str(folder / plugin["command"])}
+    return value
+
+
+def _save(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes a kubeconfig whose OIDC tokens were renewed, whole or not at all: a refresh token may serve only once."""
     import yaml
 
-    try:
-        document = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as broken:
-        raise AccessError(f"cannot read the kubeconfig: {broken}", where=str(path)) from broken
-    if not isinstance(document, dict):
-        raise AccessError("not a kubeconfig", where=str(path), remedy="name one: --kubeconfig FILE")
-    return document
-
-
-def _absolute(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    files = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-    return {k: str(folder / v) if k in files and v else v for k, v in value.items()}
-
-
-def _from_config(config: dict[str, Any], context: str | None, namespace: str | None) -> Access:
-    name = context or config["current-context"]
-    if name not in config["contexts"]:
-        there = ", ".join(sorted(config["contexts"])) or "none"
-        what = f"no context {name!r}" if name else "no current context"
-        raise AccessError(what, where="kubeconfig", remedy=f"--context is one of: {there}")
-    chosen = config["contexts"][name]
-    where = f"context {name!r}"
-    cluster = config["clusters"].get(chosen.get("cluster"))
-    if cluster is None or not cluster.get("server"):
-        raise AccessError(f"its cluster {chosen.get('cluster')!r} is not in the kubeconfig", where=where)
-    user = config["users"].get(chosen.get("user"), {})
-    return Access(
-        server=str(cluster["server"]).rstrip("/"),
-        namespace=namespace or chosen.get("namespace") or "default",
-        context=str(name),
-        cluster=cluster,
-        credentials=lambda: _credentials(user, cluster, where),
-    )
-
-
-def _in_pod(namespace: str | None, environ: Mapping[str, str]) -> Access:
-    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
-    own = (_IN_POD / "namespace").read_text().strip()
-    return Access(
-        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
-        namespace=namespace or own,
-        context="in-cluster",
-        cluster={"certificate-authority": str(_IN_POD / "ca.crt")},
-        credentials=lambda: _credentials({"tokenFile": str(_IN_POD / "token")}, {}, "the pod's service account"),
-    )
-
-
-def _credentials(user: Mapping[str, Any], cluster: Mapping[str, Any], where: str) -> Credentials:
-    headers: dict[str, str] = {}
-    certificate = _pair(_data(user, "client-certificate"), _data(user, "client-key"))
-    if "exec" in user:
-        status = _ask_plugin(user["exec"], cluster, where)
-        token = status.get("token", "")
-        pem = _pair(*(str(status.get(k, "")).encode() for k in ("clientCertificateData", "clientKeyData")))
-        certificate = pem or certificate
-    elif "auth-provider" in user:
-        raise AccessError(
-            f"the auth-provider {user['auth-provider'].get('name')!r} is of a kind Kubernetes has given up",
-            where=where,
-            remedy="use an exec plugin for the user, kubelogin for OIDC",
-        )
-    else:
-        token = user.get("token") or (_text(user["tokenFile"]) if user.get("tokenFile") else "")
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    elif user.get("username"):
-        pair = f"{user['username']}:{user.get('password', '')}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    if user.get("as"):
-        headers["Impersonate-User"] = str(user["as"])
-    return Credentials(headers, certificate)
-
-
-def _pair(certificate: bytes, key: bytes) -> tuple[bytes, bytes] | None:
-    return (certificate, key) if certificate and key else None
-
-
-def _data(entry: Mapping[str, Any], key: str) -> bytes:
-    try:
-        if entry.get(f"{key}-data"):
-            return base64.b64decode(entry[f"{key}-data"])
-        return Path(entry[key]).read_bytes() if entry.get(key) else b""
-    except (OSError, ValueError) as broken:
-        raise AccessError(f"cannot read {key}: {broken}", where="kubeconfig") from broken
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError as broken:
-        raise AccessError(f"cannot read the token: {broken}", where="kubeconfig") from broken
-
-
-def _ask_plugin(plugin: Mapping[str, Any], cluster: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What a credential plugin (aws, gke-gcloud-auth-plugin, kubelogin) says."""
-    api = plugin.get("apiVersion") or _EXEC_API
-    shown = dict(cluster) if plugin.get("provideClusterInfo") else None
-    info = {"kind": "ExecCredential", "apiVersion": api, "spec": {"interactive": False, "cluster": shown}}
-    own = {entry["name"]: entry["value"] for entry in plugin.get("env") or []}
-    command = [plugin["command"], *(plugin.get("args") or [])]
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **own, "KUBERNETES_EXEC_INFO": json.dumps(info)},
-            stdout=subprocess.PIPE,
-            timeout=120,
-            check=True,
-        )
-        status: dict[str, Any] = json.loads(done.stdout)["status"]
-    except FileNotFoundError as missing:
-        hint = plugin.get("installHint") or "install it, or put it on PATH"
-        raise AccessError(f"the credential plugin {command[0]!r} is missing", where=where, remedy=hint) from missing
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as broken:
-        raise AccessError(
-            f"the credential plugin failed: {broken}", where=where, remedy=f"run it by hand: {' '.join(command)}"
-        ) from broken
-    return status
-
-
-def _tls(cluster: Mapping[str, Any], credentials: Credentials) -> ssl.SSLContext:
-    authority = _data(cluster, "certificate-authority")
-    tls = ssl.create_default_context(cadata=authority.decode() if authority else None)
-    if cluster.get("insecure-skip-tls-verify"):
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    if credentials.certificate:
-        # The ssl module takes them from a file only.
-        with tempfile.NamedTemporaryFile(prefix="kfit-") as file:
-            file.write(b"\n".join(credentials.certificate))
+    target = path.resolve()
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=f".{target.name}-", delete=False) as file:
+        try:
+            yaml.safe_dump(document, file, default_flow_style=False, sort_keys=False)
+            os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             file.flush()
-            tls.load_cert_chain(file.name)
-    return tls
+            Path(file.name).replace(target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _in_pod(namespace: str | None, flags: Impersonation) -> Access:
+    from kubernetes.config import incluster_config
+
+    from k8s.api.connection import from_pod, pod_configuration
+
+    own = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
+    try:
+        namespace = namespace or own.read_text().strip()
+    except OSError as missing:
+        raise AccessError(
+            f"no kubeconfig, and the pod has no service account: {missing.strerror}",
+            where=str(own),
+            remedy="name a kubeconfig: --kubeconfig FILE, or set automountServiceAccountToken: true",
+        ) from missing
+    return Access(pod_configuration().host, namespace, "in-cluster", lambda: from_pod(flags))

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from k8s.api.messages import Reply
 from k8s.api.rights import rule
-from k8s.api.transport import Reply
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
 
 Object = dict[str, Any]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
-from k8s.api.kinds import KINDS
-from k8s.api.transport import PATIENCE_S, Broken, Refused, Reply, Request, Transport
+from k8s.api.credentials import Impersonation
+from k8s.api.kinds import KINDS, collection_path, object_path
+from k8s.api.messages import Reply, Request
+from k8s.api.transport import ANSWER_S, PATIENCE_S, Broken, Refused, Transport
 from k8s.errors import ClusterError, NotFound
 
 Object = dict[str, Any]
@@ -57,14 +58,30 @@ class Cluster:
         namespace: str | None = None,
         environ: Mapping[str, str] = os.environ,
         patience_s: float = PATIENCE_S,
+        *,
+        impersonation: Impersonation | None = None,
+        request_timeout_s: float | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> Cluster:
-        """The cluster kubectl would speak to. Nothing is sent yet.
+        """Returns the cluster that kubectl would speak to. Nothing is sent yet.
+
+        Args:
+            kubeconfig_file: As `--kubeconfig`.
+            context: As `--context`.
+            namespace: As `--namespace`.
+            environ: The environment, for `KUBECONFIG`.
+            patience_s: Seconds for which a request is tried again.
+            impersonation: As `--as`, `--as-group` and `--as-uid`.
+            request_timeout_s: As `--request-timeout`: seconds that one request may take, its tries included.
+            trace: Gets one line for every request.
 
         Raises:
-            AccessError: No kubeconfig, or no such context.
+            AccessError: There is no kubeconfig, or no such context.
         """
-        loaded = access.load(kubeconfig_file, context, namespace, environ)
-        return cls(Transport(loaded, patience_s), loaded.namespace, loaded.context)
+        loaded = access.load(kubeconfig_file, context, namespace, environ, impersonation)
+        limit_s = request_timeout_s or max(ANSWER_S, patience_s)
+        transport = Transport(loaded, min(patience_s, limit_s), min(ANSWER_S, limit_s), trace=trace)
+        return cls(transport, loaded.namespace, loaded.context)
 
     @property
     def server(self) -> str:
@@ -77,7 +94,7 @@ class Cluster:
 
     def version(self) -> str:
         """The cluster's version, `v1.34.4`."""
-        return str(self._json(Request("GET", "/version"), "version")["gitVersion"])
+        return str(self._field(self._json(Request("GET", "/version"), "version"), "gitVersion"))
 
     def get(self, kind: str, name: str) -> Object:
         """One object.
@@ -85,7 +102,7 @@ class Cluster:
         Raises:
             NotFound: It is not there.
         """
-        return self._json(Request("GET", self._path(kind, name)), f"{kind} {name}", ("get", kind))
+        return self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
 
     def find(self, kind: str, name: str) -> Object | None:
         """One object, or None."""
@@ -104,9 +121,9 @@ class Cluster:
         names: set[str] = set()
         page = {"limit": "500"}
         while True:
-            request = Request("GET", self._path(kind), page, accept=accept)
+            request = Request("GET", self._collection_path(kind), page, accept=accept)
             found = self._json(request, KINDS[kind].plural, ("list", kind))
-            names |= {item["metadata"]["name"] for item in found["items"] or []}
+            names |= {item["metadata"]["name"] for item in self._field(found, "items") or []}
             page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
             if not page["continue"]:
                 return names
@@ -116,10 +133,10 @@ class Cluster:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", self._path(kind), page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
             # A list leaves out what all its items share; with it each is a whole manifest.
             shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
-            items += [shared | item for item in found["items"] or []]
+            items += [shared | item for item in self._field(found, "items") or []]
             page["continue"] = found["metadata"].get("continue", "")
             if not page["continue"]:
                 return items, str(found["metadata"].get("resourceVersion", ""))
@@ -132,7 +149,8 @@ class Cluster:
             RefusedError: The manifest, or a policy of the cluster, does not allow it.
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        request = Request("POST", self._path(kind), {"dryRun": "All" if dry_run else ""}, manifest)
+        self._object_path(kind, name)  # a name that no GET could ask for is refused before anything is made
+        request = Request("POST", self._collection_path(kind), _writing(dry_run), manifest)
         reply = self._transport.send(request)
         if reply.status == 409 and reply.tries > 1 and reason(reply) == "AlreadyExists":
             there = self.get(kind, name)
@@ -147,18 +165,18 @@ class Cluster:
             Conflict: It has another version by now.
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        request = Request("PUT", self._path(kind, name), {"dryRun": "All" if dry_run else ""}, manifest)
+        request = Request("PUT", self._object_path(kind, name), _writing(dry_run), manifest)
         return self._json(request, f"{kind} {name}", ("update", kind))
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
         """Merges a change into an object."""
-        request = Request("PATCH", self._path(kind, name), {}, change, _MERGE)
+        request = Request("PATCH", self._object_path(kind, name), _writing(), change, _MERGE)
         return self._json(request, f"{kind} {name}", ("patch", kind))
 
     def delete(self, kind: str, name: str, *, foreground: bool = False) -> None:
         """Deletes an object and what it owns; nothing there is fine."""
         body = {"propagationPolicy": "Foreground" if foreground else "Background"}
-        reply = self._transport.send(Request("DELETE", self._path(kind, name), {}, body))
+        reply = self._transport.send(Request("DELETE", self._object_path(kind, name), {}, body))
         if reply.status != 404:
             self._object(reply, f"{kind} {name}", ("delete", kind))
 
@@ -172,7 +190,7 @@ class Cluster:
         query = {"watch": "1", "resourceVersion": version, "labelSelector": labels, "fieldSelector": fields}
         query |= {"timeoutSeconds": str(WATCH_S), "allowWatchBookmarks": "true"}
         rest = b""
-        for piece in self._stream(Request("GET", self._path(kind), query), WATCH_S + 15.0, ("watch", kind)):
+        for piece in self._stream(Request("GET", self._collection_path(kind), query), WATCH_S + 15.0, ("watch", kind)):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 change = json.loads(line)
@@ -196,7 +214,7 @@ class Cluster:
         """
         query = {"container": "trainer", "timestamps": "true", "follow": "true" if follow else ""}
         query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
-        request = Request("GET", f"{self._path('Pod', pod)}/log", query)
+        request = Request("GET", f"{self._object_path('Pod', pod)}/log", query)
         return self._stream(request, QUIET_S, ("get", "Pod", "log"))
 
     def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
@@ -211,14 +229,11 @@ class Cluster:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self._json(Request("POST", path, {}, body), "rights")["status"]["allowed"])
 
-    def raw(self, path: str) -> Object:
-        """Any other path of the API."""
-        return self._json(Request("GET", path), path)
+    def _collection_path(self, kind: str) -> str:
+        return collection_path(kind, self.namespace)
 
-    def _path(self, kind: str, name: str = "") -> str:
-        where = KINDS[kind]
-        base = f"{where.api}/namespaces/{quote(self.namespace)}/{where.plural}"
-        return f"{base}/{quote(name)}" if name else base
+    def _object_path(self, kind: str, name: str) -> str:
+        return object_path(kind, self.namespace, name)
 
     def _stream(self, request: Request, quiet_s: float, right: tuple[str, ...]) -> Iterator[bytes]:
         try:
@@ -240,10 +255,22 @@ class Cluster:
         if reply.status >= 300:
             raise fault(reply, what, right, self._where)
         try:
-            found: Object = json.loads(reply.data)
-        except ValueError as strange:
-            raise ClusterError("the answer is not JSON; is this an API server?", where=self.server) from strange
+            found = json.loads(reply.data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ClusterError("the answer is no JSON document; is this an API server?", where=self.server)
         return found
+
+    def _field(self, found: Object, name: str) -> Any:
+        if name not in found:
+            raise ClusterError(f"the answer has no {name!r}; is this an API server?", where=self.server)
+        return found[name]
+
+
+def _writing(dry_run: bool = False) -> dict[str, str]:
+    """Returns the query of a write: an unknown or doubled field is refused, where the server would drop it."""
+    return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
 
 
 def _same_labels(there: Object, manifest: Object) -> bool:

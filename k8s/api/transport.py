@@ -1,256 +1,40 @@
-"""Bytes to and from an API server: connections, time limits, and what is tried again.
+"""Requests to an API server that outlast a bad moment: what is sent again, how often, and what a person is told.
 
-Standard library only: the package `kubernetes` takes longer to import than a whole `kfit status` may take.
 Every request of the launcher may be sent twice without harm: names are decided before the first try, so a
 second POST meets the first one's object and never makes another.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
 
-from k8s.api.access import Access, Credentials
-from k8s.api.connection import connect
+from k8s.api.access import Access
+from k8s.api.messages import Reply, Request
 from k8s.errors import ClusterError
+from trainer.progress import terminal
+
+if TYPE_CHECKING:
+    import urllib3
+
+    from k8s.api.connection import Connection
 
 ANSWER_S = 30.0
 #: How long one request is tried again.
 PATIENCE_S = 20.0
 _AGAIN = {429, 500, 502, 503, 504}
-_JSON = "application/json"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request.
-
-    Attributes:
-        method: GET, POST, PUT, PATCH or DELETE.
-        path: Below the server's URL.
-        query: Its query; empty values are left out.
-        body: Sent as JSON.
-        content_type: Of the body.
-        accept: What the answer may be.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
-    content_type: str = _JSON
-    accept: str = _JSON
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back.
-
-    Attributes:
-        status: HTTP status.
-        data: The body.
-        tries: Times it was sent, the answered one included. Above 1 an earlier try may have had its effect.
-    """
-
-    status: int
-    data: bytes
-    tries: int
+#: A `Warning:` header of the API server: code, agent, quoted text (RFC 7234).
+_WARNING = re.compile(r'\b\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 
 
 class Broken(Exception):
     """A stream ended before its end."""
-
-
-class Transport:
-    """Connections to one API server; usable from several threads.
-
-    Args:
-        access: The server and who asks.
-        patience_s: How long a request is tried again.
-        clock: Monotonic seconds.
-        sleep: Waits so many seconds.
-    """
-
-    def __init__(
-        self,
-        access: Access,
-        patience_s: float = PATIENCE_S,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._access, self._patience_s, self._clock, self._sleep = access, patience_s, clock, sleep
-        self._url = urlsplit(access.server)
-        self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
-        self._closed = False
-        self._credentials: Credentials | None = None
-        self._tls: ssl.SSLContext | None = None
-
-    @property
-    def server(self) -> str:
-        """The server's URL."""
-        return self._access.server
-
-    def send(self, request: Request) -> Reply:
-        """Sends a request until it is answered with something else than "later".
-
-        Raises:
-            ClusterError: Nothing answered in time.
-        """
-        ends = self._clock() + self._patience_s
-        tries, pause_s, renewed = 0, 0.2, False
-        while True:
-            tries += 1
-            try:
-                status, data, later_s, resent = self._once(request)
-                tries += resent
-            except (OSError, http.client.HTTPException) as lost:
-                if self._clock() + pause_s > ends or not _worth_another_try(lost):
-                    raise self._unreachable(lost) from lost
-                status, data, later_s = 0, b"", 0.0
-            if status == 401 and not renewed:
-                renewed = True
-                self._forget_credentials()
-                continue
-            if status and (status not in _AGAIN or self._clock() + max(pause_s, later_s) > ends):
-                return Reply(status, data, tries)
-            self._sleep(max(pause_s, later_s))
-            pause_s = min(pause_s * 2, 4.0)
-
-    def stream(self, request: Request, quiet_s: float) -> Iterator[bytes]:
-        """The body of a long answer, piece by piece; an empty piece first, when the answer begins.
-
-        Args:
-            request: What is asked.
-            quiet_s: A stream without a byte for so long counts as cut: it may be, and asking again is cheap.
-
-        Raises:
-            Broken: The stream was cut, or there is no connection.
-            Refused: The answer is no success.
-        """
-        try:
-            with self._answered(request, quiet_s) as response:
-                yield b""
-                while piece := response.read1(65536):
-                    yield piece
-        except (OSError, http.client.HTTPException, ValueError) as lost:
-            raise Broken(_plain(lost)) from lost
-
-    @contextmanager
-    def _answered(self, request: Request, quiet_s: float) -> Iterator[http.client.HTTPResponse]:
-        for renewed in (False, True):
-            connection = self._connect()
-            try:
-                response = self._ask(connection, request, ANSWER_S)
-                if response.status == 401 and not renewed:
-                    self._forget_credentials()
-                    continue
-                if response.status != 200:
-                    raise Refused(Reply(response.status, response.read(), 1))
-                connection.sock.settimeout(quiet_s)
-                yield response
-                return
-            finally:
-                connection.close()
-
-    def _once(self, request: Request) -> tuple[int, bytes, float, bool]:
-        """Status, body, the seconds the server asks to wait, and whether it was sent twice."""
-        connection, used = self._take()
-        resent = False
-        try:
-            try:
-                response = self._ask(connection, request, ANSWER_S)
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                if not used:
-                    raise
-                # The server closed a connection that lay idle; that is no fault.
-                connection.close()
-                connection, resent = self._connect(), True
-                response = self._ask(connection, request, ANSWER_S)
-            data = response.read()
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            keep = not (response.will_close or self._closed)
-            if keep:
-                self._idle.append(connection)
-        if not keep:
-            connection.close()
-        after = response.headers.get("Retry-After", "")
-        return response.status, data, float(after) if after.isdigit() else 0.0, resent
-
-    def _ask(
-        self, connection: http.client.HTTPConnection, request: Request, answer_s: float
-    ) -> http.client.HTTPResponse:
-        query = urlencode({k: v for k, v in request.query.items() if v})
-        path = self._url.path + request.path + (f"?{query}" if query else "")
-        headers = {"Accept": request.accept, "User-Agent": "kfit", **self._who().headers}
-        body = None
-        if request.body is not None:
-            body = json.dumps(request.body, separators=(",", ":")).encode()
-            headers["Content-Type"] = request.content_type
-        if connection.sock is not None:
-            connection.sock.settimeout(answer_s)
-        connection.request(request.method, path, body, headers)
-        return connection.getresponse()
-
-    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop(), True
-        return self._connect(), False
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return connect(self._access.server, self._access.cluster, self._context)
-
-    def _who(self) -> Credentials:
-        with self._lock:
-            if self._credentials is None:
-                self._credentials = self._access.credentials()
-            return self._credentials
-
-    def _context(self) -> ssl.SSLContext:
-        who = self._who()
-        with self._lock:
-            if self._tls is None:
-                self._tls = self._access.tls(who)
-            return self._tls
-
-    def close(self) -> None:
-        """Closes the connections that lie idle; others close when their request is done."""
-        with self._lock:
-            self._closed = True
-        self._drop_idle()
-
-    def _drop_idle(self) -> None:
-        with self._lock:
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
-
-    def _forget_credentials(self) -> None:
-        self._drop_idle()
-        with self._lock:
-            self._credentials = self._tls = None
-
-    def _unreachable(self, lost: Exception) -> ClusterError:
-        if isinstance(lost, ssl.SSLCertVerificationError):
-            what = f"its certificate is not trusted: {lost.verify_message}"
-            remedy = "the kubeconfig's certificate-authority is not this server's; write the kubeconfig again"
-        else:
-            what = f"the API server does not answer: {_plain(lost)}"
-            remedy = f"is it the right one? --context chooses; this is {self._access.context!r}"
-        return ClusterError(what, where=self._access.server, remedy=remedy)
 
 
 class Refused(Exception):
@@ -265,12 +49,192 @@ class Refused(Exception):
         self.reply = reply
 
 
+def show_warning(text: str) -> None:
+    """Shows a warning of the API server on stderr."""
+    terminal.echo(f"warning: {text}", err=True)
+
+
+class Transport:
+    """Sends requests to one API server; usable from several threads.
+
+    Args:
+        access: The server and who asks.
+        patience_s: How long a request is tried again.
+        answer_s: How long one answer may take.
+        clock: Monotonic seconds.
+        sleep: Waits so many seconds.
+        warn: Gets each warning of the API server, once.
+        trace: Gets one line for every request: method, URL, status and milliseconds. None: nobody asks.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        patience_s: float = PATIENCE_S,
+        answer_s: float = ANSWER_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        warn: Callable[[str], None] = show_warning,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self._access, self._patience_s, self._answer_s = access, patience_s, answer_s
+        self._clock, self._sleep, self._warn, self._trace = clock, sleep, warn, trace
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._warned: set[str] = set()
+
+    @property
+    def server(self) -> str:
+        """The server's URL."""
+        return self._access.server
+
+    def send(self, request: Request) -> Reply:
+        """Sends a request until it is answered with something else than "later".
+
+        Raises:
+            AccessError: There are no credentials that can be sent.
+            ClusterError: Nothing answered in time.
+        """
+        ends = self._clock() + self._patience_s
+        tries, pause_s, renewed = 0, 0.0, False
+        while True:
+            tries += 1
+            connection = self._connect()
+            try:
+                with closing(self._call(connection, request, self._answer_s)) as answer:
+                    status, data = answer.status, answer.data
+                    asked = answer.headers.get("Retry-After", "")
+                later_s = float(asked) if asked.isdigit() else 0.0
+            except self._lost() as lost:
+                if self._clock() + pause_s > ends or not _worth_another_try(lost):
+                    raise self._unreachable(lost) from lost
+                status, data, later_s = 0, b"", 0.0
+            if status == 401 and not renewed:
+                renewed = True
+                self._renew(connection)
+                continue
+            # A connection that lay idle and was closed costs no time: the second try comes at once.
+            pause_s = pause_s if status == 0 else max(pause_s, 0.2)
+            if status and (status not in _AGAIN or self._clock() + max(pause_s, later_s) > ends):
+                return Reply(status, data, tries)
+            wait_s = max(pause_s, later_s)
+            if wait_s:
+                self._sleep(wait_s)
+            pause_s = min(max(pause_s, 0.1) * 2, 4.0)
+
+    def stream(self, request: Request, quiet_s: float) -> Iterator[bytes]:
+        """Yields the body of a long answer piece by piece; an empty piece first, when the answer begins.
+
+        Args:
+            request: What is asked.
+            quiet_s: A stream without a byte for so long counts as cut: it may be, and asking again is cheap.
+
+        Raises:
+            Broken: The stream was cut, or there is no connection.
+            Refused: The answer is no success.
+        """
+        try:
+            with closing(self._answer(request, quiet_s)) as answer:
+                if answer.status != 200:
+                    raise Refused(Reply(answer.status, answer.data, 1))
+                yield b""
+                while piece := answer.read1(65536):
+                    yield piece
+        except self._lost() as lost:
+            raise Broken(_plain(lost)) from lost
+
+    def close(self) -> None:
+        """Closes the connections that lie idle."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _answer(self, request: Request, quiet_s: float) -> urllib3.HTTPResponse:
+        connection = self._connect()
+        answer = self._call(connection, request, quiet_s)
+        if answer.status != 401:
+            return answer
+        answer.close()
+        self._renew(connection)
+        return self._call(self._connect(), request, quiet_s)
+
+    def _call(self, connection: Connection, request: Request, read_s: float) -> urllib3.HTTPResponse:
+        began = self._clock()
+        answer = connection.call(request, read_s)
+        if self._trace is not None:
+            query = "&".join(f"{key}={value}" for key, value in request.query.items() if value)
+            url = f"{self.server}{request.path}{f'?{query}' if query else ''}"
+            self._trace(f"{request.method} {url} {answer.status} in {1000 * (self._clock() - began):.0f} ms")
+        for header in answer.headers.getlist("Warning"):
+            for text in _WARNING.findall(header):
+                self._warn_once(re.sub(r"\\(.)", r"\1", text))
+        return answer
+
+    def _warn_once(self, text: str) -> None:
+        with self._lock:
+            new = text not in self._warned
+            self._warned.add(text)
+        if new:
+            self._warn(text)
+
+    def _connect(self) -> Connection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._access.connect()
+            connection = self._connection
+        if not connection.verifies_tls:
+            self._warn_once(f"the certificate of {self.server} is not checked (insecure-skip-tls-verify)")
+        return connection
+
+    def _renew(self, refused: Connection) -> None:
+        """Has the next request read files and ask plugins anew, unless another thread has done so."""
+        with self._lock:
+            if self._connection is refused:
+                self._connection = None
+        refused.close()
+
+    @staticmethod
+    def _lost() -> tuple[type[Exception], ...]:
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        return (HTTPError, ApiException, OSError)
+
+    def _unreachable(self, lost: Exception) -> ClusterError:
+        untrusted = _cause(lost, ssl.SSLCertVerificationError)
+        if isinstance(untrusted, ssl.SSLCertVerificationError):
+            what = f"its certificate is not trusted: {untrusted.verify_message}"
+            remedy = "the kubeconfig's certificate-authority is not this server's; write the kubeconfig again"
+        else:
+            what = f"the API server does not answer: {_plain(lost)}"
+            remedy = f"is it the right one? --context chooses; this is {self._access.context!r}"
+        return ClusterError(what, where=self._access.server, remedy=remedy)
+
+
 def _worth_another_try(lost: Exception) -> bool:
-    """A name that does not exist and a certificate that is wrong stay so."""
-    return not isinstance(lost, ssl.SSLCertVerificationError | socket.gaierror)
+    """Returns False for what stays so: a name that does not exist, a certificate that is wrong, a URL that is none."""
+    from urllib3.exceptions import LocationValueError
+
+    return _cause(lost, ssl.SSLCertVerificationError, socket.gaierror, LocationValueError) is None
+
+
+def _cause(lost: BaseException, *kinds: type[BaseException]) -> BaseException | None:
+    """Returns the error of one of the kinds that lies behind another; urllib3 keeps it as an argument."""
+    seen: list[BaseException] = [lost]
+    for error in seen:
+        if isinstance(error, kinds):
+            return error
+        behind = [error.__cause__, error.__context__, getattr(error, "original_error", None), *error.args]
+        seen += [e for e in behind if isinstance(e, BaseException) and e not in seen]
+    return None
 
 
 def _plain(lost: Exception) -> str:
-    if isinstance(lost, TimeoutError):
-        return f"nothing within {ANSWER_S:g} s"
-    return (lost.strerror if isinstance(lost, OSError) else None) or str(lost) or type(lost).__name__
+    from urllib3.exceptions import TimeoutError as NoAnswer
+
+    error = _cause(lost, OSError)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    timed_out = _cause(lost, NoAnswer, TimeoutError) is not None
+    return "nothing within the time limit" if timed_out else str(lost) or type(lost).__name__

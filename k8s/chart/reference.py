@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from k8s.chart.kubernetes_types import with_kubernetes_types
 from k8s.chart.values import JobFile
 from trainer.config.reference import is_model, parts, section, sentence, write_or_check
 
@@ -41,14 +42,16 @@ def values_schema() -> str:
     for part in _expanded(JobFile):
         needed = [n for n, f in part.model_fields.items() if type(None) not in typing.get_args(f.annotation)]
         (model if part is JobFile else definitions[part.__name__])["required"] = needed
-    document = {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "kfit job file",
-        "$comment": _SOURCE,
-        **{key: model[key] for key in ("type", "additionalProperties", "required")},
-        "properties": properties,
-        "$defs": definitions,
-    }
+    document = with_kubernetes_types(
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "kfit job file",
+            "$comment": _SOURCE,
+            **{key: model[key] for key in ("type", "additionalProperties", "required")},
+            "properties": properties,
+            "$defs": definitions,
+        }
+    )
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -130,6 +133,8 @@ $ helm upgrade --install flights charts/training-job -f job.yaml
 | Service, headless | `<name>-<hash>`; with a schedule `<name>-workers` | `nodes` above 1 |
 | ServiceAccount | `serviceAccount.name`, else `<name>` | `serviceAccount.create` |
 | ResourceClaimTemplate | `<name>-<hash>-<claim>` | for a claim with a `deviceClassName` |
+| PodDisruptionBudget | as the Job or CronJob | `podDisruptionBudget.enabled` |
+| PrometheusRule | `<name>` | `alerts.enabled` |
 
 The hash is of all values that shape a pod, and of the chart's version. So the same file twice is the same Job, a
 changed file is a new one beside it, and nothing ever asks Kubernetes to change a Job, which it refuses. Hours of
@@ -178,6 +183,21 @@ GPUs by Dynamic Resource Allocation:
 ```yaml
 resources:
   claims: [{name: gpus, deviceClassName: gpu.nvidia.com, count: 4}]
+```
+
+A queue with a priority of its own, pods of one rack, and RDMA between them:
+
+```yaml
+nodes: 4
+queue: {name: team-a, priority: high, topology: {required: cloud.provider.com/topology-rack}}
+resources: {gpus: 8, cpu: 64, memory: 512Gi, shm: 64Gi, extra: {rdma/hca: 8}}
+securityContext: {capabilities: {add: [IPC_LOCK]}}
+```
+
+OpenShift, where the namespace's SCC chooses the user:
+
+```yaml
+podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}
 ```
 
 An object store inside the cluster, on a port of its own:

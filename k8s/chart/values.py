@@ -7,161 +7,59 @@ on several keys at once is checked by the chart (`fail`), in one place for both.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, WithJsonSchema
+from pydantic import Field, NonNegativeInt, PositiveInt
 
+from k8s.chart.kubernetes_types import (
+    Affinity,
+    Container,
+    DnsConfig,
+    HostAlias,
+    Lifecycle,
+    PodFailurePolicyRule,
+    PodSecurityContext,
+    SecurityContext,
+    Toleration,
+    TopologySpreadConstraint,
+    Volume,
+)
+from k8s.chart.value_models import (
+    Alerts,
+    ContainerImage,
+    CronSchedule,
+    EnvFrom,
+    EnvVar,
+    LabelValue,
+    NetworkPolicy,
+    Object,
+    PodDisruptionBudget,
+    PullSecret,
+    Queue,
+    Resources,
+    ServiceAccount,
+    VolumeMount,
+)
 from trainer.config import Config, Strict
-from trainer.config.loader import apply_override, load_yaml, validate
+from trainer.config.loader import validate
+from trainer.config.overrides import apply_override
+from trainer.config.yaml_file import load_yaml
 
-_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
-_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-
-
-def _quantity(value: object) -> object:
-    # true is an int to Python, and no amount.
-    if value is True or value is False or not _QUANTITY.fullmatch(str(value)):
-        raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
-    return str(value)
-
-
-Quantity = Annotated[
-    str,
-    BeforeValidator(_quantity),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]}
-    ),
-]
-"""A Kubernetes quantity: 4, 500m, 16Gi."""
-
-_CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
-_CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
-
-Cidr = Annotated[str, Field(pattern=_CIDR)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Object = dict[str, Any]
-
-
-class ContainerImage(Strict):
-    """The trainer's image."""
-
-    repository: str = Field("", description="Registry and name, `registry.example/trainer`. A job needs it.")
-    tag: str = Field("", description="Tag. Default: the chart's appVersion.")
-    digest: str = Field(
-        "", pattern=r"^(sha256:[0-9a-f]{64})?$", description="`sha256:…`; wins over the tag, and never moves."
-    )
-    pullPolicy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
-
-
-class Claim(Strict):
-    """Devices by Dynamic Resource Allocation (Kubernetes 1.34 and newer)."""
-
-    name: str = Field(max_length=63, pattern=_DNS_LABEL, description="The claim's name in the pod.")
-    deviceClassName: str = Field("", description="Ask for devices of this class; the chart makes the claim template.")
-    count: PositiveInt = Field(1, description="Devices of the class for each pod.")
-    selectors: list[str] = Field([], description="CEL expressions each of the devices must meet.")
-    resourceClaimTemplateName: str = Field("", description="Or: a ResourceClaimTemplate that is there.")
-    resourceClaimName: str = Field("", description="Or: a ResourceClaim that is there, shared by all pods.")
-
-
-class Resources(Strict):
-    """What each pod holds; requests and limits are equal, so that the node evicts it last."""
-
-    gpus: NonNegativeInt = Field(0, description="GPUs of each pod.")
-    gpuResource: str = Field("nvidia.com/gpu", description="The name under which nodes offer their GPUs.")
-    cpu: Quantity = Field("2", description="CPUs of each pod.")
-    memory: Quantity = Field("4Gi", description="Memory of each pod, `/dev/shm` included.")
-    shm: Quantity = Field("1Gi", description="Size of `/dev/shm`; NCCL between GPUs needs it. Counts as memory.")
-    claims: list[Claim] = Field([], description="Devices by Dynamic Resource Allocation, in place of `gpus`.")
-
-
-class CronSchedule(Strict):
-    """When a CronJob starts a run. Without `cron` it is one Job, now."""
-
-    cron: str = Field("", pattern=_CRON, description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job.")
-    timeZone: str = Field("Etc/UTC", description="Name of the time zone that `cron` is meant in.")
-    suspend: bool = Field(False, description="Start nothing until it is false again.")
-    startingDeadlineSeconds: Annotated[int, Field(ge=10)] = Field(
-        3600,
-        description="A start that was missed is made up for within this time. "
-        "Below 10 the controller, which looks every 10 s, can miss all of them.",
-    )
-    successfulJobsHistoryLimit: NonNegativeInt = Field(3, description="Jobs kept that succeeded.")
-    failedJobsHistoryLimit: NonNegativeInt = Field(3, description="Jobs kept that failed.")
-
-
-class ServiceAccount(Strict):
-    """Who the pods are to the cloud (IRSA, Workload Identity). No token of the cluster is mounted."""
-
-    name: str = Field("", description="Its name. Default: `name` where it is created, else `default`.")
-    create: bool = Field(False, description="Make it with the job.")
-    annotations: dict[str, str] = Field(
-        {}, description="Annotations of the account that is made, `eks.amazonaws.com/role-arn` say."
-    )
-
-
-class PullSecret(Strict):
-    """A Secret with a registry's credentials."""
-
-    name: str = Field(min_length=1, description="Name of the Secret.")
-
-
-class EnvVar(Strict):
-    """An environment variable."""
-
-    name: str = Field(pattern=r"^[A-Za-z_.-][A-Za-z0-9_.-]*$", description="Its name; `KFIT_…` belongs to the chart.")
-    value: str = Field("", description="Its value, readable by all who may read Jobs: no credentials here.")
-    valueFrom: Object = Field({}, description="Or where it comes from, as in Kubernetes: `secretKeyRef` and others.")
-
-
-class Reference(Strict):
-    """A Secret or a ConfigMap of the same namespace."""
-
-    name: str = Field(min_length=1, description="Its name.")
-    optional: bool = Field(False, description="Start without it where it is not there.")
-
-
-class EnvFrom(Strict):
-    """All keys of a Secret or a ConfigMap as environment variables."""
-
-    prefix: str = Field("", description="Put before each name.")
-    secretRef: Reference | None = Field(None, description="A Secret: the place for credentials of the object store.")
-    configMapRef: Reference | None = Field(None, description="A ConfigMap.")
-
-
-class VolumeMount(Strict):
-    """Where a volume of `volumes` is seen by the trainer."""
-
-    name: str = Field(description="The volume's name.")
-    mountPath: str = Field(pattern="^/", description="Path in the container.")
-    subPath: str = Field("", description="A folder inside the volume.")
-    readOnly: bool = Field(False, description="Mount it read-only.")
-
-
-class NetworkPolicy(Strict):
-    """What the pods may speak to: name service, the object store, and each other."""
-
-    enabled: bool = Field(True, description="Make a NetworkPolicy. Nothing may call in but peers of the same job.")
-    storagePorts: list[Port] = Field([443], description="TCP ports of the object store and of its sign-in.")
-    storageCidrs: list[Cidr] = Field([], description="Networks the store lies in. Default: anywhere.")
-    dnsPorts: list[Port] = Field([53], description="Ports of the name service, UDP and TCP.")
-    extraEgress: list[Object] = Field(
-        [], description="More rules as in Kubernetes, for a cloud's metadata server or a proxy say."
-    )
-
-
-class Alerts(Strict):
-    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on the run's `metrics.prom`."""
-
-    enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
-    labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
-    productionMaxAgeDays: NonNegativeInt = Field(
-        7, description="Warn where no model was promoted for so many days. 0: never."
-    )
-    skippedNights: NonNegativeInt = Field(7, description="Warn after so many runs in a row without training. 0: never.")
+#: Restricted Pod Security; 10001 is the image's user.
+_POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": 10001,
+    "runAsGroup": 10001,
+    "fsGroup": 10001,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 class JobFile(Strict):
@@ -178,17 +76,18 @@ class JobFile(Strict):
     image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
-    queue: str = Field(
+    queue: LabelValue | Queue = Field(
         "",
-        max_length=63,
-        pattern=_LABEL_VALUE,
-        description="Kueue's LocalQueue. The Job starts suspended and the queue lets it go.",
+        description="Kueue's LocalQueue, by name or as `{name, priority, topology}`. "
+        "Kueue suspends the Job until it is admitted.",
     )
-    suspend: bool = Field(False, description="Start no pod until someone sets the Job's `suspend` to false.")
-    runId: str = Field(
+    suspend: bool = Field(
+        False,
+        description="Start no pod until someone sets the Job's `suspend` to false. Not for a queue: Kueue sets it "
+        "itself, and what a GitOps controller wrote back would stop an admitted run.",
+    )
+    runId: LabelValue = Field(
         "",
-        max_length=63,
-        pattern=_LABEL_VALUE,
         description="Go on with this run where it stopped. Default: the Job's name.",
     )
     again: str = Field("", description="Any text; another text makes another Job of the same values.")
@@ -202,17 +101,22 @@ class JobFile(Strict):
     )
     ttlSecondsAfterFinished: NonNegativeInt | None = Field(
         86400,
-        description="A Job that ended goes after this time; what the run left in storage stays. null: it stays.",
+        description="A Job that ended is removed after this time; what the run left in storage stays. null: it stays. "
+        "Not for a schedule, whose history limits decide.",
     )
+    podFailurePolicyRules: list[PodFailurePolicyRule] = Field(
+        [], description="More rules of the podFailurePolicy, after the chart's own; the first that matches decides."
+    )
+    managedBy: str = Field("", description="Controller that runs the Job in place of Kubernetes' own (1.32 and newer).")
     terminationGracePeriodSeconds: PositiveInt = Field(
         120, description="From SIGTERM to SIGKILL: time for the last checkpoint."
     )
     priorityClassName: str = Field("", description="PriorityClass of the pods.")
     runtimeClassName: str = Field("", description="RuntimeClass of the pods, `nvidia` on some clusters.")
     nodeSelector: dict[str, str] = Field({}, description="Labels a node must have.")
-    tolerations: list[Object] = Field([], description="Taints the pods tolerate.")
-    affinity: Object = Field({}, description="Affinity, as in Kubernetes.")
-    topologySpreadConstraints: list[Object] = Field(
+    tolerations: list[Toleration] = Field([], description="Taints the pods tolerate.")
+    affinity: Affinity = Field({}, description="Affinity, as in Kubernetes.")
+    topologySpreadConstraints: list[TopologySpreadConstraint] = Field(
         [], description="Spread, as in Kubernetes. Without a `labelSelector` it is over the pods of this job."
     )
     serviceAccount: ServiceAccount = Field(
@@ -221,14 +125,52 @@ class JobFile(Strict):
     imagePullSecrets: list[PullSecret] = Field([], description="Secrets with credentials of the registry.")
     env: list[EnvVar] = Field([], description="Environment variables of the trainer.")
     envFrom: list[EnvFrom] = Field([], description="Secrets and ConfigMaps whose keys are environment variables.")
-    volumes: list[Object] = Field([], description="More volumes, as in Kubernetes.")
+    volumes: list[Volume] = Field([], description="More volumes, as in Kubernetes.")
     volumeMounts: list[VolumeMount] = Field([], description="Where the trainer sees them.")
+    initContainers: list[Container] = Field(
+        [], description="Containers that run before the trainer; with `restartPolicy: Always` beside it (sidecars)."
+    )
+    podSecurityContext: PodSecurityContext = Field(
+        _POD_SECURITY,
+        description="Of the pod. null removes a key; OpenShift chooses the user itself: "
+        "`{runAsUser: null, runAsGroup: null, fsGroup: null}`.",
+    )
+    securityContext: SecurityContext = Field(
+        _SECURITY, description="Of the trainer's container. RDMA wants `{capabilities: {add: [IPC_LOCK]}}`."
+    )
+    command: list[str] = Field([], description="In place of the image's entry point.")
+    args: list[str] = Field(["fit", "/etc/kfit/job.yaml"], description="What the trainer is called with.")
+    lifecycle: Lifecycle = Field({}, description="Hooks of the trainer's container, as in Kubernetes.")
+    hostNetwork: bool = Field(False, description="Use the node's network. Restricted Pod Security refuses it.")
+    dnsPolicy: Literal["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] = Field(
+        "", description="How names are resolved. Default: Kubernetes'."
+    )
+    dnsConfig: DnsConfig = Field({}, description="Name servers and options, as in Kubernetes.")
+    hostAliases: list[HostAlias] = Field([], description="Lines of `/etc/hosts`, as in Kubernetes.")
+    schedulerName: str = Field("", description="Scheduler that places the pods. Default: the cluster's.")
+    preemptionPolicy: Literal["", "Never", "PreemptLowerPriority"] = Field(
+        "", description="Whether the pods may preempt others. Default: what the PriorityClass says."
+    )
+    commonLabels: dict[str, str] = Field({}, description="More labels of all objects and of the pods.")
+    jobLabels: dict[str, str] = Field({}, description="More labels of the Job, or of the schedule's Jobs.")
+    jobAnnotations: dict[str, str] = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
     podLabels: dict[str, str] = Field({}, description="More labels of the pods.")
     podAnnotations: dict[str, str] = Field({}, description="More annotations of the pods.")
     networkPolicy: NetworkPolicy = Field(
         default_factory=lambda: NetworkPolicy(), description="What the pods may speak to."
     )
+    podDisruptionBudget: PodDisruptionBudget = Field(
+        default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
+    )
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
+    extraObjects: list[Object] = Field([], description="More manifests, rendered as templates of this chart.")
+    fullnameOverride: str = Field(
+        "",
+        max_length=54,
+        pattern=r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$",
+        description="Name of the objects in place of `name`.",
+    )
+    enabled: bool = Field(True, description="Make anything: the `condition:` of a chart that depends on this one.")
     kubeVersion: str = Field(
         "",
         pattern=r"^(v?1\.\d+(\.\d+)?([-+].*)?)?$",

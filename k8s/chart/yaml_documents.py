@@ -13,11 +13,16 @@ Object = dict[str, Any]
 #: Go reads these as a number or as a truth value, PyYAML as text.
 _GO_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _GO_BOOL = re.compile(r"[yYnN]")
-_FLOAT_SET = re.compile(r"[\w.\[\]-]+=-?(\d+\.\d*(e-?\d+)?|\d+e-?\d+)")
+_FLOAT_SET = re.compile(r"run\.[\w.\[\]-]+=-?(0|[1-9]\d*)(\.\d+(e[-+]?\d+)?|e[-+]?\d+)", re.IGNORECASE)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Reads a number as Go writes it: helm prints a million as 1e+06."""
+
+
+# Plain `=` and `<<` as values are text to Go.
+_Loader.yaml_implicit_resolvers = {k: list(v) for k, v in _Loader.yaml_implicit_resolvers.items() if k != "="}
+_Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: str(node.value))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -53,8 +58,8 @@ def to_yaml(manifests: Sequence[Object]) -> str:
 def helm_sets(expressions: Sequence[str]) -> list[str]:
     """`--set` expressions as words for helm.
 
-    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses; the trainer
-    reads a number. Such a one goes as JSON.
+    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses below `run:`; the
+    trainer reads a number. Such a one goes as JSON. Elsewhere it stays text: `image.tag=1.10` is no 1.1.
     """
     words: list[str] = []
     for expression in expressions:
@@ -65,23 +70,23 @@ def helm_sets(expressions: Sequence[str]) -> list[str]:
 
 
 def workload(manifests: Sequence[Object]) -> Object:
-    """The Job or CronJob among the manifests of a job file."""
+    """Returns the Job or CronJob among the manifests of a job file."""
     return next(m for m in manifests if m["kind"] in ("Job", "CronJob"))
 
 
 def annotation(manifest: Object, key: str) -> str:
-    """An annotation `kfit.dev/KEY` of a Job, or of the Jobs a CronJob makes."""
-    meta = manifest["spec"]["jobTemplate"]["metadata"] if manifest["kind"] == "CronJob" else manifest["metadata"]
-    return str((meta.get("annotations") or {}).get(f"kfit.dev/{key}", ""))
+    """Returns the annotation `kfit.dev/KEY` of a Job, or of the Jobs that a CronJob creates; empty without one."""
+    template = manifest["spec"]["jobTemplate"] if manifest["kind"] == "CronJob" else manifest
+    return str(((template.get("metadata") or {}).get("annotations") or {}).get(f"kfit.dev/{key}", ""))
 
 
 def label(manifest: Object, key: str) -> str:
-    """A label."""
+    """Returns a label of an object; empty without it."""
     return str((manifest["metadata"].get("labels") or {}).get(key, ""))
 
 
 def run_id(job: Object) -> str:
-    """The run a Job works on: its own name, unless it goes on with another's."""
+    """Returns the id of the run that a Job works on: its own name, unless it continues another Job's run."""
     pod = job["spec"]["template"]["spec"]
     env = {e["name"]: e.get("value", "") for c in pod["containers"] if c["name"] == "trainer" for e in c.get("env", [])}
     return env.get("KFIT_RUN") or str(job["metadata"]["name"])

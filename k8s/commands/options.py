@@ -1,9 +1,11 @@
-"""Options that several verbs share. Imported by `--help`: nothing heavy here."""
+"""Options that several verbs share, each with one meaning everywhere. Imported by `--help`: nothing heavy here."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,14 +16,17 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+
 
 @dataclass(frozen=True)
 class Target:
-    """Which cluster and namespace, as kubectl's flags say it.
+    """The cluster and namespace to use, as kubectl's flags name them.
 
     Attributes:
-        kubeconfig: The file.
-        context: Its context.
+        kubeconfig: The kubeconfig file.
+        context: A context in it.
         namespace: The namespace.
     """
 
@@ -30,7 +35,7 @@ class Target:
     namespace: str | None = None
 
     def open(self) -> Cluster:
-        """The cluster, closed with the command; nothing is sent yet."""
+        """Returns the cluster, closed when the command ends; nothing is sent yet."""
         from k8s.api.client import Cluster
 
         cluster = Cluster.open(self.kubeconfig, self.context, self.namespace)
@@ -38,7 +43,7 @@ class Target:
         return cluster
 
     def words(self) -> str:
-        """The flags again, for a command that is told to a person."""
+        """Returns the flags again, for a command that is shown to a person; each with a space before it."""
         flags = (("--kubeconfig", self.kubeconfig), ("--context", self.context), ("-n", self.namespace))
         return "".join(f" {flag} {value}" for flag, value in flags if value)
 
@@ -53,14 +58,13 @@ def target_options(function: F) -> F:
     def with_target(
         *args: Any, kubeconfig: str | None, context: str | None, namespace: str | None, **kwargs: Any
     ) -> Any:
-        before = click.get_current_context().parent
-        outer = before.obj if before is not None and isinstance(before.obj, Target) else Target()
+        outer = _outer_target(click.get_current_context())
         target = Target(kubeconfig or outer.kubeconfig, context or outer.context, namespace or outer.namespace)
         return function(*args, target=target, **kwargs)
 
     options = (
         click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
-        click.option("--context", metavar="NAME", help="Its context."),
+        click.option("--context", metavar="NAME", help="Context in the kubeconfig."),
         click.option("-n", "--namespace", metavar="NAME", help="Namespace."),
     )
     decorated: Any = with_target
@@ -69,15 +73,75 @@ def target_options(function: F) -> F:
     return decorated  # type: ignore[no-any-return]
 
 
+def _outer_target(context: click.Context) -> Target:
+    """Returns the target that the flags before the verb name."""
+    above = context.parent
+    while above is not None:
+        if isinstance(above.obj, Target):
+            return above.obj
+        above = above.parent
+    return Target()
+
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]
+else:
+    _ParamType = click.ParamType  # generic from click 8.4 on
+
+
+class Duration(_ParamType):
+    """A duration on the command line, in seconds: `90s`, `10m`, `1h30m`, `2d`, or plain seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the seconds; refuses what is no duration before the verb does anything."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value).strip()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        if not re.fullmatch(f"({_PART})+", text):
+            self.fail(f"{value!r} is not a duration; write it like 90s, 10m, 1h30m or 2d", param, ctx)
+        return sum(float(amount) * _UNITS_S[unit] for amount, unit in re.findall(_PART, text))
+
+
+DURATION = Duration()
+
+
+def deprecated(old: str, new: str) -> None:
+    """Says on stderr that a spelling still works, and how it is written now."""
+    click.echo(f"note: {old} is now {new}", err=True)
+
+
+def examples(*lines: str) -> str:
+    """Returns a verb's epilog: its examples, one a line, as `--help` prints them."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal before a verb acts on more than one thing; elsewhere the command line is the answer.
+
+    Raises:
+        click.Abort: The answer is no.
+    """
+    if not yes and _is_interactive():
+        click.confirm(question, abort=True, err=True)
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty()
+
+
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of runs, for the shell."""
+    """Returns names of runs, for the shell."""
     from k8s.commands.completion import names
 
     return names(context, "Job", incomplete)
 
 
 def complete_schedules(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of schedules, for the shell."""
+    """Returns names of schedules, for the shell."""
     from k8s.commands.completion import names
 
     return names(context, "CronJob", incomplete)
@@ -85,19 +149,30 @@ def complete_schedules(context: click.Context, parameter: click.Parameter, incom
 
 job_argument = click.argument("job", type=click.Path(dir_okay=False))
 run_argument = click.argument("run", shell_complete=complete_runs)
+schedule_argument = click.argument("schedule", shell_complete=complete_schedules)
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
 )
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+timeout_option = click.option(
+    "--timeout", type=DURATION, metavar="DURATION", help="Wait no longer than 90s, 10m, 1h30m; then exit 124."
+)
+follow_option = click.option("--follow", is_flag=True, help="Follow it to its end; exit code as of `kfit wait`.")
 
 
-def output_option(*forms: str) -> Callable[[F], F]:
-    """Adds -o; the first form is the default."""
+def output_option(*formats: str) -> Callable[[F], F]:
+    """Adds -o/--output, the format of stdout; the first format is the default."""
     return click.option(
         "-o",
         "--output",
         "form",
-        type=click.Choice(forms),
-        default=forms[0],
+        type=click.Choice(formats),
+        default=formats[0],
         show_default=True,
-        help="What stdout carries.",
+        help="Format of what is printed.",
     )
+
+
+def one_or_more(words: Sequence[str], what: str) -> str:
+    """Returns `run x`, or `3 runs: x, y, z`, for a question."""
+    return f"{what} {words[0]}" if len(words) == 1 else f"{len(words)} {what}s: {', '.join(words)}"

@@ -1,4 +1,4 @@
-"""`kfit resume`: a new Job that goes on with a run where it stopped."""
+"""`kfit resume`: a new Job that continues a run where it stopped."""
 
 from __future__ import annotations
 
@@ -6,27 +6,53 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, output_option, run_argument, set_option, target_options
+from k8s.commands.options import (
+    Target,
+    examples,
+    follow_option,
+    output_option,
+    run_argument,
+    set_option,
+    target_options,
+    timeout_option,
+)
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
 
-_OWN = ("ConfigMap", "Service", "NetworkPolicy")
+_COMPANIONS = ("ConfigMap", "Service", "NetworkPolicy")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kfit resume flights --follow                                      # the newest run of the job file",
+        "kfit resume flights-1a2b3c4d -f job.yaml --set resources.gpus=2   # with other resources",
+    )
+)
 @run_argument
 @click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False),
               help="Its job file: to give it other resources, or when its Job is gone.")  # fmt: skip
 @set_option
-@click.option("--follow", is_flag=True, help="Follow it to its end; exit code as of `kfit wait`.")
+@follow_option
+@timeout_option
+@click.option("--dry-run", is_flag=True, help="Let the cluster check the new Job; create nothing.")
 @output_option("table", "json", "yaml", "name")
 @target_options
-def resume(run: str, job_file: str | None, overrides: tuple[str, ...], follow: bool, form: str, target: Target) -> None:
-    """Go on with RUN where it stopped, in a new Job.
+def resume(
+    run: str,
+    job_file: str | None,
+    overrides: tuple[str, ...],
+    follow: bool,
+    timeout: float | None,
+    dry_run: bool,
+    form: str,
+    target: Target,
+) -> None:
+    """Continue RUN where it stopped, in a new Job.
 
-    Without -f the new Job is the old one over again, as the cluster has it. The trainer goes on from the
-    newest checkpoint, and refuses a job file that would train another model.
+    RUN is a Job's name, a run's id, or the `name:` of a job file, which means its newest run. Without -f the new
+    Job is a copy of the old one, as the cluster has it. The trainer continues from the newest checkpoint, and
+    refuses a job file that would train another model.
     """
     from k8s.actions.apply import submit
     from k8s.commands.submit import manifests as rendered
@@ -35,35 +61,47 @@ def resume(run: str, job_file: str | None, overrides: tuple[str, ...], follow: b
     from trainer.errors import ConfigError
 
     if overrides and not job_file:
-        raise ConfigError("--set changes a job file", where="--set", remedy="name it: -f JOB")
+        raise ConfigError("--set changes a job file, and none is named", where="--set", remedy="add -f JOB")
+    if follow and dry_run:
+        raise click.UsageError("--follow needs a Job; remove --dry-run")
     cluster = target.open()
-    run = run.rpartition("/")[2]
-    last = _last_job(cluster, run)
+    run, last = _find_run(cluster, run)
     if last is not None:
         _check_over(last, run)
     if job_file:
-        run = _run_of(last, run)
         objects = rendered(job_file, overrides, cluster.version(), run_id=run, tag=_tag(last))
     else:
-        objects = _again(cluster, last, run)
-    result = submit(cluster, objects)
-    tables.submitted(result, form, cluster.namespace, dry_run=False)
+        objects = _copy(cluster, last, run)
+    result = submit(cluster, objects, dry_run=dry_run)
+    tables.submitted([result], form, cluster.namespace, dry_run=dry_run)
     if follow:
-        wait_for_end(target, cluster, result.name, show_logs=True, timeout=None)
-    elif form == "table":
+        wait_for_end(target, cluster, result.name, show_logs=True, timeout_s=timeout)
+    elif form == "table" and not dry_run:
         tables.next_steps([result], target.words())
 
 
-def _last_job(cluster: Cluster, run: str) -> Object | None:
-    """The newest Job that works or worked on the run."""
+def _find_run(cluster: Cluster, word: str) -> tuple[str, Object | None]:
+    """Returns the run's id, and the newest Job that works or worked on it; None where all its Jobs are gone."""
+    from k8s.actions.lookup import check_made_by_kfit, object_name
     from k8s.api.client import OURS
-    from k8s.chart.yaml_documents import run_id
+    from k8s.chart.yaml_documents import label, run_id
+    from trainer.run_id import check_run_id
 
-    jobs = [j for j in cluster.select("Job", labels=OURS) if run in (run_id(j), j["metadata"]["name"])]
-    runs = {run_id(j) for j in jobs}
-    if runs:  # a Job's name may have been given, and others went on with its run since
-        jobs = [j for j in cluster.select("Job", labels=OURS) if run_id(j) in runs]
-    return max(jobs, key=lambda j: str(j["metadata"]["creationTimestamp"]), default=None)
+    run = check_run_id(object_name("Job", word), "kfit resume RUN")
+    jobs = cluster.select("Job", labels=OURS)
+    named = [job for job in jobs if run in (run_id(job), job["metadata"]["name"])]
+    named = named or [job for job in jobs if label(job, "app.kubernetes.io/instance") == run]
+    if not named:
+        return run, None
+    run = run_id(max(named, key=_created))
+    # A Job's name may have been given, and other Jobs have continued its run since.
+    last = max((job for job in jobs if run_id(job) == run), key=_created)
+    check_made_by_kfit(cluster, last)
+    return run, last
+
+
+def _created(job: Object) -> str:
+    return str(job["metadata"]["creationTimestamp"])
 
 
 def _check_over(job: Object, run: str) -> None:
@@ -73,32 +111,27 @@ def _check_over(job: Object, run: str) -> None:
     name = job["metadata"]["name"]
     state = read(Seen(job))
     if state.phase is Phase.SUCCEEDED:
-        raise ConfigError("the run has succeeded; there is nothing to go on with", where=run)
+        raise ConfigError("the run has succeeded; there is nothing to continue", where=run)
     if not state.phase.over:
         raise ConfigError(
             f"Job {name} is at work on it", where=run, remedy=f"kfit logs -f {name}, or kfit cancel {name} first"
         )
 
 
-def _again(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
+def _copy(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
     from k8s.actions.continue_run import manifests
+    from k8s.api.client import OURS
     from k8s.errors import NotFound
 
     if last is None:
-        raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB goes on with its job file")
+        raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB continues it with its job file")
     name = last["metadata"]["name"]
     claims = last["spec"]["template"]["spec"].get("resourceClaims")
-    kinds = (*_OWN, "ResourceClaimTemplate") if claims else _OWN
-    found = (c for kind in kinds for c in cluster.select(kind, labels=f"kfit.dev/job={name}"))
-    return manifests(last, list(found))
-
-
-def _run_of(last: Object | None, run: str) -> str:
-    from k8s.chart.yaml_documents import run_id
-
-    return run_id(last) if last is not None else run
+    kinds = (*_COMPANIONS, "ResourceClaimTemplate") if claims else _COMPANIONS
+    companions = [c for kind in kinds for c in cluster.select(kind, labels=f"{OURS},kfit.dev/job={name}")]
+    return manifests(last, companions)
 
 
 def _tag(last: Object | None) -> str:
-    """Tells a second resumption from the first, and the same one asked for twice as the same."""
+    """Returns a text that tells a second resumption from the first, and is the same where one is asked for twice."""
     return str(last["metadata"]["uid"])[:8] if last is not None else ""

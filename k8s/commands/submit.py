@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, job_argument, output_option, set_option, target_options
+from k8s.commands.options import (
+    Target,
+    examples,
+    follow_option,
+    output_option,
+    set_option,
+    target_options,
+    timeout_option,
+)
 
 if TYPE_CHECKING:
-    from k8s.actions.apply import Submitted, Taken
+    from k8s.actions.apply import Submitted, TakenNames
     from k8s.api.client import Cluster
 
-_again = click.option("--again", is_flag=True, help="Another Job of the same file.")
 #: Job files sent at a time: one waits for an answer while the other is written.
 _SENDERS = 2
-#: So many job files have each of their names looked up; for more all names are listed.
-_ASK_EACH = 5
+#: Up to so many job files have each of their names looked up; for more all names are listed.
+_LOOK_UP_EACH = 5
 
 
-@click.command()
-@job_argument
+@click.command(
+    epilog=examples(
+        "kfit render job.yaml | kubectl apply -f -",
+        "kfit render job.yaml --kube-version 1.34 --set run.fit.epochs=3",
+    )
+)
+@click.argument("job", type=click.Path(dir_okay=False))
 @set_option
 @click.option("--again", is_flag=True, help="The manifests of `submit --again`; every time others.")
 @click.option("--kube-version", default="", help="Render for this version. Default: ask the cluster, if there is one.")
@@ -40,17 +52,22 @@ def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str,
     click.echo(to_yaml(manifests(job, overrides, kube_version, again=again)), nl=False)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kfit submit job.yaml --follow                # send it, follow it, end with its exit code",
+        "kfit submit job.yaml --dry-run=server        # let admission and quota check it",
+    )
+)
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(dir_okay=False))
 @set_option
-@_again
-@click.option("--follow", is_flag=True, help="Follow it to its end; exit code as of `kfit wait`.")
+@click.option("--again", is_flag=True, help="Make another Job of the same file.")
+@follow_option
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for its end quietly; exit code as of `kfit wait`.")
-@click.option("--timeout", metavar="TIME", help="With --follow or --wait: no longer than 90s, 10m, 2h; then exit 124.")
+@timeout_option
 @click.option(
     "--dry-run",
     type=click.Choice(["client", "server"]),
-    help="client: only say what would be sent; server: have the cluster check it, quota and admission included.",
+    help="client: only say what would be sent; server: let the cluster check it, quota and admission included.",
 )
 @output_option("table", "json", "yaml", "name")
 @target_options
@@ -60,7 +77,7 @@ def submit(
     again: bool,
     follow: bool,
     wait_for: bool,
-    timeout: str | None,
+    timeout: float | None,
     dry_run: str | None,
     form: str,
     target: Target,
@@ -69,20 +86,22 @@ def submit(
 
     The same file twice makes nothing new; a changed file is a new Job.
     """
+    from k8s.commands.wait import wait_for_end
     from k8s.output import tables
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
-        raise click.UsageError("--follow and --wait go with one job file and no --dry-run")
+        raise click.UsageError("--follow and --wait need one job file and no --dry-run")
     if dry_run == "client":
-        for objects in _rendered(jobs, overrides, "", again):
-            tables.planned(objects, form)
+        tables.planned(_rendered(jobs, overrides, "", again), form)
         return
     cluster = target.open()
-    results = _sent(cluster, jobs, overrides, again, dry_run == "server")
-    for result in results:
-        tables.submitted(result, form, cluster.namespace, dry_run=dry_run is not None)
+    rendered = _rendered(jobs, overrides, cluster.version(), again)
     if follow or wait_for:
-        _follow(target, cluster, results[0], quiet=wait_for and not follow, timeout=timeout)
+        _check_has_an_end(rendered[0])
+    results = _send_all(cluster, rendered, dry_run == "server")
+    tables.submitted(results, form, cluster.namespace, dry_run=dry_run is not None)
+    if follow or wait_for:
+        wait_for_end(target, cluster, results[0].name, show_logs=follow, timeout_s=timeout)
     elif form == "table" and not dry_run:
         tables.next_steps(results, target.words())
 
@@ -90,14 +109,14 @@ def submit(
 def manifests(
     job: str, overrides: Sequence[str], kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
 ) -> list[dict[str, Any]]:
-    """The objects of a job file, checked by its model first: that names the line and the nearest right key.
+    """Returns the objects of a job file, checked by its model first: that names the line and the nearest right key.
 
     Args:
         job: The job file.
         overrides: `--set` expressions.
-        kube_version: The cluster's version.
+        kube_version: The cluster's version; empty for helm's own.
         again: Make a Job of its own, every time another.
-        run_id: Go on with this run.
+        run_id: Continue this run.
         tag: Tells this Job from others of the same values.
 
     Raises:
@@ -134,39 +153,39 @@ def _rendered(
 
 
 def send(
-    cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False, taken: Taken | None = None
+    cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False, taken: TakenNames | None = None
 ) -> Submitted:
-    """Sends one job file's objects; job files that an older version of a schedule left go."""
-    from k8s.actions.apply import submit as bring
-    from k8s.actions.schedules import prune
+    """Sends one job file's objects, and deletes the job files of a schedule's older versions; see `apply.submit`."""
+    from k8s.actions.apply import submit as apply
+    from k8s.actions.schedules import delete_unused_job_files
 
-    result = bring(cluster, objects, dry_run=dry_run, taken=taken)
+    result = apply(cluster, objects, dry_run=dry_run, taken=taken)
     if result.workload["kind"] == "CronJob" and not dry_run:
-        prune(cluster, result.workload)
+        delete_unused_job_files(cluster, result.workload)
     return result
 
 
-def _sent(
-    cluster: Cluster, jobs: Sequence[str], overrides: Sequence[str], again: bool, dry_run: bool
-) -> list[Submitted]:
-    """Sends every file; all are rendered before the first is sent."""
+def _send_all(cluster: Cluster, rendered: Sequence[list[dict[str, Any]]], dry_run: bool) -> list[Submitted]:
+    """Sends every file; all were rendered before the first is sent."""
     import itertools
     from concurrent.futures import ThreadPoolExecutor
 
     from k8s.actions.apply import taken_names
 
-    rendered = _rendered(jobs, overrides, cluster.version(), again)
-    taken = taken_names(cluster, itertools.chain(*rendered)) if len(jobs) > _ASK_EACH else None
+    taken = taken_names(cluster, itertools.chain(*rendered)) if len(rendered) > _LOOK_UP_EACH else None
     with ThreadPoolExecutor(_SENDERS) as pool:
         return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run, taken=taken), rendered))
 
 
-def _follow(target: Target, cluster: Cluster, result: Submitted, *, quiet: bool, timeout: str | None) -> NoReturn:
-    from k8s.commands.wait import wait_for_end
+def _check_has_an_end(objects: Sequence[dict[str, Any]]) -> None:
+    from k8s.chart.yaml_documents import workload
     from trainer.errors import ConfigError
 
-    if result.workload["kind"] != "Job":
+    made = workload(objects)
+    if made["kind"] != "Job":
+        name = made["metadata"]["name"]
         raise ConfigError(
-            "a schedule has no end to follow", where=result.name, remedy=f"kfit trigger {result.name} --follow"
+            "a schedule has no end to wait for",
+            where=f"CronJob {name}",
+            remedy=f"kfit submit JOB, then kfit trigger {name} --follow",
         )
-    wait_for_end(target, cluster, result.name, show_logs=not quiet, timeout=timeout)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from k8s.commands.options import Target, run_argument, target_options
+from k8s.commands.options import Target, examples, run_argument, target_options, timeout_option
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
+    from k8s.follow.loop import LogOptions
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-
-@click.command()
+@click.command(
+    epilog=examples(
+        "kfit wait flights && kfit promote flights-1a2b3c4d -f job.yaml",
+        "kfit wait flights-1a2b3c4d --timeout 1h30m",
+    )
+)
 @run_argument
-@click.option("--timeout", metavar="TIME", help="Wait no longer than 90s, 10m, 2h; then exit 124. Default: for ever.")
+@timeout_option
 @target_options
-def wait(run: str, timeout: str | None, target: Target) -> None:
+def wait(run: str, timeout: float | None, target: Target) -> None:
     """Wait for RUN to end; exit with the trainer's code.
 
     Beside the trainer's codes: 3 not found, 4 cancelled, 5 no pod ever ran, 124 --timeout is over,
@@ -29,43 +32,44 @@ def wait(run: str, timeout: str | None, target: Target) -> None:
     from k8s.actions.lookup import job_name
 
     cluster = target.open()
-    wait_for_end(target, cluster, job_name(cluster, run), show_logs=False, timeout=timeout)
+    wait_for_end(target, cluster, job_name(cluster, run), show_logs=False, timeout_s=timeout)
 
 
-def wait_for_end(target: Target, cluster: Cluster, name: str, *, show_logs: bool, timeout: str | None) -> NoReturn:
-    """Waits for a Job's end, tells it, and leaves with its exit code."""
+def wait_for_end(
+    target: Target,
+    cluster: Cluster,
+    name: str,
+    *,
+    show_logs: bool,
+    timeout_s: float | None,
+    logs: LogOptions | None = None,
+) -> NoReturn:
+    """Waits for a Job's end, reports it on stderr, and exits with its code.
+
+    Args:
+        target: The flags that named the cluster, for the commands that are shown.
+        cluster: The Job's namespace.
+        name: The Job.
+        show_logs: Print the pods' logs meanwhile.
+        timeout_s: Wait no longer, then exit 124; for ever by default.
+        logs: Which lines to print, and how.
+    """
     from k8s.errors import WaitCode
     from k8s.follow import views
-    from k8s.follow.loop import TimedOut, follow
+    from k8s.follow.loop import LogOptions, TimedOut, follow
+    from k8s.output import tables
 
-    again = f"kfit {'logs -f' if show_logs else 'wait'} {name}{target.words()}"
+    logs = logs or LogOptions()
+    come_back = f"kfit {'logs -f' if show_logs else 'wait'} {name}{target.words()}"
     try:
-        state = follow(cluster, name, views.choose(show_logs), show_logs=show_logs, timeout_s=seconds(timeout))
+        view = views.choose(show_logs, logs)
+        state = follow(cluster, name, view, logs if show_logs else None, timeout_s=timeout_s)
     except KeyboardInterrupt:
-        _say(f"detached; {name} goes on. Come back: {again}   Cancel: kfit cancel {name}{target.words()}")
+        cancel = f"kfit cancel {name}{target.words()}"
+        click.echo(f"detached; {name} goes on. Come back: {come_back}   Cancel: {cancel}", err=True)
         sys.exit(WaitCode.INTERRUPTED)
     except TimedOut:
-        _say(f"{name} goes on after {timeout}. Come back: {again}")
+        click.echo(f"{name} goes on after {tables.ago(timeout_s)}. Come back: {come_back}", err=True)
         sys.exit(WaitCode.TIMED_OUT)
-    told = f"{name} {state.phase.value.lower()}"
-    told += f": {state.why}" if state.why not in ("", "done") else ""
-    _say("\n  ".join([told, *filter(None, [*state.said.splitlines(), state.remedy])]))
+    tables.ended(name, state)
     sys.exit(int(state.exit_code or 0))
-
-
-def seconds(text: str | None) -> float | None:
-    """`90s`, `10m`, `2h`, `1d` or plain seconds.
-
-    Raises:
-        click.BadParameter: It is none of these.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no time; write it like 90s, 10m or 2h", param_hint="--timeout")
-    return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)

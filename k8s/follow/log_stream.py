@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from k8s.api.client import Cluster, Cut
@@ -14,6 +16,7 @@ from trainer.errors import KfitError
 
 #: Begins a line that the trainer writes for the launcher.
 EVENT = '{"kfit"'
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 class Line(NamedTuple):
@@ -25,72 +28,89 @@ class Line(NamedTuple):
 
 @dataclass
 class Cursor:
-    """Where a log was read up to.
+    """The place up to which a log was read.
 
-    The API server takes whole seconds for a beginning, so a log that is asked for again begins with lines
-    that were read. Each line has its time to the nanosecond before it: older ones are left out, and of
-    those with the very time of the last one as many as were read.
+    The API server takes whole seconds as a beginning, so a log that is requested again begins with lines that were
+    read before. Each line carries its time to the nanosecond, in the node's own zone: older ones are left out, and
+    of those with exactly the time of the last one as many as were read.
 
     Attributes:
-        at: Time of the last line, as it stood before it.
-        same: Lines read with that time.
+        at_ns: Time of the last line, in nanoseconds since the epoch; None before the first.
+        same: Number of lines read with that time.
     """
 
-    at: str = ""
+    at_ns: int | None = None
     same: int = 0
 
     @property
     def since(self) -> str:
-        """The second to ask for, empty for the beginning."""
-        return f"{self.at[:19]}Z" if self.at else ""
+        """The second to request from, RFC 3339 in UTC; empty for the beginning."""
+        return "" if self.at_ns is None else rfc3339(self.at_ns / 1e9)
 
     def reread(self) -> Reading:
-        """A reading that begins at `since`."""
+        """Returns a reading that begins at `since`."""
         return Reading(self)
 
 
 class Reading:
-    """One answer to a request for a log.
+    """One response to a request for a log.
 
     Args:
-        cursor: Where the log was read up to; moved on with every line.
+        cursor: The place up to which the log was read; moved with every line.
     """
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._known_at, self._known = cursor.at, cursor.same
+        self._known_ns, self._known = cursor.at_ns, cursor.same
         self._rest = b""
 
     def feed(self, piece: bytes) -> Iterator[Line]:
-        """The new whole lines of a piece."""
+        """Yields the new whole lines of a piece."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             yield from self._line(line)
 
     def end(self) -> Iterator[Line]:
-        """The last line, which may lack its end. Only for a log that came to its end: a cut one is read again."""
+        """Yields the last line, which may lack its end. Only for a log that is complete: a cut one is read again."""
         rest, self._rest = self._rest, b""
         if rest:
             yield from self._line(rest)
 
     def _line(self, line: bytes) -> Iterator[Line]:
         at, _, text = line.decode(errors="replace").rstrip("\r").partition(" ")
-        cursor = self._cursor
-        # Nanoseconds are written without their last zeros, so times of one log compare padded.
-        if self._known_at and _padded(at) < _padded(self._known_at):
+        cursor, at_ns = self._cursor, nanoseconds(at)
+        if at_ns is None:  # not written by a kubelet: shown, and no place to come back to
+            yield Line("", line.decode(errors="replace").rstrip("\r"))
             return
-        if at == self._known_at and self._known > 0:
+        if self._known_ns is not None and at_ns < self._known_ns:
+            return
+        if at_ns == self._known_ns and self._known > 0:
             self._known -= 1
             return
-        cursor.at, cursor.same = at, cursor.same + 1 if at == cursor.at else 1
+        cursor.at_ns, cursor.same = at_ns, cursor.same + 1 if at_ns == cursor.at_ns else 1
         yield Line(at, text)
 
 
-def read(cluster: Cluster, pod: str, *, tail: int | None = None) -> list[Line]:
-    """The log as far as it is there; empty where the pod is gone or has not started."""
+def nanoseconds(at: str) -> int | None:
+    """Returns an RFC 3339 time with any offset in nanoseconds since the epoch; None where it is no such time."""
+    match = _TIME.fullmatch(at)
+    if match is None:
+        return None
+    seconds = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
+    return int(seconds) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
+
+
+def rfc3339(at_s: float) -> str:
+    """Returns the whole second of a time since the epoch, RFC 3339 in UTC."""
+    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(cluster: Cluster, pod: str, *, tail: int | None = None, since: str = "") -> list[Line]:
+    """Returns the log as far as it is there; empty where the pod is gone or has not started."""
     reading = Reading(Cursor())
     try:
-        lines = [line for piece in cluster.log(pod, follow=False, tail=tail) for line in reading.feed(piece)]
+        pieces = cluster.log(pod, follow=False, tail=tail, since=since)
+        lines = [line for piece in pieces for line in reading.feed(piece)]
     except (NotFound, RefusedError, Cut):
         return []
     return [*lines, *reading.end()]
@@ -100,21 +120,28 @@ class Stream:
     """Follows the log of one pod in a thread of its own.
 
     Args:
-        cluster: Where the pod is.
+        cluster: The pod's namespace.
         pod: Its name.
-        line: Told every line.
-        over: Told when the container has ended, with what stopped the reading, or None.
+        on_line: Called with every line.
+        on_end: Called when the container has ended, with what stopped the reading, or None.
+        tail: Begin with the newest so many lines.
+        since: Begin at this second, RFC 3339.
+        pause_s: Seconds before a broken stream is requested again.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         pod: str,
-        line: Callable[[str], None],
-        over: Callable[[KfitError | None], None],
+        on_line: Callable[[Line], None],
+        on_end: Callable[[KfitError | None], None],
+        *,
+        tail: int | None = None,
+        since: str = "",
         pause_s: float = 1.0,
     ) -> None:
-        self._cluster, self._pod, self._line, self._over, self._pause_s = cluster, pod, line, over, pause_s
+        self._cluster, self._pod, self._on_line, self._on_end = cluster, pod, on_line, on_end
+        self._tail, self._since, self._pause_s = tail, since, pause_s
         self._cursor = Cursor()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name=f"log of {pod}", daemon=True).start()
@@ -128,19 +155,22 @@ class Stream:
             while not self._stop.is_set() and not self._read_once():
                 self._stop.wait(self._pause_s)
         except NotFound:
-            self._over(None)
+            self._on_end(None)
         except KfitError as fault:
-            self._over(fault)
+            self._on_end(fault)
         else:
-            self._over(None)
+            self._on_end(None)
 
     def _read_once(self) -> bool:
-        """Reads until the stream ends; says whether that was the end of the log."""
+        """Reads until the stream ends; returns whether that was the end of the log."""
         reading = self._cursor.reread()
+        # --tail and --since say where to begin; after the first line the cursor does.
+        begun = self._cursor.at_ns is not None
+        since, tail = (self._cursor.since, None) if begun else (self._since, self._tail)
         try:
-            for piece in self._cluster.log(self._pod, follow=True, since=self._cursor.since):
+            for piece in self._cluster.log(self._pod, follow=True, since=since, tail=tail):
                 for line in reading.feed(piece):
-                    self._line(line.text)
+                    self._on_line(line)
         except Cut:
             return False
         except RefusedError:
@@ -149,13 +179,9 @@ class Stream:
         if not self._ended():
             return False
         for line in reading.end():
-            self._line(line.text)
+            self._on_line(line)
         return True
 
     def _ended(self) -> bool:
         pod = self._cluster.get("Pod", self._pod)
         return has_ended(pod) or "terminated" in (trainer_status(pod).get("state") or {})
-
-
-def _padded(at: str) -> str:
-    return at.removesuffix("Z").ljust(29, "0") if "." in at else f"{at.removesuffix('Z')}.".ljust(29, "0")

@@ -1,4 +1,4 @@
-"""Follows a Job: what is seen of it in, what a person is told out. Pure; `follow.py` has the threads."""
+"""Decides what to say about a followed Job: observed states in, actions out. Pure; `loop` has the threads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from k8s.status import pods
 from k8s.status.job_state import Phase, Seen, State, read
 from k8s.status.pods import Ended
 
-#: How long one reason may stand before it is worth a line: a pod is made and placed within that.
+#: Seconds that a reason must last before it is worth a line: a pod is created and scheduled within that.
 SETTLE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Say:
-    """Tell a person one line."""
+    """Say one line."""
 
     text: str
     remedy: str = ""
@@ -30,7 +30,7 @@ class Open:
 
 @dataclass(frozen=True)
 class Over:
-    """Nothing more will come."""
+    """The Job has ended."""
 
     state: State
 
@@ -40,29 +40,29 @@ Action = Say | Open | Over
 
 @dataclass
 class Follower:
-    """Remembers what was told.
+    """Remembers what was said about a Job.
 
     Attributes:
-        started: Whether any pod's trainer was seen to run.
+        started: Whether the trainer was seen to run in any pod.
         state: The latest state.
     """
 
     started: bool = False
     state: State | None = None
     _opened: set[str] = field(default_factory=set)
-    _told: str = ""
+    _last_key: str = ""
     _key: str = ""
     _since_s: float = 0.0
-    _left: set[str] = field(default_factory=set)
-    _ends: dict[str, tuple[Ended, float]] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
+    _ended: dict[str, tuple[Ended, float]] = field(default_factory=dict)
 
     def step(self, seen: Seen, now_s: float) -> list[Action]:
-        """What to do about what is seen now. Called again within `SETTLE_S` when nothing changes."""
+        """Returns the actions for what is seen now. To be called within `SETTLE_S` even when nothing changes."""
         if seen.job is None and self.state is not None and self.state.exit_code is not None:
-            return []  # TTL took away what was over
+            return []  # its TTL deleted a Job that had ended
         self.started = self.started or any(pods.has_started(p) for p in seen.pods)
         state = self.state = read(replace(seen, ran=self.started))
-        actions: list[Action] = self._hops(state, now_s)
+        actions: list[Action] = self._replaced(state, now_s)
         for pod in sorted(seen.pods, key=pods.index):
             name = pods.name(pod)
             if pods.has_started(pod) and name not in self._opened:
@@ -73,36 +73,36 @@ class Follower:
             actions.append(Over(state))
         return actions
 
-    def _hops(self, state: State, now_s: float) -> list[Action]:
-        """One line for each pod that ended while the Job goes on; whether it does is known a moment later."""
+    def _replaced(self, state: State, now_s: float) -> list[Action]:
+        """Returns a line for each pod that ended while the Job goes on; whether it does is known a moment later."""
         if state.phase.over or state.ending:
             return []
         # Remembered: an evicted pod is gone from the cluster soon after its end.
         for end in state.ended:
             if end.code != 0:
-                self._ends.setdefault(end.pod, (end, now_s))
+                self._ended.setdefault(end.pod, (end, now_s))
         fresh = [
             end
-            for end, since_s in self._ends.values()
-            if end.pod not in self._left and (state.current or now_s - since_s >= SETTLE_S)
+            for end, since_s in self._ended.values()
+            if end.pod not in self._reported and (state.current or now_s - since_s >= SETTLE_S)
         ]
-        self._left |= {e.pod for e in fresh}
-        return [Say(f"pod {e.pod} is over: {e.cause}{_because(e)}; a replacement comes") for e in fresh]
+        self._reported |= {e.pod for e in fresh}
+        return [Say(f"pod {e.pod} ended: {e.cause}{_because(e)}; a replacement starts") for e in fresh]
 
     def _reason(self, state: State, now_s: float) -> list[Action]:
         if state.phase.over or state.phase is Phase.RUNNING:
-            self._key = self._told = ""
+            self._key = self._last_key = ""
             return []
         if state.key != self._key:
             self._key, self._since_s = state.key, now_s
-        # A replacement's coming was said by the hop.
-        hop = state.key.startswith("replace:") or (state.key == "unmade" and bool(self._ends))
-        if state.key == self._told or hop or now_s - self._since_s < SETTLE_S:
+        # `_replaced` has said that a replacement starts.
+        said_before = state.key.startswith("replace:") or (state.key == "unmade" and bool(self._ended))
+        if state.key == self._last_key or said_before or now_s - self._since_s < SETTLE_S:
             return []
-        self._told = state.key
+        self._last_key = state.key
         return [Say(f"{state.phase.value.lower()}: {state.why}", state.remedy)]
 
 
 def _because(end: Ended) -> str:
-    """The trainer's own word, where the exit code does not say it all."""
-    return f" ({end.said.splitlines()[0]})" if end.said and end.code not in (75, 76) else ""
+    """Returns the trainer's error, where the exit code does not say everything."""
+    return f" ({end.error.splitlines()[0]})" if end.error and end.code not in (75, 76) else ""

@@ -6,52 +6,56 @@ import sys
 from typing import TextIO
 
 from k8s.follow.log_stream import EVENT
-from k8s.follow.loop import View
+from k8s.follow.loop import LogOptions, View
+from trainer.progress import terminal
 
 
-def choose(show_logs: bool) -> View:
-    """A bar where a person watches, plain lines elsewhere."""
-    if show_logs and sys.stdout.isatty() and sys.stderr.isatty():
-        from rich.console import Console
-
+def choose(show_logs: bool, logs: LogOptions) -> View:
+    """Returns a bar where a person watches, plain lines elsewhere and where every line is asked for."""
+    plain = logs.raw or logs.timestamps or logs.pod is not None
+    if show_logs and not plain and sys.stdout.isatty() and sys.stderr.isatty():
         from k8s.follow.progress_bar import Watched
 
-        return Watched(Console(stderr=True))
-    return Plain(sys.stdout, sys.stderr)
+        return Watched(terminal.console(stderr=True))
+    return Plain(sys.stdout, sys.stderr, raw=logs.raw)
 
 
 def prefix(index: int) -> str:
-    """What stands before a line of one of several pods."""
+    """Returns what stands before a line of one of several pods."""
     return f"[{index}] "
 
 
 class Plain:
-    """Lines: the log on stdout, what is said about it on stderr.
+    """Lines: the log on stdout, messages about the Job on stderr.
+
+    On a terminal control characters are shown; a file or a pipe gets the log as it is.
 
     Args:
         out: Gets the log.
         err: Gets the rest.
+        raw: Print the trainer's JSON events too.
+        several: Say of every line whose it is, from the first on.
     """
 
-    def __init__(self, out: TextIO, err: TextIO) -> None:
-        self._out, self._err = out, err
-        self._several = False
+    def __init__(self, out: TextIO, err: TextIO, *, raw: bool = False, several: bool = False) -> None:
+        self._out, self._err, self._raw, self._several = out, err, raw, several
 
     def say(self, text: str, remedy: str = "", *, waits: bool = False) -> None:
-        """Prints a line, and below it what mends it."""
-        self._err.write(f"{text}\n" + (f"  {remedy}\n" if remedy else ""))
+        """Prints a line, and below it the remedy."""
+        self._err.write(terminal.lines(f"{text}\n" + (f"  {remedy}\n" if remedy else "")))
         self._err.flush()
 
     def opened(self, pod: str, index: int) -> None:
-        """Says whose lines come."""
+        """Says whose lines follow."""
         self._several = self._several or index > 0
         self.say(f"running: pod {pod}")
 
     def line(self, index: int, text: str) -> None:
-        """Prints a line; the trainer says all its events in words too."""
-        if not text.startswith(EVENT):
-            self._out.write(f"{prefix(index) if self._several else ''}{text}\n")
+        """Prints a line; every event of the trainer is also a plain line."""
+        if self._raw or not text.startswith(EVENT):
+            shown = terminal.visible(text, keep="\t") if self._out.isatty() else text
+            self._out.write(f"{prefix(index) if self._several else ''}{shown}\n")
             self._out.flush()
 
     def close(self) -> None:
-        """Nothing to take away."""
+        """Has nothing to take away."""

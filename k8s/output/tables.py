@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.actions.apply import Done, Submitted
+from k8s.actions.apply import Outcome, Submitted
 from k8s.chart.yaml_documents import to_yaml, workload
+from trainer.progress import terminal
 
 if TYPE_CHECKING:
     from k8s.actions.backfill import Day
+    from k8s.status.job_state import State
 
 
 def documents(items: Sequence[dict[str, Any]], form: str, *, many: bool) -> None:
@@ -24,45 +26,71 @@ def documents(items: Sequence[dict[str, Any]], form: str, *, many: bool) -> None
         click.echo(to_yaml([whole]).removeprefix("---\n"), nl=False)
 
 
-def planned(manifests: Sequence[dict[str, Any]], form: str) -> None:
-    """Prints what would be sent."""
-    if form in ("json", "yaml"):
-        if form == "yaml":
-            click.echo(to_yaml(manifests), nl=False)
-        else:
-            documents(manifests, form, many=True)
-        return
-    for manifest in manifests if form == "table" else [workload(manifests)]:
-        name = kind_name(manifest["kind"], manifest["metadata"]["name"])
-        click.echo(name if form == "name" else f"{name} would be sent (dry run)")
-
-
-def submitted(result: Submitted, form: str, namespace: str, *, dry_run: bool) -> None:
-    """Prints what became of a job file."""
-    kind, name = result.workload["kind"], result.name
-    if form == "name":
-        click.echo(kind_name(kind, name))
-    elif form in ("json", "yaml"):
-        found = {"kind": kind, "name": name, "namespace": namespace, "result": result.done.value}
-        documents([found | {"objects": {k: v.value for k, v in result.objects.items()}}], form, many=False)
+def planned(rendered: Sequence[Sequence[dict[str, Any]]], form: str) -> None:
+    """Prints the manifests of each job file that would be sent; for programs as one document."""
+    every = [manifest for manifests in rendered for manifest in manifests]
+    if form == "yaml":
+        click.echo(to_yaml(every), nl=False)
+    elif form == "json":
+        documents(every, form, many=True)
+    elif form == "name":
+        for manifests in rendered:
+            terminal.echo(_name_of(workload(manifests)))
     else:
-        click.echo(f"{kind_name(kind, name)} {_words(result, dry_run)}")
+        for manifest in every:
+            terminal.echo(f"{_name_of(manifest)} would be sent (dry run)")
+
+
+def _name_of(manifest: dict[str, Any]) -> str:
+    return kind_name(manifest["kind"], manifest["metadata"]["name"])
+
+
+def submitted(results: Sequence[Submitted], form: str, namespace: str, *, dry_run: bool) -> None:
+    """Prints what was done for each job file; for programs one document: an object, or `items` of several."""
+    if form in ("json", "yaml"):
+        documents([_as_document(result, namespace) for result in results], form, many=len(results) > 1)
+        return
+    for result in results:
+        name = kind_name(result.workload["kind"], result.name)
+        terminal.echo(name if form == "name" else f"{name} {_outcome_text(result, dry_run)}")
+
+
+def _as_document(result: Submitted, namespace: str) -> dict[str, Any]:
+    return {
+        "kind": result.workload["kind"],
+        "name": result.name,
+        "namespace": namespace,
+        "result": result.outcome.value,
+        "objects": {name: outcome.value for name, outcome in result.objects.items()},
+    }
 
 
 def next_steps(results: Sequence[Submitted], words: str) -> None:
-    """Says on stderr how to follow what was submitted."""
+    """Says on stderr how to follow the Job that was submitted.
+
+    Args:
+        results: What was submitted; says nothing where it is not one Job.
+        words: The flags that named the cluster.
+    """
     jobs = [r for r in results if r.workload["kind"] == "Job"]
     if len(jobs) == 1:
-        click.echo(f"follow it: kfit logs -f {jobs[0].name}{words}", err=True)
+        terminal.echo(f"follow it: kfit logs -f {jobs[0].name}{words}", err=True)
+
+
+def ended(name: str, state: State) -> None:
+    """Says on stderr how a run ended, with the trainer's error and the remedy."""
+    first = f"{name} {state.phase.value.lower()}" + (f": {state.why}" if state.why not in ("", "done") else "")
+    for line in "\n  ".join([first, *filter(None, [*state.error.splitlines(), state.remedy])]).splitlines():
+        terminal.echo(line, err=True)
 
 
 def backfilled(days: Sequence[Day], form: str) -> None:
-    """Prints what became of each day of a backfill."""
+    """Prints how the run of each day of a backfill ended."""
     if form == "name":
         for day in days:
-            click.echo(kind_name("Job", day.name))
+            terminal.echo(kind_name("Job", day.name))
         return
-    found = [
+    rows = [
         {
             "date": day.day.isoformat(),
             "name": day.name,
@@ -74,20 +102,20 @@ def backfilled(days: Sequence[Day], form: str) -> None:
         if day.state is not None
     ]
     if form in ("json", "yaml"):
-        documents(found, form, many=True)
+        documents(rows, form, many=True)
         return
     columns = {"DATE": "date", "NAME": "name", "PHASE": "phase", "EXIT": "exit_code", "WHY": "why"}
-    table([{head: _cell(day[key]) for head, key in columns.items()} for day in found])
+    table([{head: _cell(row[key]) for head, key in columns.items()} for row in rows])
 
 
-def _words(result: Submitted, dry_run: bool) -> str:
-    tail = " (dry run, the cluster would take it)" if dry_run else ""
-    if result.done is not Done.UNCHANGED or result.workload["kind"] != "Job":
-        return f"{result.done.value}{tail}"
+def _outcome_text(result: Submitted, dry_run: bool) -> str:
+    tail = " (dry run: the cluster would accept it)" if dry_run else ""
+    if result.outcome is not Outcome.UNCHANGED or result.workload["kind"] != "Job":
+        return f"{result.outcome.value}{tail}"
     conditions = result.workload.get("status", {}).get("conditions") or []
-    over = next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
-    state = {"Complete": "it has succeeded", "Failed": "it has failed"}.get(over, "it goes on")
-    return f"unchanged: this file is there already, {state}; --again makes another Job{tail}"
+    ended = next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
+    state = {"Complete": "it has succeeded", "Failed": "it has failed"}.get(ended, "it goes on")
+    return f"unchanged: this file was sent before, {state}; --again makes another Job{tail}"
 
 
 def kind_name(kind: str, name: str) -> str:
@@ -96,26 +124,29 @@ def kind_name(kind: str, name: str) -> str:
 
 
 def runs(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
-    """Prints a list of runs."""
+    """Prints a list of runs; an empty namespace stands for all, and adds a column."""
     if form == "name":
         for run in found:
-            click.echo(kind_name("Job", run["name"]))
-        return
-    if form in ("json", "yaml"):
+            terminal.echo(kind_name("Job", run["name"]))
+    elif form in ("json", "yaml"):
         documents(found, form, many=True)
-        return
-    if not found:
-        click.echo(f"no runs in namespace {namespace}", err=True)
-        return
+    elif not found:
+        terminal.echo(f"no runs in namespace {namespace}" if namespace else "no runs", err=True)
+    else:
+        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found])
+
+
+def run_row(run: dict[str, Any], *, wide: bool, namespaced: bool) -> dict[str, str]:
+    """Returns the cells of a run by their column's head."""
+    row = {"NAMESPACE": _cell(run["namespace"])} if namespaced else {}
     columns = {"NAME": "name", "PHASE": "phase", "EXIT": "exit_code", "RESTARTS": "restarts"}
-    rows = [{head: _cell(run[key]) for head, key in columns.items()} for run in found]
-    for row, run in zip(rows, found, strict=True):
-        row |= {"TIME": ago(run["duration_s"]), "AGE": ago(run["age_s"])}
-        if form == "wide":
-            held = ",".join(f"{k.rpartition('/')[2]}={v}" for k, v in run["resources"].items())
-            row |= {"NODES": str(run["nodes"]), "RESOURCES": held, "IMAGE": run["image"], "OUTPUT": run["output"]}
-        row["WHY"] = "" if run["phase"] == "Succeeded" else run["why"]
-    table(rows)
+    row |= {head: _cell(run[key]) for head, key in columns.items()}
+    row |= {"TIME": ago(run["duration_s"]), "AGE": ago(run["age_s"])}
+    if wide:
+        limits = ",".join(f"{k.rpartition('/')[2]}={v}" for k, v in run["resources"].items())
+        row |= {"NODES": str(run["nodes"]), "RESOURCES": limits}
+        row |= {"IMAGE": _cell(run["image"]), "OUTPUT": _cell(run["output"])}
+    return row | {"WHY": "" if run["phase"] == "Succeeded" else _cell(run["why"])}
 
 
 def status(document: dict[str, Any], form: str) -> None:
@@ -123,33 +154,38 @@ def status(document: dict[str, Any], form: str) -> None:
     if form in ("json", "yaml"):
         documents([document], form, many=False)
         return
-    run = document
-    click.echo(f"{run['name']}  {_styled(run['phase'])}" + (f"  {ago(run['duration_s'])}" if run["duration_s"] else ""))
+    duration = f"  {ago(document['duration_s'])}" if document["duration_s"] else ""
+    terminal.styled([(document["name"], {}), ("  ", {}), _styled(document["phase"]), (duration, {})])
+    for name, text in _status_rows(document):
+        terminal.echo(f"{name:<12}{text}")
+
+
+def _status_rows(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields the rows of the screen below its first line."""
+    running = run["phase"] == "Running"
     if run["why"] and run["why"] != "done":
-        _row("why", run["why"])
+        yield "why", run["why"]
     if run["remedy"]:
-        _row("mend", run["remedy"])
+        yield "fix", run["remedy"]
     if run["epochs"]:
-        _row("epoch", f"{run['epoch']}/{run['epochs']}   step {run['step']:,}/{run['steps']:,}")
+        yield "epoch", f"{run['epoch']}/{run['epochs']}   step {run['step']:,}/{run['steps']:,}"
     if run["doing"]:
-        _row("doing", run["doing"])
-    values = summary_words(run["metrics"])
-    if values:
-        _row("metrics", values)
-    if run["phase"] == "Running" and run["eta_s"] is not None:
-        speed = f"   {run['rows_per_s']:,.0f} rows/s" if run["rows_per_s"] else ""
-        _row("to go", f"{ago(run['eta_s'])}{speed}")
-    if run["phase"] == "Running" and (run["silent_s"] or 0) > 60:
-        _row("silent", f"no word from the trainer for {ago(run['silent_s'])}; kfit logs {run['name']}")
+        yield "doing", run["doing"]
+    if values := summary_words(run["metrics"]):
+        yield "metrics", values
+    if running and run["eta_s"] is not None:
+        yield "to go", ago(run["eta_s"]) + (f"   {run['rows_per_s']:,.0f} rows/s" if run["rows_per_s"] else "")
+    if running and (run["silent_s"] or 0) > 60:
+        yield "silent", f"nothing from the trainer for {ago(run['silent_s'])}; kfit logs {run['name']}"
     for worker in run["workers"]:
-        _row(f"worker {worker['index']}", f"{worker['doing']}   {worker['pod'] or ''}".rstrip())
-    ended = run["ended"] if run["phase"] not in ("Succeeded", "Failed") else run["ended"][:-1]
-    _row("restarts", str(run["restarts"]) + "".join(f"\n{' ' * 12}{e['pod']}: {e['cause']}" for e in ended))
+        yield f"worker {worker['index']}", f"{worker['doing']}   {worker['pod'] or ''}".rstrip()
+    replaced = run["ended"] if run["phase"] not in ("Succeeded", "Failed") else run["ended"][:-1]
+    yield "restarts", str(run["restarts"]) + "".join(f"\n{' ' * 12}{e['pod']}: {e['cause']}" for e in replaced)
     saved = run["checkpoint"]
-    _row("checkpoint", f"step {saved['step']:,}, {ago(saved['age_s'])} old" if saved else "none known")
+    yield "checkpoint", f"step {saved['step']:,}, {ago(saved['age_s'])} old" if saved else "none known"
     if run["run"] != run["name"]:
-        _row("goes on", f"with run {run['run']}")
-    _row("output", f"{run['output'].rstrip('/')}/runs/{run['run']}")
+        yield "continues", f"run {run['run']}"
+    yield "output", f"{run['output'].rstrip('/')}/runs/{run['run']}"
 
 
 def summary_words(metrics: dict[str, float]) -> str:
@@ -177,54 +213,51 @@ def ago(seconds: float | None) -> str:
 def table(rows: Sequence[dict[str, str]]) -> None:
     """Prints rows under their heads, as kubectl does: no frame, so that awk and cut can read it."""
     heads = list(rows[0])
-    widths = {h: max(len(h), *(len(r[h]) for r in rows)) for h in heads}
-    for row in [dict(zip(heads, heads, strict=True)), *rows]:
-        cells = [row[h].ljust(widths[h]) for h in heads]
-        click.echo("   ".join(cells).rstrip())
+    shown = [{h: terminal.visible(row[h]) for h in heads} for row in rows]
+    widths = {h: max(len(h), *(len(row[h]) for row in shown)) for h in heads}
+    for row in [dict(zip(heads, heads, strict=True)), *shown]:
+        click.echo("   ".join(row[h].ljust(widths[h]) for h in heads).rstrip())
 
 
 _COLORS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Cancelled": "red"}
 
 
-def _styled(phase: str) -> str:
-    return click.style(phase, fg=_COLORS.get(phase, "yellow"), bold=True)
-
-
-def _row(name: str, text: str) -> None:
-    click.echo(f"{name:<12}{text}")
+def _styled(phase: str) -> tuple[str, dict[str, Any]]:
+    return phase, {"fg": _COLORS.get(phase, "yellow"), "bold": True}
 
 
 def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def why(told: dict[str, Any]) -> None:
-    """Prints why a run is where it is, and what mends it."""
-    click.echo(f"{told['name']}  {_styled(told['phase'])}" + (f"  {told['why']}" if told["why"] != "done" else ""))
-    for line in str(told.get("error") or "").splitlines():
-        click.echo(f"  {line}")
-    earlier = told["earlier"] if told["exit_code"] is None else told["earlier"][:-1]
+def why(report: dict[str, Any]) -> None:
+    """Prints why a run is where it is, and how to fix it."""
+    reason = f"  {report['why']}" if report["why"] != "done" else ""
+    terminal.styled([(report["name"], {}), ("  ", {}), _styled(report["phase"]), (reason, {})])
+    for line in str(report.get("error") or "").splitlines():
+        terminal.echo(f"  {line}")
+    earlier = report["earlier"] if report["exit_code"] is None else report["earlier"][:-1]
     for pod in earlier:
-        click.echo(f"  before: pod {pod['pod']}: {pod['cause']}")
-    for key, head in (("first", "first"), ("slow", "slow"), ("fault", "storage"), ("remedy", "mend"), ("left", "left")):
-        if told.get(key):
-            click.echo(f"  {head}: {told[key]}")
+        terminal.echo(f"  before: pod {pod['pod']}: {pod['cause']}")
+    for key, head in (("first", "first"), ("slow", "slow"), ("fault", "storage"), ("remedy", "fix"), ("left", "files")):
+        if report.get(key):
+            terminal.echo(f"  {head}: {report[key]}")
 
 
 def schedules(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
     """Prints a list of schedules."""
     if form == "name":
         for one in found:
-            click.echo(kind_name("CronJob", one["name"]))
+            terminal.echo(kind_name("CronJob", one["name"]))
     elif form in ("json", "yaml"):
         documents(found, form, many=True)
     elif not found:
-        click.echo(f"no schedules in namespace {namespace}", err=True)
+        terminal.echo(f"no schedules in namespace {namespace}", err=True)
     else:
         heads = {"NAME": "name", "CRON": "cron", "ZONE": "time_zone"}
         table([
             {head: _cell(one[key]) for head, key in heads.items()}
-            | {"STATE": "suspended" if one["suspended"] else "active", "AT WORK": str(len(one["active"]))}
+            | {"STATE": "suspended" if one["suspended"] else "active", "RUNNING": str(len(one["active"]))}
             | {"LAST": ago(one["last_s"]), "AGE": ago(one["age_s"])}
             for one in found
         ])  # fmt: skip
@@ -232,9 +265,13 @@ def schedules(found: Sequence[dict[str, Any]], form: str, namespace: str) -> Non
 
 def findings(found: Sequence[dict[str, Any]]) -> None:
     """Prints what works and what does not."""
-    marks = {True: click.style("ok", fg="green"), False: click.style("no", fg="red", bold=True), None: "  "}
-    width = max(len(one["what"]) for one in found)
-    for one in found:
-        click.echo(f"{marks[one['ok']]}  {one['what'].ljust(width)}  {one['told']}")
-        if one["ok"] is False and one["remedy"]:
-            click.echo(f"    {' ' * width}  {one['remedy']}")
+    marks: dict[bool | None, tuple[str, dict[str, Any]]] = {
+        True: ("ok", {"fg": "green"}),
+        False: ("no", {"fg": "red", "bold": True}),
+        None: ("  ", {}),
+    }
+    width = max(len(finding["what"]) for finding in found)
+    for finding in found:
+        terminal.styled([marks[finding["ok"]], (f"  {finding['what'].ljust(width)}  {finding['told']}", {})])
+        if finding["ok"] is False and finding["remedy"]:
+            terminal.echo(f"    {' ' * width}  {finding['remedy']}")

@@ -1,4 +1,4 @@
-"""What a Job is doing, and what it came to: its own status, its pods and its events, as one answer. Pure."""
+"""The state of a Job, from its own status, its pods and its events. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUEUE = "kueue.x-k8s.io/queue-name"
 
 
 class Phase(enum.Enum):
-    """Where a Job is."""
+    """The phase of a Job."""
 
     QUEUED = "Queued"
     SUSPENDED = "Suspended"
@@ -32,20 +32,20 @@ class Phase(enum.Enum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the Job has ended."""
         return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """All that was seen of a Job at one moment.
+    """Everything observed of a Job at one moment.
 
     Attributes:
-        job: The Job; None where it is gone.
-        pods: Its pods, the gone ones left out.
+        job: The Job; None where it was deleted.
+        pods: Its pods that still exist.
         events: Events about the Job and its pods.
-        workload: Kueue's own object for it, where there is one.
-        ran: Whether a pod was seen to run before, whatever is left of it.
+        workload: Kueue's object for it, where there is one.
+        ran: Whether a pod was seen to run before, even if it was deleted since.
     """
 
     job: Object | None
@@ -60,7 +60,7 @@ class Worker:
     """One of several workers.
 
     Attributes:
-        index: Which.
+        index: Its index.
         pod: Its newest pod; empty where there is none.
         doing: `running`, why it waits, or how it ended.
     """
@@ -72,19 +72,19 @@ class Worker:
 
 @dataclass(frozen=True)
 class State:
-    """What a Job is doing.
+    """The state of a Job.
 
     Attributes:
-        phase: Where it is.
+        phase: Its phase.
         why: One line for a person: why it waits, or how it ended. Empty while it runs.
         key: Stays the same as long as the reason does.
-        remedy: What mends it.
+        remedy: How to fix it.
         exit_code: What `kfit wait` returns; None while it goes on.
-        current: Names of the pods that run or will, by index.
+        current: Names of the pods that run or will run, by index.
         ended: How earlier pods ended, the oldest first.
-        restarts: Pods that were replaced.
-        said: The trainer's last error, where it failed.
-        ending: Whether the Job has given up, and its pods are being ended.
+        restarts: Number of pods that were replaced.
+        error: The trainer's last error, where it failed.
+        ending: Whether the Job has failed and its pods are being terminated.
         workers: Each of several; empty where there is one.
     """
 
@@ -96,13 +96,13 @@ class State:
     current: tuple[str, ...] = ()
     ended: tuple[Ended, ...] = ()
     restarts: int = 0
-    said: str = ""
+    error: str = ""
     ending: bool = False
     workers: tuple[Worker, ...] = ()
 
     @property
     def first_failed(self) -> Ended | None:
-        """Of several workers the one whose end was no answer to another's; of the newest failure, where many were."""
+        """The worker that failed first, not because a peer had failed; of the newest failure. None with one worker."""
         own = [e for e in self.ended if self.workers and (e.disrupted or e.code not in (0, 75, 76, None))]
         last = pods.moment(own[-1].at) if own else None
         together = [e for e in own if last and (at := pods.moment(e.at)) and (last - at).total_seconds() <= _TOGETHER_S]
@@ -110,7 +110,7 @@ class State:
 
 
 def read(seen: Seen) -> State:
-    """The state of a Job."""
+    """Returns the state of a Job."""
     job = seen.job
     if job is None:
         return State(Phase.CANCELLED, "the Job is gone", "gone", exit_code=WaitCode.CANCELLED)
@@ -121,25 +121,25 @@ def read(seen: Seen) -> State:
     final = _final(seen, ended)
     if final is not None:
         phase, why, code, remedy = final
-        said = ended[-1].said if ended and phase is Phase.FAILED else ""
-        return State(phase, why, "over", remedy, exit_code=code, said=said, **common)
+        error = ended[-1].error if ended and phase is Phase.FAILED else ""
+        return State(phase, why, "over", remedy, exit_code=code, error=error, **common)
     current = tuple(pods.name(p) for p in alive)
     if job["metadata"].get("deletionTimestamp"):
         return State(Phase.CANCELLED, "the Job is being deleted", "deleting", current=current, **common)
     if job["spec"].get("suspend"):
-        waits = _held(seen)
+        waits = _suspended(seen)
         phase = Phase.QUEUED if queue_of(job) else Phase.SUSPENDED
         return State(phase, waits.text, waits.key, waits.remedy, current=current, **common)
-    held = _pending(seen, alive)
-    if held is not None:
-        replaced = held.key.startswith("leaving:") or (ended and not alive)
+    pending = _pending(seen, alive)
+    if pending is not None:
+        replaced = pending.key.startswith("leaving:") or (ended and not alive)
         phase = Phase.RESTARTING if replaced else Phase.PENDING
-        return State(phase, held.text, held.key, held.remedy, current=current, **common)
+        return State(phase, pending.text, pending.key, pending.remedy, current=current, **common)
     return State(Phase.RUNNING, key=",".join(current), current=current, **common)
 
 
 def _final(seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | None:
-    """Phase, why, exit code and remedy of a Job that is over; None while it goes on."""
+    """Returns phase, reason, exit code and remedy of a Job that has ended; None while it goes on."""
     assert seen.job is not None
     if _condition(seen.job, "Complete") is not None:
         return Phase.SUCCEEDED, "done", ExitCode.DONE, ""
@@ -151,11 +151,11 @@ def _final(seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | 
     if reason == "DeadlineExceeded":
         limit = seen.job["spec"].get("activeDeadlineSeconds")
         if not _ever_ran(seen):
-            waited = _last_held(seen)
+            waited = _last_waiting(seen)
             why = f"no pod ran before its deadline of {limit} s" + (f": {waited.text}" if waited else "")
             return Phase.FAILED, why, WaitCode.NEVER_STARTED, waited.remedy if waited else f"kfit why {name}"
         why = f"stopped by its deadline (activeDeadlineSeconds: {limit})"
-        return Phase.FAILED, why, ExitCode.PREEMPTED, f"kfit resume {name} goes on from the newest checkpoint"
+        return Phase.FAILED, why, ExitCode.PREEMPTED, f"kfit resume {name} continues from the newest checkpoint"
     code = _failing_code(message, ended)
     if code is None:
         return Phase.FAILED, message or reason, ExitCode.PROGRAM, f"kfit logs {name}"
@@ -167,24 +167,24 @@ def _final(seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | 
 
 
 def failure_remedy(code: int, name: str, out_of_memory: bool = False) -> str:
-    """The command that mends a failure."""
+    """Returns the command that fixes a failure."""
     if out_of_memory:
         return f"raise resources.memory in the job file (or lower run.data.memory), then kfit resume {name} -f JOB"
     return {
-        ExitCode.CONFIG: "mend the job file (`kfit check JOB` tells the same), then kfit submit JOB",
-        ExitCode.DATA: "mend the data or the job file (`kfit check JOB`), then kfit submit JOB",
-        ExitCode.STORAGE: f"is the store in reach of the pods, and are the credentials right? kfit resume {name}",
+        ExitCode.CONFIG: "fix the job file (`kfit check JOB` reports the same faults), then kfit submit JOB",
+        ExitCode.DATA: "fix the data or the job file (`kfit check JOB`), then kfit submit JOB",
+        ExitCode.STORAGE: f"check the store and the credentials from a pod, then kfit resume {name}",
         ExitCode.PROGRAM: f"kfit logs {name} has the traceback",
-        ExitCode.PREEMPTED: f"kfit resume {name} -f JOB goes on from the newest checkpoint",
-        ExitCode.PEER_LOST: f"kfit resume {name} -f JOB goes on from the newest checkpoint",
+        ExitCode.PREEMPTED: f"kfit resume {name} -f JOB continues from the newest checkpoint",
+        ExitCode.PEER_LOST: f"kfit resume {name} -f JOB continues from the newest checkpoint",
     }.get(ExitCode(code) if code in set(ExitCode) else ExitCode.PROGRAM, f"kfit logs {name}")
 
 
 def _failing_code(message: str, ended: Sequence[Ended]) -> int | None:
-    """The exit code a Job failed by: named by the policy's message, else the last pod's."""
-    found = re.search(r"failed with exit code (\d+)", message)
-    if found:
-        return int(found[1])
+    """Returns the exit code that failed a Job: the one in the policy's message, else the last pod's."""
+    named = re.search(r"failed with exit code (\d+)", message)
+    if named:
+        return int(named[1])
     return next((e.code for e in reversed(ended) if e.code not in (None, 0, 75, 76) and not e.disrupted), None)
 
 
@@ -196,8 +196,8 @@ def _ever_ran(seen: Seen) -> bool:
     )
 
 
-def _last_held(seen: Seen) -> Waiting | None:
-    """Why nothing ran, from what is left when the pods are gone."""
+def _last_waiting(seen: Seen) -> Waiting | None:
+    """Returns why no pod ran, from the events that remain when the pods are deleted."""
     for event in sorted(seen.events, key=pods.event_time, reverse=True):
         if event.get("reason") == "FailedScheduling":
             fake = {"metadata": {"name": ""}, "status": {"conditions": [
@@ -210,39 +210,39 @@ def _last_held(seen: Seen) -> Waiting | None:
     return None
 
 
-def _held(seen: Seen) -> Waiting:
+def _suspended(seen: Seen) -> Waiting:
     assert seen.job is not None
     queue, name = queue_of(seen.job), seen.job["metadata"]["name"]
     if not queue:
-        resume = f"""kubectl patch job {name} --type=merge -p '{{"spec":{{"suspend":false}}}}' lets it go"""
-        return Waiting("suspended", "suspended: no pod starts until someone lets it go", resume)
+        resume = f"""kubectl patch job {name} --type=merge -p '{{"spec":{{"suspend":false}}}}' resumes it"""
+        return Waiting("suspended", "suspended: no pod starts until it is resumed", resume)
     conditions = (seen.workload or {}).get("status", {}).get("conditions") or []
-    told = next((c["message"] for c in conditions if c["type"] == "QuotaReserved" and c["status"] != "True"), "")
-    return Waiting(f"queue:{told}", f"waits in queue {queue}" + (f": {told}" if told else ""),
-                   f"kubectl get localqueue {queue} shows what stands before it")  # fmt: skip
+    message = next((c["message"] for c in conditions if c["type"] == "QuotaReserved" and c["status"] != "True"), "")
+    return Waiting(f"queue:{message}", f"waits in queue {queue}" + (f": {message}" if message else ""),
+                   f"kubectl get localqueue {queue} shows what is ahead of it")  # fmt: skip
 
 
 def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
     assert seen.job is not None
-    wanted = int(seen.job["spec"].get("parallelism") or 1)
+    parallelism = int(seen.job["spec"].get("parallelism") or 1)
     for pod in alive:
-        if (held := pods.waiting(pod, _about(seen, pod))) is not None:
-            return held
+        if (waits := pods.waiting(pod, _about(seen, pod))) is not None:
+            return waits
         if pod["metadata"].get("deletionTimestamp"):
             by = pods.disruption(pod) or "being deleted"
             return Waiting(f"leaving:{pods.name(pod)}", f"pod {pods.name(pod)}: {by}; it saves a checkpoint and ends")
-    if len(alive) >= wanted:
+    if len(alive) >= parallelism:
         return None
-    refused = [e for e in seen.events if e.get("reason") == "FailedCreate"]
-    made = [e for e in seen.events if e.get("reason") == "SuccessfulCreate"]
-    newest = max(refused, key=pods.event_time, default=None)
-    if newest is not None and pods.event_time(newest) >= max(map(pods.event_time, made), default=""):
+    failed_events = [e for e in seen.events if e.get("reason") == "FailedCreate"]
+    created = [e for e in seen.events if e.get("reason") == "SuccessfulCreate"]
+    newest = max(failed_events, key=pods.event_time, default=None)
+    if newest is not None and pods.event_time(newest) >= max(map(pods.event_time, created), default=""):
         return _not_created(newest)
     ended = [e for p in seen.pods if (e := pods.ended(p))]
     if ended:
         last = max(ended, key=lambda e: e.at)
-        return Waiting(f"replace:{last.pod}", f"pod {last.pod} is over ({last.cause}); a replacement comes")
-    return Waiting("unmade", "waits for its pod to be made")
+        return Waiting(f"replace:{last.pod}", f"pod {last.pod} ended ({last.cause}); a replacement starts")
+    return Waiting("unmade", "waits for its pod to be created")
 
 
 def _about(seen: Seen, pod: Object) -> list[Object]:
@@ -265,17 +265,17 @@ def _worker(index: int, pod: Object | None, seen: Seen) -> Worker:
         return Worker(index, "", "has no pod")
     if (end := pods.ended(pod)) is not None:
         return Worker(index, pods.name(pod), end.cause)
-    held = pods.waiting(pod, _about(seen, pod))
-    if held is None and pod["metadata"].get("deletionTimestamp"):
+    waits = pods.waiting(pod, _about(seen, pod))
+    if waits is None and pod["metadata"].get("deletionTimestamp"):
         return Worker(index, pods.name(pod), pods.disruption(pod) or "being deleted")
-    return Worker(index, pods.name(pod), held.text if held else "running")
+    return Worker(index, pods.name(pod), waits.text if waits else "running")
 
 
 def _not_created(event: Mapping[str, Any]) -> Waiting:
     message = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", str(event.get("message", "")))
     quota = re.match(r"exceeded quota: ([^,]+), requested: (.+), used: (.+), limited: (.+)", message)
     if quota:
-        text = f"quota {quota[1]} is used up: asked {quota[2]}; used {quota[3]} of {quota[4]}"
+        text = f"quota {quota[1]} is used up: requested {quota[2]}; used {quota[3]} of {quota[4]}"
         return Waiting(f"quota:{quota[1]}", text, f"kubectl describe quota {quota[1]}; wait, ask for less, or raise it")
     account = re.search(r'serviceaccount "([^"]+)" not found', message)
     if account:
@@ -286,19 +286,18 @@ def _not_created(event: Mapping[str, Any]) -> Waiting:
 
 def _restarts(seen: Seen) -> int:
     assert seen.job is not None
-    wanted = int(seen.job["spec"].get("completions") or 1)
-    made = sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")
-    return max(0, max(made, len(seen.pods)) - wanted)
+    completions = int(seen.job["spec"].get("completions") or 1)
+    created = sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")
+    return max(0, max(created, len(seen.pods)) - completions)
 
 
 def queue_of(job: Object) -> str:
-    """Kueue's queue that the Job is for; empty without one."""
+    """Returns the Kueue queue of a Job; empty without one."""
     return str((job["metadata"].get("labels") or {}).get(_QUEUE, ""))
 
 
 def _condition(job: Object, kind: str) -> Mapping[str, Any] | None:
     for condition in job.get("status", {}).get("conditions") or []:
         if condition["type"] == kind and condition["status"] == "True":
-            found: Mapping[str, Any] = condition
-            return found
+            return dict(condition)
     return None

@@ -1,4 +1,4 @@
-"""What a pod says of itself: why it waits, how it ended. Pure; the API's words in, a person's words out."""
+"""The state of a pod: why it waits, how it ended. Pure; the API's documents in, text for a person out."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Waiting:
     """Why something does not run yet.
 
     Attributes:
-        key: Stays the same as long as the reason does, whatever the words.
+        key: Stays the same as long as the reason does, whatever the text.
         text: One line for a person.
-        remedy: The command, or the change, that mends it; empty where waiting does.
+        remedy: The command or change that fixes it; empty where waiting does.
     """
 
     key: str
@@ -46,19 +46,19 @@ class Ended:
 
     Attributes:
         pod: Its name.
-        code: Exit code of the trainer, None where it never ran or nobody knows.
+        code: Exit code of the trainer; None where it never ran or the code is unknown.
         cause: One line for a person.
-        said: The trainer's last error, empty where it left none.
+        error: The trainer's last error, empty where it left none.
         disrupted: Whether the cluster took the pod away: eviction, preemption, a node's end.
-        out_of_memory: Whether the kernel killed it for its memory.
+        out_of_memory: Whether the kernel killed it for using too much memory.
         at: When, RFC 3339, or empty.
-        index: Which worker it was, where there are several.
+        index: The worker's index, where there are several.
     """
 
     pod: str
     code: int | None
     cause: str
-    said: str = ""
+    error: str = ""
     disrupted: bool = False
     out_of_memory: bool = False
     at: str = ""
@@ -66,28 +66,28 @@ class Ended:
 
 
 def name(pod: Object) -> str:
-    """The pod's name."""
+    """Returns the pod's name."""
     return str(pod["metadata"]["name"])
 
 
 def trainer_status(pod: Object) -> Mapping[str, Any]:
-    """Status of the container `trainer`; empty before there is one."""
+    """Returns the status of the container `trainer`; empty before there is one."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     return next((s for s in statuses if s["name"] == "trainer"), {})
 
 
 def has_ended(pod: Object) -> bool:
-    """Whether the pod is over."""
+    """Returns whether the pod has ended."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def runs(pod: Object) -> bool:
-    """Whether the trainer runs in it."""
+    """Returns whether the trainer runs in the pod."""
     return "running" in (trainer_status(pod).get("state") or {})
 
 
 def has_started(pod: Object) -> bool:
-    """Whether the trainer runs in it, or has run: what was ended before it ran has no beginning."""
+    """Returns whether the trainer runs in the pod or has run; a container ended before it ran has no start time."""
     return runs(pod) or bool(_terminated(pod).get("startedAt"))
 
 
@@ -96,29 +96,29 @@ def _terminated(pod: Object) -> Mapping[str, Any]:
 
 
 def index(pod: Object) -> int:
-    """Its place in an Indexed Job, 0 elsewhere."""
-    found = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "0")
-    return int(found)
+    """Returns the pod's index in an Indexed Job, 0 elsewhere."""
+    text = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "0")
+    return int(text)
 
 
 def disruption(pod: Object) -> str:
-    """Who takes the pod away, and why; empty where nobody does."""
+    """Returns why the cluster removes the pod; empty where it does not."""
     condition = _condition(pod, "DisruptionTarget")
     if condition is None:
         return ""
     words = {
         "EvictionByEvictionAPI": "evicted",
         "PreemptionByScheduler": "preempted by a pod of higher priority",
-        "DeletionByTaintManager": "its node is being emptied",
+        "DeletionByTaintManager": "its node is being drained",
         "DeletionByPodGC": "its node is gone",
         "TerminationByKubelet": "ended by its node",
     }
     reason = str(condition.get("reason", ""))
-    return words.get(reason, reason or "taken away by the cluster")
+    return words.get(reason, reason or "removed by the cluster")
 
 
 def ended(pod: Object) -> Ended | None:
-    """How the pod ended; None while it has not."""
+    """Returns how the pod ended; None while it has not."""
     terminated = _terminated(pod)
     if not has_ended(pod) and not terminated:
         return None
@@ -130,21 +130,21 @@ def ended(pod: Object) -> Ended | None:
     code = int(terminated["exitCode"])
     killed = terminated.get("reason") == "OOMKilled"
     cause = f"exit {code}: {'out of memory' if killed else meaning(code)}"
-    said = last_error(str(terminated.get("message") or ""))
+    error = last_error(str(terminated.get("message") or ""))
     at = str(terminated.get("finishedAt") or "")
-    return Ended(name(pod), code, f"{by}; {cause}" if by else cause, said, bool(by), killed, at, index(pod))
+    return Ended(name(pod), code, f"{by}; {cause}" if by else cause, error, bool(by), killed, at, index(pod))
 
 
 def meaning(code: int) -> str:
-    """An exit code in words."""
+    """Returns the meaning of an exit code."""
     return _MEANINGS.get(code, "an exit code that is not the trainer's")
 
 
 def last_error(message: str) -> str:
-    """The trainer's error in a termination message: its own JSON, or the last lines of its log."""
+    """Returns the trainer's error in a termination message, which is its own JSON or the last lines of its log."""
     try:
-        said = json.loads(message)
-        return str(said.get("reason", "")) if isinstance(said, dict) else ""
+        document = json.loads(message)
+        return str(document.get("reason", "")) if isinstance(document, dict) else ""
     except ValueError:
         pass
     lines = [line for line in message.splitlines() if not line.startswith('{"kfit"')]
@@ -152,16 +152,16 @@ def last_error(message: str) -> str:
     if not starts:
         errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b", line)]
         return errors[-1] if errors else ""
-    said_lines = [lines[starts[-1]].removeprefix("error: ")]
+    error_lines = [lines[starts[-1]].removeprefix("error: ")]
     for line in lines[starts[-1] + 1 :]:
         if not line.startswith("  "):
             break
-        said_lines.append(line)
-    return "\n".join(said_lines)
+        error_lines.append(line)
+    return "\n".join(error_lines)
 
 
 def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
-    """Why the pod's trainer does not run yet; None where it does, or has."""
+    """Returns why the pod's trainer does not run yet; None where it does, or has."""
     if has_ended(pod) or has_started(pod) or _terminated(pod):
         return None
     if (by := disruption(pod)) and pod["metadata"].get("deletionTimestamp"):
@@ -182,14 +182,12 @@ def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     if sandbox is not None:
         return Waiting("sandbox", f"the node cannot start the pod: {sandbox['message']}")
     node = pod.get("spec", {}).get("nodeName", "?")
-    return Waiting(
-        f"starting:{name(pod)}", f"pod {name(pod)} starts on {node}: its image {_image(pod)} is brought there"
-    )
+    return Waiting(f"starting:{name(pod)}", f"pod {name(pod)} starts on {node}: pulling its image {_image(pod)}")
 
 
 def _not_placed(pod: Object, condition: Mapping[str, Any]) -> Waiting:
     if condition.get("reason") == "SchedulingGated":
-        return Waiting("gated", "held by a scheduling gate", "whoever set the gate on the pod removes it")
+        return Waiting("gated", "held by a scheduling gate", "whoever set the gate on the pod must remove it")
     message = str(condition.get("message", ""))
     if not message:
         return Waiting("unplaced", "waits for the scheduler")
@@ -198,10 +196,10 @@ def _not_placed(pod: Object, condition: Mapping[str, Any]) -> Waiting:
     if not causes:
         return Waiting(f"scheduler:{message}", f"no node yet: {message}")
     short = sorted(c.removeprefix("Insufficient ") for _, c in causes if c.startswith("Insufficient "))
-    told = [f"{n} of {total[2] if total else '?'} too little {c.removeprefix('Insufficient ')}"
-            if c.startswith("Insufficient ") else f"{n} {c.strip()}" for n, c in causes]  # fmt: skip
+    reasons = [f"{n} of {total[2] if total else '?'} too little {c.removeprefix('Insufficient ')}"
+               if c.startswith("Insufficient ") else f"{n} {c.strip()}" for n, c in causes]  # fmt: skip
     asks = ", ".join(f"{_asked(pod, r)} {r}" for r in short)
-    text = f"no node fits: {'; '.join(told)}" + (f" (the pod asks for {asks})" if asks else "")
+    text = f"no node fits: {'; '.join(reasons)}" + (f" (the pod asks for {asks})" if asks else "")
     return Waiting("nodes:" + ",".join(sorted(c for _, c in causes)), text, _place_remedy(short))
 
 
@@ -209,8 +207,8 @@ def _place_remedy(short: list[str]) -> str:
     if not short:
         return "see nodeSelector, tolerations and affinity in the job file; `kubectl get nodes --show-labels`"
     keys = {"cpu": "resources.cpu", "memory": "resources.memory", "ephemeral-storage": "resources.shm"}
-    told = " and ".join(dict.fromkeys(keys.get(r, "resources.gpus") for r in short))
-    return f"wait for a free node, add one, or ask for less: {told} in the job file"
+    settings = " and ".join(dict.fromkeys(keys.get(r, "resources.gpus") for r in short))
+    return f"wait for a free node, add one, or ask for less: {settings} in the job file"
 
 
 def _asked(pod: Object, resource: str) -> str:
@@ -224,7 +222,7 @@ def _no_image(pod: Object, reason: str, message: str) -> Waiting:
     if "not found" in lower or "notfound" in lower or reason in ("InvalidImageName", "ErrImageNeverPull"):
         why, remedy = "there is no such image", "image.repository and image.tag in the job file name it"
     elif any(word in lower for word in ("unauthorized", "denied", "forbidden", "authentication")):
-        why, remedy = "the registry wants credentials", "imagePullSecrets in the job file names the Secret with them"
+        why, remedy = "the registry requires credentials", "imagePullSecrets in the job file names the Secret with them"
     else:
         why = re.sub(r'^Back-off pulling image "[^"]*":? ?', "", message).replace("ErrImagePull: ", "") or reason
         remedy = "can the node reach the registry? `kubectl get events` tells more"
@@ -232,9 +230,10 @@ def _no_image(pod: Object, reason: str, message: str) -> Waiting:
 
 
 def _config_remedy(message: str) -> str:
-    found = re.search(r'(secret|configmap) "([^"]+)" not found', message)
-    return f"make the {found[1]}: kubectl create {found[1]} {'generic ' if found[1] == 'secret' else ''}{found[2]}" \
-        if found else "`kubectl describe pod` tells more"  # fmt: skip
+    missing = re.search(r'(secret|configmap) "([^"]+)" not found', message)
+    if missing is None:
+        return "`kubectl describe pod` tells more"
+    return f"kubectl create {missing[1]} {'generic ' if missing[1] == 'secret' else ''}{missing[2]}"
 
 
 def _image(pod: Object) -> str:
@@ -245,8 +244,7 @@ def _image(pod: Object) -> str:
 def _condition(pod: Object, kind: str, status: str | None = "True") -> Mapping[str, Any] | None:
     for condition in pod.get("status", {}).get("conditions") or []:
         if condition["type"] == kind and (status is None or condition["status"] == status):
-            found: Mapping[str, Any] = condition
-            return found
+            return dict(condition)
     return None
 
 
@@ -255,12 +253,12 @@ def _newest_first(events: Iterable[Object]) -> list[Object]:
 
 
 def event_time(event: Object) -> str:
-    """When an event was last seen, RFC 3339."""
+    """Returns when an event was last seen, RFC 3339."""
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
                or event["metadata"].get("creationTimestamp") or "")  # fmt: skip
 
 
 def moment(text: str) -> datetime | None:
-    """A time as the API writes it."""
+    """Returns a time as the API writes it; None for an empty text."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

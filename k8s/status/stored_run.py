@@ -1,4 +1,4 @@
-"""What a run left in storage: it outlives the Job, its pods and their logs. Read through `trainer.storage` alone."""
+"""What a run left in storage, which outlives the Job, its pods and their logs. Read through `trainer.storage` alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _STEP = re.compile(r"step-(\d+)(?:\.\d+)*/MANIFEST\.json")
 
 
 @dataclass(frozen=True)
-class Left:
-    """What lies in a run's folder.
+class StoredRun:
+    """What a run left in its folder.
 
     Attributes:
         uri: The folder.
@@ -32,27 +32,32 @@ class Left:
 
 
 def run_uri(output_uri: str, run_id: str) -> str:
-    """A run's folder."""
+    """Returns the URI of a run's folder."""
     return storage.join(output_uri, "runs", run_id)
 
 
-def read(output_uri: str, run_id: str) -> Left:
-    """Reads a run's result; storage that is out of reach from here is said, not raised."""
+def read(output_uri: str, run_id: str) -> StoredRun:
+    """Returns a run's result; storage that is out of reach from here is reported in it, not raised."""
     uri = run_uri(output_uri, run_id)
     try:
-        return Left(uri, json.loads(storage.read(storage.join(uri, "result.json"))), began=True)
+        result = json.loads(storage.read(storage.join(uri, "result.json")))
     except storage.NotFound:
         pass
+    except ValueError as error:
+        return StoredRun(uri, {}, began=True, fault=f"result.json is damaged: {error}")
     except KfitError as fault:
-        return Left(uri, {}, began=False, fault=str(fault))
+        return StoredRun(uri, {}, began=False, fault=str(fault))
+    else:
+        damaged = "" if isinstance(result, dict) else "result.json is damaged: not a mapping"
+        return StoredRun(uri, {} if damaged else result, began=True, fault=damaged)
     try:
-        return Left(uri, {}, began=storage.exists(storage.join(uri, "config.json")))
+        return StoredRun(uri, {}, began=storage.exists(storage.join(uri, "config.json")))
     except KfitError as fault:
-        return Left(uri, {}, began=False, fault=str(fault))
+        return StoredRun(uri, {}, began=False, fault=str(fault))
 
 
 def newest_checkpoint(output_uri: str, run_id: str) -> tuple[int, float] | None:
-    """Step of the newest checkpoint, and when it was committed in seconds since the epoch; None without one.
+    """Returns the newest checkpoint's step and commit time (seconds since the epoch); None without one.
 
     Raises:
         KfitError: Storage is out of reach.

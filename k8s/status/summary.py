@@ -1,4 +1,4 @@
-"""A run as one document: what `list` and `status` print, and what `-o json` carries. Pure."""
+"""A run as one document: what `list` and `status` print, and what `-o json` contains. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from k8s.status.training_progress import Progress
 
 
 def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
-    """A Job in a few plain keys; scripts read them, so names and meanings stay."""
+    """Returns a Job as plain keys; scripts read them, so names and meanings stay."""
     status = job.get("status", {})
     began, ended = pods.moment(status.get("startTime") or ""), _ended_at(job)
     created = pods.moment(job["metadata"]["creationTimestamp"])
@@ -23,6 +23,7 @@ def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
     limits = (trainer.get("resources") or {}).get("limits") or {}
     return {
         "name": job["metadata"]["name"],
+        "namespace": job["metadata"].get("namespace"),
         "run": run_id(job),
         "job": label(job, "app.kubernetes.io/instance"),
         "phase": state.phase.value,
@@ -38,7 +39,7 @@ def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
         "age_s": _seconds(created, now),
         "duration_s": _seconds(began, ended or now) if began and state.phase not in _IDLE else None,
         "workers": [{"index": w.index, "pod": w.pod or None, "doing": w.doing} for w in state.workers],
-        "ended": [{"pod": e.pod, "exit_code": e.code, "cause": e.cause, "error": e.said} for e in state.ended],
+        "ended": [{"pod": e.pod, "exit_code": e.code, "cause": e.cause, "error": e.error} for e in state.ended],
     }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ _IDLE = (Phase.QUEUED, Phase.SUSPENDED, Phase.PENDING)
 
 
 def progress_document(progress: Progress, now: datetime) -> dict[str, Any]:
-    """How far a run is, in plain keys."""
+    """Returns how far a run is, as plain keys."""
     seen, saved = pods.moment(progress.at), pods.moment(progress.checkpoint_at)
     silent_s = _seconds(seen, now)
     eta_s = None if progress.eta_s is None or silent_s is None else max(0.0, progress.eta_s - silent_s)
@@ -67,7 +68,7 @@ def progress_document(progress: Progress, now: datetime) -> dict[str, Any]:
 
 
 def of_jobs(jobs: Sequence[Object], all_pods: Sequence[Object]) -> list[tuple[Object, list[Object]]]:
-    """Each Job with its own pods, the newest Job first."""
+    """Returns each Job with its own pods, the newest Job first."""
     by_job: dict[str, list[Object]] = {}
     for pod in all_pods:
         by_job.setdefault(label(pod, "batch.kubernetes.io/job-name"), []).append(pod)
@@ -76,7 +77,7 @@ def of_jobs(jobs: Sequence[Object], all_pods: Sequence[Object]) -> list[tuple[Ob
 
 
 def metric_words(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The loss, and what validation says."""
+    """Returns the loss and the validation metrics."""
     return {k: v for k, v in metrics.items() if k == "loss" or k.startswith("val_")}
 
 

@@ -20,16 +20,49 @@ ENTRY = {"name": "A", "value": "1"}
             {"terminationGracePeriodSeconds": 60, "activeDeadlineSeconds": 60},
             "terminationGracePeriodSeconds (60) must be less than activeDeadlineSeconds (60)",
         ),
+        (
+            {"run": {"data": {"filter": {"id": {"in": [1, -(2**60)]}}}}},
+            "run.data.filter.id.in[1] is a whole number above 2^53",
+        ),
+        (
+            {"run": {"data": {"train": [f"s3://lake/{n:0200}" for n in range(6000)]}}},
+            "a ConfigMap holds 1048576; name data by globs",
+        ),
         ({"env": [{"name": "KFIT_RUN", "value": "x"}]}, "env: KFIT_RUN is set by the chart; remove it"),
         ({"env": [{"name": "HOME", "value": "x"}]}, "env: HOME is set by the chart; remove it"),
         ({"env": [ENTRY, ENTRY]}, "env: A stands twice; remove one"),
-        ({"env": [{**ENTRY, "valueFrom": {"fieldRef": {}}}]}, "env: A has value and valueFrom; remove one"),
+        (
+            {"env": [{**ENTRY, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
+            "env: A has value and valueFrom; remove one",
+        ),
         ({"envFrom": [{}]}, "envFrom[0]: give one of secretRef and configMapRef"),
         (
             {"envFrom": [{"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}]},
             "envFrom[0]: give one of secretRef and configMapRef",
         ),
         ({"podLabels": {"kfit.dev/job": "x"}}, "podLabels: kfit.dev/job is set by the chart"),
+        ({"jobLabels": {"kueue.x-k8s.io/queue-name": "x"}}, "jobLabels: kueue.x-k8s.io/queue-name is set by the chart"),
+        ({"commonLabels": {"helm.sh/chart": "x"}}, "commonLabels: helm.sh/chart is set by the chart"),
+        ({"resources": {"cpu": 0}}, "resources.cpu is 0; give more than nothing"),
+        ({"resources": {"memory": "0Gi"}}, "resources.memory is 0Gi; give more than nothing"),
+        (
+            {"resources": {"memory": "2Gi", "shm": "2048Mi"}},
+            "resources.shm (2048Mi) counts as memory and must be less than resources.memory (2Gi)",
+        ),
+        (
+            {"resources": {"cpu": 2, "requests": {"cpu": "2500m"}}},
+            "resources.requests.cpu (2500m) is more than the limit, resources.cpu (2)",
+        ),
+        (
+            {"queue": {"priority": "high"}},
+            "queue.name is missing: queue.priority and queue.topology go with a LocalQueue",
+        ),
+        (
+            {"queue": {"name": "a", "topology": {"required": "rack", "preferred": "block"}}},
+            "queue.topology: give one of required and preferred",
+        ),
+        ({"queue": "a", "suspend": True}, "suspend goes without a queue: Kueue suspends the Job itself"),
+        ({"managedBy": "kueue.x-k8s.io/multikueue", "kubeVersion": "1.31"}, "managedBy needs Kubernetes 1.32"),
         ({"volumes": [{"name": "tmp"}]}, "volumes: tmp is a volume of the chart; give yours another name"),
         ({"volumes": [{"name": "a"}, {"name": "a"}]}, "volumes: a stands twice; remove one"),
         ({"volumeMounts": [{"name": "a", "mountPath": "/a"}]}, "volumeMounts: no volume a; volumes has none"),
@@ -54,7 +87,7 @@ def test_it_is_refused(change, said):
 def test_all_that_is_wrong_is_said_at_once():
     done = helm("template", "x", str(CHART), "--kube-version", "1.34")
     assert [line.strip() for line in done.stderr.splitlines()[:3]] == [
-        "Error: execution error at (training-job/templates/job.yaml:1:4): name is missing: `name: flights`",
+        "Error: execution error at (training-job/templates/job.yaml:1:28): name is missing: `name: flights`",
         "run is missing: the trainer's configuration, see docs/job-file.md",
         "image.repository is missing: `--set image.repository=registry.example/trainer`",
     ]

@@ -6,7 +6,7 @@ import yaml
 
 from tests.chart.charts import CHART, JOB, RUN, helm, render, values
 from trainer.config import Config
-from trainer.config.loader import load_yaml
+from trainer.config.yaml_file import load_yaml
 
 
 def test_it_holds_the_run_key_and_nothing_else():

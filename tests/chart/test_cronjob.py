@@ -35,6 +35,8 @@ def test_its_name_is_the_jobs_name_and_never_changes(nightly):
 def test_its_jobs_are_those_of_the_same_file_without_a_schedule(nightly):
     by_hand = render(JOB)
     ours, theirs = dict(nightly.job), dict(by_hand.job)
+    # A schedule's history limits decide how long its Jobs stay.
+    assert theirs.pop("ttlSecondsAfterFinished") == 86400
     for spec in (ours, theirs):
         spec["template"] = None
     assert ours == theirs

@@ -10,9 +10,28 @@ from tests.chart.charts import JOB, NIGHTLY, render, values
 VERSIONS = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 EVERYTHING = {
     "nodes": 2,
-    "resources": {"gpus": 4},
-    "queue": "team-a",
-    "suspend": True,
+    "resources": {
+        "gpus": 4,
+        "ephemeralStorage": "20Gi",
+        "extra": {"rdma/hca": 1},
+        "requests": {"cpu": 1},
+        "tmp": {"size": "10Gi", "medium": "Memory"},
+    },
+    "queue": {"name": "team-a", "priority": "high", "topology": {"required": "cloud.provider.com/rack"}},
+    "podDisruptionBudget": {"enabled": True},
+    "podFailurePolicyRules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [3]}}],
+    "initContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
+    "command": ["trainer"],
+    "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
+    "hostNetwork": True,
+    "dnsPolicy": "ClusterFirstWithHostNet",
+    "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["store"]}],
+    "schedulerName": "volcano",
+    "preemptionPolicy": "Never",
+    "commonLabels": {"owner": "ml"},
+    "jobLabels": {"cost": "a"},
+    "jobAnnotations": {"note": "x"},
     "priorityClassName": "high",
     "runtimeClassName": "nvidia",
     "nodeSelector": {"pool": "gpu"},
@@ -35,7 +54,11 @@ EVERYTHING = {
     "volumeMounts": [{"name": "data", "mountPath": "/data", "subPath": "a", "readOnly": True}],
     "podLabels": {"team": "a"},
     "podAnnotations": {"note": "x"},
-    "networkPolicy": {"storageCidrs": ["10.0.0.0/8"], "extraEgress": [{"ports": [{"port": 80}]}]},
+    "networkPolicy": {
+        "identity": "gke-workload-identity",
+        "storageCidrs": ["10.0.0.0/8"],
+        "extraEgress": [{"ports": [{"port": 80}]}],
+    },
 }
 CLAIMS = {"resources": {"claims": [{"name": "gpu", "deviceClassName": "gpu.nvidia.com", "selectors": ["true"]}]}}
 JOBS = {

@@ -10,6 +10,8 @@ LABELS = {
     "app.kubernetes.io/name": "kfit",
     "app.kubernetes.io/instance": "flights",
     "app.kubernetes.io/part-of": "kfit",
+    "app.kubernetes.io/managed-by": "Helm",
+    "app.kubernetes.io/version": "0.1.0",
     "helm.sh/chart": "training-job-0.1.0",
 }
 

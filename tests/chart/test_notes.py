@@ -28,7 +28,7 @@ def test_a_job_can_be_followed_seen_and_stopped():
         f"kfit -n ml status {name}, kfit -n ml why {name}\n",
     ):
         assert command in said
-    assert said.endswith("lies in s3://models/flights/runs/\n")
+    assert said.endswith("A run writes to s3://models/flights/runs/\n")
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_a_schedule_says_when_and_how_to_start_one_now():
     assert said.startswith('CronJob flights starts a run at "0 2 * * *" (Europe/Berlin).\n')
     assert "kubectl -n ml create job --from=cronjob/flights flights-by-hand\n" in said
     assert "but is suspended.\n" in notes(values(NIGHTLY, schedule={"suspend": True}))
+
+
+def test_control_characters_of_values_do_not_reach_the_terminal():
+    said = notes(values(NIGHTLY, run={"output": {"uri": "s3://a\x1b[2Jb\u202e"}}))
+    assert said.endswith("A run writes to s3://a?[2Jb?/runs/\n")

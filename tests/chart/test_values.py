@@ -27,12 +27,17 @@ DEFAULTS = {
         "cpu": "2",
         "memory": "4Gi",
         "shm": "1Gi",
+        "tmp": {"size": "", "medium": ""},
+        "ephemeralStorage": "",
+        "extra": {},
+        "requests": {},
         "claims": [],
     },
     "schedule": {
         "cron": "",
         "timeZone": "Etc/UTC",
         "suspend": False,
+        "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": 3600,
         "successfulJobsHistoryLimit": 3,
         "failedJobsHistoryLimit": 3,
@@ -44,6 +49,8 @@ DEFAULTS = {
     "activeDeadlineSeconds": 86400,
     "backoffLimit": 2,
     "ttlSecondsAfterFinished": 86400,
+    "podFailurePolicyRules": [],
+    "managedBy": "",
     "terminationGracePeriodSeconds": 120,
     "priorityClassName": "",
     "runtimeClassName": "",
@@ -57,10 +64,47 @@ DEFAULTS = {
     "envFrom": [],
     "volumes": [],
     "volumeMounts": [],
+    "initContainers": [],
+    "podSecurityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "fsGroup": 10001,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    },
+    "command": [],
+    "args": ["fit", "/etc/kfit/job.yaml"],
+    "lifecycle": {},
+    "hostNetwork": False,
+    "dnsPolicy": "",
+    "dnsConfig": {},
+    "hostAliases": [],
+    "schedulerName": "",
+    "preemptionPolicy": "",
+    "commonLabels": {},
+    "jobLabels": {},
+    "jobAnnotations": {},
     "podLabels": {},
     "podAnnotations": {},
-    "networkPolicy": {"enabled": True, "storagePorts": [443], "storageCidrs": [], "dnsPorts": [53], "extraEgress": []},
+    "networkPolicy": {
+        "enabled": True,
+        "storagePorts": [443],
+        "storageCidrs": [],
+        "dnsPorts": [53],
+        "identity": "",
+        "extraEgress": [],
+    },
+    "podDisruptionBudget": {"enabled": False, "maxUnavailable": 0},
     "alerts": {"enabled": False, "labels": {}, "productionMaxAgeDays": 7, "skippedNights": 7},
+    "extraObjects": [],
+    "fullnameOverride": "",
+    "enabled": True,
     "kubeVersion": "",
 }
 
@@ -124,7 +168,7 @@ def test_the_readme_names_every_value_and_its_links_lead_somewhere():
 def test_the_examples_of_the_readme_render():
     page = (CHART / "README.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for block in blocks:
         render(values(yaml.safe_load(block)))
 
@@ -150,6 +194,7 @@ def test_the_charts_version_is_the_packages():
         ({"run": {"fit": {"epohs": 3}}}, "epohs"),
         ({"run": {"data": {"lable": "late"}}}, "lable"),
         ({"env": [{"name": "A", "val": "x"}]}, "val"),
+        ({"queue": {"nam": "a"}}, "nam"),
     ],
     ids=lambda c: c if isinstance(c, str) else "",
 )
@@ -225,3 +270,35 @@ def test_the_schema_is_one_that_helm_3_reads_too():
 
 def test_a_chart_that_depends_on_this_one_may_hand_it_globals():
     assert render(values({"global": {"registry": "x"}})).name == render(JOB).name
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"affinity": {"nodeAffinty": {}}}, "nodeAffinty"),
+        ({"affinity": {"nodeAffinity": {"required": {}}}}, "required"),
+        ({"tolerations": [{"keys": "gpu"}]}, "keys"),
+        (
+            {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "x", "min": 1}]},
+            "min",
+        ),
+        ({"volumes": [{"name": "a", "emptydir": {}}]}, "emptydir"),
+        ({"initContainers": [{"name": "a", "img": "b"}]}, "img"),
+        ({"podSecurityContext": {"runAsUsr": 1}}, "runAsUsr"),
+        ({"securityContext": {"capabilities": {"adds": ["IPC_LOCK"]}}}, "adds"),
+        ({"lifecycle": {"preStop": {"execute": {}}}}, "execute"),
+        ({"dnsConfig": {"nameserver": ["10.0.0.1"]}}, "nameserver"),
+        ({"hostAliases": [{"ip": "10.0.0.1", "hosts": ["a"]}]}, "hosts"),
+        ({"networkPolicy": {"extraEgress": [{"port": 80}]}}, "port"),
+        ({"podFailurePolicyRules": [{"action": "FailJob", "onExitCode": {}}]}, "onExitCode"),
+        ({"env": [{"name": "A", "valueFrom": {"secretRef": {}}}]}, "secretRef"),
+    ],
+    ids=lambda c: c if isinstance(c, str) else "",
+)
+def test_a_mistyped_key_of_a_kubernetes_type_is_refused_by_name(change, named):
+    assert re.search(rf"dditional propert\w+ '?{named}'? (is )?not allowed", refusal(values(change)))
+
+
+def test_a_quantity_of_a_volume_may_be_a_number():
+    volume = {"name": "scratch", "emptyDir": {"sizeLimit": 1073741824}}
+    assert volume in render(values(volumes=[volume])).pod["volumes"]

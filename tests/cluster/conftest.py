@@ -25,12 +25,15 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from kubernetes.utils.quantity import parse_quantity
 
 from tests.cluster.store import Store, serve
 from tests.cluster.told import NIGHTS
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("KFIT_TEST_IMAGE", "localhost/trainer:dev")
+#: What each pod of a test asks for; two of them run at once, beside what else the cluster runs.
+CPU = "600m"
 _MISSING = [p for p in ("kubectl", "helm") if shutil.which(p) is None]
 _RESULTS: list[tuple[str, str, float]] = []
 
@@ -167,6 +170,29 @@ def until(true: Callable[[], Any], timeout_s: float = 90.0, every_s: float = 0.3
         time.sleep(every_s)
 
 
+def _milli_cpus(quantity: str) -> int:
+    return int(parse_quantity(quantity) * 1000)
+
+
+def _check_room() -> None:
+    """Fails at once, with who holds what, where no two pods of a test fit on the nodes."""
+    requested: dict[str, list[tuple[int, str]]] = {}
+    for pod in json.loads(_admin("get", "pods", "-A", "-o", "json"))["items"]:
+        if pod["status"].get("phase") in ("Pending", "Running"):
+            asks = (c.get("resources", {}).get("requests", {}).get("cpu", "0") for c in pod["spec"]["containers"])
+            name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            requested.setdefault(pod["spec"].get("nodeName", ""), []).append((sum(map(_milli_cpus, asks)), name))
+    fit, rows = 0, []
+    for node in json.loads(_admin("get", "nodes", "-o", "json"))["items"]:
+        name, cpus = node["metadata"]["name"], _milli_cpus(node["status"]["allocatable"]["cpu"])
+        free = cpus - sum(asked for asked, _ in requested.get(name, []))
+        fit += free // _milli_cpus(CPU)
+        holders = ", ".join(f"{pod} {asked}m" for asked, pod in sorted(requested.get(name, []), reverse=True) if asked)
+        rows.append(f"node {name}: {free}m of {cpus}m CPU free; {holders}")
+    if fit < 2:
+        pytest.fail(f"two pods of {CPU} CPU do not fit on the cluster:\n" + "\n".join(rows))
+
+
 def _admin(*words: str, given: str | None = None) -> str:
     done = subprocess.run(["kubectl", *words], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -211,6 +237,7 @@ def _own_address(api_server: str) -> str:
 @pytest.fixture(scope="session")
 def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
     """The namespace, gone afterwards."""
+    _check_room()
     name = f"kfit-test-{os.getpid()}"
     restricted = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     hard = {"requests.cpu": "4", "requests.memory": "12Gi", "pods": "12"}
@@ -290,7 +317,7 @@ def job_file(team: Team, tmp_path: Path) -> Callable[..., Path]:
                 "output": {"uri": f"{team.store.models}/{name}"},
             },
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-            "resources": {"cpu": "1", "memory": "2Gi", "shm": "64Mi"},
+            "resources": {"cpu": CPU, "memory": "2Gi", "shm": "64Mi"},
             "envFrom": [{"secretRef": {"name": "store"}}],
             "networkPolicy": {"storagePorts": [team.store.port]},
             "terminationGracePeriodSeconds": 30,

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from k8s.api import access
-from k8s.api.transport import Broken, Refused, Request, Transport
+from k8s.api.messages import Request
+from k8s.api.transport import Broken, Refused, Transport
 from tests.cluster.conftest import IMAGE, until
 from tests.k8s.apiserver import Answer, Server, Wrong
 

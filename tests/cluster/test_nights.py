@@ -117,7 +117,7 @@ def year(team: Team, flights: Path) -> Iterator[None]:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, flights.glob("dt=*/part-0.parquet")))
     yield
-    team.kfit("schedule", "nights", "--delete")
+    team.kfit("schedule", "delete", "nights")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def nights(team: Team, job_file: Callable[..., Path], year: None) -> Nights:
             "promote": {"metric": "auc", "max_loss": 0.08, "limits": {"auc": 0.5}},
         },
     )
-    team.kfit("schedule", str(job))
+    team.kfit("schedule", "apply", str(job))
     return Nights(team, job, "nights")
 
 
@@ -145,9 +145,9 @@ def test_by_schedule(nights: Nights) -> None:
     """a night that fires by schedule is promoted, the first by its limits"""
     team = nights.team
     with nights.told("by schedule, the first") as runs:
-        team.kfit("schedule", "nights", "--resume")
+        team.kfit("schedule", "resume", "nights")
         fired = until(lambda: team.get("jobs", "-l", "kfit.dev/cronjob=nights")["items"], timeout_s=75)
-        team.kfit("schedule", "nights", "--suspend")
+        team.kfit("schedule", "suspend", "nights")
         run = fired[0]["metadata"]["name"]
         team.kfit("wait", run)
         runs.append(run)
@@ -205,7 +205,7 @@ def test_drift(nights: Nights) -> None:
 def test_evicted(nights: Nights) -> None:
     """a night evicted in mid-run goes on in another pod and is judged as any other"""
     team = nights.team
-    team.kfit("schedule", str(nights.job), "--set", "run.output.checkpoint.every=1s")
+    team.kfit("schedule", "apply", str(nights.job), "--set", "run.output.checkpoint.every=1s")
     with nights.told("evicted in mid-run") as runs:
         words = ("--date", nights.day(1).isoformat(), "-o", "name")
         run = team.kfit("trigger", "nights", *words).out.strip().rpartition("/")[2]

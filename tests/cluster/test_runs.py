@@ -41,7 +41,7 @@ def test_complete(team, job_file):
     assert "val_loss" in status["metrics"]
 
     again = team.kfit("submit", str(job))
-    assert "unchanged: this file is there already, it has succeeded" in again.out
+    assert "unchanged: this file was sent before, it has succeeded" in again.out
     assert len(team.get("jobs", "-l", "app.kubernetes.io/instance=done")["items"]) == 1
 
 
@@ -74,7 +74,7 @@ def test_exit_codes(team, job_file, code):
     why = team.kfit("why", name)
     assert f"exit {code}" in why.out
     assert SAID[code] in why.out
-    assert "mend: " in why.out
+    assert "fix: " in why.out
 
 
 def test_eviction(team, job_file):
@@ -93,7 +93,7 @@ def test_eviction(team, job_file):
     team.kubectl("create", "-f", "-", "--raw", path, given=json.dumps(eviction))
     out, err = following.communicate(timeout=240)
     assert following.returncode == 0, err
-    assert err.count(f"pod {pod} is over: evicted; exit 75: preempted; a checkpoint is committed") == 1
+    assert err.count(f"pod {pod} ended: evicted; exit 75: preempted; a checkpoint is committed") == 1
     assert err.count("running: pod ") == 2
     assert "going on from the checkpoint" in out
     status = json.loads(team.kfit("status", name, "-o", "json").out)
@@ -230,7 +230,7 @@ def test_quota(team, job_file):
     assert team.objects("greedy") == []
     name = team.submit(job)
     waited = team.kfit("wait", name, "--timeout", "6s", code=124)
-    assert "quota team is used up: asked requests.cpu=64" in waited.err
+    assert "quota team is used up: requested requests.cpu=64" in waited.err
     team.kfit("cancel", name)
 
 

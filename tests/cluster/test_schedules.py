@@ -17,27 +17,27 @@ def jobs(team, name):
 
 
 def test_fires(team, job_file):
-    """a CronJob fires on its own; --suspend stops it, --resume lets it go on; --delete leaves nothing"""
+    """a CronJob fires on its own; suspend stops it, resume lets it go on, delete leaves nothing"""
     job = job_file("nightly", schedule=MINUTE, run=BROKEN)
-    assert "cronjob.batch/nightly created" in team.kfit("schedule", str(job)).out
+    assert "cronjob.batch/nightly created" in team.kfit("schedule", "apply", str(job)).out
     fired = until(lambda: jobs(team, "nightly"), timeout_s=75)[0]["metadata"]["name"]
     assert fired.rpartition("-")[2].isdigit()  # minutes since the epoch: the logical date
     team.kfit("wait", fired, code=65)
-    assert "cronjob.batch/nightly suspended" in team.kfit("schedule", "nightly", "--suspend").out
-    listed = json.loads(team.kfit("schedule", "-o", "json").out)["items"]
+    assert "cronjob.batch/nightly suspended" in team.kfit("schedule", "suspend", "nightly").out
+    listed = json.loads(team.kfit("schedule", "list", "-o", "json").out)["items"]
     assert [(s["name"], s["suspended"]) for s in listed] == [("nightly", True)]
-    team.kfit("schedule", "nightly", "--resume")
+    team.kfit("schedule", "resume", "nightly")
     assert team.get("cronjob", "nightly")["spec"]["suspend"] is False
-    team.kfit("schedule", "nightly", "--delete")
+    team.kfit("schedule", "delete", "nightly")
     until(lambda: team.objects("nightly") == [])
-    team.kfit("schedule", "nightly", "--delete", code=3)
+    team.kfit("schedule", "delete", "nightly", code=3)
 
 
 def test_trigger(team, job_file):
     """trigger starts a run now, for a day; a changed file changes the schedule and clears its old job file"""
     yearly = {"cron": "0 0 1 1 *", "suspend": True}
     job = job_file("yearly", schedule=yearly, run=BROKEN)
-    team.kfit("schedule", str(job))
+    team.kfit("schedule", "apply", str(job))
     assert "unchanged" in team.kfit("submit", str(job)).out
     name = team.kfit("trigger", "yearly", "--date", "2013-01-05", "-o", "name").out.strip().rpartition("/")[2]
     made = team.get("job", name)
@@ -47,14 +47,14 @@ def test_trigger(team, job_file):
     assert [r["schedule"] for r in json.loads(team.kfit("list", "yearly", "-o", "json").out)["items"]] == ["yearly"]
 
     configs = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
-    team.kfit("schedule", str(job), "--set", "run.fit.epochs=2")
+    team.kfit("schedule", "apply", str(job), "--set", "run.fit.epochs=2")
     now = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
     assert configs < now  # the Job that was triggered still mounts the old one
     team.kfit("cancel", name, "--wait")
-    team.kfit("schedule", str(job), "--set", "run.fit.epochs=2")
+    team.kfit("schedule", "apply", str(job), "--set", "run.fit.epochs=2")
     after = {c["metadata"]["name"] for c in team.get("configmaps", "-l", "kfit.dev/cronjob=yearly")["items"]}
     assert after == now - configs
-    team.kfit("schedule", str(job), "--delete")
+    team.kfit("schedule", "delete", str(job))
     until(lambda: team.objects("yearly") == [])
 
 
@@ -63,4 +63,4 @@ def test_submit_of_a_schedule(team, job_file):
     job = job_file("weekly", schedule={"cron": "0 0 * * 0", "suspend": True}, run=BROKEN)
     refused = team.kfit("submit", str(job), "--follow", code=64)
     assert "kfit trigger weekly --follow" in refused.err
-    team.kfit("schedule", "weekly", "--delete")
+    team.kfit("schedule", "delete", "weekly")

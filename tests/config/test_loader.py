@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from trainer.config import Config
-from trainer.config.loader import apply_override, load_yaml
+from trainer.config.overrides import apply_override
+from trainer.config.yaml_file import load_yaml
 from trainer.errors import ConfigError
 
 JOB = """\
@@ -142,8 +145,12 @@ BEFORE = {"run": {"fit": {"epochs": 3}, "list": ["a", "b"]}, "name": "x"}
         ("name=a=b", ("name",), "a=b"),
         ("name=", ("name",), ""),
         (r"name=a\,b", ("name",), "a,b"),
-        ("rate=0.5", ("rate",), 0.5),
-        ("rate=1e-3", ("rate",), 0.001),
+        ("run.rate=0.5", ("run", "rate"), 0.5),
+        ("run.rate=1e-3", ("run", "rate"), 0.001),
+        ("image.tag=1.10", ("image", "tag"), "1.10"),
+        ("image.tag=1e3", ("image", "tag"), "1e3"),
+        ("new[1].b=1", ("new",), [None, {"b": 1}]),
+        ("new[2][1]=x", ("new",), [None, None, [None, "x"]]),
         ("run.list={x,y}", ("run", "list"), ["x", "y"]),
         ("run.list={}", ("run", "list"), []),
         ("run.list[1]=z", ("run", "list"), ["a", "z"]),
@@ -151,7 +158,6 @@ BEFORE = {"run": {"fit": {"epochs": 3}, "list": ["a", "b"]}, "name": "x"}
         ("new[0].a=1", ("new",), [{"a": 1}]),
         (r"run.a\.b=1", ("run", "a.b"), 1),
         ("name=1,other=2", ("other",), 2),
-        ("name.a=1", ("name",), {"a": 1}),
     ],
 )
 def test_set_means_what_helm_means(expression, path, value):
@@ -162,6 +168,105 @@ def test_set_means_what_helm_means(expression, path, value):
         found = found[key]
     assert found == value
     assert type(found) is type(value)
+
+
+HELM_TOO = [
+    *["a[1].b=1", "a[3].b=1", "a[1][2]=x", "list[1].q=2", "x=1.10", "x=1e-3", "x=TRUE", "x=+5", "x=-5", "x=0", "x=00"],
+    *["x=99999999999999999999", "x=9223372036854775808", "x=1_000", "x={1,1.5,true,null}", r"x={a\,b,c}", "x= 5"],
+    *[r"a.b\.c=1", "x=a=b", "x=", "x=a{b", "x=-", "a[0].b=1,a[1].b=2", "x=[1]"],
+]
+HELM_REFUSES = [
+    "list[65537]=1",
+    "list.a=1",
+    "m[0]=1",
+    "m.x.k.z=1",
+    "x={a",
+    "x",
+    "a[0]b=1",
+    "list[-1]=1",
+    "a" + ".a" * 31 + "=1",
+]
+
+
+@pytest.fixture(scope="module")
+def helm_chart(tmp_path_factory):
+    """A chart that prints its values."""
+    chart = tmp_path_factory.mktemp("chart")
+    (chart / "templates").mkdir()
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: t\nversion: 0.1.0\n")
+    (chart / "job.yaml").write_text("list: [a, b]\nm: {x: {k: 1}}\n")
+    (chart / "templates" / "values.yaml").write_text("values: {{ .Values | toJson }}\n")
+    return chart
+
+
+def helm_values(chart, expression):
+    done = subprocess.run(
+        ["helm", "template", str(chart), "--values", str(chart / "job.yaml"), "--set", expression],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return yaml.safe_load(done.stdout)["values"] if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("expression", HELM_TOO)
+def test_helm_itself_reads_a_set_the_same_way(helm_chart, expression):
+    document = {"list": ["a", "b"], "m": {"x": {"k": 1}}}
+    apply_override(document, expression)
+    assert helm_values(helm_chart, expression) == document
+
+
+@pytest.mark.parametrize("expression", HELM_REFUSES)
+def test_what_helm_refuses_is_refused(helm_chart, expression):
+    assert helm_values(helm_chart, expression) is None
+    with pytest.raises(ConfigError, match="--set"):
+        apply_override({"list": ["a", "b"], "m": {"x": {"k": 1}}}, expression)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a [x, *a]\n", "job.yaml:1: an alias stands inside"),
+        ("a: &a {b: *a}\n", "job.yaml:1: an alias stands inside"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{c}: &{c} [{', '.join([f'*{b}'] * 10)}]\n" for b, c in itertools.pairwise("abcdefghi")),
+            "once its aliases are expanded",
+        ),
+        (f"a: {'[' * 900}{']' * 900}\n", "nested"),
+        (f"a: {'{b: ' * 150}1{'}' * 150}\n", "nested more than 100 levels"),
+        (f"a: {'9' * 5000}\n", "above 2^53"),
+        ("id: 9007199254740993\n", "job.yaml:1: '9007199254740993' is above 2^53"),
+        (f"a: {'x' * 5_000_000}\n", "more than 4,194,304 bytes"),
+        ("a: !!int x\n", "not YAML"),
+        ("a: !!bool x\n", "not YAML"),
+        ("a: !!timestamp x\n", "not YAML"),
+        ("a: \x00\n", "not YAML"),
+        ("? [1, 2]\n: b\n", "not YAML"),
+        ("a: !!python/object:os.system x\n", "not YAML"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_file_that_would_take_all_memory_or_time_is_refused(tmp_path, text, said):
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        Config.load(path)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_bytes(b"a: \xff\n")
+    with pytest.raises(ConfigError, match="cannot read the job file"):
+        Config.load(path)
+
+
+def test_equal_signs_are_words_to_helm_and_here(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("a: =\nb: [<<, x]\nc: &c {d: 1}\ne: {<<: *c, f: 2}\n")
+    assert load_yaml(path)[0] == {"a": "=", "b": ["<<", "x"], "c": {"d": 1}, "e": {"d": 1, "f": 2}}
 
 
 def test_set_to_null_removes_the_key():

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import ssl
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from k8s.api.access import Access, Credentials
+from k8s.api import access
 
 #: Gets method and path; says what goes wrong with the request, or None.
 Fault = Callable[[str, str], "Wrong | None"]
@@ -125,10 +127,13 @@ class Server:
     Attributes:
         faults: Asked in turn for every request.
         requests: Method and path of all requests, in order.
+        headers: Their headers.
+        warnings: `Warning:` headers of every answer.
+        url: Its address; https with TLS settings.
     """
 
-    def __init__(self, behind) -> None:
-        self.behind, self.faults, self.requests = behind, [], []
+    def __init__(self, behind, tls: ssl.SSLContext | None = None) -> None:
+        self.behind, self.faults, self.requests, self.headers, self.warnings = behind, [], [], [], []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -146,6 +151,7 @@ class Server:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = json.loads(self.rfile.read(length)) if length else None
                 server.requests.append((self.command, self.path))
+                server.headers.append(self.headers)
                 wrong = next((w for f in server.faults if (w := f(self.command, self.path))), Wrong())
                 if wrong.refused:
                     self._hang_up()
@@ -170,6 +176,8 @@ class Server:
 
             def _stream(self, answer, cut_after):
                 self.send_response(answer.status)
+                for text in server.warnings:
+                    self.send_header("Warning", text)
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
                 left = cut_after
@@ -191,16 +199,30 @@ class Server:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._http.server_address[1]}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
         self._http.shutdown()
         self._http.server_close()
 
-    def access(self, namespace="ml", credentials=Credentials) -> Access:
-        """The way to it, as a kubeconfig would say."""
-        return Access(self.url, namespace, "test", {}, credentials)
+    def access(self, folder: Path, user: dict | None = None, **cluster) -> access.Access:
+        """The way to it, by a kubeconfig that is written into a folder."""
+        return access.load(kubeconfig(folder / "kubeconfig", self.url, user, **cluster), None, None)
+
+
+def kubeconfig(path: Path, url: str, user: dict | None = None, **cluster) -> str:
+    """Writes a kubeconfig with one context, `test`, in namespace `ml`; returns its path."""
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": url, **cluster}}],
+        "users": [{"name": "u", "user": user or {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
+        "current-context": "test",
+    }
+    path.write_text(json.dumps(document))
+    return str(path)
 
 
 def times(count: int, wrong: Wrong, method: str = "", path: str = "") -> Fault:

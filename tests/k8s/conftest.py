@@ -36,7 +36,7 @@ def clock():
 
 
 @pytest.fixture
-def cluster(server, clock):
-    found = Cluster(Transport(server.access(), clock=clock, sleep=clock.sleep), "ml", "test")
+def cluster(server, clock, tmp_path):
+    found = Cluster(Transport(server.access(tmp_path), clock=clock, sleep=clock.sleep), "ml", "test")
     yield found
     found.close()

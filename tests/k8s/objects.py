@@ -20,7 +20,11 @@ def job(
             "uid": uid,
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train", **(labels or {})},
-            "annotations": {"kfit.dev/output-uri": "s3://models/train", **(annotations or {})},
+            "annotations": {
+                "kfit.dev/output-uri": "s3://models/train",
+                "kfit.dev/values-hash": "h",
+                **(annotations or {}),
+            },
         },
         "spec": {
             "parallelism": 1,
@@ -89,7 +93,8 @@ def event(reason: str, message: str = "", *, at="2026-01-01T00:00:05Z", about="t
 def schedule(name="nightly") -> Object:
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/cronjob": name}
     pods = {"metadata": {"labels": labels}, "spec": {"containers": [], "volumes": []}}
-    template = {"metadata": {"labels": labels}, "spec": {"template": pods}}
+    annotations = {"kfit.dev/values-hash": "h"}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"template": pods}}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",

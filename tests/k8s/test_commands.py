@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from k8s.cli import VERBS, cli
-from k8s.commands.wait import seconds
+from k8s.commands.options import DURATION
 from k8s.errors import AccessError, NotFound
 from tests.k8s.ends import Ends
 from tests.k8s.objects import RUNNING, event, job, pod, schedule, terminated
@@ -154,7 +154,7 @@ def test_why_tells_the_error_and_what_mends_it(server, kfit, tmp_path):
     put(server, failed_job(), ours(phase="Failed", state=terminated(65, message=message)))
     told = kfit("why", "job.batch/train-1a2b3c4d", "--output-uri", str(tmp_path))
     assert "train-1a2b3c4d  Failed  exit 65: data breaks its contract\n  s3://lake/a: no column\n" in told
-    assert "mend: mend the data" in told
+    assert "fix: fix the data" in told
 
 
 @pytest.mark.parametrize(
@@ -189,13 +189,41 @@ def test_why_of_nothing_is_not_found(kfit):
 
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
-    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": {"kfit.dev/job": "train-1a2b3c4d"}}}
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
+    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
     server.behind.objects["/api/v1/namespaces/ml/configmaps/train-1a2b3c4d"] = config
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
     assert len(server.behind.objects) == 3
     assert kfit("cancel", "train-1a2b3c4d") == "job.batch/train-1a2b3c4d cancelled\n"
     assert list(server.behind.objects) == [f"{JOBS}/train-other000"]
+
+
+def test_cancel_takes_the_name_of_a_job_file_and_a_dry_run_changes_nothing(server, kfit):
+    put(server, job("train-old00000"), job(uid="2"))
+    server.behind.objects[f"{JOBS}/train-1a2b3c4d"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    assert kfit("cancel", "train", "--dry-run") == "job.batch/train-1a2b3c4d would be cancelled (dry run)\n"
+    assert {method for method, _ in server.requests} == {"GET"}
+    assert kfit("cancel", "train") == "job.batch/train-1a2b3c4d cancelled\n"
+    assert list(server.behind.objects) == [f"{JOBS}/train-old00000"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("y\n", 0)])
+def test_cancel_of_several_asks_on_a_terminal(server, kubeconfig, monkeypatch, answer, left):
+    put(server, job(), job("train-other000", uid="2"))
+    monkeypatch.setattr("k8s.commands.options._is_interactive", lambda: True)
+    words = ["--kubeconfig", kubeconfig, "cancel", "train-1a2b3c4d", "train-other000"]
+    done = CliRunner().invoke(cli, words, input=answer)
+    assert "Cancel 2 runs: train-1a2b3c4d, train-other000?" in done.output
+    assert len(server.behind.objects) == left
+
+
+def test_resume_takes_the_name_of_a_job_file(server, kfit):
+    put(server, failed_job())
+    assert "(dry run" in kfit("resume", "train", "--dry-run")
+    name = kfit("resume", "train", "-o", "name").strip().rpartition("/")[2]
+    env = server.behind.objects[f"{JOBS}/{name}"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
 
 
 def test_resume_makes_one_job_for_the_run(server, kfit):
@@ -219,14 +247,39 @@ def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
 
 def test_schedules_are_listed_suspended_and_deleted(server, kfit):
     put(server, schedule())
-    assert kfit("schedule").splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
-    assert kfit("schedule", "nightly", "--suspend") == "cronjob.batch/nightly suspended\n"
-    assert json.loads(kfit("schedule", "-o", "json"))["items"][0]["suspended"] is True
-    assert kfit("schedule", "nightly", "--resume") == "cronjob.batch/nightly goes on\n"
-    assert kfit("schedule", "cronjob.batch/nightly", "--delete") == "cronjob.batch/nightly deleted\n"
+    assert kfit("schedule", "list").splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
+    assert kfit("schedule", "suspend", "nightly") == "cronjob.batch/nightly suspended\n"
+    assert json.loads(kfit("schedule", "list", "-o", "json"))["items"][0]["suspended"] is True
+    assert kfit("schedule", "resume", "nightly") == "cronjob.batch/nightly resumed\n"
+    assert kfit("schedule", "delete", "nightly", "--dry-run") == "cronjob.batch/nightly would be deleted (dry run)\n"
+    assert len(server.behind.objects) == 1
+    assert kfit("schedule", "delete", "cronjob.batch/nightly") == "cronjob.batch/nightly deleted\n"
     assert server.behind.objects == {}
     with pytest.raises(NotFound):
-        kfit("schedule", "nightly", "--suspend")
+        kfit("schedule", "suspend", "nightly")
+
+
+def test_one_wrong_schedule_leaves_the_others_alone(server, kfit):
+    put(server, schedule(), schedule("weekly"))
+    with pytest.raises(NotFound):
+        kfit("schedule", "delete", "nightly", "no-such", "weekly")
+    assert len(server.behind.objects) == 2
+    assert kfit("schedule", "delete", "nightly", "weekly", "--yes").count("deleted") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["schedule", "nightly", "--suspend"], "cronjob.batch/nightly suspended\n"),
+        (["schedule", "--resume", "nightly"], "cronjob.batch/nightly resumed\n"),
+        (["schedule", "nightly", "--delete"], "cronjob.batch/nightly deleted\n"),
+        (["schedule", "-o", "name"], "cronjob.batch/nightly\n"),
+        (["-n", "ml", "schedule", "-n", "ml", "-o", "name"], "cronjob.batch/nightly\n"),
+    ],
+)
+def test_the_older_spelling_of_schedule_still_works(server, kfit, words, printed):
+    put(server, schedule())
+    assert kfit(*words) == printed
 
 
 def test_trigger_makes_a_job_for_a_day(server, kfit):
@@ -269,6 +322,46 @@ def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monke
         kfit("logs", "train-1a2b3c4d", "--pod", "3")
 
 
+def test_logs_are_of_the_newest_pod_unless_the_replaced_ones_are_asked_for(server, kfit, monkeypatch):
+    put(server, job(), ours("train-1a2b3c4d-a", phase="Failed", state=terminated(75)), ours(state=RUNNING))
+    server.behind.objects[f"{PODS}/train-1a2b3c4d-x"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    asked = []
+
+    def log(_, name, **options):
+        asked.append(options)
+        return iter([b"", f"2026-01-01T00:00:01Z from {name[-1]}\n".encode()])
+
+    monkeypatch.setattr("k8s.api.client.Cluster.log", log)
+    assert kfit("logs", "train") == "from x\n"
+    assert kfit("logs", "train", "--all-pods") == "from a\nfrom x\n"
+    assert kfit("logs", "train", "--previous") == "from a\n"
+    assert kfit("logs", "train", "--timestamps", "--tail", "3") == "2026-01-01T00:00:01Z from x\n"
+    assert asked[-1] == {"follow": False, "tail": 3, "since": ""}
+    kfit("logs", "train", "--since", "1h30m", "--tail", "-1")
+    assert asked[-1]["tail"] is None
+    assert asked[-1]["since"].endswith("Z")
+
+
+def test_every_flag_of_logs_goes_with_follow(server, kfit, monkeypatch):
+    put(server, job(conditions=[{"type": "Complete"}]))
+    put(server, ours("train-1a2b3c4d-a", phase="Failed", state=terminated(75)))
+    put(server, ours(phase="Succeeded", state=terminated(0)))
+    server.behind.objects[f"{PODS}/train-1a2b3c4d-x"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    asked = []
+
+    def log(_, name, **options):
+        asked.append(options)
+        return iter([b"", f'2026-01-01T00:00:01Z from {name[-1]}\n2026-01-01T00:00:02Z {{"kfit": 1}}\n'.encode()])
+
+    monkeypatch.setattr("k8s.api.client.Cluster.log", log)
+    flags = ["--since", "1h", "--timestamps", "--tail", "5", "--raw"]
+    printed = kfit("logs", "-f", "train", "--all-pods", *flags).splitlines()
+    expected = ["2026-01-01T00:00:01Z from a", '2026-01-01T00:00:02Z {"kfit": 1}']
+    assert sorted(printed) == sorted([*expected, *(line.replace("from a", "from x") for line in expected)])
+    assert all(options["tail"] == 5 and options["since"] for options in asked)
+    assert kfit("logs", "-f", "train").splitlines() == ["from x"]
+
+
 def test_a_run_that_is_not_there_is_told_with_where_to_look(kfit):
     for verb in ("status", "logs", "wait"):
         with pytest.raises(NotFound, match="no run 'nope'") as caught:
@@ -301,11 +394,75 @@ def test_kubectl_completes_the_plugin(server, kubeconfig):
     assert list(kubectl(cli, ["submit", "jo"])) == [":0"]  # a file
 
 
-@pytest.mark.parametrize(("text", "found"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("2h", 7200.0), (None, None)])
-def test_times_are_read(text, found):
-    assert seconds(text) == found
+@pytest.mark.parametrize(
+    ("text", "found"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1h30m", 5400), ("1d2h3m4s", 93784)]
+)
+def test_durations_are_read(text, found):
+    assert DURATION.convert(text, None, None) == found
 
 
-def test_a_time_that_is_none_is_told():
+@pytest.mark.parametrize("text", ["soon", "", "-5m", "5x", "1h 30m", "h", "1e3", "nan", "inf"])
+def test_what_is_no_duration_is_refused(text):
     with pytest.raises(click.BadParameter, match="write it like 90s"):
-        seconds("soon")
+        DURATION.convert(text, None, None)
+
+
+JOB = """\
+name: flights
+run:
+  data: {train: s3://lake/flights, label: late, features: {distance: {kind: numeric}}}
+  task: binary
+  model: {builtin: mlp}
+  output: {uri: s3://models/flights}
+image: {repository: r/trainer}
+"""
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    def write(more=""):
+        path = tmp_path / "job.yaml"
+        path.write_text(JOB + more)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (["--again", "--follow", "--timeout", "banana"], ""),
+        (["--wait", "--timeout", "-5m"], ""),
+        (["--follow", "-o", "html"], ""),
+        (["--follow", "--dry-run=server"], ""),
+    ],
+)
+def test_all_words_are_checked_before_anything_is_sent(server, kfit, job_file, words, more):
+    kfit("submit", job_file(more), *words, code=2)
+    assert server.requests == []
+
+
+def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server, kfit, job_file):
+    file = job_file('schedule: {cron: "0 2 * * *"}\n')
+    with pytest.raises(ConfigError, match="no end to wait for") as caught:
+        kfit("submit", file, "--follow")
+    assert "kfit trigger flights --follow" in caught.value.remedy
+    assert {method for method, _ in server.requests} == {"GET"}
+
+
+def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
+    file = job_file("alerts: {enabled: true}\n")
+    assert kfit("submit", file).startswith("job.batch/flights-")
+    assert "prometheusrules/flights" in "".join(server.behind.objects)
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])
+def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job_file, dry_run):
+    first = job_file()
+    second = tmp_path / "second.yaml"
+    second.write_text(JOB.replace("flights", "weather"))
+    items = json.loads(kfit("submit", first, str(second), "-o", "json", *dry_run))["items"]
+    names = {
+        item["name"] if not dry_run else item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in items
+    }
+    assert {name.partition("-")[0] for name in names} == {"flights", "weather"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.model.packed_sets import FEATURES, FEW, batches, every_kind, labels, make_config
-from trainer.errors import ModelCodeError
+from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.trainable import compile_model
@@ -65,6 +65,11 @@ def strange_inputs(features):
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
 
 thing = 3
+
+def anonymous(features):
+    inputs = features.inputs()
+    doubled = keras.layers.Lambda(lambda x: 2 * x, name="double")(features.encode(inputs))
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(doubled))
 """
 
 
@@ -105,16 +110,14 @@ def test_own_models_train(made_by, name, args):
 @pytest.mark.parametrize(
     ("entrypoint", "what", "where"),
     [
-        ("not_there:f", "not_there does not import: ModuleNotFoundError: No module named 'not_there'", "entrypoint"),
         ("needs_more:f", "No module named 'not_installed_here'", "needs_more.py:2"),
         ("broken:f", "broken does not import: SyntaxError", "broken.py:1"),
-        ("own_model:missing", "own_model has no function 'missing'", "entrypoint"),
-        ("own_model:thing", "own_model has no callable 'thing'", "entrypoint"),
         ("own_model:raises", "own_model:raises raised: ZeroDivisionError: division by zero", "own_model.py:37"),
         ("own_model:encoded", "TypeError: encoded() missing 1 required positional argument: 'units'", "entrypoint"),
         ("own_model:nothing", "own_model:nothing returned NoneType, not a Keras model", "entrypoint"),
         ("own_model:wide", "shape (None, 7), expected shape (None, 1)", "entrypoint"),
         ("own_model:logits", "without activation, expected sigmoid", "entrypoint"),
+        ("own_model:anonymous", "has a Lambda layer, 'double', which a published model cannot hold", "entrypoint"),
         ("own_model:strange_inputs", "has the inputs mine; packed inputs are numbers, codes", "entrypoint"),
     ],
 )
@@ -123,3 +126,21 @@ def test_faults_of_own_code_say_what_and_where(made_by, entrypoint, what, where)
         made_by(entrypoint)
     assert what in caught.value.what
     assert caught.value.where.endswith(where)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "what"),
+    [
+        ("not_there:f", "there is no module 'not_there'"),
+        ("not_there.at.all:f", "there is no module 'not_there'"),
+        ("own_model.inner:f", "there is no module 'own_model.inner'"),
+        ("own_model:missing", "own_model has no function 'missing'"),
+        ("own_model:thing", "own_model has no callable 'thing'"),
+    ],
+)
+def test_an_entrypoint_that_does_not_exist_is_configuration(made_by, entrypoint, what):
+    with pytest.raises(ConfigError) as caught:
+        made_by(entrypoint)
+    assert what in caught.value.what
+    assert caught.value.where == "run.model.entrypoint"
+    assert caught.value.remedy

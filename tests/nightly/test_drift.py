@@ -18,12 +18,12 @@ def numbers(values: np.ndarray) -> ColumnStatistics:
     """Statistics of a numeric column, made as the pass makes them."""
     values = np.asarray(values, np.float64)
     part = ColumnPart(rows=len(values), nulls=int(np.isnan(values).sum()), moments=Moments.of(values), sample=[values])
-    return finish(part, np.arange(len(values)))
+    return finish(part)
 
 
 def categories(counts: dict[object, int], nulls: int = 0, *, most: int | None = None) -> ColumnStatistics:
     part = ColumnPart(rows=sum(counts.values()) + nulls, nulls=nulls, counts=Counter(counts))
-    return finish(part, np.arange(0), most_values=most)
+    return finish(part, most_values=most)
 
 
 def checked(before: ColumnStatistics, now: ColumnStatistics, **limits: object) -> dict[str, drift.Finding]:

@@ -125,6 +125,13 @@ def test_labels_that_cannot_be_scored_are_an_error_of_the_data(model, tmp_path, 
         evaluate(model, str(data))
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"run": 3}', '{"run": "../../elsewhere"}', '{"run": ""}'])
+def test_a_damaged_pointer_to_production_is_an_error_of_the_data(tmp_path, text):
+    (tmp_path / "production.json").write_text(text)
+    with pytest.raises(DataError, match=r"production\.json is damaged"):
+        evaluate(str(tmp_path), str(tmp_path))
+
+
 def test_a_damaged_manifest_is_an_error_of_the_data(model, tmp_path):
     import shutil
 

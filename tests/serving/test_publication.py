@@ -114,6 +114,7 @@ def hostile_columns() -> dict[str, pa.Array]:
         "text0": pa.array([f"{t} word\0 \0 wo\0rd, {t}!" for t in texts]),
         "numeric0": pa.array([LARGE + i * 1000 for i in range(120)]),
         "numeric1": pa.array(unsigned, pa.uint64()),
+        "numeric2": pa.array([i * 1e-44 for i in range(120)]),
         "vector0": pa.array([[float(i), 1e30] for i in range(120)]),
     }
 
@@ -138,6 +139,7 @@ def test_the_proof_rows_hold_extremes_of_every_column(tmp_path):
     prepared = prepare(config)
     rows = proof_rows(prepared)
     assert rows.golden == 50  # the first row group
+    assert rows.golden < rows.ordinary < len(rows.raw["numeric0"])
     codes = {f.column.name: rows.packed["codes"][:, f.start] for f in prepared.layout.packed_codes}
     for name in ("categorical0", "categorical2", "categorical4", "categorical6", "sequence0", "sequence1", "text0"):
         assert codes[name].min() == 0, name
@@ -182,3 +184,42 @@ def test_the_graph_of_a_wide_table_does_not_grow_with_its_columns(tmp_path):
         return sum(not isinstance(one, keras.layers.InputLayer) for one in every)
 
     assert operations(3) == operations(30)
+
+
+def test_a_published_model_that_keras_refuses_is_the_models_fault(tmp_path):
+    """As an older kfit published them: a Lambda holds Python code, which Keras does not run when it loads."""
+    import hashlib
+
+    data = write_set(tmp_path / "data", pa.table({"x": np.arange(60.0), "label": [0, 1] * 30}))
+    uri, _ = publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}))
+    x = keras.Input((), name="x")
+    refused = keras.Model({"x": x}, keras.layers.Lambda(lambda t: 2 * t, output_shape=(1,))(x))
+    path, manifest_path = (Path(uri) / "model" / name for name in ("model.keras", "MANIFEST.json"))
+    refused.save(path)
+    manifest = json.loads(manifest_path.read_text())
+    manifest["files"]["model.keras"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest_path.write_text(json.dumps(manifest))
+    with pytest.raises(ModelCodeError, match="Keras does not load the model") as error:
+        published_model.load(uri)
+    assert error.value.where.endswith("model/model.keras")
+
+
+def test_a_model_whose_own_layer_cannot_be_saved_is_the_models_fault(tmp_path, monkeypatch):
+    data = write_set(tmp_path / "data", pa.table({"x": np.arange(60.0), "label": [0, 1] * 30}))
+
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+        def get_config(self):
+            raise ZeroDivisionError("mine")
+
+    import tests.serving.published as published
+
+    def with_own_layer(features, config):
+        inputs = features.inputs()
+        return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(Own()(features.encode(inputs))), name="own")
+
+    monkeypatch.setattr(published, "build", with_own_layer)
+    with pytest.raises(ModelCodeError, match="the model cannot be exported: ZeroDivisionError: mine"):
+        publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}))

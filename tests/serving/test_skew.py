@@ -36,7 +36,21 @@ NUMBERS: dict[str, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
 }
-WORDS = ["a", "bb", "ü", "Z z", "0", "null"]
+WORDS = ["a", "bb", "ü", "Z z", "0", "null", "a\0", "a\0b", "\0", "[UNK]", "a\nb", " a", "", "9007199254740993"]
+#: Where integers lie that a category takes: float64 and float32 lose their digits, int64 ends.
+BASES = [0, 2**24, 2**53, -(2**53), 2**63 - 5, -(2**63) + 4]
+#: Columns are called by these and a number.
+NAMES = ["c", "é", "a/b", " ", "_", "self", "x.y", "\n", "日"]
+
+
+def category_values(kind: str, base: int, rng: np.random.Generator) -> pa.Array:
+    if kind == "int":
+        return pa.array([base + int(v) for v in rng.integers(-3, 4, ROWS)], pa.int64())
+    if kind == "uint":
+        return pa.array([2**64 - 1 - int(v) for v in rng.integers(0, 7, ROWS)], pa.uint64())
+    if kind == "bool":
+        return pa.array(rng.integers(0, 2, ROWS).astype(bool))
+    return pa.array(rng.choice(np.array(WORDS, object), ROWS).tolist(), pa.string())
 
 
 def number_values(kind: pa.DataType, rng: np.random.Generator) -> pa.Array:
@@ -85,21 +99,17 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
             ),
             **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
         }
-    for i, kind in enumerate(draw(st.lists(st.sampled_from(["string", "dictionary", "int", "bool"]), max_size=4))):
-        values = (
-            pa.array(rng.integers(-3, 4, ROWS))
-            if kind == "int"
-            else pa.array(rng.integers(0, 2, ROWS).astype(bool))
-            if kind == "bool"
-            else pa.array(rng.choice(WORDS, ROWS))
-        )
+    kinds = st.sampled_from(["string", "dictionary", "int", "uint", "bool"])
+    name = draw(st.sampled_from(NAMES))
+    for i, kind in enumerate(draw(st.lists(kinds, max_size=4))):
+        values = category_values(kind, draw(st.sampled_from(BASES)), rng)
         array = with_nulls(values, draw(st.sampled_from([0.0, 0.4])), rng)
-        columns[f"c{i}"] = array.dictionary_encode() if kind == "dictionary" else array
+        columns[f"{name}{i}"] = array.dictionary_encode() if kind == "dictionary" else array
         encode = draw(st.sampled_from(["auto", "one_hot", "embedding", "hash"]))
-        features[f"c{i}"] = {
+        features[f"{name}{i}"] = {
             "kind": "categorical",
             "encode": encode,
-            "min_count": draw(st.sampled_from([1, 8])),
+            "min_count": draw(st.sampled_from([1, 4])),
             **({"buckets": 7} if encode == "hash" else {}),
             "indicator": draw(st.booleans()),
         }
@@ -108,11 +118,17 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
         columns["v"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), 3)
         features["v"] = {"kind": "vector", "size": 3, "scale": draw(st.sampled_from(["standard", "none"]))}
     for i, kind in enumerate(draw(st.lists(st.sampled_from(["string", "int"]), max_size=2))):
-        values = rng.choice(WORDS, (ROWS, 9)) if kind == "string" else rng.integers(-3, 4, (ROWS, 9))
+        values = np.array(WORDS, object)[rng.integers(0, len(WORDS), (ROWS, 9))]
+        if kind == "int":
+            values = draw(st.sampled_from(BASES)) + rng.integers(-3, 4, (ROWS, 9)).astype(object)
         lists = [row[:n] for row, n in zip(values.tolist(), rng.integers(0, 10, ROWS).tolist(), strict=True)]
         columns[f"s{i}"] = pa.array(lists, pa.list_(pa.string() if kind == "string" else pa.int64()))
         length, ragged = draw(st.sampled_from([3, 30])), draw(st.booleans())
         features[f"s{i}"] = {"kind": "sequence", "length": length, "ragged": ragged}
+    if draw(st.booleans()):
+        words = np.array(WORDS, object)[rng.integers(0, len(WORDS), (ROWS, 5))]
+        columns["t"] = pa.array([" ".join(row) for row in words.tolist()])
+        features["t"] = {"kind": "text", "length": draw(st.sampled_from([2, 9]))}
     task = draw(st.sampled_from(["binary", "multiclass", "regression"]))
     large = draw(st.sampled_from([0.0, 1e12]))
     label = {
@@ -146,11 +162,14 @@ def test_the_export_on_raw_rows_equals_the_model_on_batches(
         spec = Features(prepared.layout, config, prepared.statistics["train"])
         model = build(spec, config)
         with Feed(prepared, "train", batch_size=32, seed=0, shuffle=False) as feed:
-            inside = np.concatenate(
-                [np.asarray(predicted(prepared.layout.label, model(x))) for x, _, _ in feed.dataset().take(feed.steps)]
-            )[:ROWS]
+            batches = [x for x, _, _ in feed.dataset().take(feed.steps)]
+        inside = np.concatenate([np.asarray(predicted(prepared.layout.label, model(x))) for x in batches])[:ROWS]
         served = serving_model(model, prepared.layout)
-        outside = np.concatenate(
-            [served.predict(columns) for _, columns in raw_batches(prepared.layout, folder, rows=32)]
-        )
+        raw = [columns for _, columns in raw_batches(prepared.layout, folder, rows=32)]
+        outside = np.concatenate([served.predict(columns) for columns in raw])
+        seen = [served.packing([columns[c.name] for c in prepared.layout.columns]) for columns in raw]
     np.testing.assert_allclose(outside, inside, rtol=1e-4, atol=1e-5)
+    for key in ("numbers", "codes"):
+        if key in seen[0]:
+            packed = np.concatenate([x[key].numpy() for x in batches])[:ROWS]
+            np.testing.assert_allclose(np.concatenate([x[key] for x in seen]), packed, rtol=1e-6)

@@ -48,7 +48,9 @@ def data_of(
 def published(folder: Path, prepared: Prepared) -> str:
     """The manifest that a run of this data leaves."""
     (folder / "model").mkdir(parents=True)
-    manifest = manifest_of("before", folder / "model", prepared.layout)
+    (folder / "model/model.keras").write_bytes(b"a model")
+    inputs = {column.name: column.name for column in prepared.layout.columns}
+    manifest = manifest_of("before", folder / "model", prepared.layout, inputs)
     (folder / "model/MANIFEST.json").write_text(json.dumps(manifest))
     return str(folder)
 

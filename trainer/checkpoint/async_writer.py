@@ -1,4 +1,4 @@
-"""Commits snapshots beside the training, and says when that does not go well."""
+"""Commits snapshots in a thread beside the training, and notes failures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _BETWEEN_TRIES_S = 1.0
 
 
 class AsyncWriter:
-    """Commits snapshots in a thread, one at a time; only the copy that made the snapshot blocks a step.
+    """Commits snapshots in a thread, one at a time; a training step waits only for the copy, not for the upload.
 
-    A commit that fails does not end the run: the run says so, with the age of the newest checkpoint, and
-    tries with the next snapshot. `check` raises only where none has succeeded for `patience_s`, or where no later
+    A commit that fails does not end the run: it is noted, with the age of the newest checkpoint, and the next
+    snapshot is tried. `check` raises only where none has succeeded for `patience_s`, or where no later
     try can succeed.
 
     Args:
-        store: Where they go.
+        store: Where checkpoints are written.
         note: Told one line for a person.
-        committed: Told the step of every checkpoint that was committed.
-        resumed: What the run goes on from: its newest checkpoint until this process commits one.
+        committed: Called with the step of every checkpoint that was committed.
+        resumed: The snapshot that the run goes on from, its newest checkpoint so far.
         patience_s: Seconds of failing commits after which the run ends.
         grace_s: Seconds between SIGTERM and SIGKILL; None where that is not known.
         clock: Monotonic seconds.
@@ -45,7 +45,7 @@ class AsyncWriter:
     ) -> None:
         self._store, self._note, self._clock = store, note, clock
         self._patience_s, self._grace_s = patience_s, grace_s
-        self._told = committed
+        self._on_commit = committed
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._uncommitted: Snapshot | None = None
@@ -57,11 +57,11 @@ class AsyncWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a commit is under way."""
+        """Whether a commit is in progress."""
         return self._thread is not None and self._thread.is_alive()
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Starts a commit; waits for the one under way first."""
+        """Starts a commit; waits for the one in progress first."""
         self.join()
         self._uncommitted = snapshot
         self._thread = threading.Thread(target=self._commit, args=(snapshot,), name="kfit-checkpoint", daemon=True)
@@ -74,14 +74,14 @@ class AsyncWriter:
         except StorageError as error:
             self._error = error
             self._note(f"checkpoint of step {snapshot.step} was not committed: {error.what}; {self._age()}")
-        except Exception as error:  # taken over by another process, or a fault of ours: for the main thread
+        except Exception as error:  # `check` raises it in the main thread
             self._error = error
         else:
             self._error = self._uncommitted = None
             self._committed_s = self._clock()
             took_s = self._committed_s - began
             self.newest = _described(snapshot, round(took_s, 3))
-            self._told(snapshot.step)
+            self._on_commit(snapshot.step)
             self._compare_with_grace(took_s)
         finally:
             self.upload_s += self._clock() - began
@@ -100,7 +100,7 @@ class AsyncWriter:
             )
 
     def check(self) -> None:
-        """Raises what must end the run; costs nothing, so it stands between steps.
+        """Raises the error that must end the run, if there is one. Cheap enough to call after every step.
 
         Raises:
             Superseded: Another process has taken over the run.
@@ -120,28 +120,28 @@ class AsyncWriter:
         raise error
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Waits for the commit under way, whatever comes of it; at most so long."""
+        """Waits for the commit in progress, at most `timeout_s`; ignores its outcome."""
         if self._thread is not None:
             self._thread.join(timeout_s)
             if not self._thread.is_alive():
                 self._thread = None
 
     def wait(self) -> None:
-        """Waits for the commit under way.
+        """Waits for the commit in progress.
 
         Raises:
             Superseded: Another process has taken over the run.
-            StorageError: It failed.
+            StorageError: The commit failed.
         """
         self.join()
         if self._error is not None:
             raise self._error
 
     def settle(self, give_up: Callable[[], bool]) -> None:
-        """Waits until the last snapshot is committed: no later one will make up for it.
+        """Waits until the last snapshot is committed; retries, since no later snapshot replaces it.
 
         Args:
-            give_up: Asked between two tries.
+            give_up: Called between two tries; returns whether to stop trying.
 
         Raises:
             Superseded: Another process has taken over the run.
@@ -156,26 +156,26 @@ class AsyncWriter:
 
 
 class NoWriter:
-    """What a worker has that is not the chief: it commits nothing."""
+    """The writer of a worker that is not worker 0: worker 0 commits the same state, so every method does nothing."""
 
     busy = False
     upload_s = 0.0
     newest: dict[str, float | None] | None = None
 
     def submit(self, snapshot: Snapshot) -> None:
-        """Nothing; the chief has the same state."""
+        """Does nothing."""
 
     def check(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def settle(self, give_up: Callable[[], bool]) -> None:
-        """Nothing; the chief waits."""
+        """Does nothing."""
 
     def wait(self) -> None:
-        """Nothing; the chief waits."""
+        """Does nothing."""
 
 
 def _described(snapshot: Snapshot, commit_s: float | None) -> dict[str, float | None]:

@@ -1,14 +1,16 @@
 """One writer at a time: each process of a run takes the next token, and only the newest token counts.
 
 A pod that was cut off and replaced may come back to life and go on writing (a zombie). It cannot be
-stopped from outside, so what it writes must not count:
+stopped from outside, so what it writes must not count, and what it deletes must be its own:
 
 - A process that takes over creates `checkpoints/claims/<token>.json`, create-only, with a token above
   all before it, and lists in it the checkpoints that it accepts from its predecessors.
 - A checkpoint counts only if its token is the newest claim's, or that claim accepts it. So whatever a
   zombie commits after the take-over is void for every reader, at whatever moment it was interrupted.
-- Before each commit, and before anything is published, a process looks whether its claim is still the
+- Before each commit, and before anything is published, a process checks that its claim is still the
   newest, and ends if it is not.
+- Every path that a process writes below `checkpoints/` carries its token, and it deletes only paths with its own
+  token or older ones (`trainer.checkpoint.store`).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Superseded(ConfigError):
 
 @dataclass(frozen=True)
 class Claim:
-    """One process's right to write.
+    """The right of one process to write.
 
     Attributes:
         token: Rises with every process of the run.
@@ -52,11 +54,11 @@ class Claim:
     holder: str
 
     def allows(self, stamp: Stamp) -> bool:
-        """Whether a checkpoint counts while this is the newest claim."""
+        """Returns whether a checkpoint counts while this is the newest claim."""
         return stamp[1] == self.token or stamp in self.accepted
 
 
-#: Before the first process of a run: nothing is committed, nothing counts.
+#: The claim before the first process of a run: no checkpoint counts.
 NOBODY = Claim(0, frozenset(), "nobody")
 
 
@@ -79,7 +81,11 @@ class Fence:
         return self._mine
 
     def newest(self) -> Claim:
-        """The claim that counts now."""
+        """Reads the newest claim, the only one that counts.
+
+        Raises:
+            StorageError: The store is out of reach or refuses.
+        """
         while True:
             tokens = self._tokens()
             if not tokens:
@@ -90,10 +96,10 @@ class Fence:
                 continue  # a newer one came, and this one was cleared away
 
     def take(self, accept: Callable[[Claim], Iterable[Stamp]]) -> None:
-        """Takes over: from here on, no process that took a claim before can commit.
+        """Takes the run over: from now on, no process with an earlier claim can commit.
 
         Args:
-            accept: From the newest claim so far, the checkpoints that stay valid.
+            accept: Called with the newest claim so far; returns the checkpoints that stay valid.
 
         Raises:
             StorageError: The store is out of reach or refuses.
@@ -116,14 +122,14 @@ class Fence:
                 storage.delete(self._uri(old))
 
     def holds(self) -> bool:
-        """Whether no other process has taken over; one listing."""
+        """Returns whether no other process has taken over; costs one listing."""
         return self._tokens()[-1:] == [self.mine.token]
 
     def check(self) -> None:
-        """Looks whether this process may still write.
+        """Checks that this process may still write.
 
         Raises:
-            Superseded: Another one has taken over.
+            Superseded: Another process has taken over.
         """
         if not self.holds():
             raise Superseded(
@@ -136,7 +142,7 @@ class Fence:
         try:
             storage.write(uri, body, create_only=True)
         except storage.AlreadyExists:
-            # Ours, where the answer to the first try was lost on its way.
+            # Written by an earlier try whose answer was lost on its way.
             with contextlib.suppress(storage.NotFound):  # cleared away: a newer one has come
                 return storage.read(uri) == body
             return False

@@ -27,15 +27,19 @@ class RunFolder:
 
     @property
     def uri(self) -> str:
-        """The run's folder."""
+        """URI of the run's folder."""
         return storage.join(self.output_uri, "runs", self.run_id)
 
     def path(self, *parts: str) -> str:
-        """URI of something inside the run's folder."""
+        """Returns the URI of an object below the run's folder."""
         return storage.join(self.uri, *parts)
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON document of the run, None where it has not been written."""
+        """Reads a JSON document of the run; None where it has not been written.
+
+        Raises:
+            StorageError: The store is out of reach or refuses.
+        """
         try:
             document: dict[str, Any] = json.loads(storage.read(self.path(name)))
         except storage.NotFound:
@@ -43,12 +47,16 @@ class RunFolder:
         return document
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:
-        """Writes a JSON document of the run, whole."""
+        """Writes a JSON document of the run; a reader sees the old one or the new one, never a part.
+
+        Raises:
+            StorageError: The store is out of reach or refuses.
+        """
         storage.write(self.path(name), to_json(document))
 
 
 def to_json(document: Any) -> bytes:
-    """JSON as this project writes it: readable, and strict (NaN and infinity become null)."""
+    """Encodes JSON as this project writes it: indented, and strict (NaN and infinity become null)."""
     return (json.dumps(_finite(document), indent=2, sort_keys=False, allow_nan=False) + "\n").encode()
 
 

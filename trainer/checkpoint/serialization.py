@@ -18,42 +18,50 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def table(arrays: Arrays) -> list[dict[str, Any]]:
-    """Name, dtype and shape of each array, in order: what the bytes alone do not tell."""
+    """Returns name, dtype and shape of each array, in order: what `assemble` needs beside the bytes."""
     return [{"name": n, "dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()]
 
 
 def parts(arrays: Arrays, part_bytes: int = PART_BYTES) -> Iterator[bytes]:
-    """The arrays' bytes, one after the other, cut every `part_bytes`; the same arrays give the same parts."""
-    held: list[memoryview] = []
+    """Cuts the arrays' bytes, one array after the other, into parts.
+
+    Args:
+        arrays: Name -> array of any dtype and shape.
+        part_bytes: Size of every part but the last.
+
+    Yields:
+        The parts; the same arrays give the same parts.
+    """
+    pieces: list[memoryview] = []
     size = 0
     for array in arrays.values():
         view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         while len(view):
             piece = view[: part_bytes - size]
-            held.append(piece)
+            pieces.append(piece)
             size += len(piece)
             view = view[len(piece) :]
             if size == part_bytes:
-                yield b"".join(held)
-                held, size = [], 0
-    if held:
-        yield b"".join(held)
+                yield b"".join(pieces)
+                pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
 
 
 def assemble(entries: Sequence[Mapping[str, Any]], data: np.ndarray) -> dict[str, np.ndarray]:
-    """The inverse of `table` and `parts`.
+    """Rebuilds arrays from what `table` and `parts` returned.
 
     Args:
-        entries: What `table` gave.
-        data: uint8 [bytes], all parts after each other.
+        entries: The result of `table`.
+        data: uint8 [bytes], all parts one after the other.
 
     Returns:
-        The arrays, views of `data` where its alignment allows it.
+        Name -> array; views of `data` where its alignment allows it.
 
     Raises:
         ValueError: The bytes are more or fewer than the entries need.
     """
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     at = 0
     for entry in entries:
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
@@ -62,8 +70,8 @@ def assemble(entries: Sequence[Mapping[str, Any]], data: np.ndarray) -> dict[str
         if len(piece) != size:
             raise ValueError(f"array {entry['name']} ends early")
         aligned = piece if piece.ctypes.data % dtype.alignment == 0 else piece.copy()
-        found[entry["name"]] = aligned.view(dtype).reshape(shape)
+        arrays[entry["name"]] = aligned.view(dtype).reshape(shape)
         at += size
     if at != len(data):
         raise ValueError(f"{len(data) - at} bytes too many")
-    return found
+    return arrays

@@ -101,11 +101,22 @@ Validation = Annotated[
 ]
 
 
+def _take_both_names(schema: dict[str, Any]) -> None:
+    """Lets the schema take `one_of` beside its alias `in`, as the model does."""
+    schema["properties"]["one_of"] = schema["properties"]["in"]
+
+
 class Condition(Strict):
     """What a row's value must be; everything that is given has to hold, and null fits nothing but `null: true`."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
+        extra="forbid",
+        frozen=True,
+        strict=False,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        json_schema_extra=_take_both_names,
     )
 
     equals: Scalar | None = Field(None, description="This value.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 import keras
 
 from trainer.config import Entrypoint
-from trainer.errors import ModelCodeError
+from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.features import Features
+from trainer.user_code import add_working_folder
 
 _WHERE = "run.model.entrypoint"
 
@@ -26,7 +26,8 @@ def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
         An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
 
     Raises:
-        ModelCodeError: It does not import, is no function, raises, or returns what cannot be trained.
+        ConfigError: There is no such module or function.
+        ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
     function = _load(wanted.entrypoint)
     try:
@@ -44,17 +45,23 @@ def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
 
 def _load(name: str) -> Callable[..., Any]:
     module_name, function_name = name.split(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        # As `python -m` does; a console script leaves the working directory out.
-        sys.path.insert(0, here)
+    add_working_folder()
     try:
         module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _fault(f"{module_name} does not import", error) from error  # it lacks a module of its own
+        raise ConfigError(
+            f"there is no module {error.name!r}",
+            where=_WHERE,
+            remedy="correct the name, run where it lies, or add its folder to PYTHONPATH",
+        ) from error
     except Exception as error:
         raise _fault(f"{module_name} does not import", error) from error
     function: Callable[..., Any] | None = getattr(module, function_name, None)
     if function is None or not callable(function):
         what = "has no function" if function is None else "has no callable"
-        raise ModelCodeError(
+        raise ConfigError(
             f"{module_name} {what} {function_name!r}",
             where=_WHERE,
             remedy=f"Define {function_name}(features) in {getattr(module, '__file__', None) or module_name}.",
@@ -77,6 +84,7 @@ def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
         )
     _check_activation(features, made, name)
+    _check_loads_again(made, name)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
     return keras.Model(inputs, output, name=made.name)
@@ -110,6 +118,17 @@ def _check_activation(features: Features, made: keras.Model, name: str) -> None:
             f"the model of {name} ends in layer {last.name!r} without activation, expected {features.activation}",
             where=_WHERE,
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
+        )
+
+
+def _check_loads_again(made: keras.Model, name: str) -> None:
+    """A layer that Keras does not load without running its bytes as code is refused before the training, not after."""
+    lambdas = [layer.name for layer in made._flatten_layers() if isinstance(layer, keras.layers.Lambda)]
+    if lambdas:
+        raise ModelCodeError(
+            f"the model of {name} has a Lambda layer, {lambdas[0]!r}, which a published model cannot hold",
+            where=_WHERE,
+            remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
 
 

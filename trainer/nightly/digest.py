@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import Config, Entrypoint
+from trainer.user_code import add_working_folder
 
 #: Where a run writes, tells and is kept does not change what it learns.
 _OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}}
@@ -38,6 +39,7 @@ def _code(config: Config) -> str | None:
     """A digest of the user's package, which is found without being imported."""
     if not isinstance(config.model, Entrypoint):
         return None
+    add_working_folder()
     top = config.model.entrypoint.partition(":")[0].partition(".")[0]
     spec = importlib.util.find_spec(top)
     if spec is None:

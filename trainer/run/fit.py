@@ -30,6 +30,7 @@ from trainer.run.nightly_hooks import Night
 from trainer.run.record import LAST_WORDS_S, Record, Result
 from trainer.run.result import exact_metrics, versions
 from trainer.training import resume, warm_start
+from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
 from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers import cache_transfer
@@ -281,7 +282,7 @@ class _Run:
 
     def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
         assert self.record.prepared is not None
-        extra = {"shaping": resume.shaping(self.asked), "fingerprint": self.record.prepared.fingerprint}
+        extra = {"shaping": resume.resume_signature(self.asked), "fingerprint": self.record.prepared.fingerprint}
         extra["automatic"] = automatic_choices(self.asked.fit, self.record.config.fit)
         self.record.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
         with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
@@ -291,7 +292,17 @@ class _Run:
             curves = Path(scratch) if board is not None and local is None else None
             try:
                 with self.stop.training():
-                    session.fit(self.record.memory, writer, self.progress, self.ledger, board, extra, self.stop)
+                    session.fit(
+                        TrainingContext(
+                            state=self.record.memory,
+                            writer=writer,
+                            progress=self.progress,
+                            ledger=self.ledger,
+                            stop=self.stop,
+                            identity=extra,
+                            tensorboard=board,
+                        )
+                    )
                     writer.settle(lambda: self.stop.requested)
             except BaseException:
                 if curves is not None:

@@ -77,7 +77,7 @@ class Record:
             {
                 "run": self.folder.run_id,
                 "config": self.config.model_dump(mode="json"),
-                "config_hash": resume.shaping_hash(self.config),
+                "config_hash": resume.resume_signature_hash(self.config),
                 "versions": versions(),
                 "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
                 **self._night.record(),

@@ -15,7 +15,7 @@ from trainer.feed.statistics.prepare import Prepared
 from trainer.training.time_ledger import Ledger
 
 if TYPE_CHECKING:
-    from trainer.training.training_state import Memory
+    from trainer.training.training_state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def document(
     run_id: str,
     config: Config,
     prepared: Prepared | None,
-    memory: Memory | None,
+    memory: TrainingState | None,
     checkpoint: Mapping[str, float | None] | None,
     ledger: Ledger,
 ) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any
         return {}, []
     running = metrics.RunningMetrics(task, known)
     running.update(labels, predictions)
-    lines = [f"validation {name} is not defined: {why}" for name, why in running.undefined().items()]
-    return running.result(), lines
+    found = running.result()
+    return found, [f"validation {name} is not defined: {why}" for name, why in running.undefined(found).items()]
 
 
 def versions() -> dict[str, str]:

@@ -45,4 +45,5 @@ def evaluate(
         seen(running.rows)
     if not running.rows:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
-    return {"run": model.run, "rows": running.rows, "metrics": running.result(), "undefined": running.undefined()}
+    found = running.result()
+    return {"run": model.run, "rows": running.rows, "metrics": found, "undefined": running.undefined(found)}

@@ -19,6 +19,7 @@ import numpy as np
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError, ModelCodeError
+from trainer.run_id import check_run_id
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
 
 FORMAT = 1
@@ -104,19 +105,30 @@ def resolve(where: str) -> str:
 
     Raises:
         ConfigError: None of them.
+        DataError: production.json is damaged.
     """
     for folder in (where, storage.join(where, "model")):
         if storage.exists(storage.join(folder, MANIFEST)):
             return folder
     pointer = storage.join(where, "production.json")
     if storage.exists(pointer):
-        run = json.loads(storage.read(pointer))["run"]
-        return storage.join(where, "runs", run, "model")
+        return storage.join(where, "runs", _run_in(pointer), "model")
     raise ConfigError(
         "no published model there",
         where=where,
         remedy="name a run's folder (<output.uri>/runs/<run id>), its model/, or an output.uri with a production.json",
     )
+
+
+def _run_in(pointer: str) -> str:
+    try:
+        return check_run_id(json.loads(storage.read(pointer))["run"], pointer)
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise DataError(
+            "production.json is damaged: it names no run",
+            where=pointer,
+            remedy="promote a run again with kfit promote, or name a run's folder",
+        ) from error
 
 
 def load(where: str) -> Published:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import DataError
 from trainer.storage import calls
 from trainer.storage.calls import NotFound
 from trainer.storage.filesystems import filesystem
-from trainer.uris import WILDCARD, glob_regex, hidden, hive_tail, local_path
+from trainer.uris import WILDCARD, glob_regex, glob_root, hidden, hive_tail, local_path, table_format
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
 
     Raises:
         NotFound: One of them names nothing.
+        DataError: A folder is a Delta or Iceberg table, whose deleted rows and files nobody would see.
         StorageError: The store is out of reach or refuses.
     """
     found: dict[str, StoredObject] = {}
@@ -84,17 +86,61 @@ def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
         return [StoredObject(only.uri, hive_tail(only.uri), only.size_bytes, only.version)]
     if not everything and not exists(uri):
         raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
+    _refuse_table(uri, [o.name for o in everything])
     return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
 
 
 def _expand_glob(uri: str) -> list[StoredObject]:
-    head = WILDCARD.split(uri, maxsplit=1)[0].rpartition("/")[0]
-    pattern = re.compile(glob_regex(uri[len(head) + 1 :]))
+    folder, glob = glob_root(uri)
+    if (path := local_path(folder)) is not None:
+        return calls.call("list", uri, lambda: _local_glob(uri, folder, path, glob))
+    pattern = re.compile(glob_regex(glob))
     try:
-        objects = list_objects(head or ".")
+        objects = list_objects(folder)
     except NotFound:
         return []
+    _refuse_table(uri, [o.name for o in objects])
     return [o for o in objects if pattern.fullmatch(o.name)]
+
+
+def _local_glob(uri: str, folder: str, path: Path, glob: str) -> list[StoredObject]:
+    """The files that a glob names below a local folder; only folders that can match are looked into."""
+    logs = [p.relative_to(path).as_posix() for p in (*path.glob("_delta_log/*"), *path.glob("metadata/*"))]
+    _refuse_table(uri, logs)
+    prefix = folder if not folder or folder.endswith("/") else f"{folder}/"
+    files = ((name, path / name) for name in _matching(path, "", glob.split("/")))
+    return [_local_object(f"{prefix}{name}", name, file) for name, file in sorted(files) if file.is_file()]
+
+
+def _matching(root: Path, below: str, parts: Sequence[str]) -> Iterator[str]:
+    """Names below `root/below` that match the parts of a glob."""
+    part, *rest = parts
+    if "**" in part:
+        pattern = re.compile(glob_regex("/".join(parts)))
+        files = _list_local("", root / below) if (root / below).is_dir() else []
+        yield from (f"{below}{file.name}" for file in files if pattern.fullmatch(file.name))
+        return
+    names = [part]
+    if WILDCARD.search(part):
+        pattern = re.compile(glob_regex(part))
+        folder = root / below
+        names = [p.name for p in folder.iterdir() if pattern.fullmatch(p.name)] if folder.is_dir() else []
+    for name in names:
+        if not rest:
+            yield f"{below}{name}"
+        elif (root / below / name).is_dir():
+            yield from _matching(root, f"{below}{name}/", rest)
+
+
+def _refuse_table(uri: str, names: Sequence[str]) -> None:
+    kind = table_format(names)
+    if kind is not None:
+        how = "deltalake's DeltaTable(…).file_uris()" if kind == "Delta" else "pyiceberg's table.scan().plan_files()"
+        raise DataError(
+            f"the folder is a {kind} table; read as plain Parquet it would give deleted and replaced rows too",
+            where=uri,
+            remedy=f"list the files of one version ({how}), or write that version as plain Parquet",
+        )
 
 
 def list_objects(uri: str) -> list[StoredObject]:
@@ -147,13 +193,8 @@ def list_folders(uri: str) -> list[str]:
 
 
 def _list_local(uri: str, path: Path) -> list[StoredObject]:
-    def one(file: Path, name: str) -> StoredObject:
-        stat = file.stat()
-        found = f"{uri.rstrip('/')}/{name}" if name else uri
-        return StoredObject(found, name, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
-
     if path.is_file():
-        return [one(path, "")]
+        return [_local_object(uri, "", path)]
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist")
 
@@ -165,7 +206,12 @@ def _list_local(uri: str, path: Path) -> list[StoredObject]:
         for folder, _, files in os.walk(path, followlinks=True, onerror=refuse)
         for file in files
     ]
-    return [one(path / name, name) for name in sorted(names)]
+    return [_local_object(f"{uri.rstrip('/')}/{name}", name, path / name) for name in sorted(names)]
+
+
+def _local_object(uri: str, name: str, path: Path) -> StoredObject:
+    stat = path.stat()
+    return StoredObject(uri, name, stat.st_size, f"{stat.st_size}-{stat.st_mtime_ns}")
 
 
 def _version(info: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A request to stop, by SIGTERM or SIGINT: polite between two steps, at once before the first and after the last."""
+"""A request to stop, by SIGTERM or SIGINT: honoured after the current step, or at once outside training."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from trainer.errors import Preempted
 
 
 class _Interrupted(BaseException):
-    """Thrown by a signal, wherever the main thread is; no Exception, since Keras wraps those in its own."""
+    """Raised by a signal's handler in the main thread; not an Exception, since Keras wraps those in its own."""
 
 
 class StopRequest:
-    """Handles the signals of one run; a second signal leaves at once.
+    """Handles the signals of one run; a second signal ends it at once.
 
-    While `training` is entered, a signal is remembered and the run stops after the step under way, with a
-    checkpoint. Outside it nothing would be gained by waiting, so the run ends where it is.
+    Inside `training`, a signal is remembered and the run stops after the current step, with a
+    checkpoint. Outside, waiting would gain nothing, so the run ends where it is.
+
+    Attributes:
+        signal_name: The signal that came; empty before one.
+        phase: Where the run stands, for a person.
 
     Handlers can only be set in the main thread; elsewhere (a library call in a notebook's thread) the
     request can still be made by `set`.
@@ -28,10 +32,9 @@ class StopRequest:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._before: dict[int, Any] = {}
-        self._polite = False
+        self._after_step = False
         self._interrupted = False
         self.signal_name = ""
-        #: What was going on, for a person.
         self.phase = "before the first step"
 
     def __enter__(self) -> StopRequest:
@@ -48,39 +51,47 @@ class StopRequest:
         if self._event.is_set():
             raise KeyboardInterrupt
         self.set(signal.Signals(number).name)
-        if not self._polite:
+        if not self._after_step:
             self._interrupted = True
             raise _Interrupted
 
     def meaning(self, error: BaseException) -> BaseException:
-        """What an error that ended the run means: after an interruption, whatever came of it, `Preempted`."""
+        """Returns the error that ended the run; after an interruption `Preempted`, whatever a library made of it."""
         return self._preempted() if self._interrupted and not isinstance(error, KeyboardInterrupt) else error
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Inside, a request waits for the end of the step under way."""
+        """A context inside which a request waits for the end of the current step.
+
+        Raises:
+            Preempted: The run was asked to stop before.
+        """
         self.check()
-        self._polite = True
+        self._after_step = True
         try:
             yield
         finally:
-            self._polite = False
+            self._after_step = False
 
     def set(self, reason: str) -> None:
-        """Asks the run to stop."""
+        """Asks the run to stop, as a signal does.
+
+        Args:
+            reason: What a person reads: the signal's name.
+        """
         self.signal_name = reason
         self._event.set()
 
     @property
     def requested(self) -> bool:
-        """Whether the run shall stop."""
+        """Whether the run was asked to stop."""
         return self._event.is_set()
 
     def check(self) -> None:
-        """Ends the run here where that was asked for.
+        """Ends the run here if it was asked to stop.
 
         Raises:
-            Preempted: It was.
+            Preempted: It was asked to.
         """
         if self.requested:
             raise self._preempted()

@@ -1,4 +1,4 @@
-"""Where a run begins: at nothing, at its own newest checkpoint, or at the end of the run it extends."""
+"""Where a run begins: from scratch, from its own newest checkpoint, or from the end of the run that it extends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.config import Config, Fit, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
-_NOT_SHAPING = {
+_NOT_IN_SIGNATURE = {
     "output",
     "promote",
     "notify",
@@ -33,10 +33,19 @@ _NOT_SHAPING = {
 def starting_point(
     config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
 ) -> Snapshot | None:
-    """The snapshot a run goes on from; None at its very beginning. Writes nothing.
+    """Reads the snapshot that a run goes on from; writes nothing.
+
+    Args:
+        config: The configuration, as the job file has it.
+        folder: The run's folder.
+        store: The run's checkpoints.
+        note: Told one line for a person.
+
+    Returns:
+        The snapshot; None where the run begins from scratch.
 
     Raises:
-        ConfigError: It is of another configuration, or there is nothing to extend.
+        ConfigError: It belongs to another configuration, its model is published already, or there is nothing to extend.
         StorageError: The store is out of reach or refuses.
     """
     own = store.newest()
@@ -52,13 +61,12 @@ def starting_point(
 def take_over(
     config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
 ) -> Snapshot | None:
-    """Claims the run for this process.
+    """Claims the run for this process, and reads the snapshot that it goes on from.
 
-    Returns:
-        The snapshot it goes on from; None at its very beginning.
+    Takes and returns what `starting_point` does.
 
     Raises:
-        ConfigError: It is of another configuration, or there is nothing to extend. The run is not claimed then.
+        ConfigError: As `starting_point`; the run is not claimed then.
         StorageError: The store is out of reach or refuses.
     """
     while True:
@@ -71,8 +79,8 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
     where = "run.fit.extend"
     head, _, run_id = extended.rstrip("/").rpartition("/")
     folder = RunFolder(head.removesuffix("/runs") if head else config.output.uri, run_id)
-    found = CheckpointStore(folder, keep=1, note=note).newest()
-    if found is None:
+    snapshot = CheckpointStore(folder, keep=1, note=note).newest()
+    if snapshot is None:
         raise ConfigError(
             f"no checkpoint below {folder.uri}", where=where, remedy="name a run's id below output.uri, or its URI"
         )
@@ -82,9 +90,9 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
             where=where,
             remedy="set fit.optimizer.learning_rate to a number, in both runs, or use run.fit.warm_start",
         )
-    _check_configuration(config, found, where)
-    done = int(found.state["cursor"]["epoch"])
-    if found.state["stopped_early"]:
+    _check_configuration(config, snapshot, where)
+    done = int(snapshot.state["cursor"]["epoch"])
+    if snapshot.state["stopped_early"]:
         raise ConfigError(
             f"run {run_id} stopped early after {done} epochs, and would again",
             where=where,
@@ -97,11 +105,11 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
             remedy=f"set run.fit.epochs above {done}",
         )
     note(f"extends run {run_id} from {done} to {config.fit.epochs} epochs")
-    return found
+    return snapshot
 
 
 def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None:
-    before, now = snapshot.state["shaping"], shaping(config)
+    before, now = snapshot.state["shaping"], resume_signature(config)
     changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
     if changed:
         shown = "; ".join(f"{k}: {before.get(k)!r} -> {now.get(k)!r}" for k in changed)
@@ -143,10 +151,10 @@ def _check_published(config: Config, folder: RunFolder, snapshot: Snapshot) -> N
 
 
 def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -> None:
-    """Refuses to go on with other data.
+    """Checks that a run goes on with the data it began with.
 
     Raises:
-        ConfigError: The data are not those of the snapshot.
+        ConfigError: The data changed.
     """
     if snapshot is not None and snapshot.state["fingerprint"] != fingerprint:
         raise ConfigError(
@@ -156,12 +164,16 @@ def check_data(folder: RunFolder, snapshot: Snapshot | None, fingerprint: str) -
         )
 
 
-def shaping(config: Config) -> dict[str, Any]:
-    """The keys that decide the weights, flat: `fit.batch_size` -> value."""
+def resume_signature(config: Config) -> dict[str, Any]:
+    """Returns what a run must keep when it goes on: the keys that decide the weights.
+
+    Returns:
+        Flat: `fit.batch_size` -> JSON value.
+    """
     flat: dict[str, Any] = {}
 
     def walk(at: str, value: Any) -> None:
-        if at in _NOT_SHAPING:
+        if at in _NOT_IN_SIGNATURE:
             return
         if isinstance(value, dict) and value:
             for key, inner in value.items():
@@ -186,6 +198,6 @@ def _stretches(config: Config) -> bool:
     return isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None
 
 
-def shaping_hash(config: Config) -> str:
-    """SHA-256 of what decides the weights."""
-    return hashlib.sha256(json.dumps(shaping(config), sort_keys=True).encode()).hexdigest()
+def resume_signature_hash(config: Config) -> str:
+    """Returns the SHA-256 of `resume_signature`."""
+    return hashlib.sha256(json.dumps(resume_signature(config), sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only when data was found whole."""
+"""The TensorFlow side of a run: strategy, feeds, model, `model.fit`. Imported only once the data has been checked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.store import Snapshot
 from trainer.config import Config
-from trainer.errors import ConfigError, KfitError, ModelCodeError, NotFiniteError
+from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
-from trainer.feed.pipeline.damaged_images import broken_image
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
@@ -26,11 +24,9 @@ from trainer.model.objective import make_metrics
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
 from trainer.model.workers import local_replicas, several_workers
-from trainer.progress.progress import Progress
-from trainer.training import callbacks, model_state, warm_start
-from trainer.training.preemption import StopRequest
-from trainer.training.time_ledger import Ledger
-from trainer.training.training_state import Memory, first_replica, memory_from
+from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
+from trainer.training.context import TrainingContext
+from trainer.training.training_state import TrainingState, first_replica, state_from
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
 #: Lines of metrics.jsonl within an epoch.
@@ -91,13 +87,13 @@ class Session:
                 self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
             )
         self._pending: Snapshot | None = None
-        callbacks.check_monitors(
+        stock_callbacks.check_monitors(
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
         )
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
-        counts = [int(said) for said in self._coordinator.gather(str(local_replicas(self._strategy)).encode())]
+        counts = [int(count) for count in self._coordinator.gather(str(local_replicas(self._strategy)).encode())]
         if len(set(counts)) > 1:
             raise ConfigError(
                 f"workers have {', '.join(map(str, counts))} devices, and each needs as many as the others",
@@ -107,7 +103,7 @@ class Session:
         self._coordinator.broadcast_json()
 
     def _place(self) -> Worker | None:
-        """Which part of the data this worker reads; None: all, and of every batch it takes its slice."""
+        """Returns the part of the data that this worker reads; None: all of it, and it takes a slice of every batch."""
         rank, config = self._coordinator.rank, self._config
         # XLA compiles anew for every size of a batch; and what varies an image goes by its place in the batch.
         if rank.workers == 1 or config.fit.jit_compile or augments(config, self._prepared.layout.images):
@@ -131,15 +127,19 @@ class Session:
         """Seconds that training waited for the feed."""
         return float(self._train.wait_s)
 
-    def resume(self, snapshot: Snapshot | None) -> Memory:
-        """Puts a snapshot's variables back and gives what the run remembers (a fresh memory without one)."""
+    def resume(self, snapshot: Snapshot | None) -> TrainingState:
+        """Restores a snapshot's variables.
+
+        Returns:
+            The snapshot's training state; a new one where there is no snapshot.
+        """
         if snapshot is None:
-            return Memory()
-        memory = memory_from(snapshot)
+            return TrainingState()
+        state = state_from(snapshot)
         self._restore(snapshot, metrics=False)
-        if memory.cursor.step and memory.epoch_logs is None:
+        if state.cursor.step and state.epoch_logs is None:
             self._pending = snapshot
-        return memory
+        return state
 
     def _restore(self, snapshot: Snapshot, *, metrics: bool) -> None:
         here = first_replica(self.model, self._coordinator)
@@ -149,17 +149,8 @@ class Session:
         """Begins with the weights of a published model; see `trainer.training.warm_start`."""
         warm_start.copy_weights(where, self.built, note)
 
-    def fit(
-        self,
-        memory: Memory,
-        writer: AsyncWriter | NoWriter,
-        progress: Progress,
-        ledger: Ledger,
-        tensorboard: str | None,
-        extra: dict[str, Any],
-        stop: StopRequest,
-    ) -> None:
-        """Trains from the memory's cursor to the last epoch.
+    def fit(self, context: TrainingContext) -> None:
+        """Trains from the state's cursor to the last epoch.
 
         An epoch that was cut is finished by a call of its own, since Keras holds one number of steps for
         all epochs of a call.
@@ -169,49 +160,46 @@ class Session:
             Preempted: Asked to stop; a checkpoint is committed.
             KfitError: The feed's own fault, under its own name.
         """
+        state = context.state
         epochs, steps = self._config.fit.known_epochs, self._train.steps
-        progress.start(
+        context.progress.start(
             epochs=epochs,
             steps=steps,
             rows_per_step=self._config.fit.known_batch_size,
-            first_epoch=memory.cursor.epoch,
-            first_step=memory.cursor.step,
+            first_epoch=state.cursor.epoch,
+            first_step=state.cursor.step,
         )
-
-        def listeners() -> list[Any]:
-            return self._listeners(memory, writer, progress, ledger, tensorboard, extra, stop)
-
         try:
-            if memory.epoch_logs is not None:
-                self._validate_and_end_epoch(memory, listeners())
-            elif memory.cursor.step:
-                self._keras_fit(memory, memory.cursor.epoch + 1, steps - memory.cursor.step, listeners())
-            if memory.cursor.epoch < epochs and not memory.stopped_early:
-                self._keras_fit(memory, epochs, steps, listeners())
+            if state.epoch_logs is not None:
+                self._validate_and_end_epoch(state, self._callbacks(context))
+            elif state.cursor.step:
+                self._keras_fit(state, state.cursor.epoch + 1, steps - state.cursor.step, self._callbacks(context))
+            if state.cursor.epoch < epochs and not state.stopped_early:
+                self._keras_fit(state, epochs, steps, self._callbacks(context))
         except (KfitError, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise self._cause(error) from error
+            raise diagnosis.cause_of(error, (self._train, self._validation), self._prepared) from error
 
-    def _validate_and_end_epoch(self, memory: Memory, listeners: list[Any]) -> None:
-        """What `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
-        assert memory.epoch_logs is not None
-        logs = dict(memory.epoch_logs)
-        told = keras.callbacks.CallbackList(listeners, model=self.model)
+    def _validate_and_end_epoch(self, state: TrainingState, listeners: list[keras.callbacks.Callback]) -> None:
+        """Does what `fit` does between an epoch's last step and the next epoch, for a run that was stopped there."""
+        assert state.epoch_logs is not None
+        logs = dict(state.epoch_logs)
+        called = keras.callbacks.CallbackList(listeners, model=self.model)
         self.model.stop_training = False
-        told.on_train_begin()
-        told.on_epoch_begin(memory.cursor.epoch)
+        called.on_train_begin()
+        called.on_epoch_begin(state.cursor.epoch)
         if (validation := self._validation) is not None:
-            found = self.model.evaluate(
+            metrics = self.model.evaluate(
                 self._batches(validation),
                 steps=validation.steps,
                 callbacks=listeners[-1:],
                 verbose=0,
                 return_dict=True,
             )
-            logs |= {f"val_{name}": value for name, value in found.items()}
-        told.on_epoch_end(memory.cursor.epoch, logs)
-        told.on_train_end(logs)
+            logs |= {f"val_{name}": value for name, value in metrics.items()}
+        called.on_epoch_end(state.cursor.epoch, logs)
+        called.on_train_end(logs)
 
     def _batches(self, feed: Feed) -> Any:
         """Every epoch's batches after another; where there are several workers, this one's replicas' shares."""
@@ -230,13 +218,15 @@ class Session:
 
         return self._strategy.distribute_datasets_from_function(lambda _: feed.dataset().repeat().flat_map(shares))
 
-    def _keras_fit(self, memory: Memory, epochs: int, steps: int, listeners: list[Any]) -> None:
-        self._train.seek(memory.cursor.epoch, memory.cursor.step)
+    def _keras_fit(
+        self, state: TrainingState, epochs: int, steps: int, listeners: list[keras.callbacks.Callback]
+    ) -> None:
+        self._train.seek(state.cursor.epoch, state.cursor.step)
         validation = self._validation
         self.model.fit(
             self._batches(self._train),
             epochs=epochs,
-            initial_epoch=memory.cursor.epoch,
+            initial_epoch=state.cursor.epoch,
             steps_per_epoch=steps,
             validation_data=self._batches(validation) if validation else None,
             validation_steps=validation.steps if validation else None,
@@ -245,112 +235,39 @@ class Session:
             verbose=0,
         )
 
-    def _listeners(
-        self,
-        memory: Memory,
-        writer: AsyncWriter | NoWriter,
-        progress: Progress,
-        ledger: Ledger,
-        tensorboard: str | None,
-        extra: dict[str, Any],
-        stop: StopRequest,
-    ) -> list[keras.callbacks.Callback]:
+    def _callbacks(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
         config = self._config
-        stock = callbacks.keras_callbacks(config, tensorboard)
+        stock = stock_callbacks.keras_callbacks(config, context.tensorboard)
         early = config.fit.known_early_stopping
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
-        pending = self._pending
-        self._pending = None
-        remember = callbacks.Remember(
-            memory,
+        pending, self._pending = self._pending, None
+        keeps_state = callbacks.TrainingStateCallback(
+            context.state,
             stock,
             monitor=monitor,
-            mode=callbacks.mode_of(monitor, early.mode if early else "auto"),
+            mode=stock_callbacks.mode_of(monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
             restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )
+
+        def explain(epoch: int, step: int) -> Exception:
+            return diagnosis.loss_not_finite(config, self._prepared, self._train.steps, epoch, step)
+
+        look_every = _LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1
+        every = config.output.checkpoint.every
         return [
             *stock,
-            remember,
-            callbacks.WatchLoss(memory, self._explain, every=_LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1),
-            callbacks.Show(memory, progress),
-            callbacks.Checkpointing(
-                memory,
-                writer,
-                config.output.checkpoint.every,
-                self._train.steps,
-                stop,
-                ledger,
-                extra,
-                self._coordinator,
-            ),
+            keeps_state,
+            callbacks.FiniteLossCallback(context.state, explain, every=look_every),
+            callbacks.ProgressCallback(context),
+            callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator),
         ]
 
-    def _cause(self, error: Exception) -> Exception:
-        """The feed's own exception where there is one: tf.data only passes on its text."""
-        for feed in (self._train, self._validation):
-            if feed is not None and feed.error is not None:
-                return feed.error if isinstance(feed.error, Exception) else error
-        if (broken := broken_image(self._prepared, error)) is not None:
-            return broken
-        if isinstance(error, tf.errors.OpError | ValueError | TypeError):
-            return ModelCodeError(
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-                where="model.fit",
-                remedy="the step of the model failed; try it on a few rows with fit.jit_compile: false",
-            )
-        return error
-
-    def _explain(self, epoch: int, step: int) -> NotFiniteError:
-        """Names the step and the columns behind a loss that is not finite."""
-        at = max(0, step - 1)
-        x, _, _ = self._batch(epoch, at)
-        names = self._suspects(x) if x else []
-        return NotFiniteError(
-            f"the loss is not finite at epoch {epoch + 1}, step {step}"
-            + (
-                f"; not finite or very large in that batch: {', '.join(names)}"
-                if names
-                else "; all columns of that batch are finite"
-            ),
-            where="run.fit",
-            remedy="lower fit.optimizer.learning_rate, set global_clip_norm, or mend the columns named",
-        )
-
-    def _batch(self, epoch: int, step: int) -> tuple[Any, Any, Any]:
-        if step >= self._train.steps:
-            return {}, None, None
-        with Feed(
-            self._prepared,
-            "train",
-            batch_size=self._config.fit.known_batch_size,
-            seed=self._config.fit.seed,
-            shuffle=self._config.data.shuffle is not False,
-            epoch=epoch,
-            step=step,
-        ) as feed:
-            x, y, w = next(iter(feed.dataset()))
-            return x, y, w
-
-    def _suspects(self, x: dict[str, Any]) -> list[str]:
-        """Columns whose values in a batch are infinite, or far from what training saw (over 1e6 deviations)."""
-        numbers = np.asarray(x["numbers"], np.float64) if "numbers" in x else None
-        if numbers is None:
-            return []
-        statistics = self._prepared.statistics["train"].columns
-        found = []
-        for field in self._prepared.layout.numbers:
-            known = statistics[field.column.name]
-            block = numbers[:, field.start : field.start + field.column.size] + field.offset - known.mean
-            if np.isinf(block).any() or (np.abs(block) > 1e6 * max(known.variance, 1e-12) ** 0.5).any():
-                found.append(field.column.name)
-        return found
-
-    def settle(self, memory: Memory) -> None:
-        """Ends with the best epoch's weights where the configuration wants them."""
+    def settle(self, state: TrainingState) -> None:
+        """Restores the best epoch's weights where the configuration asks for them."""
         stop = self._config.fit.known_early_stopping
-        if stop is not None and stop.restore_best_weights and memory.best_weights is not None:
-            model_state.set_weights(self.model, memory.best_weights)
+        if stop is not None and stop.restore_best_weights and state.best_weights is not None:
+            model_state.set_weights(self.model, state.best_weights)
 
     def validation_predictions(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows).
@@ -375,12 +292,12 @@ class Session:
         return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked
 
     def close(self) -> None:
-        """Ends the feeds' threads."""
+        """Stops the feeds' threads."""
         for feed in (self._train, self._validation):
             if feed is not None:
                 feed.close()
 
 
-def _largest_divisor(steps: int, wanted: int) -> int:
-    """The largest divisor of `steps` up to `wanted`: Keras would run the last call of an epoch past its end."""
-    return next(k for k in range(min(wanted, steps), 0, -1) if steps % k == 0)
+def _largest_divisor(steps: int, limit: int) -> int:
+    """Returns the largest divisor of `steps` up to `limit`: Keras would run the last call of an epoch past its end."""
+    return next(k for k in range(min(limit, steps), 0, -1) if steps % k == 0)

@@ -1,4 +1,4 @@
-"""Where a run's time went: the `ledger_s` of result.json."""
+"""Accounts for a run's time: the `ledger_s` of result.json."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ledger:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time of the block to a phase, also when it raises."""
+        """Adds the time of the block to a phase, also where it raises."""
         began = time.monotonic()
         try:
             yield
@@ -41,12 +41,12 @@ class Ledger:
         self.seconds[name] += seconds
 
     def rounded(self) -> dict[str, float]:
-        """The ledger as result.json carries it."""
+        """Returns seconds by phase, rounded to milliseconds, as result.json has them."""
         return {name: round(seconds, 3) for name, seconds in self.seconds.items()}
 
 
 def process_age_s() -> float:
-    """Seconds since this process was started (0.0 where the system does not tell)."""
+    """Returns the seconds since this process was started; 0.0 where the system does not tell."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         uptime_s = float(Path("/proc/uptime").read_text().split()[0])

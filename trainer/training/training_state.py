@@ -1,4 +1,4 @@
-"""What a run carries from step to step beside the model's variables, and its way into a checkpoint and back."""
+"""What a run carries from step to step beside the model's variables, and how it goes into a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.workers.coordinator import Coordinator, SingleWorker
 
 @dataclass
 class Cursor:
-    """Where the run stands: `step` steps of `epoch` are done; `total` counts optimizer steps."""
+    """Where the run stands: `step` steps of `epoch` are done; `total` counts optimizer steps since the run began."""
 
     epoch: int = 0
     step: int = 0
@@ -23,7 +23,7 @@ class Cursor:
 
 
 @dataclass
-class Memory:
+class TrainingState:
     """What a run carries from step to step beside the model's variables.
 
     Attributes:
@@ -50,67 +50,73 @@ class Memory:
 
 
 def take_snapshot(
-    model: Any, memory: Memory, identity: Mapping[str, Any], coordinator: Coordinator | SingleWorker | None = None
+    model: Any, state: TrainingState, identity: Mapping[str, Any], coordinator: Coordinator | SingleWorker
 ) -> Snapshot | None:
-    """The run's whole state in host memory; `identity` is what a resuming run must share.
+    """Copies the run's whole state to host memory. All workers call it after the same step.
 
-    All workers call it after the same step; it is the chief's, the others get None.
+    Args:
+        model: The compiled Keras model.
+        state: What the run carries beside the model's variables.
+        identity: What a process that goes on from the snapshot must share; part of its state.
+        coordinator: Of the run's workers.
+
+    Returns:
+        The snapshot on worker 0, None on the others.
     """
-    coordinator = coordinator or SingleWorker()
     if not coordinator.rank.chief:
         coordinator.gather(model_state.per_replica(model, first_replica(model, coordinator)))
         return None
     groups = model_state.snapshot(model)
     if coordinator.rank.workers > 1:
         groups = model_state.with_others(groups, coordinator.gather(b"")[1:])
-    if memory.best_weights is not None:
-        groups["best"] = memory.best_weights
-    cursor = memory.cursor
+    if state.best_weights is not None:
+        groups["best"] = state.best_weights
+    cursor = state.cursor
     return Snapshot(
         step=cursor.total,
         groups=groups,
         state={
             **identity,
             "cursor": {"epoch": cursor.epoch, "step": cursor.step, "total": cursor.total},
-            "history": {k: list(v) for k, v in memory.history.items()},
-            "lines": list(memory.lines),
-            "best": {"epoch": memory.best_epoch, "value": memory.best_value},
-            "callbacks": {k: dict(v) for k, v in memory.callbacks.items()},
-            "stopped_early": memory.stopped_early,
-            "epoch_logs": memory.epoch_logs,
+            "history": {k: list(v) for k, v in state.history.items()},
+            "lines": list(state.lines),
+            "best": {"epoch": state.best_epoch, "value": state.best_value},
+            "callbacks": {k: dict(v) for k, v in state.callbacks.items()},
+            "stopped_early": state.stopped_early,
+            "epoch_logs": state.epoch_logs,
         },
     )
 
 
 def first_replica(model: Any, coordinator: Coordinator | SingleWorker) -> int:
-    """Of this worker's replicas, among those of all workers."""
+    """Returns the index of this worker's first replica among those of all workers."""
     return int(model.distribute_strategy.num_replicas_in_sync) // coordinator.rank.workers * coordinator.rank.index
 
 
-def memory_from(snapshot: Snapshot) -> Memory:
-    """The inverse of `take_snapshot`, without the model's variables."""
-    kept = snapshot.state
+def state_from(snapshot: Snapshot) -> TrainingState:
+    """Reads back what `take_snapshot` stored, without the model's variables."""
+    stored = snapshot.state
     best = snapshot.groups.get("best")
-    return Memory(
-        cursor=Cursor(**kept["cursor"]),
-        history={k: list(v) for k, v in kept["history"].items()},
-        lines=list(kept["lines"]),
-        best_epoch=int(kept["best"]["epoch"]),
-        best_value=kept["best"]["value"],
+    return TrainingState(
+        cursor=Cursor(**stored["cursor"]),
+        history={k: list(v) for k, v in stored["history"].items()},
+        lines=list(stored["lines"]),
+        best_epoch=int(stored["best"]["epoch"]),
+        best_value=stored["best"]["value"],
         best_weights=dict(best) if best is not None else None,
-        callbacks=dict(kept["callbacks"]),
-        stopped_early=bool(kept["stopped_early"]),
-        epoch_logs=kept["epoch_logs"],
+        callbacks=dict(stored["callbacks"]),
+        stopped_early=bool(stored["stopped_early"]),
+        epoch_logs=stored["epoch_logs"],
     )
 
 
 def plain(logs: Mapping[str, Any]) -> dict[str, float]:
-    """Keras logs as plain numbers."""
+    """Converts Keras logs to plain numbers."""
     return {name: number(value) for name, value in logs.items()}
 
 
 def number(value: Any) -> Any:
-    """As a plain number; keeps None, ints and bools as they are (JSON must give them back equal)."""
+    """Converts a value to a plain number; None, ints and bools stay as they are (JSON must give them back equal)."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return float(np.asarray(value))

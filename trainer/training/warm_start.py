@@ -6,12 +6,10 @@ name with the model's manifest before anything is copied: equal shapes say littl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainer import storage
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared
 from trainer.schema import CodeField, Column, Layout
@@ -35,7 +33,7 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
     Raises:
         ConfigError: There is no such model, or its features, vocabularies or classes are not those of the new run.
     """
-    manifest = json.loads(storage.read(storage.join(published_model.resolve(where), "MANIFEST.json")))
+    manifest = published_model.read_manifest(published_model.resolve(where))
     run, vocabularies = str(manifest["run"]), manifest.get("vocabularies", {})
     earlier, layout = published_model.layout_from(manifest["layout"]), prepared.layout
     _compare_features(run, earlier, layout)

@@ -4,7 +4,7 @@ Combinations of values that no schema can refuse. All that is wrong is said at o
 */}}
 {{- define "kfit.check" -}}
 {{- $faults := list -}}
-{{- range list "kfit.checkNeeded" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" -}}
+{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" -}}
 {{- range include . $ | splitList "\n" }}{{ with trim . }}{{ $faults = append $faults . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if $faults }}{{ fail (join "\n  " $faults) }}{{ end -}}
@@ -25,6 +25,33 @@ Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where 
 {{- end }}
 {{- end }}
 
+{{/* A ConfigMap holds 1 MiB. */}}
+{{- define "kfit.checkSize" -}}
+{{- $size := len (toYaml (dict "run" .Values.run)) -}}
+{{- if gt $size 1048576 }}
+run has {{ $size }} bytes, and a ConfigMap holds 1048576; name data by globs, windows or folders instead of long lists
+{{- end }}
+{{- end }}
+
+{{/* Helm keeps numbers of a values file as float64, so a whole number above 2^53 has been rounded by now. */}}
+{{- define "kfit.checkNumbers" -}}
+{{- include "kfit.checkNumber" (list "run" .Values.run) -}}
+{{- end }}
+
+{{- define "kfit.checkNumber" -}}
+{{- $at := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- range $key, $below := $value }}{{ include "kfit.checkNumber" (list (printf "%s.%s" $at $key) $below) }}{{ end -}}
+{{- else if kindIs "slice" $value -}}
+{{- range $index, $below := $value }}{{ include "kfit.checkNumber" (list (printf "%s[%d]" $at $index) $below) }}{{ end -}}
+{{- else if kindIs "float64" $value -}}
+{{- if and (eq $value (floor $value)) (or (and (gt $value 9007199254740992.0) (lt $value 18446744073709551616.0)) (and (lt $value -9007199254740992.0) (gt $value -18446744073709551616.0))) }}
+{{ $at }} is a whole number above 2^53, which helm rounds; put it in quotes where it is an id, or use a smaller number
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Kubernetes appends to names, and refuses the pod (not the Job) where the sum has more than 63 characters. */}}
 {{- define "kfit.checkName" -}}
 {{- $several := gt (int .Values.nodes) 1 -}}
@@ -32,8 +59,9 @@ Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where 
 {{- $index := ternary (add 1 (len (sub (int .Values.nodes) 1 | toString))) 0 $several -}}
 {{- /* 63 without a dash and 8 of the hash, or without a dash and the minutes since 1970, for which it keeps 11 */ -}}
 {{- $most := sub (ternary 52 54 (ne (include "kfit.scheduled" .) "")) $index -}}
-{{- if gt (len .Values.name) (int $most) }}
-name {{ .Values.name }} has {{ len .Values.name }} characters; at most {{ $most }} go with {{ ternary "a schedule" "a Job" (ne (include "kfit.scheduled" .) "") }}{{ if $several }} of {{ .Values.nodes }} nodes{{ end }}
+{{- $name := include "kfit.name" . }}
+{{- if gt (len $name) (int $most) }}
+name {{ $name }} has {{ len $name }} characters; at most {{ $most }} go with {{ ternary "a schedule" "a Job" (ne (include "kfit.scheduled" .) "") }}{{ if $several }} of {{ .Values.nodes }} nodes{{ end }}
 {{- end }}
 {{- end }}
 
@@ -66,10 +94,54 @@ envFrom[{{ $i }}]: give one of secretRef and configMapRef
 {{- end }}
 
 {{- define "kfit.checkLabels" -}}
-{{- range $key, $_ := .Values.podLabels }}
-{{- if or (hasPrefix "kfit.dev/" $key) (hasPrefix "app.kubernetes.io/" $key) (hasPrefix "batch.kubernetes.io/" $key) (eq "helm.sh/chart" $key) }}
-podLabels: {{ $key }} is set by the chart or by Kubernetes; remove it
+{{- range $where, $labels := pick .Values "commonLabels" "jobLabels" "podLabels" }}
+{{- range $key, $_ := $labels }}
+{{- if or (hasPrefix "kfit.dev/" $key) (hasPrefix "app.kubernetes.io/" $key) (hasPrefix "batch.kubernetes.io/" $key) (eq "helm.sh/chart" $key) (eq "kueue.x-k8s.io/queue-name" $key) }}
+{{ $where }}: {{ $key }} is set by the chart or by Kubernetes; remove it
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkResources" -}}
+{{- range $key, $amount := pick .Values.resources "cpu" "memory" "shm" }}
+{{- if eq (include "kfit.amount" $amount) "0" }}
+resources.{{ $key }} is {{ $amount }}; give more than nothing
+{{- end }}
+{{- end }}
+{{- $memory := include "kfit.amount" .Values.resources.memory | float64 }}
+{{- if and $memory (ge (include "kfit.amount" .Values.resources.shm | float64) $memory) }}
+resources.shm ({{ .Values.resources.shm }}) counts as memory and must be less than resources.memory ({{ .Values.resources.memory }})
+{{- end }}
+{{- range $key, $request := .Values.resources.requests }}
+{{- $limit := get $.Values.resources $key }}
+{{- if and $limit (gt (include "kfit.amount" $request | float64) (include "kfit.amount" $limit | float64)) }}
+resources.requests.{{ $key }} ({{ $request }}) is more than the limit, resources.{{ $key }} ({{ $limit }})
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A quantity as a number: 500m is 0.5, 2Ki is 2048. */}}
+{{- define "kfit.amount" -}}
+{{- $factors := dict "m" 0.001 "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- $text := toString . -}}
+{{- mulf (regexFind "^[0-9.e+]+" $text | float64) (get $factors (regexFind "[a-zA-Z]+$" $text) | float64) -}}
+{{- end }}
+
+{{- define "kfit.checkQueue" -}}
+{{- $queue := include "kfit.queue" . | fromJson }}
+{{- $topology := $queue.topology | default dict }}
+{{- if and (not $queue.name) (or $queue.priority $topology.required $topology.preferred) }}
+queue.name is missing: queue.priority and queue.topology go with a LocalQueue
+{{- end }}
+{{- if and $topology.required $topology.preferred }}
+queue.topology: give one of required and preferred
+{{- end }}
+{{- if and .Values.suspend $queue.name }}
+suspend goes without a queue: Kueue suspends the Job itself; remove suspend
+{{- end }}
+{{- if and .Values.managedBy (not (include "kfit.atLeast" (list . "1.32"))) }}
+managedBy needs Kubernetes 1.32, this is {{ include "kfit.kubeVersion" . }}; remove it, or set kubeVersion to the cluster's version
 {{- end }}
 {{- end }}
 

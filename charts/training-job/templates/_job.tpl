@@ -7,10 +7,15 @@ completionMode: {{ ternary "Indexed" "NonIndexed" $several }}
 {{- if and $several (include "kfit.atLeast" (list . "1.34")) }}
 podReplacementPolicy: Failed
 {{- end }}
-suspend: {{ or .Values.suspend (ne .Values.queue "") }}
+{{- if .Values.suspend }}
+suspend: true
+{{- end }}
+{{- with .Values.managedBy }}
+managedBy: {{ . }}
+{{- end }}
 backoffLimit: {{ int .Values.backoffLimit }}
 activeDeadlineSeconds: {{ int .Values.activeDeadlineSeconds }}
-{{- if not (kindIs "invalid" .Values.ttlSecondsAfterFinished) }}
+{{- if and (not (include "kfit.scheduled" .)) (not (kindIs "invalid" .Values.ttlSecondsAfterFinished)) }}
 ttlSecondsAfterFinished: {{ int .Values.ttlSecondsAfterFinished }}
 {{- end }}
 podFailurePolicy:
@@ -22,6 +27,9 @@ podFailurePolicy:
       onExitCodes: {containerName: trainer, operator: In, values: [75, 76]}
     - action: Ignore
       onPodConditions: [{type: DisruptionTarget, status: "True"}]
+    {{- with .Values.podFailurePolicyRules }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 template:
   metadata:
     labels:
@@ -29,9 +37,9 @@ template:
       {{- with .Values.podLabels }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-    {{- with .Values.podAnnotations }}
+    {{- with include "kfit.podAnnotations" . }}
     annotations:
-      {{- toYaml . | nindent 6 }}
+      {{- . | nindent 6 }}
     {{- end }}
   spec:
     {{- include "kfit.podSpec" . | nindent 4 }}

@@ -2,7 +2,12 @@
 
 {{- define "kfit.name" -}}
 {{- /* The release's name stands in under `helm lint` alone, which goes on after a `fail`. */ -}}
-{{- .Values.name | default .Release.Name -}}
+{{- .Values.fullnameOverride | default .Values.name | default .Release.Name -}}
+{{- end }}
+
+{{/* Text of the values for a person's terminal, which obeys control characters: those are shown as `?`. */}}
+{{- define "kfit.visible" -}}
+{{- regexReplaceAll "[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]" (toString .) "?" -}}
 {{- end }}
 
 {{- define "kfit.scheduled" -}}
@@ -14,7 +19,7 @@ Hash of all that shapes a pod. Times of a schedule and the NetworkPolicy do not:
 A run that a schedule starts is not the run of the same values by hand, so the hash tells them apart.
 */}}
 {{- define "kfit.hash" -}}
-{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "global" -}}
+{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "podDisruptionBudget" "extraObjects" "enabled" "global" -}}
 {{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
 {{- end }}
 
@@ -50,7 +55,12 @@ kfit.dev/job: {{ include "kfit.hashedName" . }}
 app.kubernetes.io/name: kfit
 app.kubernetes.io/instance: {{ include "kfit.name" . }}
 app.kubernetes.io/part-of: kfit
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "kfit.labels" -}}
@@ -61,14 +71,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{/* Labels of a Job: those of all objects and the queue that admits it. */}}
 {{- define "kfit.jobLabels" -}}
 {{ include "kfit.labels" . }}
-{{- with .Values.queue }}
+{{- $queue := include "kfit.queue" . | fromJson }}
+{{- with $queue.name }}
 kueue.x-k8s.io/queue-name: {{ . }}
 {{- end }}
+{{- with $queue.priority }}
+kueue.x-k8s.io/priority-class: {{ . }}
+{{- end }}
+{{- with .Values.jobLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The queue as {name, priority, topology}, however it was written. */}}
+{{- define "kfit.queue" -}}
+{{- if kindIs "map" .Values.queue }}{{ toJson .Values.queue }}{{ else }}{{ dict "name" .Values.queue | toJson }}{{ end -}}
+{{- end }}
+
+{{/* Annotations of the pods: the user's, and where Kueue places them together. */}}
+{{- define "kfit.podAnnotations" -}}
+{{- $topology := (include "kfit.queue" . | fromJson).topology | default dict -}}
+{{- $notes := dict -}}
+{{- with $topology.required }}{{ $_ := set $notes "kueue.x-k8s.io/podset-required-topology" . }}{{ end -}}
+{{- with $topology.preferred }}{{ $_ := set $notes "kueue.x-k8s.io/podset-preferred-topology" . }}{{ end -}}
+{{- $notes = merge $notes .Values.podAnnotations -}}
+{{- if $notes }}{{ toYaml $notes }}{{ end -}}
 {{- end }}
 
 {{- define "kfit.jobAnnotations" -}}
 kfit.dev/output-uri: {{ dig "output" "uri" "" .Values.run | quote }}
 kfit.dev/values-hash: {{ include "kfit.hash" . }}
+{{- with .Values.jobAnnotations }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "kfit.image" -}}

@@ -8,13 +8,30 @@ enableServiceLinks: false
 {{- if gt (int .Values.nodes) 1 }}
 subdomain: {{ include "kfit.serviceName" . }}
 {{- end }}
+{{- with .Values.podSecurityContext }}
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: {type: RuntimeDefault}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .Values.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- with .Values.preemptionPolicy }}
+preemptionPolicy: {{ . }}
+{{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -58,11 +75,18 @@ resourceClaims:
     {{- end }}
   {{- end }}
 {{- end }}
+{{- with .Values.initContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 containers:
   - name: trainer
     image: {{ include "kfit.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
-    args: [fit, /etc/kfit/job.yaml]
+    {{- with .Values.command }}
+    command: {{ toJson . }}
+    {{- end }}
+    args: {{ toJson .Values.args }}
     {{- if gt (int .Values.nodes) 1 }}
     ports:
       - {name: grpc, containerPort: 2222}
@@ -76,10 +100,14 @@ containers:
     {{- end }}
     resources:
       {{- include "kfit.resources" .Values.resources | nindent 6 }}
+    {{- with .Values.securityContext }}
     securityContext:
-      allowPrivilegeEscalation: false
-      readOnlyRootFilesystem: true
-      capabilities: {drop: [ALL]}
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with .Values.lifecycle }}
+    lifecycle:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     terminationMessagePolicy: FallbackToLogsOnError
     volumeMounts:
       - {name: config, mountPath: /etc/kfit, readOnly: true}
@@ -92,7 +120,7 @@ volumes:
   - name: config
     configMap: {name: {{ include "kfit.hashedName" . }}}
   - name: tmp
-    emptyDir: {}
+    emptyDir: {{ include "kfit.temporaryFolder" .Values.resources.tmp }}
   - name: shm
     emptyDir: {medium: Memory, sizeLimit: {{ .Values.resources.shm }}}
   {{- with .Values.volumes }}
@@ -134,13 +162,24 @@ volumes:
 {{- end }}
 {{- end }}
 
-{{/* Requests equal limits: Guaranteed, the last class a node evicts. */}}
+{{- define "kfit.temporaryFolder" -}}
+{{- $folder := dict -}}
+{{- with .medium }}{{ $_ := set $folder "medium" . }}{{ end -}}
+{{- with .size }}{{ $_ := set $folder "sizeLimit" (toString .) }}{{ end -}}
+{{- toJson $folder -}}
+{{- end }}
+
+{{/* Requests equal limits, unless the values say otherwise: Guaranteed, the last class a node evicts. */}}
 {{- define "kfit.resources" -}}
 {{- $amounts := dict "cpu" (toString .cpu) "memory" (toString .memory) -}}
 {{- /* int: to helm 3 a 0 out of values.yaml is a json.Number, which is true */ -}}
 {{- if int .gpus }}{{ $_ := set $amounts .gpuResource (int .gpus | toString) }}{{ end -}}
+{{- with .ephemeralStorage }}{{ $_ := set $amounts "ephemeral-storage" (toString .) }}{{ end -}}
+{{- range $name, $amount := .extra }}{{ $_ := set $amounts $name (toString $amount) }}{{ end -}}
+{{- $requests := deepCopy $amounts -}}
+{{- range $name, $amount := .requests }}{{ $_ := set $requests $name (toString $amount) }}{{ end -}}
 requests:
-  {{- toYaml $amounts | nindent 2 }}
+  {{- toYaml $requests | nindent 2 }}
 limits:
   {{- toYaml $amounts | nindent 2 }}
 {{- with .claims }}

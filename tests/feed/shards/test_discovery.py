@@ -168,3 +168,36 @@ def test_a_broken_cache_of_footers_is_no_obstacle(write_set, tmp_path):
     for broken in (b"", b"not JSON\n", kept.read_bytes()[:-1]):
         kept.write_bytes(broken)
         assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first
+
+
+@pytest.mark.parametrize("log", ["_delta_log/00000000000000000000.json", "metadata/00000-6f1c.metadata.json"])
+@pytest.mark.parametrize("glob", ["", "/*.parquet", "/**/*.parquet"])
+def test_a_table_of_a_table_format_is_no_folder_of_parquet(log, glob, write_set, configure):
+    folder = write_set((30, 30))
+    (folder / log).parent.mkdir()
+    (folder / log).write_text("{}")
+    with pytest.raises(DataError, match=r"is a (Delta|Iceberg) table") as error:
+        inspect(configure(f"{folder}{glob}"))
+    assert "list the files of one version" in error.value.remedy
+    files = [str(folder / f"part-{n}.parquet") for n in range(2)]
+    assert inspect(configure(folder, train=files)).rows == {"train": 60}
+
+
+def test_globs_are_relative_to_the_working_folder_or_absolute(tmp_path, write_set, configure, monkeypatch):
+    folder = write_set((30, 30))
+    monkeypatch.chdir(folder)
+    relative = inspect(configure("part-*.parquet"))
+    assert [s.uri for s in relative.shards] == ["part-0.parquet", "part-1.parquet"]
+    monkeypatch.chdir(tmp_path)
+    assert [s.uri for s in inspect(configure("s*/part-?.parquet")).shards] == [
+        "set/part-0.parquet",
+        "set/part-1.parquet",
+    ]
+    first, *rest = tmp_path.parts[1:]
+    absolute = inspect(configure(f"/{first[:2]}*/{'/'.join(rest)}/set/part-0.parquet"))
+    assert [s.uri for s in absolute.shards] == [f"{folder}/part-0.parquet"]
+    assert [s.uri for s in inspect(configure(f"file://{tmp_path}/*/part-1.parquet")).shards] == [
+        f"file://{folder}/part-1.parquet"
+    ]
+    with pytest.raises(DataError, match="glob matches nothing"):
+        inspect(configure("/no-such-folder*/part-*.parquet"))

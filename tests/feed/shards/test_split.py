@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.feed.conftest import table_of
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.packing.raw_columns import raw_batches
@@ -115,3 +117,48 @@ def test_null_dates_cannot_be_placed(tmp_path, configure):
         prepare(config)
     assert next(raw_batches(prepare(configure(tmp_path / "a.parquet", features={"x": {"kind": "numeric"}},
                                               batch_size=1)).layout, str(tmp_path)))[0].num_rows == 2  # fmt: skip
+
+
+def rows_that_validate(prepared):
+    """Every row of a set as (folder, id), of those that validate."""
+    found = set()
+    for shard in prepared.shards:
+        table, start = pq.read_table(shard.uri, partitioning=None), 0
+        for group, rows in enumerate(shard.group_rows):
+            part = table.slice(start, rows)
+            mask = validation_mask(prepared.rule, shard, range(group, group + 1), part)
+            found |= {(shard.uri.split("/")[-2], i) for i in part["id"].filter(pa.array(mask)).to_pylist()}
+            start += rows
+    return found
+
+
+def test_files_of_one_name_split_by_themselves_however_they_are_listed(tmp_path, configure):
+    days = [tmp_path / "set" / f"day{n}" for n in range(1, 13)]
+    for n, day in enumerate(days):
+        day.mkdir(parents=True)
+        # Some differ in their content alone, the last two in nothing but their folder.
+        pq.write_table(table_of(12, start=12 * min(n, 10), seed=n), day / "part-0.parquet")
+    shutil.copytree(tmp_path / "set", tmp_path / "copy" / "elsewhere")
+    listings = [
+        tmp_path / "set", tmp_path / "set" / "day*" / "*.parquet", tmp_path / "copy",
+    ]  # fmt: skip
+    splits = [prepare(configure(where, batch_size=4, validation={"fraction": 0.2})) for where in listings]
+    as_list = configure(days[0], batch_size=4, validation={"fraction": 0.2}, train=[str(day) for day in reversed(days)])
+    splits.append(prepare(as_list))
+    sides = [rows_that_validate(s) for s in splits]
+    assert sides[0] == sides[1] == sides[2] == sides[3]
+    places = {day.name: sorted(i % 12 for folder, i in sides[0] if folder == day.name) for day in days}
+    assert len({tuple(p) for p in places.values()}) > 8
+    assert abs(len(sides[0]) - 0.2 * 144) < 6
+
+
+def test_a_hive_key_has_one_type_over_training_and_validation(tmp_path, configure):
+    for side, keys in {"train": ["1", "x"], "validation": ["1"]}.items():
+        for n, key in enumerate(keys):
+            folder = tmp_path / side / f"store={key}"
+            folder.mkdir(parents=True)
+            pq.write_table(table_of(30, start=30 * n), folder / f"{side}.parquet")
+    features = {"store": {"kind": "categorical"}, "number": {"kind": "numeric"}}
+    prepared = prepare(configure(tmp_path / "train", features=features, validation=str(tmp_path / "validation")))
+    assert prepared.rows == {"train": 60, "validation": 30}
+    assert prepared.layout.codes[0].vocabulary == ("1", "x")

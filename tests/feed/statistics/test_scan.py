@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.errors import ConfigError, DataError
+from trainer.feed.shards.row_selection import validation_mask
+from trainer.feed.shards.split import row_hashes
 from trainer.feed.statistics import accumulators
 from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import prepare
@@ -112,6 +114,9 @@ BREACHES = {
                  "column 'x' is infinite in 1 train values"),
     "beyond float32": ({"x": [1.0, 1e300], "label": [0, 1]}, {}, "beyond what float32 holds"),
     "negative weight": ({"x": [1.0, 2.0], "label": [0, 1], "w": [1.0, -1.0]}, {"sample_weight": "w"}, "is negative"),
+    "weights that float32 flushes": (
+        {"x": [1.0, 2.0], "label": [0, 1], "w": [1e-40, 1e-40]}, {"sample_weight": "w"}, "is at most 1e-40",
+    ),
     "null weight": ({"x": [1.0, 2.0], "label": [0, 1], "w": [1.0, None]}, {"sample_weight": "w"}, "is null, NaN or"),
     "zero weights": ({"x": [1.0, 2.0], "label": [0, 1], "w": [0.0, 0.0]}, {"sample_weight": "w"}, "0 in all"),
 }  # fmt: skip
@@ -189,3 +194,54 @@ def test_a_large_row_group_is_looked_at_in_slices(write_set, configure, monkeypa
             other = whole.statistics[split].columns[name]
             assert (column.rows, column.nulls, column.distinct) == (other.rows, other.nulls, other.distinct)
             assert column.mean == pytest.approx(other.mean, rel=1e-12, nan_ok=True)
+
+
+def test_the_sample_is_the_smallest_hashes_of_the_rows_that_the_filter_keeps(tmp_path, configure, monkeypatch):
+    monkeypatch.setattr(accumulators, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr("trainer.feed.statistics.scan.SAMPLE_ROWS", 500)
+    values = np.random.default_rng(0).normal(size=20_000)
+    table = {"x": values, "keep": np.arange(20_000) % 25, "label": np.arange(20_000) // 25 % 2}
+    folder = write(tmp_path / "s", table, group=1000)
+    features = {"x": {"kind": "numeric"}}
+    few = prepare(configure(folder, features=features, filter={"keep": {"equals": 3}}, validation={"fraction": 0.5}))
+    for split in ("train", "validation"):
+        column = few.statistics[split].columns["x"]
+        assert 350 < column.rows < 450
+        assert column.distinct == sum(column.histogram[1]) == column.rows
+    many = prepare(configure(folder, features=features, filter={"keep": {"at_least": 3}}, validation={"fraction": 0.1}))
+    assert many.rows["validation"] > 1500
+    assert [many.statistics[split].columns["x"].distinct for split in ("train", "validation")] == [500, 500]
+    # The same rows without a filter: which rows are sampled depends on their hashes alone.
+    hashes = np.concatenate([row_hashes(s.identity, 0, s.rows, "sample") for s in many.shards])
+    mine = np.flatnonzero((table["keep"] >= 3) & ~_validates(many))
+    smallest = mine[np.argsort(hashes[mine])[:500]]
+    assert many.statistics["train"].columns["x"].percentiles == tuple(
+        np.percentile(values[smallest], np.arange(101), method="inverted_cdf")
+    )
+
+
+def _validates(prepared):
+    """Which rows of the set validate, by position."""
+    (shard,) = prepared.shards
+    table = pq.read_table(shard.uri)
+    return validation_mask(prepared.rule, shard, range(len(shard.group_rows)), table)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_large_integers_that_float64_cannot_tell_apart_are_refused_and_not_called_constant(tmp_path, configure, dtype):
+    labels = np.arange(1000) % 2
+    far = (np.arange(1000) % 7 + 2**62).astype(dtype)
+    features = {"x": {"kind": "numeric"}}
+    folder = write(tmp_path / "far", {"x": far, "label": labels}, group=100)
+    with pytest.raises(DataError, match=r"near 4.61e\+18 that differ by 6 at most; float64 counts in steps of 1024"):
+        prepare(configure(folder, features=features))
+    folder = write(
+        tmp_path / "wide", {"x": far * 0 + np.arange(1000, dtype=dtype) * 10**15, "label": labels}, group=100
+    )
+    assert not prepare(configure(folder, features=features)).warnings
+    folder = write(tmp_path / "same", {"x": far * 0 + dtype_value(dtype), "label": labels}, group=100)
+    assert "constant" in prepare(configure(folder, features=features)).warnings[-1]
+
+
+def dtype_value(dtype):
+    return np.array(2**62 + 1, dtype)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+from urllib.parse import urlsplit
 
 import pytest
 
-from k8s.actions.apply import Done, submit, taken_names
+from k8s.actions.apply import Outcome, submit, taken_names
 from k8s.errors import ClusterError, RefusedError
 from tests.k8s.apiserver import Wrong, times
 
@@ -40,7 +41,7 @@ ALL = [f"configmaps/{NAME}", f"jobs/{NAME}", f"networkpolicies/{NAME}"]
 
 def test_everything_is_made_and_the_job_owns_it(server, cluster):
     result = submit(cluster, manifests())
-    assert (result.name, result.done) == (NAME, Done.CREATED)
+    assert (result.name, result.outcome) == (NAME, Outcome.CREATED)
     assert names(server) == ALL
     job = cluster.get("Job", NAME)
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": NAME, "uid": job["metadata"]["uid"]}
@@ -52,7 +53,7 @@ def test_the_same_file_twice_changes_nothing(server, cluster):
     submit(cluster, manifests())
     before = copy.deepcopy(server.behind.objects)
     result = submit(cluster, manifests())
-    assert set(result.objects.values()) == {Done.UNCHANGED}
+    assert set(result.objects.values()) == {Outcome.UNCHANGED}
     assert server.behind.objects == before
 
 
@@ -60,9 +61,9 @@ def test_a_network_policy_changes_in_place(cluster):
     submit(cluster, manifests())
     result = submit(cluster, manifests(ports=9000))
     assert result.objects == {
-        f"ConfigMap/{NAME}": Done.UNCHANGED,
-        f"NetworkPolicy/{NAME}": Done.CHANGED,
-        f"Job/{NAME}": Done.UNCHANGED,
+        f"ConfigMap/{NAME}": Outcome.UNCHANGED,
+        f"NetworkPolicy/{NAME}": Outcome.CHANGED,
+        f"Job/{NAME}": Outcome.UNCHANGED,
     }
     assert len(cluster.get("NetworkPolicy", NAME)["metadata"]["ownerReferences"]) == 1
 
@@ -91,7 +92,7 @@ def test_a_foreign_object_that_appears_in_between_leaves_nothing_of_ours(server,
     foreign["metadata"]["labels"] = {}
 
     def appears(method, path):
-        if method == "POST" and path.endswith("/jobs") and not any("/jobs/" in p for p in server.behind.objects):
+        if method == "POST" and "/jobs?" in path and not any("/jobs/" in p for p in server.behind.objects):
             server.behind.answer("POST", path, foreign)
 
     server.faults.append(appears)
@@ -113,7 +114,7 @@ def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, w
         return wrong if len(seen) == nth + 1 else None
 
     server.faults.append(fault)
-    assert submit(cluster, manifests()).done is Done.CREATED
+    assert submit(cluster, manifests()).outcome is Outcome.CREATED
     assert names(server) == ALL
     assert all(
         cluster.get(kind, NAME)["metadata"]["ownerReferences"][0]["name"] == NAME
@@ -123,7 +124,7 @@ def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, w
 
 def test_the_job_comes_first_and_what_lets_it_start_last(server, cluster):
     submit(cluster, manifests())
-    made = [path.rpartition("/")[2] for method, path in server.requests if method == "POST"]
+    made = [urlsplit(path).path.rpartition("/")[2] for method, path in server.requests if method == "POST"]
     assert made == ["jobs", "networkpolicies", "configmaps"]
 
 
@@ -139,16 +140,65 @@ def test_a_launcher_that_died_half_way_left_nothing_without_an_owner_and_is_made
     assert names(server) == ALL
 
 
-def test_a_service_account_of_two_jobs_goes_with_the_last(cluster):
-    def with_account(name):
-        labels = {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train"}
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "train", "labels": labels}}
-        return [account, *manifests(name=name)]
+def with_account(name=NAME, annotations=None):
+    labels = {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train"}
+    meta = {"name": "train", "labels": labels, "annotations": annotations or {}}
+    return [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}, *manifests(name=name)]
 
+
+def test_a_service_account_is_never_owned_so_it_stays_when_a_job_goes(server, cluster):
     submit(cluster, with_account("train-aaaaaaaa"))
     submit(cluster, with_account("train-bbbbbbbb"))
-    owners = cluster.get("ServiceAccount", "train")["metadata"]["ownerReferences"]
-    assert [o["name"] for o in owners] == ["train-aaaaaaaa", "train-bbbbbbbb"]
+    assert "ownerReferences" not in cluster.get("ServiceAccount", "train")["metadata"]
+    assert [m for m, path in server.requests if m == "PATCH" and "serviceaccounts" in path] == []
+
+
+def test_a_service_account_of_a_helm_release_is_used_and_not_written(server, cluster):
+    account = with_account(annotations={"role": "trainer"})[0]
+    account["metadata"]["labels"] = {**account["metadata"]["labels"], "app.kubernetes.io/managed-by": "Helm"}
+    cluster.create(account)
+    before = copy.deepcopy(server.behind.objects)
+    submit(cluster, with_account(annotations={"role": "trainer"}))
+    assert {p: o for p, o in server.behind.objects.items() if p in before} == before
+    with pytest.raises(RefusedError, match="belongs to a Helm release"):
+        submit(cluster, with_account("train-bbbbbbbb", annotations={"role": "another"}))
+    assert not any("bbbbbbbb" in path for path in server.behind.objects)
+
+
+RULE = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "PrometheusRule",
+    "metadata": {
+        "name": "train",
+        "labels": {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train"},
+    },
+    "spec": {"groups": []},
+}
+
+
+def test_alert_rules_are_sent_and_owned(cluster):
+    submit(cluster, [copy.deepcopy(RULE), *manifests()])
+    assert cluster.get("PrometheusRule", "train")["metadata"]["ownerReferences"][0]["name"] == NAME
+
+
+def test_a_cluster_without_alert_rules_says_so_and_keeps_nothing(server, cluster):
+    server.faults.append(times(100, Wrong(status=404), "", "/prometheusrules"))
+    with pytest.raises(RefusedError, match="does not know the kind PrometheusRule") as caught:
+        submit(cluster, [copy.deepcopy(RULE), *manifests()])
+    assert "alerts.enabled" in caught.value.remedy
+    assert server.behind.objects == {}
+    assert taken_names(cluster, [RULE]) is None
+
+
+def test_a_conflict_in_a_dry_run_writes_nothing(server, cluster):
+    submit(cluster, manifests())
+    before = copy.deepcopy(server.behind.objects)
+    server.faults.append(times(1, Wrong(status=409), "PUT"))
+    submit(cluster, manifests(ports=9000), dry_run=True)
+    puts = [path for method, path in server.requests if method == "PUT"]
+    assert len(puts) == 2
+    assert all("dryRun=All" in path for path in puts)
+    assert list(server.behind.objects) == list(before)
 
 
 def test_many_are_sent_without_asking_for_each(server, cluster):
@@ -157,12 +207,12 @@ def test_many_are_sent_without_asking_for_each(server, cluster):
     taken = taken_names(cluster, itertools.chain(*both))
     assert taken == {k: {"train-aaaaaaaa"} for k in ("ConfigMap", "NetworkPolicy", "Job")}
     server.requests.clear()
-    assert [submit(cluster, m, taken=taken).done for m in both] == [Done.UNCHANGED, Done.CREATED]
+    assert [submit(cluster, m, taken=taken).outcome for m in both] == [Outcome.UNCHANGED, Outcome.CREATED]
     assert not any("bbbbbbbb" in path for method, path in server.requests if method == "GET")
 
 
 def test_two_launchers_with_the_same_file_make_one_job(server, cluster):
     nothing = {kind: set() for kind in ("ConfigMap", "NetworkPolicy", "Job")}  # both looked before either wrote
-    assert submit(cluster, manifests(), taken=nothing).done is Done.CREATED
-    assert submit(cluster, manifests(), taken=nothing).done is Done.UNCHANGED
+    assert submit(cluster, manifests(), taken=nothing).outcome is Outcome.CREATED
+    assert submit(cluster, manifests(), taken=nothing).outcome is Outcome.UNCHANGED
     assert names(server) == ALL

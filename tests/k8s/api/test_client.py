@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
+import time
+from types import SimpleNamespace
+
 import pytest
 
-from k8s.api.access import Access, Credentials
+from k8s.api import access
 from k8s.api.client import Cluster, Cut
 from k8s.api.transport import PATIENCE_S, Transport
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound
-from tests.k8s.apiserver import Wrong, times
+from tests.k8s.apiserver import Answer, Memory, Server, Wrong, kubeconfig, times
 
 
 def config(name="c", **labels):
@@ -58,20 +62,36 @@ def test_a_connection_that_lay_idle_and_was_closed_is_no_fault(server, cluster, 
     assert clock.slept == []
 
 
-def test_an_expired_token_is_asked_for_anew(server, clock):
-    tokens = iter(["old", "new"])
-    asked = []
-
-    def credentials():
-        asked.append(next(tokens))
-        return Credentials({"Authorization": f"Bearer {asked[-1]}"})
-
-    server.faults.append(times(1, Wrong(status=401)))
-    access = server.access(credentials=credentials)
-    cluster = Cluster(Transport(access, clock=clock, sleep=clock.sleep), "ml", "test")
-    cluster.version()
+@pytest.fixture
+def rotating(authority, tmp_path, clock):
+    """A server that is asked with a token from a file."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("rotating"))
+    server, token = Server(Memory(), tls), tmp_path / "token"
+    token.write_text("old\n")
+    way = server.access(tmp_path, {"tokenFile": "token"}, **{"certificate-authority": str(authority.path)})
+    cluster = Cluster(Transport(way, clock=clock, sleep=clock.sleep), "ml")
+    yield SimpleNamespace(server=server, cluster=cluster, token=token)
     cluster.close()
-    assert asked == ["old", "new"]
+    server.close()
+
+
+def test_a_token_that_was_rotated_is_read_anew_after_a_401(rotating):
+    """Whether or not anything said when it expires; nothing is read anew before."""
+    rotating.cluster.version()
+    rotating.token.write_text("new\n")
+    rotating.cluster.version()
+    rotating.server.faults.append(times(1, Wrong(status=401)))
+    rotating.cluster.version()
+    assert [h["Authorization"] for h in rotating.server.headers] == ["Bearer old"] * 3 + ["Bearer new"]
+
+
+def test_a_stream_renews_a_token_too(rotating):
+    rotating.cluster.create(config())
+    rotating.token.write_text("new")
+    rotating.server.faults.append(times(1, Wrong(status=401), "GET", "/log"))
+    list(rotating.cluster.log("p", follow=True))
+    assert [h["Authorization"] for h in rotating.server.headers[1:]] == ["Bearer old", "Bearer new"]
 
 
 def test_a_token_that_stays_expired_is_told_with_what_mends_it(server, cluster):
@@ -82,19 +102,19 @@ def test_a_token_that_stays_expired_is_told_with_what_mends_it(server, cluster):
     assert len(server.requests) == 2
 
 
-def test_a_server_that_is_away_is_told_with_its_address(clock):
-    access = Access("http://127.0.0.1:9", "ml", "prod", {}, Credentials)
+def test_a_server_that_is_away_is_told_with_its_address(clock, tmp_path):
+    away = access.load(kubeconfig(tmp_path / "config", "http://127.0.0.1:9"), None, None)
     with pytest.raises(ClusterError, match="does not answer: Connection refused") as caught:
-        Cluster(Transport(access, clock=clock, sleep=clock.sleep), "ml", "prod").version()
+        Cluster(Transport(away, clock=clock, sleep=clock.sleep), "ml", "test").version()
     assert caught.value.where == "http://127.0.0.1:9"
-    assert "'prod'" in caught.value.remedy
+    assert "'test'" in caught.value.remedy
     assert clock.now_s > 10  # it was tried for a while
 
 
-def test_a_server_whose_name_is_unknown_is_told_at_once(clock):
-    access = Access("http://no-such-host.invalid", "ml", "prod", {}, Credentials)
+def test_a_server_whose_name_is_unknown_is_told_at_once(clock, tmp_path):
+    unknown = access.load(kubeconfig(tmp_path / "config", "http://no-such-host.invalid"), None, None)
     with pytest.raises(ClusterError, match="does not answer"):
-        Cluster(Transport(access, clock=clock, sleep=clock.sleep), "ml", "prod").version()
+        Cluster(Transport(unknown, clock=clock, sleep=clock.sleep), "ml", "prod").version()
     assert clock.slept == []
 
 
@@ -141,7 +161,60 @@ def test_a_stream_that_is_cut_says_so(server, cluster):
         list(cluster.log("p", follow=True))
 
 
-def test_an_answer_that_is_no_json_is_told(cluster, monkeypatch, server):
-    monkeypatch.setattr(server.behind, "answer", lambda *_: type("A", (), {"status": 200, "pieces": iter([b"<html>"])}))
-    with pytest.raises(ClusterError, match="is this an API server"):
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"null", b"{}", b"\xff"])
+def test_an_answer_that_is_none_of_an_api_server_is_told(cluster, monkeypatch, server, body):
+    monkeypatch.setattr(server.behind, "answer", lambda *_: Answer(200, iter([body])))
+    for ask in (cluster.version, lambda: cluster.select("Job"), lambda: cluster.names("Job")):
+        with pytest.raises(ClusterError, match="is this an API server"):
+            ask()
+
+
+def test_every_write_has_the_server_refuse_unknown_fields(server, cluster):
+    made = cluster.create(config())
+    cluster.patch("ConfigMap", "c", {"data": {"a": "2"}})
+    cluster.replace(cluster.get("ConfigMap", "c"), dry_run=True)
+    cluster.delete("ConfigMap", made["metadata"]["name"])
+    strict = [(method, "fieldValidation=Strict" in path) for method, path in server.requests]
+    assert strict == [("POST", True), ("PATCH", True), ("GET", False), ("PUT", True), ("DELETE", False)]
+
+
+def test_warnings_of_the_server_are_shown_once_each(server, cluster, capsys):
+    server.warnings = ['299 - "would violate PodSecurity \\"restricted\\""', '299 - "batch/v0 is old"']
+    cluster.version()
+    cluster.version()
+    shown = 'warning: would violate PodSecurity "restricted"\nwarning: batch/v0 is old\n'
+    assert capsys.readouterr().err == shown
+
+
+def test_a_control_sequence_in_a_warning_does_not_reach_the_terminal(server, cluster, capsys):
+    server.warnings = ['299 - "red \x1b[31m"']
+    cluster.version()
+    assert capsys.readouterr().err == "warning: red \\u001b[31m\n"
+
+
+def test_each_request_can_be_traced(server, tmp_path):
+    traced = []
+    cluster = Cluster.open(kubeconfig(tmp_path / "config", server.url), trace=traced.append)
+    cluster.select("Job", labels="a=b")
+    cluster.close()
+    (line,) = traced
+    assert line.startswith(f"GET {server.url}/apis/batch/v1/namespaces/ml/jobs?labelSelector=a=b&limit=500 200 in ")
+
+
+def test_one_request_may_have_a_time_limit_of_its_own(server, tmp_path):
+    """`--request-timeout`: neither a late answer nor the tries after it take longer."""
+    cluster = Cluster.open(kubeconfig(tmp_path / "config", server.url), request_timeout_s=0.3)
+    server.faults.append(lambda *_: time.sleep(0.6))
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="nothing within the time limit"):
         cluster.version()
+    cluster.close()
+    assert time.monotonic() - began < 2.0
+
+
+def test_nothing_tries_again_but_the_transport(server, cluster, clock):
+    """urllib3's own retries would send each of our tries four times."""
+    server.faults.append(times(10_000, Wrong(refused=True)))
+    with pytest.raises(ClusterError, match="does not answer"):
+        cluster.version()
+    assert len(server.requests) == len(clock.slept) + 2  # the first retry comes at once, the last has no pause after it

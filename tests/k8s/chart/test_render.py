@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from k8s.chart import render
 from k8s.chart.render_many import render_many
+from k8s.chart.values import JobFile
 from k8s.chart.yaml_documents import from_yaml, helm_sets, run_id, workload
 from k8s.cli import cli
+from trainer.config import Config
 from trainer.errors import ConfigError
 
 JOB = """\
@@ -116,6 +118,42 @@ def test_dry_run_of_the_client_asks_no_cluster(job_file, form, first):
     assert first.format(h=made.rpartition("-")[2]) in done.stdout.splitlines()
     if form == "yaml":
         assert from_yaml(done.stdout) == render.render(job)
+
+
+FILTERED = """\
+name: filtered
+run:
+  data:
+    train: s3://lake/flights
+    label: late
+    features: {{distance: {{kind: numeric}}, carrier: {{kind: categorical}}}}
+    filter: {{carrier: {{{key}: [{first}, "<<", "y", "1e3"]}}}}
+  task: binary
+  model: {{builtin: mlp}}
+  output: {{uri: s3://models/filtered}}
+image: {{repository: registry.example/trainer, tag: "1.10"}}
+podAnnotations: {{a: "=", b: "<<"}}
+"""
+
+
+@pytest.mark.parametrize("key", ["in", "one_of"])
+@pytest.mark.parametrize("first", ["=", '"="', "<<"])
+def test_words_that_yaml_readers_differ_in_reach_the_pod_as_they_stand_in_the_file(tmp_path, key, first):
+    path = tmp_path / "filtered.yaml"
+    path.write_text(FILTERED.format(key=key, first=first))
+    made = render.render(str(path), kube_version="v1.34.0")
+    mounted = tmp_path / "mounted.yaml"
+    mounted.write_text(next(m for m in made if m["kind"] == "ConfigMap")["data"]["job.yaml"])
+    here, there = Config.load(path), Config.load(mounted)
+    assert here == there
+    assert here.data.filter["carrier"].one_of == [first.strip('"'), "<<", "y", "1e3"]
+    assert workload(made)["spec"]["template"]["metadata"]["annotations"] == {"a": "=", "b": "<<"}
+
+
+def test_an_override_of_the_image_is_the_same_text_to_kfit_and_to_helm(job_file):
+    made = render.render(job_file("one"), helm_sets(["image.tag=1.10"]), kube_version="v1.34.0")
+    assert workload(made)["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/trainer:1.10"
+    assert JobFile.load(job_file("one"), ["image.tag=1.10"]).image.tag == "1.10"
 
 
 def test_without_helm_it_is_told_how_to_get_it(job_file, monkeypatch):

@@ -46,8 +46,9 @@ def test_a_job_file_in_a_config_map_reads_as_lines():
     [
         ("run.fit.epochs=3", ["--set", "run.fit.epochs=3"]),
         ("run.fit.optimizer.learning_rate=0.01", ["--set-json", "run.fit.optimizer.learning_rate=0.01"]),
-        ("a=1e-3", ["--set-json", "a=1e-3"]),
-        ("a=1,b=0.5", ["--set", "a=1", "--set-json", "b=0.5"]),
+        ("run.a=1e-3", ["--set-json", "run.a=1e-3"]),
+        ("a=1,run.b=0.5", ["--set", "a=1", "--set-json", "run.b=0.5"]),
+        ("image.tag=1.10", ["--set", "image.tag=1.10"]),
         ("image.tag=1.2.3", ["--set", "image.tag=1.2.3"]),
         ("a={x,y}", ["--set", "a={x,y}"]),
         (r"a=x\,y", ["--set", r"a=x\,y"]),

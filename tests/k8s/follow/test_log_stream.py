@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,16 +21,25 @@ def _log(draw):
     return [(at, f"line {draw(st.integers(0, 2))} of many") for at in stamps]
 
 
-def served(log, since):
-    """What the API server sends: whole seconds from `since` on."""
-    return b"".join(f"{at} {text}\n".encode() for at, text in log if at[:19] >= since[:19])
+def in_zone(at, hours):
+    """The same moment as a node of that zone writes it."""
+    if not hours:
+        return at
+    head, _, fraction = at.removesuffix("Z").partition(".")
+    there = datetime.fromisoformat(head) + timedelta(hours=hours)
+    return there.isoformat() + (f".{fraction}" if fraction else "") + f"{hours:+03d}:00"
 
 
-@given(_log(), st.lists(st.integers(0, 400), max_size=5), st.integers(1, 64))
-def test_no_line_is_lost_or_doubled_wherever_the_stream_is_cut(log, cuts, chunk):
+def served(log, since, hours):
+    """What the API server sends: whole seconds from `since` on, in the zone of the node."""
+    return b"".join(f"{in_zone(at, hours)} {text}\n".encode() for at, text in log if at[:19] >= since[:19])
+
+
+@given(_log(), st.lists(st.integers(0, 400), max_size=5), st.integers(1, 64), st.sampled_from([0, 2, -7]))
+def test_no_line_is_lost_or_doubled_wherever_the_stream_is_cut_and_whatever_the_nodes_zone(log, cuts, chunk, hours):
     cursor, seen = Cursor(), []
     for cut in [*cuts, None]:
-        body = served(log, cursor.since)[:cut]
+        body = served(log, cursor.since, hours)[:cut]
         reading = cursor.reread()
         for start in range(0, len(body), chunk):
             seen += [line.text for line in reading.feed(body[start : start + chunk])]
@@ -41,3 +52,9 @@ def test_the_last_line_needs_no_end():
     reading = Cursor().reread()
     assert [line.text for line in reading.feed(b"2026-01-01T00:00:01Z a\n2026-01-01T00:00:02Z b")] == ["a"]
     assert [(line.at, line.text) for line in reading.end()] == [("2026-01-01T00:00:02Z", "b")]
+
+
+def test_the_second_to_come_back_to_is_in_utc():
+    cursor = Cursor()
+    list(cursor.reread().feed(b"2026-01-01T01:30:00.25+02:00 a\n"))
+    assert cursor.since == "2025-12-31T23:30:00Z"

@@ -99,14 +99,14 @@ class Seen:
 
 
 @pytest.fixture
-def play():
+def play(tmp_path):
     """Follows a life to its end, with faults."""
     servers = []
 
     def run(life, *faults, **options):
         server = Server(life)
         server.faults += faults
-        cluster = Cluster(Transport(server.access()), "ml", "test")
+        cluster = Cluster(Transport(server.access(tmp_path)), "ml", "test")
         servers.append((server, cluster))
         view = Seen(life)
         return follow(cluster, NAME, view, **options), view
@@ -147,7 +147,7 @@ def life_with_an_eviction():
 def test_a_run_is_followed_through_pending_and_an_eviction_to_its_end(play):
     state, view = play(life_with_an_eviction())
     assert state.exit_code == 0
-    assert [text.split(":")[0] for text in view.told] == ["pending", "open a", "pod a is over", "open b", "closed"]
+    assert [text.split(":")[0] for text in view.told] == ["pending", "open a", "pod a ended", "open b", "closed"]
     assert [int(text.split()[1]) for _, text in view.lines] == list(range(40))
 
 

@@ -41,7 +41,7 @@ def test_an_eviction_is_one_line_and_the_replacements_log():
     )
     actions = [a for step in told(Follower(), *moments) for a in step]
     assert [type(a) for a in actions] == [Open, Say, Open, Over]
-    assert "pod a is over: evicted; exit 75" in actions[1].text
+    assert "pod a ended: evicted; exit 75" in actions[1].text
     assert actions[3].state.exit_code == 0
 
 
@@ -109,4 +109,4 @@ def test_an_evicted_pod_that_is_gone_at_once_is_told_all_the_same():
     follower = Follower()
     steps = [follower.step(seen, n * SETTLE_S / 4) for n, seen in enumerate(moments)]
     actions = [a for step in steps for a in step]
-    assert [a.text.split(":")[0] if isinstance(a, Say) else a.pod for a in actions] == ["a", "pod a is over", "b"]
+    assert [a.text.split(":")[0] if isinstance(a, Say) else a.pod for a in actions] == ["a", "pod a ended", "b"]

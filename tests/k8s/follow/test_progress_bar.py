@@ -55,7 +55,7 @@ def test_lines_of_several_pods_say_whose_and_only_the_chief_draws():
 def test_a_replacement_begins_with_a_bar_of_its_own():
     seen = drawn(
         lambda view: view.opened("a", 0), line(START), line(STEP),
-        lambda view: view.say("pod a is over: evicted", waits=True),
+        lambda view: view.say("pod a ended: evicted", waits=True),
         lambda view: view.opened("b", 0),
     )  # fmt: skip
     after = seen[seen.index("running: pod b") :]

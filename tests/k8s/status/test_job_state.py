@@ -66,14 +66,14 @@ def test_the_trainers_own_error_is_kept():
     failed = {"type": "Failed", "reason": "PodFailurePolicy", "message": "failed with exit code 65 matching"}
     log = '{"kfit": "stop"}\nTraceback\nerror: s3://lake/a.parquet: no column \'late\'\n  name another label\n'
     state = state_of(job(conditions=[failed]), pod(phase="Failed", state=terminated(65, message=log)))
-    assert state.said == "s3://lake/a.parquet: no column 'late'\n  name another label"
+    assert state.error == "s3://lake/a.parquet: no column 'late'\n  name another label"
 
 
 def test_a_termination_message_of_json_is_read_too():
     failed = {"type": "Failed", "reason": "PodFailurePolicy", "message": "failed with exit code 65 matching"}
     said = '{"exit_code": 65, "reason": "no column", "status": "failed", "run": "r"}'
     assert (
-        state_of(job(conditions=[failed]), pod(phase="Failed", state=terminated(65, message=said))).said == "no column"
+        state_of(job(conditions=[failed]), pod(phase="Failed", state=terminated(65, message=said))).error == "no column"
     )
 
 
@@ -114,7 +114,7 @@ def test_the_reason_is_the_same_while_only_its_numbers_change():
     ("message", "words", "mend"),
     [
         ('code = NotFound desc = failed to pull "r/trainer:1": not found', "no such image", "image.repository"),
-        ("failed to authorize: 401 Unauthorized", "wants credentials", "imagePullSecrets"),
+        ("failed to authorize: 401 Unauthorized", "requires credentials", "imagePullSecrets"),
         ('Back-off pulling image "r/trainer:1": ErrImagePull: no route to host', "no route", "reach the registry"),
     ],
 )  # fmt: skip
@@ -131,7 +131,7 @@ def test_a_secret_that_is_missing_is_named():
     message = 'secret "s3" not found'
     state = state_of(job(), pod(phase="Pending", state=waiting("CreateContainerConfigError", message)))
     assert message in state.why
-    assert state.remedy == "make the secret: kubectl create secret generic s3"
+    assert state.remedy == "kubectl create secret generic s3"
 
 
 def test_a_volume_that_does_not_mount_is_told_from_the_pods_events():
@@ -146,7 +146,7 @@ def test_a_quota_is_told_in_numbers():
         "requested: limits.cpu=4, used: limits.cpu=7, limited: limits.cpu=8"
     )
     state = state_of(job(), events=[event("FailedCreate", message)])
-    assert state.why == "quota team is used up: asked limits.cpu=4; used limits.cpu=7 of limits.cpu=8"
+    assert state.why == "quota team is used up: requested limits.cpu=4; used limits.cpu=7 of limits.cpu=8"
     assert state.remedy.startswith("kubectl describe quota team")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,24 @@ def places(rows: np.ndarray, count: int) -> np.ndarray:
     """How many of the same row stand before each: int64 [M] of rows int64 [M], ascending, in [0, count)."""
     first = np.searchsorted(rows, np.arange(count))
     return np.asarray(np.arange(len(rows)) - first[rows], np.int64)
+
+
+@contextlib.contextmanager
+def valid_text(name: str, where: str) -> Iterator[None]:
+    """Translates what Arrow and Python raise on text that is not UTF-8.
+
+    Raises:
+        DataError: Names the column and where it is.
+    """
+    try:
+        yield
+    except (UnicodeDecodeError, pa.ArrowException) as error:
+        if not isinstance(error, UnicodeDecodeError) and "Wrapping" not in str(error) and "UTF8" not in str(error):
+            raise
+        raise DataError(
+            f"column {name!r} holds text that is not UTF-8", where=where,
+            remedy="write the text as UTF-8, or the column as binary and leave it out",
+        ) from error  # fmt: skip
 
 
 def is_text(arrow: pa.DataType) -> bool:

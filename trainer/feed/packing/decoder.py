@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer import storage
-from trainer.feed.shards.discovery import Shard
+from trainer.feed.shards.discovery import Shard, has_encoding, is_view, plain_type
 from trainer.feed.shards.footers import BadShard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
@@ -162,6 +162,7 @@ class Reader:
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
+        table = _plain_nested(table)
         found = table.column_names
         if found == self._columns:
             return table
@@ -169,6 +170,14 @@ class Reader:
             value = shard.partition_value(name)
             table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
+
+
+def _plain_nested(table: pa.Table) -> pa.Table:
+    """Columns without views, and lists without dictionaries: the compute functions know their plain types alone."""
+    for index, values in enumerate(table.columns):
+        if is_view(values.type) or (pa.types.is_nested(values.type) and has_encoding(values.type)):
+            table = table.set_column(index, table.field(index).name, values.cast(plain_type(values.type)))
+    return table
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:

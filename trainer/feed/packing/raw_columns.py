@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from trainer.config import Condition
 from trainer.errors import DataError
-from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, vectors
+from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, valid_text, vectors
 from trainer.feed.packing.decoder import Reader
-from trainer.feed.shards.discovery import Shard, scan
+from trainer.feed.shards.discovery import Shard, check_unique, scan
 from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
 
@@ -74,6 +74,7 @@ def raw_batches(
 
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     stored = shard.metadata.schema.to_arrow_schema().names
+    check_unique(stored, stored, shard.uri)
     return [*stored, *(n for n in names if n not in stored)]
 
 
@@ -95,7 +96,11 @@ def raw_columns(
     Raises:
         DataError: A value that the column's dtype cannot hold.
     """
-    return {c.name: _raw(c, table.column(c.name), where, row_numbers) for c in columns}
+    raw = {}
+    for column in columns:
+        with valid_text(column.name, where):
+            raw[column.name] = _raw(column, table.column(column.name), where, row_numbers)
+    return raw
 
 
 def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.ndarray | None) -> np.ndarray:

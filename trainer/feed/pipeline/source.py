@@ -157,8 +157,8 @@ def _blocks(prepared: Prepared, split: SplitName, shard: int, group: int) -> Blo
     """Where in a row group a split's rows stand: by position every row is known, by content what the pass counted."""
     found, rule = prepared.shards[shard], prepared.rule
     if rule.kind == "position" and prepared.rows_of is None:
-        counts = position_counts(found.name, found.group_rows, rule.fraction)
-        mask = position_mask(found.name, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
+        counts = position_counts(found.identity, found.group_rows, rule.fraction)
+        mask = position_mask(found.identity, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
         return Blocks(1, mask if split == "validation" else ~mask)
     kept = found.blocks.get(split, {}).get(group)
     return None if kept is None else Blocks(found.block_rows(group), np.array(kept))

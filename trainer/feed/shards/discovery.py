@@ -9,7 +9,7 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,8 @@ class Shard:
         validation_rows: Validation rows of each row group.
         blocks: Split -> large row group -> the split's rows in each of its blocks of `block_rows`.
         partitions: The hive keys of its whole path, as text: a folder of one day still has its day.
+        identity: What the split and the sample of the statistics hash beside a row's position: the file's name and
+            its footer, however the file was listed.
         metadata: Its parsed footer (`pyarrow.parquet.FileMetaData`).
     """
 
@@ -59,6 +61,7 @@ class Shard:
     validation_rows: tuple[int, ...] = ()
     blocks: Mapping[str, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
     partitions: Mapping[str, str] = field(default_factory=dict)
+    identity: str = ""
     metadata: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -138,11 +141,11 @@ def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, ca
                 remedy="mend the shards, or raise data.max_bad_shards",
             ) from fault
 
-    shards = list(_opened(_found(where), refuse, cache))
+    shards = _told_apart(list(_opened(_found(where), refuse, cache)))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
-    schemas = _schemas(shards)
-    partition_types = _partition_types(shards)
+    schemas = _schemas(shards, needed)
+    partition_types = key_types_of(shards)
     stored = [n for n in needed if any(n in schema for schema in schemas)]
     for name in needed:
         if name not in stored and name not in partition_types:
@@ -182,13 +185,14 @@ def _opened(
 
     def one(stored: storage.StoredObject) -> Shard | BadShard:
         try:
-            metadata = parsed_footer(stored, footers)
+            metadata, digest = parsed_footer(stored, footers)
         except BadShard as fault:
             return fault
         rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
         return Shard(
             stored.uri, stored.name, stored.size_bytes, stored.version, rows,
-            partitions=storage.partition_values(stored.uri), metadata=metadata,
+            partitions=storage.partition_values(stored.uri),
+            identity=f"{stored.uri.rpartition('/')[2]}:{digest}", metadata=metadata,
         )  # fmt: skip
 
     def some(part: Sequence[storage.StoredObject]) -> list[Shard | BadShard]:
@@ -204,7 +208,17 @@ def _opened(
     footers.store()
 
 
-def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
+def _told_apart(shards: list[Shard]) -> list[Shard]:
+    """Numbers shards of one identity in the order of their URIs: files of one name, with one footer."""
+    seen: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    for shard in sorted(shards, key=lambda s: s.uri):
+        numbers[shard.uri] = seen[shard.identity]
+        seen[shard.identity] += 1
+    return [replace(s, identity=f"{s.identity}:{numbers[s.uri]}") if numbers[s.uri] else s for s in shards]
+
+
+def _schemas(shards: Sequence[Shard], needed: Sequence[str]) -> list[dict[str, pa.DataType]]:
     """Column -> type of each shard. Most shards share a schema, and comparing is cheaper than converting."""
     known: list[tuple[Any, dict[str, pa.DataType]]] = []
     out = []
@@ -213,9 +227,11 @@ def _schemas(shards: Sequence[Shard]) -> list[dict[str, pa.DataType]]:
         types = next((t for s, t in known if s.equals(schema)), None)
         if types is None:
             try:
-                types = {f.name: plain_type(f.type) for f in schema.to_arrow_schema()}
+                arrow = schema.to_arrow_schema()
             except (pa.ArrowException, OSError) as error:
                 raise bad_shard(shard.uri, f"its schema cannot be read: {error}") from error
+            check_unique(arrow.names, needed, shard.uri)
+            types = {f.name: plain_type(f.type) for f in arrow}
             known.append((schema, types))
         out.append(types)
     return out
@@ -234,6 +250,31 @@ def plain_type(arrow: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_list(arrow):
         return pa.list_(plain_type(arrow.value_type), arrow.list_size)
     return arrow
+
+
+def is_view(arrow: pa.DataType) -> bool:
+    """Whether a type is Arrow's view of strings or bytes."""
+    return bool(pa.types.is_string_view(arrow) or pa.types.is_binary_view(arrow))
+
+
+def has_encoding(arrow: pa.DataType) -> bool:
+    """Whether a type, or one nested in it, is a dictionary or a view."""
+    nested = (arrow.field(i).type for i in range(arrow.num_fields))
+    return bool(pa.types.is_dictionary(arrow) or is_view(arrow) or any(map(has_encoding, nested)))
+
+
+def check_unique(names: Sequence[str], needed: Iterable[str], uri: str) -> None:
+    """Refuses a shard that stores a needed column more than once: nobody knows which one is meant.
+
+    Raises:
+        DataError: Names the column.
+    """
+    counts = Counter(names)
+    for name in needed:
+        if counts[name] > 1:
+            raise DataError(
+                f"column {name!r} is stored {counts[name]} times", where=uri, remedy="give each column its own name"
+            )
 
 
 def _fault(
@@ -255,7 +296,8 @@ def _most_common(types: Iterable[pa.DataType]) -> pa.DataType:
     return Counter(types).most_common(1)[0][0]
 
 
-def _partition_types(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
+def key_types_of(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
+    """Arrow type of every hive key of the shards' paths: int64 or date32 where all values are such, else string."""
     values: dict[str, set[str]] = {}
     for shard in shards:
         for key in shard.partitions:

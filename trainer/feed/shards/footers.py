@@ -130,12 +130,15 @@ class Footers:
 
 
 @lru_cache(maxsize=50_000)
-def _parsed(footer: bytes) -> Any:
-    return pq.read_metadata(pa.BufferReader(footer))
+def _parsed(footer: bytes) -> tuple[Any, str]:
+    return pq.read_metadata(pa.BufferReader(footer)), hashlib.blake2b(footer, digest_size=16).hexdigest()
 
 
-def parsed_footer(stored: storage.StoredObject, footers: Footers) -> Any:
-    """One object's `pyarrow.parquet.FileMetaData`.
+def parsed_footer(stored: storage.StoredObject, footers: Footers) -> tuple[Any, str]:
+    """Parses one object's footer.
+
+    Returns:
+        Its `pyarrow.parquet.FileMetaData`, and a digest of the footer's bytes.
 
     Raises:
         BadShard: Empty, truncated, not Parquet, encrypted, or a footer that cannot be parsed.

@@ -59,8 +59,8 @@ def validation_mask(
         return None
     if rule.kind == "position":
         starts = np.cumsum([0, *shard.group_rows])
-        counts = position_counts(shard.name, shard.group_rows, rule.fraction)
-        masks = (position_mask(shard.name, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
+        counts = position_counts(shard.identity, shard.group_rows, rule.fraction)
+        masks = (position_mask(shard.identity, int(starts[g]), shard.group_rows[g], counts[g]) for g in groups)
         mask = np.concatenate([np.empty(0, bool), *masks])
         return mask if rows is None else mask[rows[0] : rows[1]]
     assert rule.by is not None

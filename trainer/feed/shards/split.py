@@ -1,6 +1,7 @@
-"""Which rows train and which validate: a pure function of names, positions and values.
+"""Which rows train and which validate: a pure function of identities, positions and values.
 
-The same row falls on the same side in every run, on every machine, and for a copy of the set elsewhere.
+A row is known by its shard's identity (`Shard.identity`) and its position there, so it falls on the same side in every
+run, on every machine, for a copy of the set elsewhere, and whether a folder, a glob or a list named its shard.
 """
 
 from __future__ import annotations
@@ -60,11 +61,11 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def row_hashes(name: str, start: int, rows: int, purpose: str) -> np.ndarray:
+def row_hashes(identity: str, start: int, rows: int, purpose: str) -> np.ndarray:
     """A hash for each row by its position.
 
     Args:
-        name: The shard's relative name.
+        identity: The shard's.
         start: First row, counted in the shard.
         rows: How many.
         purpose: Keeps hashes for different uses apart.
@@ -72,28 +73,28 @@ def row_hashes(name: str, start: int, rows: int, purpose: str) -> np.ndarray:
     Returns:
         uint64 [rows].
     """
-    base = np.uint64(text_hash(f"{purpose}:{name}"))
+    base = np.uint64(text_hash(f"{purpose}:{identity}"))
     return splitmix64(base ^ splitmix64(np.arange(start, start + rows, dtype=np.uint64)))
 
 
-def position_counts(name: str, group_rows: Sequence[int], fraction: float) -> tuple[int, ...]:
+def position_counts(identity: str, group_rows: Sequence[int], fraction: float) -> tuple[int, ...]:
     """Validation rows of each row group: systematic, so that a shard holds its share within one row.
 
     Args:
-        name: The shard's relative name: shards come and go without moving the rows of others.
+        identity: The shard's: shards come and go without moving the rows of others.
         group_rows: Rows of each row group.
         fraction: Share that validates.
 
     Returns:
         One count a row group.
     """
-    shift = text_hash(f"shift:{name}") / 2**64
+    shift = text_hash(f"shift:{identity}") / 2**64
     ends = np.cumsum([0, *group_rows])
     cuts = np.floor(ends * fraction + shift).astype(np.int64)
     return tuple(int(k) for k in np.minimum(np.diff(cuts), group_rows))
 
 
-def position_mask(name: str, start: int, rows: int, count: int) -> np.ndarray:
+def position_mask(identity: str, start: int, rows: int, count: int) -> np.ndarray:
     """The validation rows of a row group: the `count` smallest hashes.
 
     Returns:
@@ -101,7 +102,7 @@ def position_mask(name: str, start: int, rows: int, count: int) -> np.ndarray:
     """
     mask = np.zeros(rows, bool)
     if count:
-        mask[np.argpartition(row_hashes(name, start, rows, "split"), count - 1)[:count]] = True
+        mask[np.argpartition(row_hashes(identity, start, rows, "split"), count - 1)[:count]] = True
     return mask
 
 

@@ -14,6 +14,7 @@ from trainer.schema import ColumnStatistics
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 HISTOGRAM_BINS = 20
 SAMPLE_ROWS = 65_536
+_LARGEST_HASH = 2**64 - 1
 
 
 @dataclass
@@ -91,6 +92,7 @@ class ColumnPart:
         moments: None for columns that are only counted.
         counts: Value -> rows, of categorical columns and labels.
         sample: Values of the sampled rows, float64 with NaN for null.
+        lowest, highest: The range of finite values as they are stored: float64 rounds integers beyond 2^53.
         first_null, first_bad: Where the first one stands, or "".
     """
 
@@ -101,6 +103,8 @@ class ColumnPart:
     moments: Moments | None = None
     counts: Counter[Any] = field(default_factory=Counter)
     sample: list[np.ndarray] = field(default_factory=list)
+    lowest: float = np.inf
+    highest: float = -np.inf
     first_null: str = ""
     first_bad: str = ""
 
@@ -114,13 +118,14 @@ class ColumnPart:
             self.moments = other.moments if self.moments is None else self.moments.merge(other.moments)
         self.counts.update(other.counts)
         self.sample.extend(other.sample)
+        self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self.first_null = self.first_null or other.first_null
         self.first_bad = self.first_bad or other.first_bad
 
 
 @dataclass
 class SplitPart:
-    """All columns of one part of a split, and the hashes of its sampled rows."""
+    """All columns of one part of a split, and the hashes of its sampled rows, uint64 [S] in the order of the set."""
 
     rows: int = 0
     columns: dict[str, ColumnPart] = field(default_factory=dict)
@@ -133,20 +138,49 @@ class SplitPart:
         for name, part in other.columns.items():
             self.columns.setdefault(name, ColumnPart()).merge(part)
 
-    def chosen(self) -> np.ndarray:
-        """Which of the sampled rows stay: the 65,536 of the smallest hashes, by index."""
-        hashes = np.concatenate(self.hashes) if self.hashes else np.empty(0, np.uint64)
-        if len(hashes) <= SAMPLE_ROWS:
-            return np.arange(len(hashes))
-        return np.sort(np.argpartition(hashes, SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
+    @property
+    def sampled(self) -> int:
+        """Sampled rows."""
+        return sum(map(len, self.hashes))
+
+    def reduce_sample(self) -> int:
+        """Keeps the sampled rows of the 65,536 smallest hashes.
+
+        Returns:
+            The largest hash that can still be among them.
+        """
+        if self.sampled < SAMPLE_ROWS:
+            return _LARGEST_HASH
+        hashes = np.concatenate(self.hashes)
+        smallest = np.sort(np.argpartition(hashes, SAMPLE_ROWS - 1)[:SAMPLE_ROWS])
+        self.hashes = [hashes[smallest]]
+        for column in self.columns.values():
+            if column.sample:
+                column.sample = [np.concatenate(column.sample)[smallest]]
+        return int(self.hashes[0].max())
 
 
-def finish(part: ColumnPart, chosen: np.ndarray, *, most_values: int | None = None) -> ColumnStatistics:
+def smallest_hashes(hashes: np.ndarray, largest: int) -> np.ndarray:
+    """Which rows of a part can be among the sample of the whole split.
+
+    Args:
+        hashes: uint64 [N]: of the part's rows that belong to the split.
+        largest: The largest hash that can still be among the sample, as `SplitPart.reduce_sample` returns it.
+
+    Returns:
+        int64 [S], ascending: indices of at most 65,536 of them.
+    """
+    candidates = np.flatnonzero(hashes <= np.uint64(largest))
+    if len(candidates) <= SAMPLE_ROWS:
+        return candidates
+    return np.sort(candidates[np.argpartition(hashes[candidates], SAMPLE_ROWS - 1)[:SAMPLE_ROWS]])
+
+
+def finish(part: ColumnPart, *, most_values: int | None = None) -> ColumnStatistics:
     """A column's statistics.
 
     Args:
-        part: All of the split.
-        chosen: The sampled rows that stay.
+        part: All of the split, its sample reduced.
         most_values: Keep so many values at the most; None: all.
     """
     values = tuple(sorted(part.counts.items(), key=lambda kv: (-kv[1], kv[0])))
@@ -154,7 +188,6 @@ def finish(part: ColumnPart, chosen: np.ndarray, *, most_values: int | None = No
     if part.moments is None:
         return ColumnStatistics(**common, values=values[:most_values], distinct=len(values), first_bad=part.first_bad)
     sample = np.concatenate(part.sample) if part.sample else np.empty(0)
-    sample = sample[chosen] if len(sample) else sample
     sample = sample[np.isfinite(sample)]
     mean, variance = part.moments.pooled()
     some = bool(part.moments.count.sum())

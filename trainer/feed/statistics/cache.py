@@ -15,7 +15,7 @@ from trainer.config import Config
 from trainer.schema import ColumnStatistics, Statistics
 
 #: Raised when what is stored changes its meaning.
-_FORMAT = 3
+_FORMAT = 4
 
 
 def local_cache() -> Path:

@@ -11,7 +11,11 @@ from trainer.errors import DataError
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 
+#: Steps of a number format that are a larger share of a column's standard deviation lose what is to be learnt.
+_COARSE = 0.01
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+#: TensorFlow flushes what is smaller to 0.
+_FLOAT32_LEAST = float(np.finfo(np.float32).tiny)
 
 
 def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
@@ -92,6 +96,11 @@ def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
             f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
             remedy="give some rows a weight above 0",
         )  # fmt: skip
+    if split == "train" and part.moments.maximum < _FLOAT32_LEAST:
+        raise DataError(
+            f"sample weight {name!r} is at most {part.moments.maximum:g}, which float32 arithmetic takes for 0",
+            where="run.data.sample_weight", remedy="scale the weights, so that they are about 1",
+        )  # fmt: skip
 
 
 def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart) -> None:
@@ -121,12 +130,27 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
             remedy=f"set {remedy} for the feature, or mend the column",
         )  # fmt: skip
     assert part.moments is not None
+    if split == "train" and part.lowest != part.highest:
+        _check_resolution(name, part)
     largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
     if np.isfinite(largest) and largest > _FLOAT32_MAX:
         raise DataError(
             f"column {name!r} has values of {largest:.3g}, beyond what float32 holds",
             where=f"run.data.features.{name}",
             remedy="scale the column before it is written",
+        )  # fmt: skip
+
+
+def _check_resolution(name: str, part: ColumnPart) -> None:
+    """Values that lie so far from 0, and so near each other, that float64 cannot tell them apart."""
+    assert part.moments is not None
+    largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
+    step, deviation = float(np.spacing(largest)), float(np.sqrt(part.moments.pooled()[1]))
+    if part.moments.mean.ndim == 0 and largest > 2.0**53 and step > _COARSE * deviation:
+        raise DataError(
+            f"column {name!r} has values near {largest:.3g} that differ by {part.highest - part.lowest:.3g} at most; "
+            f"float64 counts in steps of {step:g} there", where=f"run.data.features.{name}",
+            remedy="subtract a constant from the column before it is written, or use kind: categorical",
         )  # fmt: skip
 
 
@@ -151,7 +175,7 @@ def odd_columns(config: Config, part: SplitPart) -> list[str]:
         if column.moments is None:
             same = len(column.counts) == 1 and not column.nulls
         else:
-            same = column.moments.minimum == column.moments.maximum and not column.nulls and not column.nans
+            same = column.lowest == column.highest and not column.nulls and not column.nans
         if same:
             out.append(f"column {name!r} is constant: nothing can be learnt from it")
     return out

@@ -14,6 +14,8 @@ from trainer.feed.shards.discovery import Shard
 from trainer.feed.statistics.accumulators import ColumnPart, Moments
 from trainer.schema import Column
 
+#: float64 tells all integers up to here from each other.
+_EXACT_FLOAT64 = 2**53
 #: How files of PNG, JPEG, GIF and BMP begin.
 _IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 
@@ -55,8 +57,10 @@ def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> Co
         place: Where they stand.
     """
     chosen = found if len(place.rows) == len(found) else found[place.rows]
-    part = ColumnPart(rows=len(place.rows), moments=Moments.of(chosen))
+    moments = Moments.of(chosen)
+    part = ColumnPart(rows=len(place.rows), moments=moments)
     flat = found if found.ndim == 1 else found[:, 0]
+    part.lowest, part.highest = _stored_range(moments, values, place.rows)
     part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
     if found.dtype.kind != "f":
         return part
@@ -72,6 +76,17 @@ def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> Co
     part.first_null = place.first(null)
     part.first_bad = place.first(bad if bad.ndim == 1 else bad.any(axis=1))
     return part
+
+
+def _stored_range(moments: Moments, values: pa.ChunkedArray, rows: np.ndarray) -> tuple[float, float]:
+    """Least and greatest value; where float64 cannot tell them apart, of the integers as they are stored."""
+    lowest, highest = moments.minimum, moments.maximum
+    whole = pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type)
+    if lowest == highest and abs(lowest) > _EXACT_FLOAT64 and whole:
+        ends = pc.min_max(values.take(pa.array(rows)).cast(pa.decimal128(20)
+                          if pa.types.is_uint64(values.type) else pa.int64()))  # fmt: skip
+        lowest, highest = int(ends["min"].as_py()), int(ends["max"].as_py())
+    return lowest, highest
 
 
 def _counted_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:

@@ -33,7 +33,7 @@ from trainer.feed.shards.column_types import (
     needed_columns,
     resolve_columns,
 )
-from trainer.feed.shards.discovery import Shard, ShardSet, scan
+from trainer.feed.shards.discovery import Shard, ShardSet, key_types_of, scan
 from trainer.feed.shards.filter import RowFilter, make_filter
 from trainer.feed.shards.footers import BadShard
 from trainer.feed.shards.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
@@ -148,6 +148,8 @@ def _scan(config: Config, cache: Path | None) -> ShardSet:
         return train
     held_uris = resolved_uris(data.validation, "run.data.validation")
     held = scan(held_uris, needed, skip=max(0, skip - len(train.bad)), cache=cache)
+    # A key's type follows from its values on both sides: {1, x} and {1} is text.
+    partition_types = key_types_of((*train.shards, *held.shards))
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
     if both:
         raise ConfigError(
@@ -155,7 +157,7 @@ def _scan(config: Config, cache: Path | None) -> ShardSet:
             remedy="give each shard to one of them",
         )  # fmt: skip
     for name in needed:
-        ours, theirs = (s.types.get(name, s.partition_types.get(name)) for s in (train, held))
+        ours, theirs = (s.types.get(name, partition_types.get(name)) for s in (train, held))
         if ours != theirs:
             raise BadShard(
                 f"column {name!r} is {theirs}; expected {ours} as in the training shards", where=held.shards[0].uri,
@@ -163,7 +165,7 @@ def _scan(config: Config, cache: Path | None) -> ShardSet:
             )  # fmt: skip
     shards = (*train.shards, *(replace(s, membership="validation") for s in held.shards))
     extra = tuple(sorted({*train.extra, *held.extra}))
-    return ShardSet(shards, train.types, train.partition_types, extra, (*train.bad, *held.bad))
+    return ShardSet(shards, train.types, partition_types, extra, (*train.bad, *held.bad))
 
 
 def _place(config: Config, found: ShardSet, by_type: pa.DataType | None) -> tuple[SplitRule, tuple[Shard, ...]]:
@@ -191,7 +193,7 @@ def _place(config: Config, found: ShardSet, by_type: pa.DataType | None) -> tupl
 def _count(rule: SplitRule, shards: tuple[Shard, ...]) -> tuple[dict[str, int], bool]:
     total = sum(s.rows for s in shards)
     if rule.kind == "position":
-        held = sum(sum(position_counts(s.name, s.group_rows, rule.fraction)) for s in shards)
+        held = sum(sum(position_counts(s.identity, s.group_rows, rule.fraction)) for s in shards)
     elif rule.kind == "none":
         held = sum(s.rows for s in shards if s.membership == "validation")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from trainer.config import Categorical, Config
 from trainer.feed.order.plan import SMALL_ROWS, runs_of
-from trainer.feed.packing.arrow_values import encoded_names, numbers
+from trainer.feed.packing.arrow_values import encoded_names, numbers, valid_text
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.filter import RowFilter
@@ -24,7 +24,7 @@ from trainer.feed.shards.split import (
     SplitRule,
     row_hashes,
 )
-from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish
+from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish, smallest_hashes
 from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.threads import Pool
 from trainer.schema import Column, Statistics
@@ -32,6 +32,8 @@ from trainer.schema import Column, Statistics
 _THREADS = 2
 #: Rows of a row group that are looked at at a time.
 _SLICE_ROWS = 262_144
+#: The sample is cut back to size when it has grown by so much: wide sets sample many columns.
+_SAMPLE_ROOM = 1.5
 #: Hashed columns may have as many values as rows, and nobody needs the rare ones.
 _HASHED_VALUES = 1000
 
@@ -45,7 +47,9 @@ class Survey:
         columns: Feature columns by name.
         partition_types: Types of hive keys.
         rule: How the set is split. rows_of: which rows belong to it; None: all.
-        rows: All rows of the set; sizes the sample.
+        rows: All rows of the set.
+        largest_hashes: Split -> the largest hash that can still be among its sample. Lowered as parts are merged, so
+            that threads keep little; the sample is the same whatever they saw of it.
     """
 
     config: Config
@@ -54,6 +58,7 @@ class Survey:
     rule: SplitRule
     rows_of: RowFilter | None
     rows: int
+    largest_hashes: dict[SplitName, int] = field(default_factory=dict)
 
     @property
     def by_content(self) -> bool:
@@ -117,6 +122,8 @@ def survey_set(
         for run in found:
             for split, part in run.parts.items():
                 whole[split].merge(part)
+                if whole[split].sampled >= _SAMPLE_ROOM * SAMPLE_ROWS:
+                    survey.largest_hashes[split] = whole[split].reduce_sample()
         counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
         blocks: dict[str, dict[int, tuple[int, ...]]] = {
             split: {run.groups.start: run.counts[split] for run in found if _has_blocks(run, split)} for split in whole
@@ -172,11 +179,14 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     parts = {split: SplitPart() for split in splits}
     counts = {split: np.zeros(len(edges) - 1, np.int64) for split in splits}
     for (low, high), table in _tables(reader, shard, groups, rows_of_run):
-        hashes = row_hashes(shard.name, start + low, len(table), "sample")
+        hashes = row_hashes(shard.identity, start + low, len(table), "sample")
         for split in splits:
-            side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
+            with valid_text(survey.rule.by or "", shard.uri):
+                side = kept_mask(survey.rule, chosen, shard, groups, table, split, (low, high))
             rows = np.arange(len(table)) if side is None else np.flatnonzero(side)
-            parts[split].merge(_part(survey, shard, table, start + low, rows, hashes))
+            largest = survey.largest_hashes.get(split, 2**64 - 1)
+            sampled = rows[smallest_hashes(hashes[rows], largest)]
+            parts[split].merge(_part(survey, table, Place(shard, start + low, rows, sampled), hashes))
             counts[split] += np.diff(np.searchsorted(rows + low, edges))
     return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, groups, in_blocks)
 
@@ -194,19 +204,18 @@ def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[
     yield from zip(ranges, reader.slices(shard, groups.start, ranges), strict=True)
 
 
-def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.ndarray, hashes: np.ndarray) -> SplitPart:
-    # A threshold known beforehand keeps a little more than the sample needs, whatever thread comes first.
-    share = min(1.0, 1.3 * SAMPLE_ROWS / max(survey.rows, 1) + 1e-9)
-    sampled = rows if survey.rows <= SAMPLE_ROWS else rows[hashes[rows] < np.uint64(share * (2**64 - 2048))]
-    part = SplitPart(len(rows), {}, [hashes[sampled]])
-    place = Place(shard, start, rows, sampled)
+def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> SplitPart:
+    part = SplitPart(len(place.rows), {}, [hashes[place.sampled]])
     data = survey.config.data
     for column in survey.columns.values():
-        part.columns[column.name] = column_part(column, table.column(column.name), place)
+        with valid_text(column.name, place.shard.uri):
+            part.columns[column.name] = column_part(column, table.column(column.name), place)
     label = table.column(data.label.column)
-    part.columns[data.label.column] = (
-        numeric_part(numbers(label), label, place) if survey.config.task == "regression" else label_part(label, place)
-    )
+    with valid_text(data.label.column, place.shard.uri):
+        as_number = survey.config.task == "regression"
+        part.columns[data.label.column] = (
+            numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
+        )
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)
         part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)
@@ -215,12 +224,12 @@ def _part(survey: Survey, shard: Shard, table: pa.Table, start: int, rows: np.nd
 
 def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
     """Statistics of a split."""
-    chosen = part.chosen()
+    part.reduce_sample()
     features = survey.config.data.features
     return Statistics(
         part.rows,
         {
-            name: finish(column, chosen, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
+            name: finish(column, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
             for name, column in part.columns.items()
         },
     )

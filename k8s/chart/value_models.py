@@ -1,0 +1,214 @@
+"""The parts of the job file that the chart reads: image, resources, schedule, network policy and others.
+
+Keys are spelled as Kubernetes spells them. `values.JobFile` puts them together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, WithJsonSchema
+
+from k8s.chart.kubernetes_types import EgressRule, EnvVarSource
+from trainer.config import Strict
+
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+
+def _quantity(value: object) -> object:
+    # true is an int to Python, and no amount.
+    if value is True or value is False or not _QUANTITY.fullmatch(str(value)):
+        raise ValueError(f"{value!r} is not an amount; write it like 4, 500m or 16Gi")
+    return str(value)
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_quantity),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]}
+    ),
+]
+"""A Kubernetes quantity: 4, 500m, 16Gi."""
+
+_CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
+_CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
+
+Cidr = Annotated[str, Field(pattern=_CIDR)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
+Object = dict[str, Any]
+
+
+class ContainerImage(Strict):
+    """The trainer's image."""
+
+    repository: str = Field("", description="Registry and name, `registry.example/trainer`. A job needs it.")
+    tag: str = Field("", description="Tag. Default: the chart's appVersion.")
+    digest: str = Field(
+        "", pattern=r"^(sha256:[0-9a-f]{64})?$", description="`sha256:…`; wins over the tag, and never moves."
+    )
+    pullPolicy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
+
+
+class Claim(Strict):
+    """Devices by Dynamic Resource Allocation (Kubernetes 1.34 and newer)."""
+
+    name: str = Field(max_length=63, pattern=_DNS_LABEL, description="The claim's name in the pod.")
+    deviceClassName: str = Field("", description="Ask for devices of this class; the chart makes the claim template.")
+    count: PositiveInt = Field(1, description="Devices of the class for each pod.")
+    selectors: list[str] = Field([], description="CEL expressions each of the devices must meet.")
+    resourceClaimTemplateName: str = Field("", description="Or: a ResourceClaimTemplate that is there.")
+    resourceClaimName: str = Field("", description="Or: a ResourceClaim that is there, shared by all pods.")
+
+
+class TemporaryFolder(Strict):
+    """`/tmp`, where the feed keeps large row groups of object storage while they are read."""
+
+    size: Quantity | Literal[""] = Field(
+        "", description="Largest size; a pod that exceeds it is evicted. Default: none."
+    )
+    medium: Literal["", "Memory"] = Field("", description="Empty: the node's disk. Memory: counts as memory.")
+
+
+class Resources(Strict):
+    """What each pod holds.
+
+    Requests equal limits, so that the pod is Guaranteed: the node evicts it last.
+    """
+
+    gpus: NonNegativeInt = Field(0, description="GPUs of each pod.")
+    gpuResource: str = Field("nvidia.com/gpu", description="The name under which nodes offer their GPUs.")
+    cpu: Quantity = Field("2", description="CPUs of each pod.")
+    memory: Quantity = Field("4Gi", description="Memory of each pod, `/dev/shm` included.")
+    shm: Quantity = Field("1Gi", description="Size of `/dev/shm`; NCCL between GPUs needs it. Counts as memory.")
+    tmp: TemporaryFolder = Field(default_factory=lambda: TemporaryFolder(), description="The folder `/tmp`.")
+    ephemeralStorage: Quantity | Literal[""] = Field(
+        "", description="Disk of each pod: `/tmp`, logs and the container's own layer. Default: no request, no limit."
+    )
+    extra: dict[str, Quantity] = Field(
+        {},
+        description="More resources by name, requested and limited: `rdma/hca`, `hugepages-2Mi`.",
+    )
+    requests: dict[str, Quantity] = Field(
+        {},
+        description="Requests that differ from the limits, `{cpu: 1}` say. The pod is then Burstable, evicted earlier.",
+    )
+    claims: list[Claim] = Field([], description="Devices by Dynamic Resource Allocation, in place of `gpus`.")
+
+
+class CronSchedule(Strict):
+    """When a CronJob starts a run. Without `cron` it is one Job, now."""
+
+    cron: str = Field("", pattern=_CRON, description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job.")
+    timeZone: str = Field("Etc/UTC", description="Name of the time zone that `cron` is meant in.")
+    suspend: bool = Field(False, description="Start nothing until it is false again.")
+    concurrencyPolicy: Literal["Forbid", "Allow", "Replace"] = Field(
+        "Forbid", description="What happens while the last run is still at work. Forbid: the next one does not start."
+    )
+    startingDeadlineSeconds: Annotated[int, Field(ge=10)] = Field(
+        3600,
+        description="A start that was missed is made up for within this time. "
+        "Below 10 the controller, which looks every 10 s, can miss all of them.",
+    )
+    successfulJobsHistoryLimit: NonNegativeInt = Field(3, description="Jobs kept that succeeded.")
+    failedJobsHistoryLimit: NonNegativeInt = Field(3, description="Jobs kept that failed.")
+
+
+class ServiceAccount(Strict):
+    """Who the pods are to the cloud (IRSA, Workload Identity). No token of the cluster is mounted."""
+
+    name: str = Field("", description="Its name. Default: `name` where it is created, else `default`.")
+    create: bool = Field(False, description="Make it with the job.")
+    annotations: dict[str, str] = Field(
+        {}, description="Annotations of the account that is made, `eks.amazonaws.com/role-arn` say."
+    )
+
+
+class PullSecret(Strict):
+    """A Secret with a registry's credentials."""
+
+    name: str = Field(min_length=1, description="Name of the Secret.")
+
+
+class EnvVar(Strict):
+    """An environment variable."""
+
+    name: str = Field(pattern=r"^[A-Za-z_.-][A-Za-z0-9_.-]*$", description="Its name; `KFIT_…` belongs to the chart.")
+    value: str = Field("", description="Its value, readable by all who may read Jobs: no credentials here.")
+    valueFrom: EnvVarSource = Field(
+        {}, description="Or where it comes from, as in Kubernetes: `secretKeyRef` and others."
+    )
+
+
+class Reference(Strict):
+    """A Secret or a ConfigMap of the same namespace."""
+
+    name: str = Field(min_length=1, description="Its name.")
+    optional: bool = Field(False, description="Start without it where it is not there.")
+
+
+class EnvFrom(Strict):
+    """All keys of a Secret or a ConfigMap as environment variables."""
+
+    prefix: str = Field("", description="Put before each name.")
+    secretRef: Reference | None = Field(None, description="A Secret: the place for credentials of the object store.")
+    configMapRef: Reference | None = Field(None, description="A ConfigMap.")
+
+
+class VolumeMount(Strict):
+    """Where a volume of `volumes` is seen by the trainer."""
+
+    name: str = Field(description="The volume's name.")
+    mountPath: str = Field(pattern="^/", description="Path in the container.")
+    subPath: str = Field("", description="A folder inside the volume.")
+    readOnly: bool = Field(False, description="Mount it read-only.")
+
+
+class NetworkPolicy(Strict):
+    """What the pods may speak to: name service, the object store, and each other."""
+
+    enabled: bool = Field(True, description="Make a NetworkPolicy. Nothing may call in but peers of the same job.")
+    storagePorts: list[Port] = Field([443], description="TCP ports of the object store and of its sign-in.")
+    storageCidrs: list[Cidr] = Field([], description="Networks the store lies in. Default: anywhere.")
+    dnsPorts: list[Port] = Field([53], description="Ports of the name service, UDP and TCP.")
+    identity: Literal["", "eks-pod-identity", "gke-workload-identity", "azure-workload-identity"] = Field(
+        "", description="Lets the pods reach what signs them in: the agent, metadata server or sign-in page of a cloud."
+    )
+    extraEgress: list[EgressRule] = Field([], description="More rules as in Kubernetes, for a proxy say.")
+
+
+class Topology(Strict):
+    """Kueue's topology-aware scheduling."""
+
+    required: str = Field("", description="All pods in one domain of this level, or none starts.")
+    preferred: str = Field("", description="All pods in one domain of this level where that can be.")
+
+
+class Queue(Strict):
+    """Kueue's queue that admits the Job."""
+
+    name: LabelValue = Field("", description="The LocalQueue. Kueue suspends the Job and lets it go.")
+    priority: LabelValue = Field("", description="A WorkloadPriorityClass: order in the queue, not of pods.")
+    topology: Topology = Field(default_factory=lambda: Topology(), description="Where the pods are placed together.")
+
+
+class PodDisruptionBudget(Strict):
+    """Keeps a drain of a node from evicting the pods; a run goes on after an eviction in any case."""
+
+    enabled: bool = Field(False, description="Make a PodDisruptionBudget.")
+    maxUnavailable: NonNegativeInt = Field(0, description="Pods a drain may evict at once.")
+
+
+class Alerts(Strict):
+    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on the run's `metrics.prom`."""
+
+    enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
+    labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
+    productionMaxAgeDays: NonNegativeInt = Field(
+        7, description="Warn where no model was promoted for so many days. 0: never."
+    )
+    skippedNights: NonNegativeInt = Field(7, description="Warn after so many runs in a row without training. 0: never.")

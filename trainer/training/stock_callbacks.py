@@ -1,0 +1,75 @@
+"""Keras's own callbacks, as the configuration asks for them."""
+
+from __future__ import annotations
+
+import keras
+
+from trainer.config import Config, EarlyStopping, ReduceOnPlateau
+from trainer.errors import ConfigError
+
+#: Metrics of which less is better; of the others more is.
+_LESS_IS_BETTER = {"loss", "mae", "rmse", "mse"}
+
+
+def mode_of(monitor: str, mode: str) -> str:
+    """Returns `min` or `max`: the direction in which a metric of that name is better."""
+    if mode != "auto":
+        return mode
+    return "min" if monitor.removeprefix("val_") in _LESS_IS_BETTER else "max"
+
+
+def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> None:
+    """Checks that the metrics that callbacks watch exist.
+
+    Args:
+        config: The configuration.
+        metrics: Names of the run's metrics, without the loss.
+        validation: Whether there is a validation split.
+
+    Raises:
+        ConfigError: A `monitor` names no metric of the run.
+    """
+    names = ["loss", *metrics]
+    available = names + ([f"val_{n}" for n in names] if validation else [])
+    for key in ("early_stopping", "reduce_on_plateau"):
+        part: EarlyStopping | ReduceOnPlateau | None = getattr(config.fit, key)
+        if part is not None and part.monitor not in available:
+            raise ConfigError(
+                f"there is no metric {part.monitor!r}",
+                where=f"run.fit.{key}.monitor",
+                remedy=f"choose one of {', '.join(available)}",
+            )
+
+
+def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[keras.callbacks.Callback]:
+    """Builds Keras's own callbacks that the configuration asks for.
+
+    Args:
+        config: The configuration.
+        tensorboard_folder: Where TensorBoard's files go; None: nowhere.
+    """
+    made: list[keras.callbacks.Callback] = []
+    if stop := config.fit.known_early_stopping:
+        made.append(
+            keras.callbacks.EarlyStopping(
+                monitor=stop.monitor,
+                patience=stop.patience,
+                min_delta=stop.min_delta,
+                mode=mode_of(stop.monitor, stop.mode),
+            )
+        )
+    if plateau := config.fit.reduce_on_plateau:
+        made.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor=plateau.monitor,
+                factor=plateau.factor,
+                patience=plateau.patience,
+                min_delta=plateau.min_delta,
+                cooldown=plateau.cooldown,
+                min_lr=plateau.min_learning_rate,
+                mode=mode_of(plateau.monitor, plateau.mode),
+            )
+        )
+    if tensorboard_folder is not None:
+        made.append(keras.callbacks.TensorBoard(tensorboard_folder, write_graph=False, update_freq="epoch"))
+    return made
