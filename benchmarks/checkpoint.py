@@ -1,11 +1,11 @@
-"""What a checkpoint costs: the stall of a step, the upload, and the way back.
+"""What a checkpoint costs: the stall of a step, the upload, and the time to resume.
 
     python -m benchmarks.checkpoint [--sizes 100,1000] [--json FILE]
 
-Everything in one run on one machine. The stall is what training waits for: of ours the copy to host memory
-(a commit runs beside the steps), of the others what their callback does before it returns. The upload is
-measured against one big put of the same bytes into the same store (SeaweedFS on this machine), cut into
-parallel parts by s3fs. The way back is the time from the start of the process to the first step.
+Everything is measured in one run on one machine. The stall is the time that training waits: for kfit the copy to
+host memory (a commit runs beside the steps), for other tools what their callback does before it returns. The upload
+is compared with one put of the same bytes into the same store (SeaweedFS on this machine), which s3fs cuts into
+parallel parts. The time to resume is from the start of the process to the first step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REPEATS = 5
 
 
 def model_of(size_mb: float) -> Any:
-    """A compiled and built model whose weights and optimizer take so many MB: Adam holds every weight thrice."""
+    """Builds a compiled model whose weights and optimizer take so many MB; Adam stores every weight three times."""
     import keras
 
     width = int((size_mb * 1e6 / 4 / 3 / 2) ** 0.5)
@@ -47,7 +47,7 @@ def model_of(size_mb: float) -> Any:
 
 
 def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median time of a call, after one that warms up."""
+    """Returns the median time of a call in seconds, after one call to warm up."""
     work()
     taken = []
     for _ in range(repeats):
@@ -58,7 +58,7 @@ def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
-    """Seconds a step waits, by tool."""
+    """Returns the seconds that a step waits, by tool."""
     import keras
 
     from trainer.training.training_state import TrainingState, take_snapshot
@@ -93,7 +93,7 @@ def _orbax(model: Any, folder: Path) -> float | str:
 
 
 def uploads(size_mb: float, output: str) -> dict[str, float]:
-    """MB/s of a commit, and of one parallel put of the same bytes."""
+    """Returns the MB/s of a commit, and of one parallel put of the same bytes."""
     import numpy as np
 
     from trainer.checkpoint.run_folder import RunFolder
@@ -116,7 +116,7 @@ def uploads(size_mb: float, output: str) -> dict[str, float]:
 
 
 def first_step_s(folder: Path, environ: dict[str, str]) -> dict[str, float]:
-    """Seconds from the start of `trainer fit` to its first step: fresh, and from a checkpoint of about 100 MB."""
+    """Returns the seconds until the first step of `trainer fit`: fresh, and from a checkpoint of about 100 MB."""
     document = sets.job(
         sets.write(folder / "data"),
         folder / "out",
@@ -153,14 +153,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="100,1000", help="MB of weights and optimizer")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
     import_tensorflow()
     document: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="kfit-checkpoint-") as scratch:
         folder = Path(scratch)
         os.environ["KFIT_CACHE"] = str(folder / "cache")
-        for size in map(float, asked.sizes.split(",")):
+        for size in map(float, options.sizes.split(",")):
             where = folder / f"{size:.0f}"
             where.mkdir()
             found = stalls(size, where)
@@ -188,8 +188,8 @@ def main() -> None:
             f"first step after {back['fresh_s']:.1f} s from nothing, {back['resumed_s']:.1f} s from a checkpoint "
             f"of 100 MB: {back['resumed_s'] - back['fresh_s']:+.1f} s"
         )
-    if asked.json:
-        asked.json.write_text(json.dumps(document, indent=2) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python -m benchmarks.scaling [--rows 300000] [--batch 4096] [--hidden 512 512] [--epochs 4]
     python -m benchmarks.scaling --model        # only the model, from the figures of the last run
 
-Trains one model on the same rows in five ways: `trainer fit` with one and with two devices, with two workers,
-and a plain MultiWorkerMirroredStrategy with a loop of its own, on one and two workers, its rows in memory.
+Trains one model on the same rows in five ways: `trainer fit` with one device, with two devices and with two workers,
+and a plain MultiWorkerMirroredStrategy with a training loop, on one and two workers, with its rows in memory.
 Samples/s are those of the best epoch after the first. Collectives are measured alone: the same two processes
-sum tensors of the gradients' sizes, a step's worth at a time. Nothing overlaps them with the computation on a
-CPU, so their time over a step's is their share.
+sum tensors of the gradients' sizes, those of one step at a time. On a CPU nothing overlaps them with the
+computation, so their share is their time divided by a step's.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ def arrays(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, :8].sum(axis=1) + rng.normal(size=rows) > 0).astype(np.float32)
 
 
-def write(folder: Path, asked: argparse.Namespace) -> Path:
+def write(folder: Path, options: argparse.Namespace) -> Path:
     """The rows as 16 shards, and the job file."""
-    x, y = arrays(asked.rows)
+    x, y = arrays(options.rows)
     (folder / "data").mkdir()
-    for index, part in enumerate(np.array_split(np.arange(asked.rows), 16)):
+    for index, part in enumerate(np.array_split(np.arange(options.rows), 16)):
         vector = pa.FixedSizeListArray.from_arrays(pa.array(x[part].ravel()), FEATURES)
         table = pa.table({"x": vector, "label": y[part].astype(np.int8)})
         pq.write_table(table, folder / f"data/{index:02d}.parquet", row_group_size=4096)
@@ -61,8 +61,8 @@ def write(folder: Path, asked: argparse.Namespace) -> Path:
                 "features": {"x": {"kind": "vector", "size": FEATURES}},
             },
             "task": "binary",
-            "model": {"builtin": "mlp", "hidden": asked.hidden},
-            "fit": {"epochs": asked.epochs, "batch_size": asked.batch, "metrics": ["accuracy"]},
+            "model": {"builtin": "mlp", "hidden": options.hidden},
+            "fit": {"epochs": options.epochs, "batch_size": options.batch, "metrics": ["accuracy"]},
             "output": {"uri": str(folder / "out"), "checkpoint": {"every": "9 epochs"}, "tensorboard": False},
         }
     }
@@ -70,7 +70,7 @@ def write(folder: Path, asked: argparse.Namespace) -> Path:
     return folder / "job.yaml"
 
 
-def ours(folder: Path, job: Path, asked: argparse.Namespace, devices: int, workers: int) -> float:
+def ours(folder: Path, job: Path, options: argparse.Namespace, devices: int, workers: int) -> float:
     """Samples/s of `trainer fit`: the best epoch after the first."""
     run = f"d{devices}-w{workers}"
     words = ["fit", str(job), "--run", run, "--devices", f"cpu:{devices}", "--workers", str(workers)]
@@ -82,10 +82,10 @@ def ours(folder: Path, job: Path, asked: argparse.Namespace, devices: int, worke
         raise SystemExit(done.stderr)
     lines = [json.loads(line) for line in (folder / f"out/runs/{run}/metrics.jsonl").read_text().splitlines()]
     ends = [line["time"] for line in lines if line.get("end")]
-    return float(asked.rows / min(np.diff(ends)))
+    return float(options.rows / min(np.diff(ends)))
 
 
-def company(asked: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
+def company(options: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
     """Runs this module in several processes with a TF_CONFIG, and gives what the first of them printed."""
     ports = [_free_port() for _ in range(workers)]
     started = []
@@ -93,7 +93,7 @@ def company(asked: argparse.Namespace, what: str, workers: int) -> dict[str, Any
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         environ = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        words = [sys.executable, "-m", "benchmarks.scaling", "--part", what, *_words(asked)]
+        words = [sys.executable, "-m", "benchmarks.scaling", "--part", what, *_words(options)]
         started.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
@@ -104,9 +104,9 @@ def company(asked: argparse.Namespace, what: str, workers: int) -> dict[str, Any
     return found
 
 
-def _words(asked: argparse.Namespace) -> list[str]:
-    hidden = [str(size) for size in asked.hidden]
-    sizes = ["--rows", str(asked.rows), "--batch", str(asked.batch), "--epochs", str(asked.epochs)]
+def _words(options: argparse.Namespace) -> list[str]:
+    hidden = [str(size) for size in options.hidden]
+    sizes = ["--rows", str(options.rows), "--batch", str(options.batch), "--epochs", str(options.epochs)]
     return [*sizes, "--hidden", *hidden]
 
 
@@ -118,23 +118,23 @@ def _free_port() -> int:
 # --- what the processes of `company` do -----------------------------------------------------------
 
 
-def plain(asked: argparse.Namespace) -> dict[str, Any]:
+def plain(options: argparse.Namespace) -> dict[str, Any]:
     """The loop that TensorFlow's tutorial shows for several workers, on rows in memory."""
     import keras
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    x, y = arrays(asked.rows)
+    x, y = arrays(options.rows)
     workers = strategy.num_replicas_in_sync
 
     def share(context: Any) -> Any:
         rows = tf.data.Dataset.from_tensor_slices((x, y)).shard(workers, context.input_pipeline_id)
         # Whole batches are shuffled, not rows: gathering rows one by one would be what is measured.
-        return rows.batch(asked.batch // workers, drop_remainder=True).cache().shuffle(64).repeat().prefetch(4)
+        return rows.batch(options.batch // workers, drop_remainder=True).cache().shuffle(64).repeat().prefetch(4)
 
     data = strategy.distribute_datasets_from_function(share)
     with strategy.scope():
-        model = _model(keras, asked.hidden)
+        model = _model(keras, options.hidden)
         optimizer = keras.optimizers.Adam()
         optimizer.build(model.trainable_variables)
 
@@ -144,7 +144,7 @@ def plain(asked: argparse.Namespace) -> dict[str, Any]:
             numbers, label = batch
             with tf.GradientTape() as tape:
                 raw = keras.losses.binary_crossentropy(label[:, None], model(numbers, training=True))
-                loss = tf.reduce_sum(raw) / asked.batch
+                loss = tf.reduce_sum(raw) / options.batch
             optimizer.apply_gradients(
                 zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
             )
@@ -152,24 +152,24 @@ def plain(asked: argparse.Namespace) -> dict[str, Any]:
 
         return strategy.reduce("SUM", strategy.run(one, args=(next(iterator),)), axis=None)
 
-    iterator, steps = iter(data), asked.rows // asked.batch
+    iterator, steps = iter(data), options.rows // options.batch
     best = float("inf")
-    for _ in range(asked.epochs):
+    for _ in range(options.epochs):
         began = time.perf_counter()
         for _ in range(steps):
             loss = step(iterator)
         float(loss)
         best = min(best, time.perf_counter() - began)
-    return {"samples_per_s": steps * asked.batch / best}
+    return {"samples_per_s": steps * options.batch / best}
 
 
-def collectives(asked: argparse.Namespace) -> dict[str, Any]:
+def collectives(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds that a step's sum of gradients takes by itself, and that a sum of one number takes."""
     import keras
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    shapes = [tuple(v.shape) for v in _model(keras, asked.hidden).trainable_variables]
+    shapes = [tuple(v.shape) for v in _model(keras, options.hidden).trainable_variables]
 
     def timed(given: Sequence[tuple[int, ...]], times: int) -> float:
         @tf.function
@@ -231,16 +231,16 @@ def model_table(figures: dict[str, Any]) -> Table:
     return table
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
     with tempfile.TemporaryDirectory(prefix="kfit-scaling-") as scratch:
         folder = Path(scratch)
-        job = write(folder, asked)
-        found: dict[str, Any] = {"rows": asked.rows, "batch": asked.batch, "hidden": asked.hidden}
+        job = write(folder, options)
+        found: dict[str, Any] = {"rows": options.rows, "batch": options.batch, "hidden": options.hidden}
         ways = {"1 worker, 1 device": (1, 1), "1 worker, 2 devices": (2, 1), "2 workers, 1 device each": (1, 2)}
-        found["ours"] = {name: ours(folder, job, asked, *way) for name, way in ways.items()}
-        found["plain"] = {f"{n} worker(s)": company(asked, "plain", n)["samples_per_s"] for n in (1, 2)}
-        return {**found, **company(asked, "collectives", 2)}
+        found["ours"] = {name: ours(folder, job, options, *way) for name, way in ways.items()}
+        found["plain"] = {f"{n} worker(s)": company(options, "plain", n)["samples_per_s"] for n in (1, 2)}
+        return {**found, **company(options, "collectives", 2)}
 
 
 def table_of(figures: dict[str, Any]) -> Table:
@@ -266,15 +266,15 @@ def main() -> int:
     parser.add_argument("--hidden", type=int, nargs="+", default=[512, 512])
     parser.add_argument("--model", action="store_true", help="only the model, from the last run's figures")
     parser.add_argument("--part", choices=["plain", "collectives"], help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.part:
-        found = {"plain": plain, "collectives": collectives}[asked.part](asked)
+    options = parser.parse_args()
+    if options.part:
+        found = {"plain": plain, "collectives": collectives}[options.part](options)
         print(json.dumps(found), flush=True)
         os._exit(0)  # the server's threads outlive the interpreter
-    if asked.model:
+    if options.model:
         figures = json.loads(KEPT.read_text())
     else:
-        figures = measure(asked)
+        figures = measure(options)
         KEPT.parent.mkdir(exist_ok=True)
         KEPT.write_text(json.dumps(figures, indent=2))
     console = Console()

@@ -43,8 +43,8 @@ _output = click.option("-o", "--output-format", "form", type=click.Choice(["tabl
 def cli() -> None:
     """Keras training as a batch job: Parquet in, a servable model out.
 
-    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 75 preempted,
-    76 another worker lost.
+    Exit codes: 0 done, 64 configuration, 65 data, 69 storage, 70 program, 71 stalled,
+    75 preempted, 76 another worker lost.
     """
 
 
@@ -139,8 +139,8 @@ def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> 
 def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
     """One pass over JOB's training rows: nulls, distribution and values of every column."""
     config = _load_for(job, overrides, date)
-    from trainer.feed.statistics.cache import local_cache
     from trainer.feed.statistics.prepare import prepare
+    from trainer.local_cache import local_cache
     from trainer.progress.progress import make_progress
     from trainer.run.preflight import statistics_json, statistics_table
 
@@ -206,7 +206,7 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
 def _load(job: str, overrides: tuple[str, ...]) -> Config:
     from trainer.config import Config
 
-    return Config.load(job, list(overrides))
+    return Config.load(job, list(overrides), warn=lambda text: terminal.echo(f"warning: {text}", err=True))
 
 
 def _day(text: str | None) -> date | None:

@@ -10,6 +10,7 @@ Exception
     │   └── NotFiniteError   the loss, or a feature of a batch, is NaN or infinite
     ├── StorageError     69  storage is out of reach, or says no
     ├── ModelCodeError   70  the user's model code, or this program, is at fault
+    ├── Stalled          71  no step is finished any more
     ├── Preempted        75  asked to stop; a checkpoint is committed
     └── PeerLost         76  another worker of the run is gone
 """
@@ -29,6 +30,7 @@ class ExitCode(IntEnum):
     DATA = 65
     STORAGE = 69
     PROGRAM = 70
+    STALLED = 71
     PREEMPTED = 75
     PEER_LOST = 76
 
@@ -59,6 +61,7 @@ EXIT_CODES: tuple[ExitMeaning, ...] = (
     ExitMeaning(ExitCode.DATA, "data breaks its contract", "FailJob", True),
     ExitMeaning(ExitCode.STORAGE, "storage out of reach after retries", "Count", True),
     ExitMeaning(ExitCode.PROGRAM, "a fault of the program or of the user's model code", "Count", True),
+    ExitMeaning(ExitCode.STALLED, "no step was finished for run.fit.stall", "Count", True),
     ExitMeaning(ExitCode.PREEMPTED, "preempted; a checkpoint is committed", "Ignore", False),
     ExitMeaning(ExitCode.PEER_LOST, "a peer worker was lost", "Ignore", False),
 )
@@ -121,6 +124,12 @@ class ModelCodeError(KfitError):
     """The user's model code raised, or returned what cannot be trained."""
 
     exit_code = ExitCode.PROGRAM
+
+
+class Stalled(KfitError):
+    """No step is finished any more: the model's code waits for ever, or the device hangs."""
+
+    exit_code = ExitCode.STALLED
 
 
 class Preempted(KfitError):

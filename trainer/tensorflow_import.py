@@ -32,22 +32,47 @@ def import_tensorflow() -> None:
         tf.config.list_physical_devices()
 
 
+class _HeldStderr:
+    """File descriptor 2, held back in a temporary file.
+
+    Attributes:
+        current: The one that is held now; None: stderr is as ever.
+    """
+
+    current: _HeldStderr | None = None
+
+    def __init__(self) -> None:
+        self._saved = os.dup(2)
+        self._held = tempfile.TemporaryFile()  # noqa: SIM115 - it closes in `release`
+        os.dup2(self._held.fileno(), 2)
+        _HeldStderr.current = self
+
+    def release(self) -> None:
+        """Gives stderr back and writes what was held, without noise."""
+        _HeldStderr.current = None
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+        with self._held as held:
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if not _NOISE.search(line)))
+
+
+def release_stderr() -> None:
+    """Gives stderr back during `import_tensorflow`, for a thread that is about to end the process."""
+    if (held := _HeldStderr.current) is not None:
+        held.release()
+
+
 @contextmanager
 def _without_noise() -> Iterator[None]:
+    sys.stderr.flush()
     try:
-        saved = os.dup(2)
+        _HeldStderr()
     except OSError:  # no stderr at all
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
-            held.seek(0)
-            kept = [line for line in held if not _NOISE.search(line)]
-            os.write(2, b"".join(kept))
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        release_stderr()

@@ -175,6 +175,7 @@ def failure_remedy(code: int, name: str, out_of_memory: bool = False) -> str:
         ExitCode.DATA: "fix the data or the job file (`kfit check JOB`), then kfit submit JOB",
         ExitCode.STORAGE: f"check the store and the credentials from a pod, then kfit resume {name}",
         ExitCode.PROGRAM: f"kfit logs {name} has the traceback",
+        ExitCode.STALLED: f"kfit logs {name} has the stacks of all threads; raise run.fit.stall for slower steps",
         ExitCode.PREEMPTED: f"kfit resume {name} -f JOB continues from the newest checkpoint",
         ExitCode.PEER_LOST: f"kfit resume {name} -f JOB continues from the newest checkpoint",
     }.get(ExitCode(code) if code in set(ExitCode) else ExitCode.PROGRAM, f"kfit logs {name}")

@@ -86,6 +86,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "steps_per_execution": 1,
         "extend": None,
         "warm_start": None,
+        "stall": "10m",
         "seed": 0,
         "deterministic": None,
     },

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
+from k8s.chart.values import JobFile
 from trainer.config import Config
+from trainer.config.loader import CHART_KEYS
 from trainer.config.overrides import apply_override
 from trainer.config.yaml_file import load_yaml
 from trainer.errors import ConfigError
@@ -127,6 +131,48 @@ def test_a_folder_is_no_job_file(tmp_path):
 def test_without_run_the_nearest_key_is_named(job):
     with pytest.raises(ConfigError, match="did you mean it by 'runs'"):
         Config.load(job("run:", "runs:"))
+
+
+def test_a_mistyped_key_beside_run_is_a_warning_with_the_nearest_key(job):
+    said = []
+    path = job("nodes: 1", "nodez: 2\nimage: {tag: x}\nzzz: 1")
+    Config.load(path, warn=said.append)
+    assert len(said) == 2
+    assert said[0] == f"{path}:18: nodez: unknown key, which has no effect; did you mean 'nodes'?"
+    assert "zzz: unknown key, which has no effect; the chart knows activeDeadlineSeconds, " in said[1]
+
+
+def test_the_keys_of_the_chart_are_those_of_its_model():
+    assert set(JobFile.model_fields) - {"run"} == CHART_KEYS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{kind: numeric}", "{kind: numeric, impute: {constant: ''}}", "impute.constant '' is no number"),
+        ("{kind: numeric}", "{kind: numeric, impute: {constant: x}}", "impute.constant 'x' is no number"),
+        ("{kind: numeric}", "{kind: vector, size: 2, impute: {constant: ''}}", "impute.constant '' is no number"),
+        ("encode: one_hot", "impute: {constant: ''}", "impute.constant '' is the text of null already"),
+        ("encode: one_hot", "encode: hash\n        buckets: 3000000000", "less than 2147483640"),
+        ("label: late", "label: late\n    sample_weight: late", "label 'late' is also sample_weight"),
+        ("uri: models", "uri: ''", "'' is no path and no URI"),
+        ("uri: models", "uri: ' '", "' ' is no path and no URI"),
+        ("train: lake", "train: ''", "'' is no path and no URI"),
+        ("train: lake", "train: [lake, '']", "'' is no path and no URI"),
+    ],
+)
+def test_values_that_could_only_fail_later_are_refused(job, old, new, said):
+    with pytest.raises(ConfigError) as caught:
+        Config.load(job(old, new))
+    assert said in str(caught.value)
+
+
+def test_a_path_in_python_is_as_good_as_a_text(job):
+    document = load_yaml(job())[0]["run"]
+    as_text = Config.model_validate(document)
+    document["data"]["train"], document["output"]["uri"] = Path("lake"), Path("models")
+    assert Config.model_validate(document) == as_text
+    assert Config.load(str(job())) == Config.load(job())
 
 
 # --- --set, as helm's -----------------------------------------------------------------------------
@@ -293,3 +339,12 @@ def test_lines_are_those_of_the_keys(job):
     assert document == yaml.safe_load(JOB)
     assert lines["run", "fit", "epochs"] == 15
     assert lines["run", "data", "features", "carrier", "encode"] == 11
+
+
+@pytest.mark.parametrize("name", ["one_of", "in"])
+def test_both_names_of_a_list_of_values_suit_trainer_and_chart(job, name):
+    path = job("label: late", f"label: late\n    filter: {{carrier: {{{name}: [UA, AA]}}}}")
+    assert Config.load(path).data.filter["carrier"].one_of == ["UA", "AA"]
+    schema = json.loads((Path(__file__).parents[2] / "charts" / "training-job" / "values.schema.json").read_text())
+    run = {"$ref": "#/$defs/Config", "$defs": schema["$defs"]}
+    jsonschema.validate(yaml.safe_load(path.read_text())["run"], run)

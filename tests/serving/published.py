@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ def configuration(data: Path, out: Path, features: Mapping[str, Any], task: str 
     )
 
 
-def publish_untrained(config: Config, run: str = "r1") -> tuple[str, Prepared]:
+def publish_untrained(
+    config: Config, run: str = "r1", check: Callable[[], None] = lambda: None
+) -> tuple[str, Prepared]:
     """The run's URI, and what is known of its data."""
     prepared = prepare(config)
     keras.utils.set_random_seed(5)
     model = build(Features(prepared.layout, config, prepared.statistics["train"]), config)
     folder = RunFolder(config.output.uri, run)
-    publish(folder, prepared, model, lambda: None)
+    publish(folder, prepared, model, check)
     return folder.uri, prepared

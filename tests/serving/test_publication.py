@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -223,3 +226,32 @@ def test_a_model_whose_own_layer_cannot_be_saved_is_the_models_fault(tmp_path, m
     monkeypatch.setattr(published, "build", with_own_layer)
     with pytest.raises(ModelCodeError, match="the model cannot be exported: ZeroDivisionError: mine"):
         publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}))
+
+
+def test_saved_model_pb_is_the_last_file_and_the_manifest_comes_after_it(tmp_path):
+    data = write_set(tmp_path / "data", pa.table({"x": np.arange(60.0), "label": [0, 1] * 30}))
+    config = configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}})
+    listed: list[set[str]] = []
+    target = tmp_path / "out/runs/r1/model"
+
+    def note() -> None:
+        listed.append({file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()})
+
+    publish_untrained(config, check=note)
+    order = [*(new for before, after in pairwise(listed) for new in after - before)]
+    assert set(order) == set(json.loads((target / "MANIFEST.json").read_text())["files"])
+    assert order[-1] == "saved_model/saved_model.pb"
+
+
+def test_the_code_of_the_page_on_serving_asks_both_forms(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    carriers = [None if i % 7 == 0 else "UA" for i in range(60)]
+    table = pa.table({"distance": range(60), "carrier": carriers, "label": [0, 1] * 30})
+    features = {"distance": {"kind": "numeric"}, "carrier": {"kind": "categorical"}}
+    monkeypatch.chdir(tmp_path)
+    publish_untrained(configuration(write_set(tmp_path / "data", table), Path("out"), features))
+    names: dict[str, Any] = {}
+    exec(code, names)  # the page's own code
+    assert names["probabilities"].shape == (2, 1)
+    np.testing.assert_allclose(names["probabilities"], names["model"](names["tensors"]), rtol=1e-5)

@@ -375,3 +375,54 @@ def test_storage_draws_nothing_from_the_generator_that_initial_weights_come_from
     storage.write(str(tmp_path / "a"), b"a")
     storage.read(str(tmp_path / "a"))
     assert random.getstate() == before
+
+
+# --- what no other try mends ----------------------------------------------------------------------
+
+
+IMPOSSIBLE = [
+    "a name that is too long",
+    "a path that is too long",
+    "a path through a file",
+    "a link to itself",
+    "a NUL",
+]
+
+
+def impossible(root: Path) -> dict[str, str]:
+    (root / "file").write_text("x")
+    (root / "loop").symlink_to(root / "loop")
+    return {
+        "a name that is too long": f"{root}/{'n' * 300}",
+        "a path that is too long": f"{root}/{'n/' * 3000}x",
+        "a path through a file": f"{root}/file/below",
+        "a link to itself": f"{root}/loop/x",
+        "a NUL": f"{root}/a\0b",
+    }
+
+
+@pytest.mark.parametrize("verb", ["read", "write", "write_file", "list_objects", "exists", "stat"])
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_an_impossible_path_is_refused_at_once(tmp_path, name, verb):
+    uri = impossible(tmp_path)[name]
+    arguments = {"write": (b"x",), "write_file": (tmp_path / "file",)}.get(verb, ())
+    started = time.monotonic()
+    with contextlib.suppress(StorageError):  # exists may answer no
+        assert not getattr(storage, verb)(uri, *arguments)
+        assert verb == "exists"
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("uri", ["s3://{bucket}/" + "k" * 1100, "s3://Not_A_Bucket!/key", "s3:///key", "s3://"])
+def test_a_request_that_s3_calls_wrong_is_refused_at_once(s3, uri):
+    started = time.monotonic()
+    with pytest.raises((StorageError, ConfigError)):
+        storage.write(uri.format(bucket=s3.bucket), b"x")
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "zip", "http", "github", "reference", "filecache", "simplecache::s3"])
+def test_a_scheme_of_fsspec_that_is_no_store_is_configuration(scheme):
+    for verb in (storage.read, storage.list_objects, storage.exists):
+        with pytest.raises(ConfigError, match="unknown scheme"):
+            verb(f"{scheme}://127.0.0.1/x")

@@ -6,6 +6,7 @@ The job file is also a Helm values file; its other keys belong to the chart. Fro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -135,12 +136,15 @@ class Config(Strict):
         return self
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> Config:
+    def load(
+        cls, path: str | Path, overrides: list[str] | None = None, *, warn: Callable[[str], None] = lambda _: None
+    ) -> Config:
         """Reads the `run:` key of a job file.
 
         Args:
             path: The job file.
             overrides: `--set` expressions, applied as helm does: `run.fit.epochs=3`.
+            warn: Called for each key beside `run:` that is none of the chart's: a mistyped one has no effect.
 
         Returns:
             The configuration.
@@ -150,4 +154,4 @@ class Config(Strict):
         """
         from trainer.config.loader import load_run
 
-        return load_run(cls, Path(path), overrides or [])
+        return load_run(cls, Path(path), overrides or [], warn)

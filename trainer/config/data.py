@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from trainer.config.features import Feature
-from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict
+from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uri
 from trainer.errors import ConfigError
 
 _DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")
@@ -78,7 +78,7 @@ def _uris_tag(value: object) -> str:
 
 
 DataUris = Annotated[
-    Annotated[Window, Tag("Window")] | Annotated[str | list[str], Tag("URIs")],
+    Annotated[Window, Tag("Window")] | Annotated[Uri | list[Uri], Tag("URIs")],
     Discriminator(_uris_tag),
 ]
 
@@ -96,7 +96,7 @@ Validation = Annotated[
     Annotated[FractionSplit, Tag("FractionSplit")]
     | Annotated[NewestSplit, Tag("NewestSplit")]
     | Annotated[Window, Tag("Window")]
-    | Annotated[str | list[str], Tag("URIs")],
+    | Annotated[Uri | list[Uri], Tag("URIs")],
     Discriminator(_split_tag),
 ]
 
@@ -233,6 +233,8 @@ class Data(Strict):
     def _label_is_no_feature(self) -> Data:
         if self.label.column in self.features:
             raise ValueError(f"label {self.label.column!r} is also a feature; remove it from features")
+        if self.label.column == self.sample_weight:
+            raise ValueError(f"label {self.label.column!r} is also sample_weight; give a column with the rows' weights")
         return self
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveInt,
     model_validator,
@@ -19,6 +21,23 @@ class Constant(Strict):
     constant: Scalar = Field(description="The value that stands in for null.")
 
 
+def _number(impute: object) -> object:
+    if isinstance(impute, Constant):
+        try:
+            finite = math.isfinite(float(impute.constant))
+        except (ValueError, OverflowError):
+            finite = False
+        if not finite:
+            raise ValueError(f"impute.constant {impute.constant!r} is no number; give one, or impute: mean or median")
+    return impute
+
+
+def _no_empty_text(impute: Constant | None) -> Constant | None:
+    if impute is not None and impute.constant == "":
+        raise ValueError("impute.constant '' is the text of null already; leave impute out, or give a text of its own")
+    return impute
+
+
 class Numeric(Strict):
     """A number: any int, float, bool, decimal, date or timestamp column."""
 
@@ -28,7 +47,7 @@ class Numeric(Strict):
         description="robust_clip: (x - median) / interquartile range, bent so that outliers stay within ±3; "
         "standard: (x - mean) / std; min_max: to [0, 1]; robust: as robust_clip without the bend.",
     )
-    impute: Literal["mean", "median"] | Constant | None = Field(
+    impute: Annotated[Literal["mean", "median"] | Constant | None, AfterValidator(_number)] = Field(
         None, description="What stands in for null and NaN. Without it a null is an error (exit 65)."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
@@ -46,10 +65,12 @@ class Categorical(Strict):
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )
-    buckets: PositiveInt | None = Field(None, description="Hash buckets; hash only, and needed there.")
+    buckets: Annotated[int, Field(gt=0, lt=2**31 - 8)] | None = Field(
+        None, description="Hash buckets; hash only, and needed there."
+    )
     max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Values with fewer training rows count as unseen.")
-    impute: Constant | None = Field(
+    impute: Annotated[Constant | None, AfterValidator(_no_empty_text)] = Field(
         None, description="The value that stands in for null. Default: null is a category of its own."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
@@ -67,7 +88,7 @@ class Vector(Strict):
     kind: Literal["vector"]
     size: PositiveInt = Field(description="Elements of every row's vector.")
     scale: Literal["standard", "none"] = Field("none", description="standard: each element by its own mean and std.")
-    impute: Constant | None = Field(
+    impute: Annotated[Constant | None, AfterValidator(_number)] = Field(
         None, description="Every element of a null row. Without it a null is an error (exit 65)."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")

@@ -6,6 +6,7 @@ import difflib
 import re
 import types
 import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,29 @@ if TYPE_CHECKING:
 M = typing.TypeVar("M", bound=BaseModel)
 
 
-def load_run(model: type[Config], path: Path, overrides: list[str]) -> Config:
+#: Keys of a job file beside `run:`; they belong to the chart.
+CHART_KEYS = frozenset(
+    {"name", "nodes", "image", "resources", "schedule", "queue", "suspend", "runId", "again", "activeDeadlineSeconds"}
+    | {"backoffLimit", "ttlSecondsAfterFinished", "terminationGracePeriodSeconds", "priorityClassName"}
+    | {"runtimeClassName", "nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "serviceAccount"}
+    | {"imagePullSecrets", "env", "envFrom", "volumes", "volumeMounts", "podLabels", "podAnnotations", "networkPolicy"}
+    | {"alerts", "kubeVersion", "managedBy", "hostAliases", "fullnameOverride", "enabled", "lifecycle", "jobLabels"}
+    | {"schedulerName", "podDisruptionBudget", "initContainers", "command", "dnsConfig", "podFailurePolicyRules"}
+    | {"securityContext", "args", "commonLabels", "jobAnnotations", "podSecurityContext", "preemptionPolicy"}
+    | {"hostNetwork", "dnsPolicy", "extraObjects"}
+)
+
+
+def load_run(
+    model: type[Config], path: Path, overrides: list[str], warn: Callable[[str], None] = lambda _: None
+) -> Config:
     """Reads and checks a job file's `run:` key.
 
     Args:
         model: The configuration's model.
         path: The job file.
         overrides: `--set` expressions; keys outside `run` belong to the chart and are ignored here.
+        warn: Called for each key outside `run` that is none of the chart's either: a mistyped one has no effect.
 
     Returns:
         The configuration.
@@ -46,7 +63,18 @@ def load_run(model: type[Config], path: Path, overrides: list[str]) -> Config:
             where=str(path),
             remedy="put the trainer's configuration under run:, see docs/job-file.md",
         )
+    for warning in _unknown_keys(path, document, lines):
+        warn(warning)
     return validate(model, document["run"], source=str(path), lines=lines, prefix=("run",))
+
+
+def _unknown_keys(path: Path, document: dict[str, Any], lines: dict[KeyPath, int]) -> Iterator[str]:
+    """A warning for each key beside `run:` that is none of the chart's."""
+    for key in document:
+        if key != "run" and key not in CHART_KEYS:
+            near = difflib.get_close_matches(str(key), sorted(CHART_KEYS | {"run"}), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the chart knows {', '.join(sorted(CHART_KEYS))}"
+            yield f"{_place(str(path), lines, (str(key),))}: unknown key, which has no effect{hint}"
 
 
 # --- errors a person can act on -------------------------------------------------------------------

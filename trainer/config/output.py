@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config.values import Days, Duration, Every, Strict
+from trainer.config.values import Days, Duration, Every, Strict, Uri
 
 
 class Checkpoint(Strict):
@@ -43,7 +43,7 @@ class KeepRuns(Strict):
 class Output(Strict):
     """Where a run leaves what it makes."""
 
-    uri: str = Field(description="A folder or a URI; a run writes below runs/<run id>/.")
+    uri: Uri = Field(description="A folder or a URI; a run writes below runs/<run id>/.")
     checkpoint: Checkpoint = Field(default_factory=lambda: Checkpoint(), description="When the state is kept.")
     tensorboard: bool = Field(True, description="Write TensorBoard's event files.")
     keep_runs: KeepRuns | None = Field(None, description="Which runs stay. Default: all.")

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.config.values import Fraction, Rate, Strict
+from trainer.config.values import DurationOrNever, Fraction, Rate, Strict, Uri
 
 
 def _entrypoint(value: str) -> str:
@@ -169,15 +169,20 @@ class Fit(Strict):
     mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU), keep weights in float32.")
     jit_compile: bool = Field(False, description="Compile the step with XLA.")
     steps_per_execution: PositiveInt = Field(1, description="Steps of one call into TensorFlow.")
-    extend: str | None = Field(
+    extend: Uri | None = Field(
         None,
         description="Go on from the end of another run of the same job (its id below output.uri, or its URI) with "
         "more epochs, as if it had never ended.",
     )
-    warm_start: str | None = Field(
+    warm_start: Uri | None = Field(
         None,
         description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
         "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",
+    )
+    stall: DurationOrNever = Field(
+        "10m",
+        description="A run in which no step is finished for so long shows the stacks of all threads and ends with exit "
+        "71, which a cluster tries again: 10m, 2h, never.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seeds weights, dropout and the order of rows.")
     deterministic: bool | None = Field(

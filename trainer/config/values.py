@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import (
@@ -68,6 +69,15 @@ def parse_days(value: object) -> object:
     return int(match[1])
 
 
+def _uri(value: object) -> object:
+    """A path or a URI as text; an empty one would mean the root of the file system."""
+    text = str(value) if isinstance(value, PurePath) else value
+    if isinstance(text, str) and (not text.strip() or "\0" in text):
+        raise ValueError(f"{text!r} is no path and no URI")
+    return text
+
+
+Uri = Annotated[str, BeforeValidator(_uri)]
 SizeBytes = Annotated[
     int,
     BeforeValidator(parse_size),
@@ -85,6 +95,8 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Every = Annotated[str, AfterValidator(_check_every)]
 Duration = Annotated[str, AfterValidator(_check_duration)]
+#: `never` and not `off`, which YAML reads as a truth value.
+DurationOrNever = Annotated[str, AfterValidator(lambda value: value if value == "never" else _check_duration(value))]
 Scalar = bool | int | float | str
 
 

@@ -8,6 +8,7 @@ from trainer.config import Builtin, Config
 from trainer.model.builtins import build_builtin
 from trainer.model.entrypoint import build_entrypoint
 from trainer.model.features import Features
+from trainer.model.size import check_size
 
 
 def build(features: Features, config: Config) -> keras.Model:
@@ -18,9 +19,10 @@ def build(features: Features, config: Config) -> keras.Model:
         learnt scale (`trainer.model.label_scale`).
 
     Raises:
-        ConfigError: An activation that Keras does not know.
+        ConfigError: An activation that Keras does not know, or a model larger than memory.
         ModelCodeError: The user's code does not import, raises, or returns what cannot be trained.
     """
+    check_size(features, config)
     if isinstance(config.model, Builtin):
         return build_builtin(features, config.model)
     return build_entrypoint(features, config.model)

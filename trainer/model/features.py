@@ -81,6 +81,10 @@ class Features:
             found[image_key(index)] = keras.Input(shape=column.shape, dtype="uint8", name=image_key(index))
         return found
 
+    def embedding_shapes(self) -> dict[str, tuple[int, int]]:
+        """Returns the shape of each embedding that `encode` makes, by column."""
+        return {f.column.name: (f.cardinality, self._embedding_size(f)) for f in self._embedded}
+
     def encode(self, inputs: Mapping[str, Any], embed_numbers: Callable[[Any], Any] | None = None) -> Any:
         """All features as one float32 tensor [B, width].
 

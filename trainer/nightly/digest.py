@@ -13,8 +13,8 @@ from typing import Any
 from trainer.config import Config, Entrypoint
 from trainer.user_code import add_working_folder
 
-#: Where a run writes, tells and is kept does not change what it learns.
-_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}}
+#: Where a run writes, tells and is kept, and how long it waits, does not change what it learns.
+_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}, "fit": {"stall"}}
 
 
 def digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:

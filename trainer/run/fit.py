@@ -20,10 +20,10 @@ from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
-from trainer.errors import ExitCode, KfitError, PeerLost
+from trainer.errors import ExitCode, KfitError, PeerLost, Stalled
 from trainer.feed.pipeline.window_checks import mixing_warnings
-from trainer.feed.statistics.cache import local_cache
 from trainer.feed.statistics.prepare import Prepared, prepare
+from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run.nightly_hooks import Night
@@ -32,6 +32,7 @@ from trainer.run.result import exact_metrics, versions
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
+from trainer.training.stall_watchdog import StallWatchdog
 from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
@@ -98,6 +99,7 @@ def fit(
                 raise
             raise ended from error
         finally:
+            run.watchdog.stop()
             run.coordinator.close()
             progress.stop()
 
@@ -136,6 +138,8 @@ class _Run:
         self.met: Rendezvous | None = None
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self.record = Record(config, folder, self.store.fence, night, progress, ledger)
+        stall = config.fit.stall
+        self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
     def go(self) -> Result:
         if self.rank.workers > 1:
@@ -145,11 +149,13 @@ class _Run:
             return self._skip(same)
         prepared = self._prepare(snapshot)
         self.stop.check()
+        self.watchdog.start()
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
             from trainer.tensorflow_import import import_tensorflow
 
             import_tensorflow()
+            self.watchdog.beat()
             from trainer.training.session import Session  # TensorFlow comes in here, after the data was found whole
 
             addresses = self.met.addresses if self.met else ()
@@ -230,6 +236,11 @@ class _Run:
         termination.write(error.exit_code, str(error))
         termination.leave(error.exit_code)
 
+    def _end_stalled(self, error: Stalled) -> None:
+        """Ends the run, and this process from a thread: no step is finished any more."""
+        ended = self.coordinator.fail(error)
+        self._abandon(ended if isinstance(ended, KfitError) else error)
+
     def _skip(self, same: str) -> Result:
         if not self.rank.chief:
             return Result(self.folder.uri, self.coordinator.finish(None), {})
@@ -300,9 +311,11 @@ class _Run:
                             ledger=self.ledger,
                             stop=self.stop,
                             identity=extra,
+                            watchdog=self.watchdog,
                             tensorboard=board,
                         )
                     )
+                    self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             except BaseException:
                 if curves is not None:

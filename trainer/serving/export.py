@@ -50,7 +50,8 @@ def publish(folder: RunFolder, prepared: Prepared, trained: Any, check: Callable
         serving = _export(trained, local, prepared.layout)
         prove(local, serving, rows, prepared.layout, expected)
         manifest = published_model.manifest_of(folder.run_id, local, prepared.layout, serving.inputs)
-        for name in manifest["files"]:
+        # TensorFlow Serving takes a folder for whole once saved_model.pb is there.
+        for name in sorted(manifest["files"], key=lambda name: (name.endswith("/saved_model.pb"), name)):
             _upload(local / name, storage.join(target, name), check)
     check()
     # Create-only: of two processes of one run, the second finds the first's and leaves it.

@@ -22,6 +22,21 @@ DEADLINE_S = float(os.environ.get("KFIT_STORAGE_DEADLINE_S", "60"))
 #: A request that brings nothing for so long is cut and made anew; slower than `SLOWEST_BYTES_S` counts as nothing.
 STALL_S = float(os.environ.get("KFIT_STORAGE_STALL_S", "10"))
 SLOWEST_BYTES_S = 1024**2
+#: No try will ever do: the path itself is wrong. With what corrects it.
+_IMPOSSIBLE = {
+    errno.ENOTDIR: "the path leads through a file; correct it",
+    errno.EISDIR: "a folder stands where an object is meant; correct the path",
+    errno.ENAMETOOLONG: "use a shorter path",
+    errno.ELOOP: "a symbolic link leads back to itself; correct the path",
+}
+#: No try does until somebody acts: no space, read-only, quota, not supported there.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EINVAL, errno.EOPNOTSUPP})
+#: Error codes of S3 that say the request itself is wrong.
+_REFUSED_CODES = frozenset(
+    {"InvalidBucketName", "KeyTooLongError", "InvalidURI", "InvalidArgument", "InvalidRequest", "MethodNotAllowed"}
+    | {"NotImplemented", "EntityTooLarge", "InvalidObjectState", "PermanentRedirect", "AuthorizationHeaderMalformed"}
+    | {"AllAccessDisabled", "AccountProblem", "InvalidRange", "MalformedXML", "QuotaExceeded"}
+)
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 8.0
 
@@ -77,14 +92,8 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
     text = _first_line(error)
     if isinstance(error, FileExistsError) or code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
         return AlreadyExists("is already there", where=uri)
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        refused = StorageError(
-            f"cannot {verb}: {text}", where=uri, remedy="a folder stands where an object is meant, or the reverse"
-        )
-        refused.permanent = True
-        return refused
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        refused = StorageError(f"cannot {verb}: {text}", where=uri, remedy="use a shorter path, without link loops")
+    if isinstance(error, OSError) and error.errno in _IMPOSSIBLE:
+        refused = StorageError(f"cannot {verb}: {text}", where=uri, remedy=_IMPOSSIBLE[error.errno])
         refused.permanent = True
         return refused
     if isinstance(error, FileNotFoundError) or code in ("NoSuchKey", "NoSuchBucket", "404"):
@@ -107,13 +116,20 @@ def translate(verb: str, uri: str, error: Exception) -> StorageError | None:
             where=uri,
             remedy="grant it, or run under a service account that has it; a bare 403 may also mean wrong credentials",
         )
-    if isinstance(error, OSError) and error.errno in (28, 30, 122):  # ENOSPC, EROFS, EDQUOT
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return StorageError(f"cannot {verb}: {text}", where=uri, remedy="make room, or write somewhere else")
-    return (
-        None
-        if isinstance(error, OSError | TimeoutError) or _transient(error)
-        else StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
-    )
+    if _passes_by_itself(error, code):
+        return None
+    return StorageError(f"cannot {verb}: {type(error).__name__}: {text}", where=uri)
+
+
+def _passes_by_itself(error: Exception, code: str) -> bool:
+    """Whether another try may help: connections, time-outs, throttling and faults of the server."""
+    if code.isdigit() and 400 <= int(code) < 500:
+        return code in ("408", "409", "425", "429")
+    if code in _REFUSED_CODES or type(error).__name__ in ("ParamValidationError", "InvalidRegionError"):
+        return False
+    return isinstance(error, OSError | TimeoutError) or _transient(error)
 
 
 def _code(error: BaseException | None) -> str:

@@ -39,22 +39,19 @@ def filesystem(uri: str) -> Any:
     """The file system of a URI that is not a local path.
 
     Raises:
-        ConfigError: A scheme that nobody knows, or whose package is not installed.
+        ConfigError: A scheme that is no store's, or whose package is not installed.
     """
     scheme = uri.partition("://")[0]
+    if scheme not in STORES:
+        raise ConfigError(f"unknown scheme {scheme!r}", where=uri, remedy="use a path, file://, s3://, gs:// or az://")
     try:
         return _opened(scheme, os.getpid())
     except ImportError as missing:
-        extra = STORES.get(scheme)
         raise ConfigError(
             f"{scheme}:// needs a package that is not installed ({missing.name or missing})",
             where=uri,
-            remedy=f"pip install 'kfit[{extra}]'" if extra else "install the package fsspec names",
+            remedy=f"pip install 'kfit[{STORES[scheme]}]'",
         ) from missing
-    except ValueError as unknown:
-        raise ConfigError(
-            f"unknown scheme {scheme!r}", where=uri, remedy="use a path, file://, s3://, gs:// or az://"
-        ) from unknown
 
 
 def on_io_thread(action: Callable[[], None]) -> None:

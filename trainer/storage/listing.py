@@ -250,6 +250,6 @@ def modified_s(uri: str) -> float:
 def exists(uri: str) -> bool:
     """Whether an object or a folder of that name is there."""
     if (path := local_path(uri)) is not None:
-        return path.exists()
+        return calls.call("look up", uri, path.exists)
     fs = filesystem(uri)
     return bool(calls.call("look up", uri, lambda: (fs.invalidate_cache(), fs.exists(uri))[1]))

@@ -111,7 +111,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
     """Snapshots the run when its interval is over, at every stop request, and at the end of training.
 
     Workers do so after the same step: worker 0 says when, and a stop asked of one is a stop of all.
-    Stands last in the list, so that what it saves is whole.
+    Stands last in the list, so that what it saves is whole. Tells the watchdog of every step.
 
     Args:
         context: The run around training.
@@ -138,6 +138,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Saves when it is time; leaves when asked to."""
+        self._context.watchdog.beat()
         self._writer.check()
         # All workers count steps alike; time and the writer are worker 0's.
         by_steps = bool(self._every_steps) and self._state.cursor.total - self._saved_at[1] >= self._every_steps
@@ -149,7 +150,8 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         """Returns whether to save now; leaves where a worker was asked to stop."""
         stop = self._context.stop
         reason = stop.signal_name if stop.requested else ""
-        decision = self._coordinator.decide_step(stop=reason, save=save, force=force)
+        with self._context.watchdog.paused():  # each worker watches its own steps
+            decision = self._coordinator.decide_step(stop=reason, save=save, force=force)
         if decision.stop:
             self._leave(decision.stop)
         return decision.save
@@ -164,6 +166,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Leaves when asked to; a validation may take longer than the grace period."""
+        self._context.watchdog.beat()
         self._decide()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -182,7 +185,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         """Copies the state (the only part that blocks) and hands it to the writer."""
         if self._state.cursor.step == self._steps:  # the epoch's last step is done, its end is not
             self._keep_epoch_logs()
-        with self._context.ledger.phase("checkpoint_stall"):
+        with self._context.ledger.phase("checkpoint_stall"), self._context.watchdog.paused():
             self._writer.join()
             snapshot = take_snapshot(self.model, self._state, self._context.identity, self._coordinator)
             if snapshot is not None:
@@ -191,8 +194,9 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def _leave(self, reason: str) -> None:
         self.save()
-        self._writer.wait()
-        self._coordinator.broadcast_json()  # the others leave only once it is committed
+        with self._context.watchdog.paused():
+            self._writer.wait()
+            self._coordinator.broadcast_json()  # the others leave only once it is committed
         self._coordinator.begin_shutdown()
         cursor = self._state.cursor
         raise Preempted(

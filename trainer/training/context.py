@@ -9,6 +9,7 @@ from typing import Any
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.progress.progress import Progress
 from trainer.training.preemption import StopRequest
+from trainer.training.stall_watchdog import StallWatchdog
 from trainer.training.time_ledger import Ledger
 from trainer.training.training_state import TrainingState
 
@@ -24,6 +25,7 @@ class TrainingContext:
         ledger: Where the time goes.
         stop: Whether the run was asked to stop.
         identity: What a process that goes on from a checkpoint must share; becomes part of each checkpoint.
+        watchdog: Is told of every step; ends a run in which none is finished.
         tensorboard: Folder for TensorBoard's files; None: none are written.
     """
 
@@ -33,4 +35,5 @@ class TrainingContext:
     ledger: Ledger
     stop: StopRequest
     identity: Mapping[str, Any]
+    watchdog: StallWatchdog
     tensorboard: str | None = None

@@ -27,6 +27,7 @@ _NOT_IN_SIGNATURE = {
     "fit.epochs",
     "fit.extend",
     "fit.jit_compile",
+    "fit.stall",
 }
 
 

@@ -7,9 +7,10 @@ bit would make different models.
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
+
+from trainer import local_cache
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: In a pod the folder holds this run's files alone; elsewhere the newest are enough.
@@ -30,7 +31,9 @@ def packed(folder: Path) -> bytes:
     contents: dict[str, bytes] = {}
     total_bytes = 0
     for file in files:
-        data = file.read_bytes()
+        data = local_cache.read(folder, file.name)
+        if data is None:
+            continue
         total_bytes += len(data)
         if total_bytes > _MOST_BYTES:
             break
@@ -56,10 +59,5 @@ def unpack(data: bytes, folder: Path) -> None:
         content, start = body[start : start + int(size)], start + int(size)
         if not _NAME.fullmatch(str(name)) or (folder / name).exists():
             continue
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
-        except OSError:
+        if not local_cache.write(folder, name, content):
             return

@@ -17,7 +17,15 @@ from trainer.errors import ExitCode
 from trainer.progress import terminal
 
 #: Of several codes the one that says most: a peer that was lost only follows from what became of it.
-_WORST = (ExitCode.CONFIG, ExitCode.DATA, ExitCode.STORAGE, ExitCode.PROGRAM, ExitCode.PREEMPTED, ExitCode.PEER_LOST)
+_WORST = (
+    ExitCode.CONFIG,
+    ExitCode.DATA,
+    ExitCode.STORAGE,
+    ExitCode.PROGRAM,
+    ExitCode.STALLED,
+    ExitCode.PREEMPTED,
+    ExitCode.PEER_LOST,
+)
 #: Workers notice the loss of one by themselves; who has not after this long is killed.
 _PATIENCE_S = 30.0
 

@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, PeerLost, Preempted, StorageError
+from trainer.errors import (
+    ConfigError,
+    DataError,
+    KfitError,
+    ModelCodeError,
+    PeerLost,
+    Preempted,
+    Stalled,
+    StorageError,
+)
 from trainer.workers.peer_link import PeerLink
 from trainer.workers.rank import Rank
 from trainer.workers.transport import Connection, Message
@@ -23,8 +32,10 @@ SILENCE_S = 20.0
 _CHECK_EVERY_S = 1.0
 #: Time for the main thread to end by itself once another worker failed, and for the others to acknowledge.
 _GRACE_S = 2.0
+#: Time for queued messages to leave when the connections are closed.
+_LAST_MESSAGES_S = 0.5
 _CLASSES: dict[int, type[KfitError]] = {
-    int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Preempted, PeerLost)
+    int(c.exit_code): c for c in (ConfigError, DataError, StorageError, ModelCodeError, Stalled, Preempted, PeerLost)
 }
 #: Sender of a failure that no worker reported: it was noticed here.
 _NOBODY = -1
@@ -168,7 +179,7 @@ class Membership:
     def close(self) -> None:
         """Sends what is queued, for a moment, and closes all connections."""
         self.enter(Phase.LEAVING)
-        until_s = time.monotonic() + _GRACE_S
+        until_s = time.monotonic() + _LAST_MESSAGES_S
         for link in self._links.values():
             link.wait_until_sent(max(until_s - time.monotonic(), 0.0))
         for link in self._links.values():

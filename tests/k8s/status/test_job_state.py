@@ -38,13 +38,20 @@ def test_the_policys_message_names_the_code(code, words, mend):
     assert mend in state.remedy
 
 
-@pytest.mark.parametrize("code", [69, 70, 139])
+@pytest.mark.parametrize("code", [69, 70, 71, 139])
 def test_the_last_pod_tells_the_code_when_retries_are_used_up(code):
     failed = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": "Job has reached the backoff limit"}
     ended = [pod(f"p{n}", phase="Failed", state=terminated(code, at=f"2026-01-01T00:0{n}:00Z")) for n in range(3)]
     state = state_of(job(conditions=[failed]), *ended)
     assert state.exit_code == code
     assert "tried 3 times" in state.why
+
+
+def test_a_run_that_stalled_is_told_with_where_its_stacks_are():
+    failed = {"type": "Failed", "reason": "BackoffLimitExceeded"}
+    state = state_of(job(conditions=[failed]), pod(phase="Failed", state=terminated(71)))
+    assert (state.exit_code, state.why) == (71, "exit 71: no step was finished for run.fit.stall")
+    assert "has the stacks of all threads; raise run.fit.stall for slower steps" in state.remedy
 
 
 def test_preemption_before_the_fault_is_not_the_fault():

@@ -17,7 +17,7 @@ from trainer.schema import Layout, image_key, ragged_key
 
 
 def dataset(
-    config: Config, split: SplitName = "train", *, packed: bool = False, cache: Path | None = None
+    config: Config, split: SplitName = "train", *, packed: bool = False, cache: str | Path | None = None
 ) -> tf.data.Dataset:
     """A split for your own `model.fit`; each pass over it is the next epoch.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from trainer.errors import ConfigError
 from trainer.feed.packing.buffers import SPARE_SHARE
 from trainer.feed.pipeline.chunks import CHUNK_BYTES, MOST_CHUNKS
 from trainer.feed.pipeline.source import Source
+from trainer.machine import memory_limit_bytes
 
 _MIB = 1024**2
 #: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.
@@ -18,31 +16,13 @@ _SLICED_COLUMN_BYTES = 3 * _MIB
 _ORDER_BYTES = 6 * 8
 #: Threads, the allocator's own, and what TensorFlow holds of batches (measured: 40 to 60 MiB).
 _BESIDE_BYTES = 64 * _MIB
-_CGROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _SHARE = 3
 
 
-def physical_bytes() -> int:
-    """Memory of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def default_budget(cgroup_files: tuple[str, ...] = _CGROUP_FILES, physical: int | None = None) -> int:
-    """A third of the cgroup's limit (v2, then v1), else of physical memory, in bytes.
-
-    Args:
-        cgroup_files: Where limits stand.
-        physical: Memory of the machine; asked for where it is not given.
-    """
-    whole = physical or physical_bytes()
-    for file in cgroup_files:
-        try:
-            text = Path(file).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < whole:
-            return int(text) // _SHARE
-    return whole // _SHARE
+def default_budget(cgroup_files: tuple[str, ...] | None = None, physical: int | None = None) -> int:
+    """A third of `memory_limit_bytes`, whose arguments these are."""
+    files = {} if cgroup_files is None else {"cgroup_files": cgroup_files}
+    return memory_limit_bytes(physical=physical, **files) // _SHARE
 
 
 def check_memory(budget: int | None, source: Source, threads: int) -> None:

@@ -111,7 +111,9 @@ class ShardSet:
     bad: tuple[str, ...] = ()
 
 
-def scan(where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, cache: Path | None = None) -> ShardSet:
+def scan(
+    where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, cache: str | Path | None = None
+) -> ShardSet:
     """Lists shards, reads their footers in parallel and checks them against one schema.
 
     Args:
@@ -179,7 +181,7 @@ def unknown_column(name: str, known: Sequence[str]) -> DataError:
 
 
 def _opened(
-    listed: Sequence[storage.StoredObject], refuse: Callable[[BadShard], None], cache: Path | None
+    listed: Sequence[storage.StoredObject], refuse: Callable[[BadShard], None], cache: str | Path | None
 ) -> Iterable[Shard]:
     footers = Footers(cache, listed)
 

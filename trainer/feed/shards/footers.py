@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer import storage
+from trainer import local_cache, storage
 from trainer.errors import DataError
 
 #: One request gets most footers; longer ones take a second.
@@ -72,18 +71,15 @@ def _packed(footers: Mapping[str, bytes]) -> bytes:
     return b"".join([head.encode(), b"\n", *footers.values()])
 
 
-def _load(file: Path | None) -> dict[str, bytes]:
+def _load(folder: str | Path, name: str) -> dict[str, bytes]:
     """What is kept; nothing where it cannot be read."""
     try:
-        if file is None:
-            return {}
-        with file.open("rb") as stored:
-            head, body = stored.readline(), stored.read()
+        head, _, body = (local_cache.read(folder, name) or b"[]\n").partition(b"\n")
         found, at = {}, 0
         for uri, length in json.loads(head):
             found[str(uri)] = body[at : at + int(length)]
             at += int(length)
-    except (OSError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return {}
     return found if at == len(body) else {}
 
@@ -96,12 +92,12 @@ class Footers:
         listed: The objects, with their versions.
     """
 
-    def __init__(self, folder: Path | None, listed: Sequence[storage.StoredObject]) -> None:
+    def __init__(self, folder: str | Path | None, listed: Sequence[storage.StoredObject]) -> None:
         digest = hashlib.sha256()
         for stored in listed:
             digest.update(f"{stored.uri}\0{stored.size_bytes}\0{stored.version}\n".encode())
-        self._file = None if folder is None else folder / f"footers-{digest.hexdigest()[:32]}"
-        self._known = _load(self._file)
+        self._folder, self._name = folder, f"footers-{digest.hexdigest()[:32]}"
+        self._known = {} if folder is None else _load(folder, self._name)
         self._new: dict[str, bytes] = {}
 
     def of(self, stored: storage.StoredObject) -> bytes:
@@ -118,15 +114,9 @@ class Footers:
     def store(self) -> None:
         """Keeps what was read for the next run; a folder that cannot be written costs that run the reading."""
         known = self._known | self._new
-        if self._file is None or not self._new or sum(map(len, known.values())) > _KEPT_BYTES:
+        if self._folder is None or not self._new or sum(map(len, known.values())) > _KEPT_BYTES:
             return
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-            temporary.write_bytes(_packed(known))
-            temporary.replace(self._file)
-        except OSError:
-            return
+        local_cache.write(self._folder, self._name, _packed(known))
 
 
 @lru_cache(maxsize=50_000)

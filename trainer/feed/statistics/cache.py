@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer import local_cache
 from trainer.config import Config
 from trainer.schema import ColumnStatistics, Statistics
 
 #: Raised when what is stored changes its meaning.
 _FORMAT = 4
-
-
-def local_cache() -> Path:
-    """Where statistics and footers are kept between runs on this machine."""
-    base = os.environ.get("KFIT_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return Path(base, "kfit") if base else Path(tempfile.gettempdir(), f"kfit-cache-{os.getuid()}")
 
 
 @dataclass(frozen=True)
@@ -49,10 +42,10 @@ def cache_key(config: Config, fingerprint: str, uris: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def load(folder: Path, key: str) -> Known | None:
+def load(folder: str | Path, key: str) -> Known | None:
     """What is known, None where nothing (readable) is."""
     try:
-        stored = json.loads((folder / f"{key}.json").read_text())
+        stored = json.loads(local_cache.read(folder, f"{key}.json") or b"")
         return Known(
             {split: statistics_from(s) for split, s in stored["statistics"].items()},
             {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
@@ -60,20 +53,14 @@ def load(folder: Path, key: str) -> Known | None:
             tuple(stored["bad"]),
             tuple(stored["odd"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
-def store(folder: Path, key: str, known: Known) -> None:
+def store(folder: str | Path, key: str, known: Known) -> None:
     """Writes it whole or not at all; a folder that cannot be written costs a pass next time, not this run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{key}.{os.getpid()}"
-        statistics = {split: asdict(s) for split, s in known.statistics.items()}
-        temporary.write_text(json.dumps(vars(known) | {"statistics": statistics}))
-        temporary.replace(folder / f"{key}.json")
-    except OSError:
-        return
+    statistics = {split: asdict(s) for split, s in known.statistics.items()}
+    local_cache.write(folder, f"{key}.json", json.dumps(vars(known) | {"statistics": statistics}).encode())
 
 
 def statistics_from(stored: Mapping[str, Any]) -> Statistics:

@@ -107,7 +107,7 @@ class Prepared:
     rows_of: RowFilter | None = field(repr=False, default=None)
 
 
-def inspect(config: Config, *, cache: Path | None = None) -> Inspection:
+def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
     """Reads every footer and holds schema, kinds, label and split against the configuration.
 
     Args:
@@ -139,7 +139,7 @@ def inspect(config: Config, *, cache: Path | None = None) -> Inspection:
     )  # fmt: skip
 
 
-def _scan(config: Config, cache: Path | None) -> ShardSet:
+def _scan(config: Config, cache: str | Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
@@ -212,7 +212,7 @@ def _fingerprint(shards: tuple[Shard, ...]) -> str:
 def prepare(
     config: Config,
     *,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Reads footers, then every row once; checks the data's contract on the way.
