@@ -61,7 +61,7 @@ def main() -> int:
         os.environ.update(environment(server.endpoint))
         output = f"s3://{server.bucket}/nightly"
         fill(output, runs)
-        kfit = [sys.executable, "-m", "k8s", "history", "--output", output]
+        kfit = [sys.executable, "-m", "k8s", "history", "--output-uri", output]
 
         def ask() -> None:
             done = subprocess.run(kfit, check=True, capture_output=True, text=True)

@@ -16,46 +16,77 @@ from k8s.commands.options import Target, target_options
 from trainer import __version__
 from trainer.cli import leave, run
 
-#: Where each verb lies, in the order in which `--help` lists them.
-VERBS = {
-    "init": "k8s.commands.local:init",
-    "check": "k8s.commands.local:check",
-    "run": "k8s.commands.local:run_job",
-    "render": "k8s.commands.submit:render",
-    "submit": "k8s.commands.submit:submit",
-    "list": "k8s.commands.list:list_runs",
-    "status": "k8s.commands.status:status",
-    "logs": "k8s.commands.logs:logs",
-    "wait": "k8s.commands.wait:wait",
-    "why": "k8s.commands.why:why",
-    "cancel": "k8s.commands.cancel:cancel",
-    "resume": "k8s.commands.resume:resume",
-    "schedule": "k8s.commands.schedule:schedule",
-    "trigger": "k8s.commands.trigger:trigger",
-    "history": "k8s.commands.history:history",
-    "compare": "k8s.commands.compare:compare",
-    "promote": "k8s.commands.production:promote",
-    "rollback": "k8s.commands.production:rollback",
-    "prune": "k8s.commands.prune:prune",
-    "doctor": "k8s.commands.doctor:doctor",
-    "completion": "k8s.commands.completion:completion",
+#: Where each verb lies, by the groups of `--help`.
+GROUPS = {
+    "Author": {
+        "init": "k8s.commands.local:init",
+        "check": "k8s.commands.local:check",
+        "fit": "k8s.commands.local:fit",
+        "render": "k8s.commands.submit:render",
+    },
+    "Run": {
+        "submit": "k8s.commands.submit:submit",
+        "cancel": "k8s.commands.cancel:cancel",
+        "resume": "k8s.commands.resume:resume",
+    },
+    "Watch": {
+        "list": "k8s.commands.list:list_runs",
+        "status": "k8s.commands.status:status",
+        "logs": "k8s.commands.logs:logs",
+        "wait": "k8s.commands.wait:wait",
+        "why": "k8s.commands.why:why",
+    },
+    "Nights": {
+        "schedule": "k8s.commands.schedule:schedule",
+        "trigger": "k8s.commands.trigger:trigger",
+        "history": "k8s.commands.history:history",
+        "compare": "k8s.commands.compare:compare",
+    },
+    "Production": {
+        "promote": "k8s.commands.production:promote",
+        "rollback": "k8s.commands.production:rollback",
+        "prune": "k8s.commands.prune:prune",
+    },
+    "Cluster": {
+        "doctor": "k8s.commands.doctor:doctor",
+        "version": "k8s.commands.version:version",
+        "completion": "k8s.commands.completion:completion",
+    },
 }
+#: Other names that work too: kubectl's, and older ones.
+ALIASES = {"apply": "k8s.commands.submit:submit", "run": "k8s.commands.local:run_job"}
+VERBS = {verb: where for verbs in GROUPS.values() for verb, where in verbs.items()}
 
 
 class Verbs(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands are imported when they are used, listed by subject."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All verbs."""
+        """Returns all verbs."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb, imported; None where there is none of that name."""
-        if cmd_name not in VERBS:
+        """Returns the verb, imported; None where there is none of that name."""
+        where = (VERBS | ALIASES).get(cmd_name)
+        if where is None:
             return None
-        module, _, function = VERBS[cmd_name].partition(":")
-        found: click.Command = getattr(import_module(module), function)
-        return found
+        module, _, function = where.partition(":")
+        command: click.Command = getattr(import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs of each group, all in one column."""
+        width = max(map(len, VERBS))
+        limit = formatter.width - width - 6
+        for group, verbs in GROUPS.items():
+            with formatter.section(group):
+                rows = [(verb.ljust(width), self._command(ctx, verb).get_short_help_str(limit)) for verb in verbs]
+                formatter.write_dl(rows)
+
+    def _command(self, ctx: click.Context, verb: str) -> click.Command:
+        command = self.get_command(ctx, verb)
+        assert command is not None, "GROUPS names only verbs"
+        return command
 
 
 @click.group(

@@ -80,7 +80,7 @@ class ColumnStatistics:
         nans: NaN values. infinities: infinite values.
         mean: Mean of the finite values; variance: population variance (Chan et al. 1983, pairwise merge).
             Vectors: over all elements.
-        minimum, maximum: of the finite values.
+        minimum, maximum: of the finite values. Of images `maximum` is what decoding the largest takes, in bytes.
         quantiles: Probability -> value (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99), from a deterministic
             sample of at most 65,536 rows: exact below that.
         histogram: (edges [K + 1], counts [K]) of numeric columns, from the same sample.

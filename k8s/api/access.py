@@ -67,7 +67,7 @@ def load(
     if files:
         chosen = _choose(files, context)
         return Access(
-            server=str(chosen.cluster["server"]).rstrip("/"),
+            server=chosen.cluster["server"].rstrip("/"),
             namespace=namespace or str(chosen.context.get("namespace") or "default"),
             context=chosen.name,
             connect=lambda: _choose(files, context).connect(flags),
@@ -106,7 +106,7 @@ def _choose(files: list[Path], context: str | None) -> _Chosen:
     chosen = contexts[name].value.get("context") or {}
     where = f"context {name!r}"
     cluster = merged["clusters"].get(chosen.get("cluster"))
-    if cluster is None or not (cluster.value.get("cluster") or {}).get("server"):
+    if cluster is None:
         raise AccessError(f"its cluster {chosen.get('cluster')!r} is not in the kubeconfig", where=where)
     user = merged["users"].get(chosen.get("user"))
     if user is None and chosen.get("user"):
@@ -114,8 +114,8 @@ def _choose(files: list[Path], context: str | None) -> _Chosen:
     return _Chosen(
         name=str(name),
         context=chosen,
-        cluster=_absolute(cluster, "cluster"),
-        user=_absolute(user, "user") if user is not None else {},
+        cluster=_entry(cluster, "cluster", where),
+        user=_entry(user, "user", where) if user is not None else {},
         save_user=lambda: _save(Path(user.path), merged["files"][user.path]) if user is not None else None,
     )
 
@@ -151,13 +151,16 @@ def _merge(files: list[Path]) -> tuple[dict[str, Any], str]:
     return merged | {"files": merger.config_files}, current
 
 
-def _absolute(entry: Any, key: str) -> dict[str, Any]:
-    """Returns an entry's value; its paths are relative to the file it stands in."""
+def _entry(entry: Any, kind: str, where: str) -> dict[str, Any]:
+    """Returns a cluster or a user, checked; its paths are relative to the file it stands in and become absolute."""
+    from k8s.api.kubeconfig import check
+
     folder = Path(entry.path).absolute().parent
-    value = dict(entry.value.get(key) or {})
+    value = dict(entry.value.get(kind) or {})
+    check(kind, value, where)
     value |= {name: str(folder / value[name]) for name in _FILES if value.get(name)}
-    plugin = value.get("exec") or {}
-    if os.sep in str(plugin.get("command", "")):
+    plugin = value.get("exec")
+    if plugin and os.sep in plugin["command"]:
         value["exec"] = plugin | {"command": str(folder / plugin["command"])}
     return value
 

@@ -89,34 +89,34 @@ class Cluster:
         return self._transport.server
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections to the server."""
         self._transport.close()
 
     def version(self) -> str:
-        """The cluster's version, `v1.34.4`."""
+        """Returns the version of the API server, such as `v1.34.4`."""
         return str(self._field(self._json(Request("GET", "/version"), "version"), "gitVersion"))
 
     def get(self, kind: str, name: str) -> Object:
-        """One object.
+        """Returns one object.
 
         Raises:
-            NotFound: It is not there.
+            NotFound: There is no such object.
         """
         return self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
 
     def find(self, kind: str, name: str) -> Object | None:
-        """One object, or None."""
+        """Returns one object; None where there is none of that name."""
         try:
             return self.get(kind, name)
         except NotFound:
             return None
 
     def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Objects of a kind."""
+        """Returns the objects of a kind that match the selectors."""
         return self.snapshot(kind, labels=labels, fields=fields)[0]
 
     def names(self, kind: str) -> set[str]:
-        """Names of all objects of a kind; only their metadata is sent."""
+        """Returns the names of all objects of a kind; only their metadata is sent."""
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
         names: set[str] = set()
         page = {"limit": "500"}
@@ -129,7 +129,7 @@ class Cluster:
                 return names
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
-        """Objects of a kind, and the version of the list, from which a watch goes on."""
+        """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
@@ -142,7 +142,7 @@ class Cluster:
                 return items, str(found["metadata"].get("resourceVersion", ""))
 
     def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
-        """Makes an object; a second try after a lost answer finds the first one's.
+        """Creates an object and returns it; a second try after a lost answer returns what the first one created.
 
         Raises:
             AlreadyExists: An object of that name was there before.
@@ -159,7 +159,7 @@ class Cluster:
         return self._object(reply, f"{kind} {name}", ("create", kind))
 
     def replace(self, manifest: Object, *, dry_run: bool = False) -> Object:
-        """Writes an object over the version it names.
+        """Replaces the version of an object that the manifest names, and returns the new one.
 
         Raises:
             Conflict: It has another version by now.
@@ -169,19 +169,19 @@ class Cluster:
         return self._json(request, f"{kind} {name}", ("update", kind))
 
     def patch(self, kind: str, name: str, change: Object) -> Object:
-        """Merges a change into an object."""
+        """Merges a change into an object (RFC 7386) and returns the result."""
         request = Request("PATCH", self._object_path(kind, name), _writing(), change, _MERGE)
         return self._json(request, f"{kind} {name}", ("patch", kind))
 
     def delete(self, kind: str, name: str, *, foreground: bool = False) -> None:
-        """Deletes an object and what it owns; nothing there is fine."""
+        """Deletes an object and what it owns; does nothing where there is no such object."""
         body = {"propagationPolicy": "Foreground" if foreground else "Background"}
         reply = self._transport.send(Request("DELETE", self._object_path(kind, name), {}, body))
         if reply.status != 404:
             self._object(reply, f"{kind} {name}", ("delete", kind))
 
     def watch(self, kind: str, version: str, *, labels: str = "", fields: str = "") -> Iterator[tuple[str, Object]]:
-        """Changes since a version: ADDED, MODIFIED or DELETED, and the object. Ends after `WATCH_S`.
+        """Yields changes since a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object. Ends after `WATCH_S`.
 
         Raises:
             Cut: The watch was cut.
@@ -199,7 +199,7 @@ class Cluster:
                 yield change["type"], change["object"]
 
     def log(self, pod: str, *, follow: bool, since: str = "", tail: int | None = None) -> Iterator[bytes]:
-        """The trainer's log in pieces, every line with its time before it; an empty piece first.
+        """Yields the trainer's log in pieces, every line with its time before it; an empty piece first.
 
         Args:
             pod: The pod.
@@ -218,7 +218,7 @@ class Cluster:
         return self._stream(request, QUIET_S, ("get", "Pod", "log"))
 
     def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
-        """Whether the user may."""
+        """Returns whether the user may use a verb on a kind, by a SelfSubjectAccessReview."""
         where = KINDS[kind]
         asked = {"namespace": self.namespace, "verb": verb, "group": where.group, "resource": where.plural}
         body = {

@@ -10,21 +10,28 @@ from typing import Any
 
 import click
 
-from k8s.history.run_records import Record, of_a_job, output_of, read_record
+from k8s.commands.options import examples, storage_format_option
+from k8s.history.run_records import Record, of_a_job, older_output_uri, output_of, read_record
 from trainer.errors import ConfigError
 
 _PIPE_WIDTH = 160
 Row = tuple[str, Any, Any]
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kfit compare flights-1a2b3c4d flights-5e6f7a8b -f job.yaml",
+        "kfit compare A B --output-uri s3://models/flights -o html > page.html",
+    )
+)
 @click.argument("a")
 @click.argument("b")
 @of_a_job
-@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json", "html"]), default="table")
-def compare(a: str, b: str, job: str | None, output: str | None, form: str) -> None:
+@storage_format_option("table", "json", "html")
+def compare(a: str, b: str, job: str | None, output_uri: str | None, form: str) -> None:
     """Show how runs A and B differ; each is an id, or a run's URI. `-o html > page.html` draws both curves."""
-    uri = output_of(job, output) if job or output else None
+    output_uri = older_output_uri(output_uri)
+    uri = output_of(job, output_uri) if job or output_uri else None
     first, second = read_record(a, uri), read_record(b, uri)
     if first.uri == second.uri:
         raise ConfigError(f"{a} and {b} are one run", where="kfit compare", remedy="name two, see `kfit history`")
@@ -151,10 +158,11 @@ def _both(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
 
 
 def _print(a: str, b: str, sections: Mapping[str, Sequence[Row]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    from trainer.progress import terminal
+
+    console = terminal.console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     for title, rows in sections.items():
         if not rows:
             continue

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from k8s.commands.options import examples
+
 _SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
+@click.command(
+    epilog=examples("source <(kfit completion bash)", "kfit completion fish > ~/.config/fish/completions/kfit.fish")
+)
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
     """Print what completes `kfit` in a SHELL: source <(kfit completion bash)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k8s.commands.options import Target, output_option, target_options
+from k8s.commands.options import Target, examples, output_option, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -34,7 +34,7 @@ class Finding:
     remedy: str = ""
 
 
-@click.command()
+@click.command(epilog=examples("kfit doctor", "kfit doctor -f job.yaml -n team-a"))
 @click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also look at a job file's storage.")
 @output_option("table", "json", "yaml")
 @target_options

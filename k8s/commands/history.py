@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
+from k8s.commands.options import examples, storage_format_option
 from k8s.history.run_records import of_a_job, output_of
 from trainer.nightly import history as nights
 from trainer.nightly import production
-from trainer.nightly.history import Night
+from trainer.nightly.history import RunSummary
 from trainer.nightly.production import Production
+from trainer.progress import terminal
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PIPE_WIDTH = 180
@@ -22,13 +24,15 @@ _MOST_BARS = 120
 _STATES = {"succeeded": "green", "skipped": "dim", "failed": "red", "preempted": "yellow", "unfinished": "cyan"}
 
 
-@click.command()
+@click.command(
+    epilog=examples("kfit history -f job.yaml", "kfit history --output-uri s3://models/flights --last 7 -o json")
+)
 @of_a_job
 @click.option("--last", type=click.IntRange(min=1), default=30, show_default=True, help="Show the newest so many.")
-@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json", "name"]), default="table")
-def history(job: str | None, output: str | None, last: int, form: str) -> None:
+@storage_format_option("table", "json", "name")
+def history(job: str | None, output_uri: str | None, last: int, form: str) -> None:
     """The runs of a job: state, data window, metric, time, promoted or why not."""
-    uri = output_of(job, output)
+    uri = output_of(job, output_uri)
     found = nights.read(uri)
     seen = production.read(uri)
     shown = found[-last:]
@@ -37,37 +41,36 @@ def history(job: str | None, output: str | None, last: int, form: str) -> None:
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     elif form == "name":
         for night in shown:
-            click.echo(night.run)
+            terminal.echo(night.run)
     elif not found:
-        click.echo(f"no run below {uri}", err=True)
+        terminal.echo(f"no run below {uri}", err=True)
     else:
         _print(shown, len(found), seen)
 
 
-def _print(shown: Sequence[Night], total: int, seen: Production | None) -> None:
+def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> None:
     """Columns as wide as they need; the last one gives way to the terminal's edge."""
-    from rich.console import Console
     from rich.text import Text
 
     heads = ("run", "date", "state", "trained on", "metric", "took")
     cells = [_cells(night) for night in shown]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = terminal.console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
     lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
     for night, row in zip(shown, cells, strict=True):
         run, day, state, *rest = _padded(row, widths)
         serves = seen is not None and night.run == seen.run
-        line = Text(f"{run}  {day}  ")
-        line.append(state, style=_STATES.get(night.status, ""))
-        line.append("  ".join(["", *rest, ""]))
+        line = Text(terminal.visible(f"{run}  {day}  "))
+        line.append(terminal.visible(state), style=_STATES.get(night.status, ""))
+        line.append(terminal.visible("  ".join(["", *rest, ""])))
         line.append("● in production  " if serves else "", style="bold green")
-        lines.append(line.append(verdict(night)))
+        lines.append(line.append(terminal.visible(verdict(night))))
     for line in lines:
         console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
     console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)
 
 
-def _cells(night: Night) -> tuple[str, ...]:
+def _cells(night: RunSummary) -> tuple[str, ...]:
     return night.run, night.date or night.finished[:10], night.status, window(night), metric(night), took(night)
 
 
@@ -76,17 +79,17 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [*most, last.strip().rjust(widths[-1])]
 
 
-def window(night: Night) -> str:
+def window(night: RunSummary) -> str:
     """`02-05 … 03-04`: the year is in the date beside it."""
     return f"{night.first[5:]} … {night.last[5:]}" if night.first else "–"
 
 
-def metric(night: Night) -> str:
+def metric(night: RunSummary) -> str:
     """`auc 0.7349`."""
     return f"{night.metric} {night.value:.4f}" if night.value is not None else "–"
 
 
-def took(night: Night) -> str:
+def took(night: RunSummary) -> str:
     """`16 s`, `2:03`, `1:02:03`."""
     if night.duration_s is None:
         return "–"
@@ -97,7 +100,7 @@ def took(night: Night) -> str:
     return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
 
 
-def verdict(night: Night) -> str:
+def verdict(night: RunSummary) -> str:
     """Promoted, or why not, in one line."""
     why = night.why.splitlines()[0] if night.why else ""
     if night.promoted:
@@ -107,7 +110,7 @@ def verdict(night: Night) -> str:
     return why.removesuffix(":")
 
 
-def summary(shown: Sequence[Night], total: int) -> str:
+def summary(shown: Sequence[RunSummary], total: int) -> str:
     """The line under the table: the metric's way over the nights, and how they ended."""
     counts: dict[str, int] = {}
     for night in shown:

@@ -2,53 +2,100 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, output_option, target_options
+from k8s.commands.options import Target, examples, output_option, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
 
 
-@click.command("list")
+#: As `status.job_state.Phase`, which `--help` does not import; a test compares them.
+_PHASES = ("Queued", "Suspended", "Pending", "Running", "Restarting", "Succeeded", "Failed", "Cancelled")
+_WATCH_PAUSE_S = 2.0
+
+
+@click.command(
+    "list",
+    epilog=examples("kfit list flights -o wide", "kfit list --phase failed -l team=forecast -w"),
+)
 @click.argument("job", required=False)
-@click.option("--phase", help="Only runs in this phase, as the column says it.")
+@click.option("--phase", type=click.Choice(_PHASES, case_sensitive=False), help="Only runs in this phase.")
+@click.option("-l", "--selector", metavar="KEY=VALUE", help="Only runs whose Job has these labels.")
+@click.option("-w", "--watch", is_flag=True, help="Then print each run again whenever it changes.")
 @output_option("table", "wide", "json", "yaml", "name")
 @target_options
-def list_runs(job: str | None, phase: str | None, form: str, target: Target) -> None:
-    """List the runs whose Jobs are in the namespace, the newest first; of JOB's name alone where it is given.
+def list_runs(job: str | None, phase: str | None, selector: str | None, watch: bool, form: str, target: Target) -> None:
+    """List the runs whose Jobs are in the namespace, the newest first; only those of the job file named JOB if given.
 
     Runs whose Job is gone are in storage: `kfit history`.
     """
-    from k8s.api.client import OURS
     from k8s.output import tables
+
+    if watch and form in ("json", "yaml"):
+        raise click.UsageError("--watch prints lines: use -o table, wide or name")
+    cluster = target.open()
+    labels = _labels(job, selector)
+    shown = _runs(cluster, labels, phase)
+    tables.runs(shown, form, cluster.namespace)
+    while watch:
+        time.sleep(_WATCH_PAUSE_S)
+        latest = _runs(cluster, labels, phase)
+        before = {run["name"]: _state(run) for run in shown}
+        changed = [run for run in latest if before.get(run["name"]) != _state(run)]
+        if changed:
+            tables.runs(changed, form, cluster.namespace)
+        shown = latest
+
+
+def _labels(job: str | None, selector: str | None) -> str:
+    """Returns the label selector of the runs.
+
+    Raises:
+        click.BadParameter: JOB is not a job file's name.
+    """
+    from k8s.api.client import OURS
+
+    if job is not None and not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", job):
+        raise click.BadParameter(f"{job[:80]!r} is not the `name:` of a job file", param_hint="JOB")
+    parts = [OURS, f"app.kubernetes.io/instance={job}" if job else "", selector or ""]
+    return ",".join(part for part in parts if part)
+
+
+def _runs(cluster: Cluster, labels: str, phase: str | None) -> list[dict[str, Any]]:
+    from k8s.api.client import OURS
     from k8s.status.job_state import Seen, read
     from k8s.status.summary import of_jobs, summary
 
-    cluster = target.open()
-    labels = OURS + (f",app.kubernetes.io/instance={job}" if job else "")
-    jobs, pods = cluster.select("Job", labels=labels), cluster.select("Pod", labels=labels)
+    jobs, pods = cluster.select("Job", labels=labels), cluster.select("Pod", labels=OURS)
     now = datetime.now(UTC)
     events = _events(cluster)
-    found = [
-        summary(j, read(Seen(j, own, events.get(j["metadata"]["name"], ()))), now) for j, own in of_jobs(jobs, pods)
+    runs = [
+        summary(job, read(Seen(job, own, events.get(job["metadata"]["name"], ()))), now)
+        for job, own in of_jobs(jobs, pods)
     ]
-    found = [run for run in found if phase is None or run["phase"].lower() == phase.lower()]
-    tables.runs(found, form, cluster.namespace)
+    return [run for run in runs if phase is None or run["phase"] == phase]
+
+
+def _state(run: dict[str, Any]) -> tuple[Any, ...]:
+    """Returns what makes a run worth another line; times change always."""
+    return run["phase"], run["exit_code"], run["restarts"], run["why"]
 
 
 def _events(cluster: Cluster) -> dict[str, list[Object]]:
-    """Events about Jobs, by Job: how many pods each has made, and why it could not; none without the right to them."""
+    """Returns the events about Jobs, by Job's name; none without the right to list them."""
     from k8s.errors import AccessError
 
     try:
-        found = cluster.select("Event", fields="involvedObject.kind=Job")
+        events = cluster.select("Event", fields="involvedObject.kind=Job")
     except AccessError:
         return {}
     by_job: dict[str, list[Object]] = {}
-    for event in found:
+    for event in events:
         by_job.setdefault(event["involvedObject"]["name"], []).append(event)
     return by_job

@@ -1,4 +1,4 @@
-"""`kfit init`, `check` and `run --local`: what needs no cluster."""
+"""`kfit init`, `check` and `fit`: what needs no cluster."""
 
 from __future__ import annotations
 
@@ -8,45 +8,74 @@ from typing import NoReturn
 
 import click
 
-from k8s.commands.options import job_argument, set_option
+from k8s.commands.options import deprecated, examples, job_argument, set_option
+
+_devices = click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
 
 
-@click.command()
+def _older_output(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
+    if uri is not None:
+        deprecated("`--output URI`", "`--output-uri URI`")
+    return uri
+
+
+@click.command(
+    epilog=examples(
+        "kfit init s3://lake/flights/ --label late --output-uri s3://models/flights > job.yaml",
+        "kfit init data/ --label price --task regression --name prices",
+    )
+)
 @click.argument("data_uri")
 @click.option("--label", required=True, help="Column to predict.")
 @click.option(
     "--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Needed for a label of integers."
 )
-@click.option("--output", default="runs", show_default=True, help="Folder or URI that runs write to.")
+@click.option(
+    "--output-uri", default="runs", show_default=True, metavar="URI", help="Folder or URI that runs write to."
+)
+@click.option("--output", "older_output", hidden=True, callback=_older_output)
 @click.option("--name", default="training", show_default=True, help="The job's name.")
-def init(data_uri: str, label: str, task: str | None, output: str, name: str) -> None:
+def init(data_uri: str, label: str, task: str | None, output_uri: str, older_output: str | None, name: str) -> None:
     """Print a job file for the Parquet at DATA_URI."""
     from k8s.commands.init import job_file
 
-    click.echo(job_file(data_uri, label=label, task=task, output=output, name=name), nl=False)
+    click.echo(job_file(data_uri, label=label, task=task, output=older_output or output_uri, name=name), nl=False)
 
 
-@click.command()
+@click.command(epilog=examples("kfit check job.yaml", "kfit check job.yaml --set run.fit.batch_size=8192 -o json"))
 @job_argument
 @set_option
-@click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o", "--output", "--output-format", "form", type=click.Choice(["table", "json"]), default="table",
+    help="Format of what is printed.",
+)  # fmt: skip
 def check(job: str, overrides: tuple[str, ...], form: str) -> None:
-    """All that can be known of JOB before a GPU is held."""
+    """Check everything that can be known of JOB before a GPU is held."""
     become_trainer("check", job, overrides, ["-o", form])
 
 
-@click.command("run")
+@click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml --devices cpu:2 --set run.fit.epochs=1"))
 @job_argument
 @set_option
-@click.option("--local", is_flag=True, required=True, help="On this machine, in this environment.")
-@click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
-def run_job(job: str, overrides: tuple[str, ...], local: bool, devices: str) -> None:
+@_devices
+def fit(job: str, overrides: tuple[str, ...], devices: str) -> None:
     """Fit JOB on this machine, as its pod would."""
     become_trainer("fit", job, overrides, ["--devices", devices])
 
 
+@click.command("run", hidden=True, epilog=examples("kfit fit job.yaml", "kfit run --local job.yaml   # the older name"))
+@job_argument
+@set_option
+@click.option("--local", is_flag=True, required=True, help="On this machine, in this environment.")
+@_devices
+def run_job(job: str, overrides: tuple[str, ...], local: bool, devices: str) -> None:
+    """Older name of `kfit fit`."""
+    deprecated("`kfit run --local`", "`kfit fit`")
+    become_trainer("fit", job, overrides, ["--devices", devices])
+
+
 def become_trainer(verb: str, job: str, overrides: tuple[str, ...], options: list[str]) -> NoReturn:
-    """Replaces this process by the trainer: one preflight and one fit, wherever they are asked for."""
+    """Replaces this process by the trainer: one preflight and one fit, wherever they are started from."""
     sets = [word for override in overrides for word in ("--set", override)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "trainer", verb, job, *sets, *options])

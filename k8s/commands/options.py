@@ -6,7 +6,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,69 +18,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
-
-
-@dataclass(frozen=True)
-class Target:
-    """The cluster and namespace to use, as kubectl's flags name them.
-
-    Attributes:
-        kubeconfig: The kubeconfig file.
-        context: A context in it.
-        namespace: The namespace.
-    """
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespace: str | None = None
-
-    def open(self) -> Cluster:
-        """Returns the cluster, closed when the command ends; nothing is sent yet."""
-        from k8s.api.client import Cluster
-
-        cluster = Cluster.open(self.kubeconfig, self.context, self.namespace)
-        click.get_current_context().call_on_close(cluster.close)
-        return cluster
-
-    def words(self) -> str:
-        """Returns the flags again, for a command that is shown to a person; each with a space before it."""
-        flags = (("--kubeconfig", self.kubeconfig), ("--context", self.context), ("-n", self.namespace))
-        return "".join(f" {flag} {value}" for flag, value in flags if value)
-
-
-def target_options(function: F) -> F:
-    """Adds --context, --namespace and --kubeconfig; the function gets them as `target`.
-
-    They may stand before the verb and behind it; behind wins.
-    """
-
-    @functools.wraps(function)
-    def with_target(
-        *args: Any, kubeconfig: str | None, context: str | None, namespace: str | None, **kwargs: Any
-    ) -> Any:
-        outer = _outer_target(click.get_current_context())
-        target = Target(kubeconfig or outer.kubeconfig, context or outer.context, namespace or outer.namespace)
-        return function(*args, target=target, **kwargs)
-
-    options = (
-        click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
-        click.option("--context", metavar="NAME", help="Context in the kubeconfig."),
-        click.option("-n", "--namespace", metavar="NAME", help="Namespace."),
-    )
-    decorated: Any = with_target
-    for option in options:
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
-
-
-def _outer_target(context: click.Context) -> Target:
-    """Returns the target that the flags before the verb name."""
-    above = context.parent
-    while above is not None:
-        if isinstance(above.obj, Target):
-            return above.obj
-        above = above.parent
-    return Target()
 
 
 if TYPE_CHECKING:
@@ -107,6 +44,95 @@ class Duration(_ParamType):
 
 
 DURATION = Duration()
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cluster and namespace to use, and as whom, as kubectl's flags name them.
+
+    Attributes:
+        kubeconfig: The kubeconfig file.
+        context: A context in it.
+        namespace: The namespace.
+        as_user: The user to act as.
+        as_groups: The groups to act as.
+        request_timeout_s: Seconds that one request may take; the client's own limit by default.
+        verbose: Print each request on stderr.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+    as_user: str | None = None
+    as_groups: tuple[str, ...] = ()
+    request_timeout_s: float | None = None
+    verbose: bool = False
+
+    def open(self) -> Cluster:
+        """Returns the cluster, closed when the command ends; nothing is sent yet."""
+        from k8s.api.client import Cluster
+        from k8s.api.credentials import Impersonation
+        from trainer.progress import terminal
+
+        cluster = Cluster.open(
+            self.kubeconfig,
+            self.context,
+            self.namespace,
+            impersonation=Impersonation(self.as_user or "", self.as_groups),
+            request_timeout_s=self.request_timeout_s,
+            trace=(lambda line: terminal.echo(line, err=True)) if self.verbose else None,
+        )
+        click.get_current_context().call_on_close(cluster.close)
+        return cluster
+
+    def words(self) -> str:
+        """Returns the flags again, for a command that is shown to a person; each with a space before it."""
+        flags = [("--kubeconfig", self.kubeconfig), ("--context", self.context), ("-n", self.namespace)]
+        flags += [("--as", self.as_user), *(("--as-group", group) for group in self.as_groups)]
+        return "".join(f" {flag} {value}" for flag, value in flags if value)
+
+    def within(self, outer: Target) -> Target:
+        """Returns this target with what it leaves open taken from the flags before the verb."""
+        own = {f.name: getattr(self, f.name) or getattr(outer, f.name) for f in fields(self)}
+        return Target(**own)
+
+
+def target_options(function: F) -> F:
+    """Adds kubectl's flags that name cluster, namespace and user; the function gets them as `target`.
+
+    They may stand before the verb and behind it; behind wins.
+    """
+
+    @functools.wraps(function)
+    def with_target(*args: Any, **kwargs: Any) -> Any:
+        own = Target(**{f.name: kwargs.pop(f.name) for f in fields(Target)})
+        return function(*args, target=own.within(_outer_target(click.get_current_context())), **kwargs)
+
+    options = (
+        click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
+        click.option("--context", metavar="NAME", help="Context in the kubeconfig."),
+        click.option("-n", "--namespace", metavar="NAME", help="Namespace."),
+        click.option("--as", "as_user", metavar="USER", help="Act as this user."),
+        click.option("--as-group", "as_groups", multiple=True, metavar="GROUP", help="Act as this group; repeatable."),
+        click.option(
+            "--request-timeout", "request_timeout_s", type=DURATION, metavar="DURATION", help="Limit of each request."
+        ),
+        click.option("-v", "--verbose", is_flag=True, help="Print each request to the API server on stderr."),
+    )
+    decorated: Any = with_target
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def _outer_target(context: click.Context) -> Target:
+    """Returns the target that the flags before the verb name."""
+    above = context.parent
+    while above is not None:
+        if isinstance(above.obj, Target):
+            return above.obj
+        above = above.parent
+    return Target()
 
 
 def deprecated(old: str, new: str) -> None:
@@ -170,6 +196,39 @@ def output_option(*formats: str) -> Callable[[F], F]:
         default=formats[0],
         show_default=True,
         help="Format of what is printed.",
+    )
+
+
+def storage_format_option(*formats: str) -> Callable[[F], F]:
+    """Adds -o/--output to a verb that reads storage alone; the first format is the default.
+
+    `--output` used to name the place in storage, which still works where it cannot be a format.
+    """
+
+    def chosen(context: click.Context, parameter: click.Parameter, words: tuple[str, ...]) -> str:
+        form = formats[0]
+        for word in words:
+            if word in formats:
+                form = word
+            elif "/" in word:
+                from k8s.history.run_records import OUTPUT_URI
+
+                context.meta[OUTPUT_URI] = word
+                deprecated("`--output URI`", "`--output-uri URI`")
+            else:
+                message = f"{word!r} is not one of {', '.join(formats)}; --output-uri names the place in storage"
+                raise click.BadParameter(message)
+        return form
+
+    return click.option(
+        "-o",
+        "--output",
+        "--output-format",
+        "form",
+        multiple=True,
+        callback=chosen,
+        metavar=f"[{'|'.join(formats)}]",
+        help=f"Format of what is printed.  [default: {formats[0]}]",
     )
 
 

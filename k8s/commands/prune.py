@@ -7,25 +7,27 @@ from pathlib import Path
 
 import click
 
+from k8s.commands.options import examples, storage_format_option
 from k8s.history.run_records import of_a_job, output_of
 from trainer.errors import ConfigError
 
 
-@click.command()
+@click.command(epilog=examples("kfit prune -f job.yaml --dry-run", "kfit prune -f job.yaml --keep 10 --older-than 90d"))
 @of_a_job
 @click.option("--keep", type=click.IntRange(min=1), help="Keep the newest so many. Default: the job's keep_runs.")
 @click.option("--older-than", metavar="DAYS", help="Keep what is younger: 90d.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
-@click.option("-o", "--output-format", "form", type=click.Choice(["text", "name"]), default="text")
+@storage_format_option("text", "name")
 def prune(
-    job: str | None, output: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
+    job: str | None, output_uri: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
 ) -> None:
     """Delete old runs; the one in production, the one before it and unfinished ones stay."""
     from trainer.config import Config, KeepRuns
     from trainer.config.loader import validate
     from trainer.nightly import retention
+    from trainer.progress import terminal
 
-    uri = output_of(job, output)
+    uri = output_of(job, output_uri)
     given = {name: value for name, value in (("count", keep), ("age", older_than)) if value is not None}
     rules = Config.load(Path(job)).output.keep_runs if job is not None else None
     if given:
@@ -36,5 +38,5 @@ def prune(
         )
     gone = retention.prune(uri, rules, now=datetime.now(UTC), dry_run=dry_run)
     for night in gone:
-        click.echo(night.run if form == "name" else f"{night.run}  {night.status}  {night.finished}")
+        terminal.echo(night.run if form == "name" else f"{night.run}  {night.status}  {night.finished}")
     click.echo(f"{len(gone)} runs {'would go' if dry_run else 'deleted'}", err=True)

@@ -20,7 +20,7 @@ from k8s.commands.options import (
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
 
-_COMPANIONS = ("ConfigMap", "Service", "NetworkPolicy")
+_COMPANIONS = ("Service", "NetworkPolicy")
 
 
 @click.command(

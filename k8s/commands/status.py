@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, output_option, run_argument, target_options
+from k8s.commands.options import Target, examples, output_option, run_argument, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -19,7 +19,7 @@ _LINES = 1000
 _STORAGE_S = 5.0
 
 
-@click.command()
+@click.command(epilog=examples("kfit status flights", "kfit status flights-1a2b3c4d -o json"))
 @run_argument
 @output_option("table", "json", "yaml")
 @target_options

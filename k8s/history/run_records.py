@@ -11,8 +11,10 @@ from typing import Any
 import click
 
 from trainer import storage
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, DataError
 
+#: Where a command keeps a URI that was given by an older flag, in click's `meta`.
+OUTPUT_URI = "kfit.output_uri"
 _RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
 
 
@@ -36,52 +38,85 @@ class Record:
 
 
 def of_a_job(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say whose runs: `-f JOB` or `--output URI`."""
+    """Adds the options that say whose runs are meant: `-f JOB` or `--output-uri URI`."""
     file = click.option("-f", "--file", "job", type=click.Path(dir_okay=False), help="The job file.")
-    uri = click.option("--output", "output", metavar="URI", help="Its output.uri, where no job file is at hand.")
+    uri = click.option("--output-uri", metavar="URI", help="Its output.uri, where no job file is at hand.")
     return file(uri(command))
 
 
-def output_of(job: str | None, output: str | None) -> str:
-    """The `output.uri` that the options name.
+def output_of(job: str | None, output_uri: str | None) -> str:
+    """Returns the `output.uri` that the options name.
 
     Raises:
-        ConfigError: Neither, both, or a job file that is wrong.
+        ConfigError: Neither or both are given, or the job file is wrong.
     """
-    if (job is None) == (output is None):
-        raise ConfigError("say which job", where="-f, --output", remedy="give -f JOB.yaml, or --output URI")
-    if output is not None:
-        return output
+    output_uri = older_output_uri(output_uri)
+    if (job is None) == (output_uri is None):
+        remedy = "give -f JOB.yaml, or --output-uri URI"
+        raise ConfigError("say which job's runs", where="-f, --output-uri", remedy=remedy)
+    if output_uri is not None:
+        return output_uri
     from trainer.config import Config
 
     return Config.load(Path(str(job))).output.uri
 
 
+def older_output_uri(output_uri: str | None) -> str | None:
+    """Returns the URI that `--output-uri` gives, or else the older `--output`."""
+    context = click.get_current_context(silent=True)
+    return output_uri or (context.meta.get(OUTPUT_URI) if context else None)
+
+
 def read_record(where: str, output_uri: str | None) -> Record:
-    """The records of a run by its id, or by its folder's URI.
+    """Returns the records of a run by its id, or by its folder's URI.
 
     Raises:
         ConfigError: There is no such run.
+        DataError: One of its files is damaged.
         StorageError: The store is out of reach or refuses.
     """
     uri = where if "/" in where else storage.join(_known(output_uri, where), "runs", where)
-    found = storage.read_many([storage.join(uri, name) for name in _RECORDS])
-    config, result, metrics, statistics = found
+    config, result, metrics, statistics = storage.read_many([storage.join(uri, name) for name in _RECORDS])
     if config is None:
         raise ConfigError("no such run", where=uri, remedy="see `kfit history`")
-    lines = [json.loads(line) for line in (metrics or b"").splitlines() if line]
+    documents = [_json(storage.join(uri, name), data) for name, data in (
+        ("config.json", config), ("result.json", result), ("statistics.json", statistics))]  # fmt: skip
+    _hide_url(documents[0])
+    where = storage.join(uri, "metrics.jsonl")
+    lines = [_json(where, line) for line in (metrics or b"").splitlines() if line]
     ends = tuple(line for line in lines if line.get("end"))
-    return Record(uri.rstrip("/").rpartition("/")[2], uri, _json(config), _json(result), ends, _json(statistics))
+    return Record(uri.rstrip("/").rpartition("/")[2], uri, documents[0], documents[1], ends, documents[2])
 
 
 def _known(output_uri: str | None, run: str) -> str:
     if output_uri is None:
         raise ConfigError(
-            f"{run} is the id of a run of which job?", where="-f, --output", remedy="give -f JOB.yaml, or --output URI"
+            f"{run} is the id of a run of which job?",
+            where="-f, --output-uri",
+            remedy="give -f JOB.yaml, or --output-uri URI",
         )
     return output_uri
 
 
-def _json(data: bytes | None) -> dict[str, Any]:
-    document = json.loads(data) if data else {}
-    return document if isinstance(document, dict) else {}
+def _hide_url(config: dict[str, Any]) -> None:
+    """Runs from before kept the whole URL of `notify`, which may be a secret."""
+    notify = (config.get("config") or {}).get("notify")
+    if isinstance(notify, dict) and isinstance(notify.get("url"), str):
+        from trainer.config.output import redacted_url
+
+        notify["url"] = redacted_url(notify["url"])
+
+
+def _json(where: str, data: bytes | None) -> dict[str, Any]:
+    """A JSON object; {} where there is no file.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        document = json.loads(data) if data is not None else {}
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise DataError("is damaged: it holds no JSON object", where=where, remedy="restore it, or name another run")
+    return document

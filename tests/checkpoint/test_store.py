@@ -244,6 +244,22 @@ def test_a_process_that_was_paused_deletes_nothing_of_its_successor(
     assert found.step == 4
 
 
+def test_a_process_that_was_paused_in_a_commit_takes_back_what_it_wrote_of_it(folder: RunFolder) -> None:
+    elder, younger = store(folder, keep=1), CheckpointStore(folder, keep=1, note=print)
+    elder.commit(snapshot(1))
+    before: list[str] = []
+
+    def meanwhile() -> None:
+        assert younger.take_over(younger.newest())
+        before.extend(names(folder))
+
+    Paused(elder, meanwhile, after=1)  # before it writes its objects
+    with pytest.raises(Superseded):
+        elder.commit(snapshot(2, best=9.0))
+    assert names(folder) == before
+    assert younger.newest() is not None
+
+
 def test_the_checkpoint_that_a_run_goes_on_from_is_not_deleted_by_the_process_before(folder: RunFolder) -> None:
     """The elder commits and deletes between the younger's reading and its claim: what it committed counts."""
     elder, younger = store(folder, keep=1), CheckpointStore(folder, keep=1, note=print)

@@ -61,7 +61,7 @@ class Nights:
 
     def shown(self, run: str) -> str:
         """What `kfit history` shows of a run, from its state on."""
-        lines = self.team.kfit("history", "--output", self.output).out.splitlines()
+        lines = self.team.kfit("history", "--output-uri", self.output).out.splitlines()
         line = next(line for line in lines if line.startswith(run))
         _, _, state, *_, told = [part.strip() for part in line.split("  ") if part.strip()]
         return f"{state}: {told}" if told != state else state
@@ -274,10 +274,10 @@ def test_rollback(nights: Nights) -> None:
     """rollback moves production to the run before, without the cluster"""
     with nights.told("rollback") as _:
         before = nights.production()
-        looked = nights.team.kfit("rollback", "--output", nights.output, "--dry-run", kubeconfig=Path("/nowhere"))
+        looked = nights.team.kfit("rollback", "--output-uri", nights.output, "--dry-run", kubeconfig=Path("/nowhere"))
         assert before["previous"] in looked.out + looked.err
         assert nights.production() == before
-        nights.team.kfit("rollback", "--output", nights.output, kubeconfig=Path("/nowhere"))
+        nights.team.kfit("rollback", "--output-uri", nights.output, kubeconfig=Path("/nowhere"))
         after = nights.production()
         assert (after["run"], after["previous"]) == (before["previous"], before["run"])
         assert (after["action"], after["generation"]) == ("rollback", before["generation"] + 1)

@@ -115,10 +115,15 @@ def test_check_and_run_become_the_trainer(monkeypatch):
     became = []
     monkeypatch.setattr(os, "execv", lambda program, words: became.append(words[1:]))
     runner = CliRunner()
-    for words in (["check", "j.yaml", "--set", "a=1"], ["run", "--local", "j.yaml", "--devices", "cpu:2"]):
+    for words in (
+        ["check", "j.yaml", "--set", "a=1"],
+        ["fit", "j.yaml"],
+        ["run", "--local", "j.yaml", "--devices", "cpu:2"],
+    ):
         assert runner.invoke(cli.cli, words).exit_code == 0
     assert became == [
         ["-m", "trainer", "check", "j.yaml", "--set", "a=1", "-o", "table"],
+        ["-m", "trainer", "fit", "j.yaml", "--devices", "auto"],
         ["-m", "trainer", "fit", "j.yaml", "--devices", "cpu:2"],
     ]
 

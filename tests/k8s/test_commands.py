@@ -15,9 +15,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from k8s.cli import VERBS, cli
-from k8s.commands.options import DURATION
+from k8s.cli import GROUPS, VERBS, cli
+from k8s.commands.list import _PHASES
+from k8s.commands.options import DURATION, Target
 from k8s.errors import AccessError, NotFound
+from k8s.status.job_state import Phase
 from tests.k8s.ends import Ends
 from tests.k8s.objects import RUNNING, event, job, pod, schedule, terminated
 from trainer.errors import ConfigError
@@ -190,8 +192,8 @@ def test_why_of_nothing_is_not_found(kfit):
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
-    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
-    server.behind.objects["/api/v1/namespaces/ml/configmaps/train-1a2b3c4d"] = config
+    policy = {"kind": "NetworkPolicy", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
+    server.behind.objects["/apis/networking.k8s.io/v1/namespaces/ml/networkpolicies/train-1a2b3c4d"] = policy
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
     assert len(server.behind.objects) == 3
@@ -466,3 +468,65 @@ def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job
         item["name"] if not dry_run else item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in items
     }
     assert {name.partition("-")[0] for name in names} == {"flights", "weather"}
+
+
+def test_every_verb_shows_two_examples_that_name_it():
+    for verb in [*VERBS, "schedule list", "schedule apply", "schedule suspend", "schedule resume", "schedule delete"]:
+        text = CliRunner().invoke(cli, [*verb.split(), "--help"], terminal_width=200).output
+        shown = [line for line in text.partition("Examples:")[2].splitlines() if f"kfit {verb}" in line]
+        assert len(shown) >= 2, (verb, text)
+
+
+def test_help_lists_the_verbs_by_subject():
+    lines = CliRunner().invoke(cli, ["--help"]).output.splitlines()
+    assert [line.rstrip(":") for line in lines if line.rstrip(":") in GROUPS] == list(GROUPS)
+
+
+def test_the_phases_of_list_are_those_of_a_job(kfit):
+    assert tuple(phase.value for phase in Phase) == _PHASES
+    kfit("list", "--phase", "finished", code=2)
+
+
+def test_list_takes_labels_and_refuses_a_name_that_is_none(server, kfit):
+    put(server, job(labels={"team": "a"}), job("other-00000000", uid="2"))
+    assert kfit("list", "-l", "team=a", "-o", "name") == "job.batch/train-1a2b3c4d\n"
+    server.requests.clear()
+    for name in ("a,b", "", "x=y", "../a"):
+        kfit("list", name, code=2)
+    assert server.requests == []
+
+
+def test_list_prints_again_what_changes(server, kfit, monkeypatch):
+    put(server, job(), job("other-00000000", uid="2"))
+    pauses = []
+
+    def changes(_):
+        pauses.append(1)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+        server.behind.objects[f"{JOBS}/train-1a2b3c4d"]["status"] = {"conditions": [{"status": "True", **OVER[0]}]}
+
+    monkeypatch.setattr("k8s.commands.list.time", SimpleNamespace(sleep=changes))
+    printed = kfit("list", "-w", "-o", "name", code=1).splitlines()
+    assert sorted(printed[:2]) == ["job.batch/other-00000000", "job.batch/train-1a2b3c4d"]
+    assert printed[2:] == ["job.batch/train-1a2b3c4d"]
+
+
+def test_version_tells_client_chart_and_server(server, kfit):
+    assert json.loads(kfit("version", "-o", "json"))["server"] == "v1.34.0"
+    server.requests.clear()
+    assert set(json.loads(kfit("version", "--client", "-o", "json"))) == {"client", "chart", "helm"}
+    assert server.requests == []
+
+
+def test_kubectls_flags_of_the_request_reach_it(server, kfit, kubeconfig):
+    words = ["--kubeconfig", kubeconfig, "--as", "jane", "list", "--as-group", "dev", "--request-timeout", "9s", "-v"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    assert "/jobs" in done.stderr
+    assert Target(as_user="jane", as_groups=("dev",)).words() == " --as jane --as-group dev"
+
+
+def test_apply_is_submit(job_file):
+    words = ["apply", job_file(), "--dry-run=client", "-o", "name"]
+    assert CliRunner().invoke(cli, words).stdout.startswith("job.batch/flights-")

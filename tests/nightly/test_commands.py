@@ -49,7 +49,7 @@ def nights(output: str) -> None:
 
 def test_history_tells_every_night_and_what_became_of_it(output, kfit):
     nights(output)
-    code, out, _ = kfit("history", "--output", output)
+    code, out, _ = kfit("history", "--output-uri", output)
     assert code == 0
     lines = [line.rstrip() for line in out.splitlines()]
     assert [line.split()[0] for line in lines[1:6]] == ["n1", "n2", "n3", "n4", "n5"]
@@ -64,7 +64,7 @@ def test_history_tells_every_night_and_what_became_of_it(output, kfit):
 
 def test_history_for_scripts(output, kfit):
     nights(output)
-    code, out, err = kfit("history", "--output", output, "-o", "json", "--last", "2")
+    code, out, err = kfit("history", "--output-uri", output, "-o", "json", "--last", "2")
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert document["production"] == "n1"
@@ -72,14 +72,14 @@ def test_history_for_scripts(output, kfit):
         ("n4", "failed", 65),
         ("n5", "unfinished", None),
     ]
-    assert kfit("history", "--output", output, "-o", "name")[1].split() == ["n1", "n2", "n3", "n4", "n5"]
+    assert kfit("history", "--output-uri", output, "-o", "name")[1].split() == ["n1", "n2", "n3", "n4", "n5"]
 
 
 def test_a_job_file_names_the_output(tmp_path, kfit):
     nights(str(tmp_path / "out"))
     job = sets.write_job(tmp_path / "job.yaml", sets.job("x", tmp_path / "out"))
     assert kfit("history", "-f", str(job), "-o", "name")[1].split()[0] == "n1"
-    for words in ((), ("-f", str(job), "--output", "x")):
+    for words in ((), ("-f", str(job), "--output-uri", "x")):
         code, _, err = kfit("history", *words)
         assert code == 64
         assert "say which job" in err
@@ -87,22 +87,22 @@ def test_a_job_file_names_the_output(tmp_path, kfit):
 
 def test_promote_and_rollback_and_what_a_dry_run_says(output, kfit):
     nights(output)
-    assert kfit("promote", "n2", "--output", output, "--dry-run")[1] == "n1 -> n2 (dry run: nothing was changed)\n"
+    assert kfit("promote", "n2", "--output-uri", output, "--dry-run")[1] == "n1 -> n2 (dry run: nothing was changed)\n"
     assert production.read(output).run == "n1"
-    code, out, err = kfit("promote", "n2", "--output", output, "--why", "looks right")
+    code, out, err = kfit("promote", "n2", "--output-uri", output, "--why", "looks right")
     assert (code, out) == (0, "n1 -> n2\n")
-    assert err == f"back again: kfit rollback --output {output} --to n1\n"
+    assert err == f"back again: kfit rollback --output-uri {output} --to n1\n"
     seen = production.read(output)
     assert (seen.run, seen.previous, seen.why, seen.action) == ("n2", "n1", "looks right", "promote")
 
-    assert kfit("rollback", "--output", output, "--dry-run")[1] == "n2 -> n1 (dry run: nothing was changed)\n"
-    assert kfit("rollback", "--output", output, "-o", "json")[0] == 0
+    assert kfit("rollback", "--output-uri", output, "--dry-run")[1] == "n2 -> n1 (dry run: nothing was changed)\n"
+    assert kfit("rollback", "--output-uri", output, "-o", "json")[0] == 0
     seen = production.read(output)
     assert (seen.run, seen.generation, seen.action) == ("n1", 3, "rollback")
-    code, _, err = kfit("rollback", "--output", output)
+    code, _, err = kfit("rollback", "--output-uri", output)
     assert code == 64
     assert "n1 has no run before it" in err
-    assert kfit("rollback", "--output", output, "--to", "n2")[1] == "n1 -> n2\n"
+    assert kfit("rollback", "--output-uri", output, "--to", "n2")[1] == "n1 -> n2\n"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(tmp_path, kfit, words, 
     output = str(tmp_path / "out")
     nights(output)
     before = storage.read(storage.join(output, "production.json"))
-    code, _, err = kfit(*words, "--output", output)
+    code, _, err = kfit(*words, "--output-uri", output)
     assert code == 64
     assert says in err
     assert storage.read(storage.join(output, "production.json")) == before
@@ -162,7 +162,7 @@ def test_compare_shows_what_differs(tmp_path, kfit):
     output = str(tmp_path)
     record(output, "a", auc=0.7, shift=0.0, batch=64)
     record(output, "b", auc=0.72, shift=1.0, batch=128)
-    code, out, _ = kfit("compare", "a", "b", "--output", output, "-o", "json")
+    code, out, _ = kfit("compare", "a", "b", "--output-uri", output, "-o", "json")
     assert code == 0
     found = json.loads(out)
     assert found["configuration"] == [{"key": "run.fit.batch_size", "a": 64, "b": 128}]
@@ -177,7 +177,7 @@ def test_the_page_of_two_runs_stands_alone_and_escapes_what_the_data_holds(tmp_p
     output = str(tmp_path)
     record(output, "a", auc=0.7, shift=0.0, batch=64)
     record(output, "b", auc=0.72, shift=1.0, batch=128)
-    page = kfit("compare", "a", "b", "--output", output, "-o", "html")[1]
+    page = kfit("compare", "a", "b", "--output-uri", output, "-o", "html")[1]
     assert page.startswith("<!doctype html>")
     assert "&lt;ulm&gt;" in page
     assert "<ulm>" not in page
@@ -203,14 +203,14 @@ def test_a_sparkline(values, bars):
 
 
 def test_words_of_a_night():
-    assert [took(history.Night("r", "", duration_s=s)) for s in (None, 0.4, 59.4, 59.6, 3661)] == [
+    assert [took(history.RunSummary("r", "", duration_s=s)) for s in (None, 0.4, 59.4, 59.6, 3661)] == [
         "–",
         "0 s",
         "59 s",
         "1:00",
         "1:01:01",
     ]
-    assert verdict(history.Night("r", "failed", why="a shard is bad\n  write it again")) == "a shard is bad"
+    assert verdict(history.RunSummary("r", "failed", why="a shard is bad\n  write it again")) == "a shard is bad"
 
 
 @pytest.mark.parametrize("name", ["n2/", "../../elsewhere", "n1/../n2", "", "runs/n2", "n2\n"])
@@ -218,7 +218,53 @@ def test_words_of_a_night():
 def test_production_moves_only_to_a_run_id(output, kfit, verb, name):
     nights(output)
     before = storage.read(storage.join(output, "production.json"))
-    code, out, err = kfit(*verb, name, "--output", output)
+    code, out, err = kfit(*verb, name, "--output-uri", output)
     assert (code, out) == (64, "")
     assert "is not a run id" in err
     assert storage.read(storage.join(output, "production.json")) == before
+
+
+def test_the_older_output_flag_still_names_the_place(output, kfit):
+    nights(output)
+    code, out, err = kfit("history", "--output", output, "-o", "name")
+    assert (code, out.split()) == (0, ["n1", "n2", "n3", "n4", "n5"])
+    assert "`--output URI` is now `--output-uri URI`" in err
+    assert kfit("history", "--output-uri", output, "--output", "html")[0] == 64
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.jsonl", "statistics.json"])
+def test_a_damaged_file_of_a_compared_run_is_named(tmp_path, kfit, name):
+    output = str(tmp_path)
+    record(output, "a", auc=0.7, shift=0.0, batch=64)
+    record(output, "b", auc=0.72, shift=1.0, batch=128)
+    broken = tmp_path / "runs" / "a" / name
+    broken.write_bytes(b"{\xff")
+    code, out, err = kfit("compare", "a", "b", "--output-uri", output)
+    assert (code, out) == (65, "")
+    assert f"{broken}: is damaged" in err
+    assert "Traceback" not in err
+
+
+def test_history_and_prune_go_on_beside_a_damaged_run(tmp_path, kfit):
+    output = str(tmp_path / "out")
+    nights(output)
+    broken = storage.join(output, "runs", "n2", "result.json")
+    storage.write(broken, b"{")
+    code, out, err = kfit("history", "--output-uri", output, "-o", "name")
+    assert (code, out.split()) == (0, ["n1", "n3", "n4", "n5"])
+    assert err == f"warning: {broken} is damaged; n2 is left out. Delete the file, or the run's folder\n"
+    assert kfit("prune", "--output-uri", output, "--keep", "1", "--dry-run")[0] == 0
+
+
+def test_compare_of_a_run_from_before_does_not_show_the_url_it_kept(tmp_path, kfit):
+    output = str(tmp_path)
+    for name, url in (("a", "https://hooks.example/s3cret"), ("b", "https://hooks.example/0ther")):
+        record(output, name, auc=0.7, shift=0.0, batch=64)
+        path = tmp_path / "runs" / name / "config.json"
+        document = json.loads(path.read_text())
+        document["config"]["notify"] = {"url": url}
+        path.write_text(json.dumps(document))
+    for form in ("table", "json", "html"):
+        out = kfit("compare", "a", "b", "--output-uri", output, "-o", form)[1]
+        assert "s3cret" not in out
+        assert "0ther" not in out

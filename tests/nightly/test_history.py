@@ -19,7 +19,7 @@ WINDOWS = {"train": {"first": "2013-02-01", "last": "2013-02-28", "days": 28, "m
 
 def test_a_run_in_short():
     result = runs.result("r", decision=DECISION, windows=WINDOWS, date="2013-03-01", digest="d")
-    assert history.summarize(result) == history.Night(
+    assert history.summarize(result) == history.RunSummary(
         run="r",
         status="succeeded",
         finished="2013-03-01T02:00:00Z",
@@ -98,10 +98,10 @@ def test_a_thousand_runs_cost_a_listing_and_one_read(s3, monkeypatch):
 
 def test_the_same_work_is_found_by_its_digest():
     nights = [
-        history.Night("a", "succeeded", digest="x"),
-        history.Night("b", "succeeded", digest="y"),
-        history.Night("c", "failed", digest="x"),
-        history.Night("d", "skipped", digest="x"),
+        history.RunSummary("a", "succeeded", digest="x"),
+        history.RunSummary("b", "succeeded", digest="y"),
+        history.RunSummary("c", "failed", digest="x"),
+        history.RunSummary("d", "skipped", digest="x"),
     ]
     assert history.find(nights, "x") == nights[0]
     assert history.find(nights, "z") is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.nightly.scores import Scored, compare, tail_of
+from trainer.nightly.scores import Scored, compare, holm, t_below, tail_of
 
 
 def binary(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,3 +113,31 @@ def test_one_class_only_has_no_auc_and_no_interval():
         seed=0,
     )
     assert np.isnan([gain.gain, gain.low, gain.high]).all()
+
+
+@pytest.mark.parametrize("freedom", [6, 13, 200, 10_000])
+@pytest.mark.parametrize("t", [-6.0, -3.5, -2.0, -0.5, 0.0, 1.0])
+def test_the_tail_of_t_is_scipys(freedom, t):
+    assert t_below(t, freedom) == pytest.approx(stats.t.cdf(t, freedom), rel=0.08, abs=1e-9)
+
+
+def test_holm_multiplies_the_smallest_by_n_and_never_falls():
+    assert holm([]) == []
+    assert holm([0.01]) == [0.01]
+    assert holm([0.04, 0.001, 0.03, 0.9]) == pytest.approx([0.09, 0.004, 0.09, 0.9])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+
+
+def test_the_p_value_of_being_worse_is_uniform_between_equals_and_small_where_it_is_true():
+    rng = np.random.default_rng(10)
+    ask = {"metric": "mae", "resamples": 200, "confidence": 0.95}
+    same, lost = [], []
+    for seed in range(300):
+        errors = rng.normal(0, 1, (2, 200))
+        same.append(compare(Scored("regression", np.zeros(200), *errors), **ask, seed=seed).p_worse)
+        errors[0] *= 1.5
+        lost.append(compare(Scored("regression", np.zeros(200), *errors), **ask, seed=seed).p_worse)
+    assert 0.02 <= np.mean(np.array(same) <= 0.05) <= 0.09
+    assert np.median(lost) < 1e-4  # below what 200 draws can count
+    allowed = compare(Scored("regression", np.zeros(200), *errors), **ask, seed=0, margin=0.9)
+    assert allowed.p_worse > 0.95

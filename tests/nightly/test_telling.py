@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.nightly import runs
+from tests.nightly.receiver import Receiver, listening
 from trainer.config import Notify
 from trainer.nightly import history, notify, production, prometheus
 
 
-class Receiver(BaseHTTPRequestHandler):
-    """Answers with the codes of `answers`, the last of them for ever, and keeps what it got."""
-
-    answers: ClassVar[list[int]] = [200]
-    got: ClassVar[list[tuple[dict[str, str], bytes]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.got.append((dict(self.headers), body))
-        self.send_response(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, type[Receiver]]]:
-    Receiver.answers, Receiver.got = [200], []
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", Receiver
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening() as found:
+        yield found
 
 
 def test_the_result_arrives_with_a_signature_that_the_receiver_can_check(receiver):
@@ -58,12 +35,73 @@ def test_the_result_arrives_with_a_signature_that_the_receiver_can_check(receive
     assert headers["X-Kfit-Timestamp"] == "1234"
     expected = hmac.new(b"key", b"1234." + body, hashlib.sha256).hexdigest()
     assert headers["X-Kfit-Signature"] == f"sha256={expected}"
+    digest = hmac.new(b"key", f"r-{result['finished']}.1234.".encode() + body, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+
+
+def test_a_receiver_with_the_library_of_standard_webhooks_takes_it(receiver):
+    url, got = receiver
+    key = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+    environment = {"KFIT_NOTIFY_SECRET": key}
+    got.answers = [500, 200]
+    assert notify.post(Notify(url=url), runs.result("r"), environment=environment, deadline_s=5) is None
+    (first, _), (headers, body) = got.got
+    assert Webhook(key).verify(body, headers) == runs.result("r")
+    assert first["webhook-id"] == headers["webhook-id"]  # the same message again
+    with pytest.raises(WebhookVerificationError):
+        Webhook(key).verify(body + b" ", headers)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_not_taken_for_a_delivery(receiver, code):
+    url, got = receiver
+    got.answers, got.moved_to = [code], url.replace("/hook", "/elsewhere")
+    fault = notify.post(Notify(url=url), runs.result("r"), environment={}, deadline_s=5)
+    assert fault == f"the receiver answered {code}: a redirect is not followed, give the URL it leads to"
+    assert len(got.got) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example/s3cret words",
+        "http://127.0.0.1:s3cret/x",
+        "http://127.0.0.1:99999/s3cret",
+        "http://s3cret@[::1/x",
+        "http://127.0.0.1:9/s3cret\nmore",
+        "https://s3cret.invalid/x",
+        "s3cret",
+        "http:///s3cret",
+    ],
+)
+def test_no_part_of_a_url_that_cannot_be_used_is_printed(url):
+    for given, environment in ((Notify(url_env="HOOK"), {"HOOK": url}), (Notify.model_construct(url=url), {})):
+        fault = notify.post(given, runs.result("r"), environment=environment, deadline_s=0.5)
+        assert fault
+        assert "s3cret" not in fault
+
+
+def test_a_key_that_cannot_be_read_is_not_printed(receiver):
+    url, got = receiver
+    environment = {"KFIT_NOTIFY_SECRET": "whsec_ä-s3cret"}
+    fault = notify.post(Notify(url=url), runs.result("r"), environment=environment, deadline_s=0.5)
+    assert fault == "KFIT_NOTIFY_SECRET begins with whsec_ and is not a key in base64"
+    assert not got.got
+
+
+def test_a_configuration_is_written_with_the_host_of_the_url_alone():
+    url = "https://user:s3cret@hooks.example:8443/T0/s3cret?key=s3cret"
+    given = Notify(url=url)
+    assert given.url == url
+    for text in (str(given.model_dump()), given.model_dump_json(), repr(given)):
+        assert "s3cret" not in text
+    assert given.model_dump(mode="json")["url"] == "https://hooks.example:8443/…"
 
 
 def test_without_a_key_it_is_not_signed(receiver):
     url, got = receiver
     assert notify.post(Notify(url=url), runs.result("r"), environment={}, deadline_s=5) is None
-    assert "X-Kfit-Signature" not in got.got[0][0]
+    assert not {"X-Kfit-Signature", "webhook-signature"} & set(got.got[0][0])
 
 
 def test_what_may_pass_is_tried_again_and_a_refusal_is_final(receiver):
@@ -102,8 +140,14 @@ def test_only_the_ends_that_were_asked_for_are_told(on, changes, told):
     assert notify.wanted(Notify(url="https://x", on=on), runs.result("r", **changes)) is told
 
 
-def samples(text: str) -> dict[str, float]:
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Values by name and labels, as Prometheus's own parser reads them; the label `output` is taken off."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            assert sample.labels.pop("output") == 's3://models/"x"'
+            found[sample.name, frozenset(sample.labels.items())] = sample.value
+    return found
 
 
 def test_prometheus_reads_the_last_run_and_production():
@@ -113,26 +157,29 @@ def test_prometheus_reads_the_last_run_and_production():
         history.summarize(runs.result("a", finished="2013-03-01T00:00:00Z")),
         history.summarize(runs.result("b", finished="2013-03-02T00:00:00Z", status="skipped")),
         history.summarize(runs.result("c", finished="2013-03-03T00:00:00Z", status="failed")),
-        history.Night("d", "unfinished"),
+        history.RunSummary("d", "unfinished"),
     ]
     seen = production.Production("a", 3, "me", "2013-03-01T00:00:00Z", "", "promote", None, ())
     text = prometheus.text('s3://models/"x"', result, nights, seen)
     assert text.startswith(
         "# HELP kfit_last_run_finished_seconds When the last run ended.\n# TYPE kfit_last_run_finished"
     )
-    here = 'output="s3://models/\\"x\\""'
     found = samples(text)
-    assert found[f"kfit_last_run_finished_seconds{{{here}}}"] == 1362268800
-    assert found[f'kfit_last_run_status{{{here},status="succeeded"}}'] == 1
-    assert found[f'kfit_last_run_status{{{here},status="failed"}}'] == 0
-    assert found[f"kfit_last_run_duration_seconds{{{here}}}"] == 20
-    assert found[f'kfit_last_run_metric{{{here},split="holdout",metric="auc"}}'] == 0.7
-    assert found[f'kfit_last_run_gain{{{here},bound="gain"}}'] == 0.01
-    assert f'kfit_last_run_gain{{{here},bound="low"}}' not in found
-    assert found[f"kfit_last_trained_seconds{{{here}}}"] == 1362096000
-    assert found[f"kfit_nights_without_training{{{here}}}"] == 2
-    assert found[f"kfit_production_promoted_seconds{{{here}}}"] == 1362096000
-    assert found[f'kfit_production_info{{{here},run="a",generation="3"}}'] == 1
+
+    def value(name: str, **labels: str) -> float | None:
+        return found.get((name, frozenset(labels.items())))
+
+    assert value("kfit_last_run_finished_seconds") == 1362268800
+    assert value("kfit_last_run_status", status="succeeded") == 1
+    assert value("kfit_last_run_status", status="failed") == 0
+    assert value("kfit_last_run_duration_seconds") == 20
+    assert value("kfit_last_run_metric", split="holdout", metric="auc") == 0.7
+    assert value("kfit_last_run_gain", bound="gain") == 0.01
+    assert value("kfit_last_run_gain", bound="low") is None
+    assert value("kfit_last_trained_seconds") == 1362096000
+    assert value("kfit_nights_without_training") == 2
+    assert value("kfit_production_promoted_seconds") == 1362096000
+    assert value("kfit_production_info", run="a", generation="3") == 1
 
 
 def test_without_production_there_is_no_sample_of_it():

@@ -123,10 +123,48 @@ def test_a_day_that_comes_late_stays_out_of_a_retry(tmp_path):
     assert f"dt={late}" not in " ".join(resolved.data.train)
 
 
+def refused(config: Config) -> str:
+    """What `check_fresh` says of a configuration."""
+    with pytest.raises(ConfigError) as told:
+        windows.check_fresh(config)
+    return str(told.value)
+
+
 def test_a_day_that_the_gate_scores_on_is_never_trained_on(tmp_path):
     days.write(tmp_path / "lake", 0, 9)
-    with pytest.raises(ConfigError, match=r"1 days are both in data.train and in data.holdout"):
-        windows.resolve(config(tmp_path, data__train__until="-1d"), date(2013, 3, 7))
+    overlapping = windows.resolve(config(tmp_path, data__train__until="-1d"), date(2013, 3, 7))[0]
+    assert "1 of 1 shards of data.holdout are also in data.train" in refused(overlapping)
+    windows.check_fresh(windows.resolve(config(tmp_path), date(2013, 3, 7))[0])
+
+
+def test_a_holdout_inside_the_training_data_is_refused_however_it_is_spelled(tmp_path):
+    """Folder and glob, window and folder, a link, `..`, file://; with a split of the rows for validation too."""
+    days.write(tmp_path / "lake", 0, 9)
+    lake, day = tmp_path / "lake", f"dt={days.on(5)}"
+    (tmp_path / "alias").symlink_to(lake)
+    for train in (str(lake), f"{lake}/*/*.parquet", f"{lake}/../lake/{day}", f"file://{lake}", str(tmp_path / "alias")):
+        for holdout in (f"{lake}/{day}", [f"{tmp_path}/alias/{day}/part-0.parquet"]):
+            for split in (None, {"fraction": 0.2}, {"newest": 0.2, "by": "dt"}):
+                changes = {"data__train": train, "data__holdout": holdout, "data__validation": split}
+                told = refused(config(tmp_path, **changes))
+                assert "1 of 1 shards of data.holdout are also in data.train" in told
+                assert "part-0.parquet" in told
+    window = {"uri": f"{lake}/dt={{date}}/*.parquet", "last": "4d", "until": "-2d"}
+    mixed = config(tmp_path, data__train=window, data__holdout=str(lake))
+    assert "4 of 10 shards" in refused(windows.resolve(mixed, date(2013, 3, 7))[0])
+
+
+def test_a_holdout_inside_the_validation_data_is_refused(tmp_path):
+    days.write(tmp_path / "lake", 0, 3)
+    first, second = (f"{tmp_path}/lake/dt={days.on(day)}" for day in (0, 1))
+    told = refused(config(tmp_path, data__train=first, data__validation=second, data__holdout=second))
+    assert "also in data.validation" in told
+
+
+def test_a_holdout_of_its_own_is_taken(tmp_path):
+    days.write(tmp_path / "lake", 0, 3)
+    first, second = (f"{tmp_path}/lake/dt={days.on(day)}" for day in (0, 1))
+    windows.check_fresh(config(tmp_path, data__train=first, data__holdout=second))
 
 
 def test_a_window_that_nobody_gave_a_date_is_an_error_that_says_how(tmp_path):

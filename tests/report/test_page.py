@@ -254,6 +254,18 @@ def test_one_class_in_validation_leaves_the_curves_out(label):
     assert "Calibration" in text
 
 
+@pytest.mark.parametrize("undefined", [None, float("nan")])
+def test_a_metric_that_validation_does_not_define_is_not_shown_as_nought(undefined):
+    """One class in validation: Keras reports an AUC of 0.0 every epoch."""
+    data = sample("binary")
+    validation = {**METRICS["binary"], "auc": undefined}
+    result = {**data.result, "metrics": {**data.result["metrics"], "validation": validation}}
+    page = render(replace(data, result=result, history={**data.history, "val_auc": [0.0] * 12}))
+    assert "<span>ROC AUC</span><b>not defined</b>" in page
+    assert "validation ROC AUC 0" not in page
+    assert "train ROC AUC" in page
+
+
 def test_predictions_that_are_not_finite_are_left_out():
     data = sample("regression")
     predictions = data.predictions.copy()

@@ -44,7 +44,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "out",
         data__shuffle="20k",
         model={"builtin": "mlp", "hidden": [16], "dropout": 0.2},
-        fit=sets.every_callback(epochs=EPOCHS),
+        fit=sets.every_callback(epochs=EPOCHS, early_stopping={"monitor": "val_auc", "patience": EPOCHS}),
     )
     sets.write_job(folder / "job.yaml", document)
     done = trainer(folder, "fit", str(folder / "job.yaml"), "--run", "whole", "-o", "json")

@@ -116,7 +116,7 @@ def hostile_columns() -> dict[str, pa.Array]:
         "sequence2": pa.array([[v] * (i % 5) for i, v in enumerate(unsigned)], pa.list_(pa.uint64())),
         "text0": pa.array([f"{t} word\0 \0 wo\0rd, {t}!" for t in texts]),
         "numeric0": pa.array([LARGE + i * 1000 for i in range(120)]),
-        "numeric1": pa.array(unsigned, pa.uint64()),
+        "numeric1": pa.array([2**64 - 1 - i * 2**50 for i in range(120)], pa.uint64()),
         "numeric2": pa.array([i * 1e-44 for i in range(120)]),
         "vector0": pa.array([[float(i), 1e30] for i in range(120)]),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer import storage
+from trainer.errors import DataError
 from trainer.run_id import check_run_id
 
 
@@ -38,12 +39,21 @@ class RunFolder:
         """Reads a JSON document of the run; None where it has not been written.
 
         Raises:
+            DataError: The file is damaged: it holds no JSON object.
             StorageError: The store is out of reach or refuses.
         """
         try:
-            document: dict[str, Any] = json.loads(storage.read(self.path(name)))
+            document = json.loads(storage.read(self.path(name)))
         except storage.NotFound:
             return None
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise DataError(
+                "is damaged: it holds no JSON object",
+                where=self.path(name),
+                remedy="restore or delete the file; or begin a new run with another --run",
+            )
         return document
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from trainer import storage
-from trainer.checkpoint.fencing import NOBODY, Claim, Fence, Stamp
+from trainer.checkpoint.fencing import NOBODY, Claim, Fence, Stamp, Superseded
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.serialization import Arrays, assemble, parts, table
 
@@ -196,6 +196,7 @@ class CheckpointStore:
             StorageError: The store is out of reach or refuses.
         """
         self.fence.check()
+        earlier = set(self._written)
         manifest = {
             "format": FORMAT,
             "step": snapshot.step,
@@ -203,7 +204,12 @@ class CheckpointStore:
             "groups": self._put_groups(snapshot.groups),
             "state": dict(snapshot.state),
         }
-        self.fence.check()
+        try:
+            self.fence.check()
+        except Superseded:
+            for digest in self._written - earlier:  # of this commit alone, below this process's own token
+                storage.delete(storage.join(self._root, "objects", f"{self.fence.mine.token:08d}", digest))
+            raise
         self._create_manifest(snapshot.step, manifest)
         self._prune()
 

@@ -8,6 +8,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_serializer,
     model_validator,
 )
 
@@ -88,10 +89,12 @@ class Promote(Strict):
         "Default: each row by itself.",
     )
     slices: list[str] = Field(
-        [], description="Columns of the holdout; no value of them may be worse: the gain's interval all below zero."
+        [],
+        description="Columns of the holdout; no value of them may be surely worse. Adjusted for the number "
+        "of values (Holm), so that many slices refuse no more equally good models than one does.",
     )
     slice_max_loss: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="A slice is worse when the upper end of its gain's interval lies below minus this."
+        0.0, description="A slice counts as worse when it surely loses more than this."
     )
     min_slice_rows: PositiveInt = Field(200, description="Slices with fewer rows are shown, but do not decide.")
     limits: dict[Metric, float] = Field(
@@ -110,21 +113,37 @@ class Promote(Strict):
 class Notify(Strict):
     """Posts `result.json` to a URL when a run ends. It never fails the run."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(None, description="Where to; http or https.")
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+        None, repr=False, description="Where to; http or https. config.json and the report show its host alone."
+    )
     url_env: str | None = Field(
         None, description="Environment variable with the URL, where the URL itself is a secret."
     )
     secret_env: str = Field(
         "KFIT_NOTIFY_SECRET",
-        description="Environment variable with the key that signs: X-Kfit-Signature is HMAC-SHA-256 over "
-        "X-Kfit-Timestamp, a dot and the body. Unset: not signed.",
+        description="Environment variable with the key that signs, by Standard Webhooks: whsec_ and base64, or text. "
+        "Unset: not signed.",
     )
     on: list[Literal["succeeded", "skipped", "failed", "preempted", "promoted"]] = Field(
         ["succeeded", "skipped", "failed"], min_length=1, description="Which ends are posted."
     )
+
+    @field_serializer("url")
+    def _hide_url(self, url: str | None) -> str | None:
+        """A webhook's path or query often is its secret: what is written of a configuration keeps the host alone."""
+        return redacted_url(url)
 
     @model_validator(mode="after")
     def _one_url(self) -> Notify:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give url or url_env")
         return self
+
+
+def redacted_url(url: str | None) -> str | None:
+    """Scheme and host of a URL, `…` in place of the rest; None stays None."""
+    if url is None:
+        return None
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    return f"{scheme}://{host}/…"

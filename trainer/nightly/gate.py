@@ -5,14 +5,16 @@ A challenger passes when all of these hold:
 1. its metrics keep the absolute `limits` (all there is to hold for the first run);
 2. the interval of its gain over the champion lies above `min_delta`, or, where `max_loss` is set, above
    -`max_loss`: not "looks better" but "is better, or not worse, with that confidence";
-3. on no value of a named slice the whole interval lies below -`slice_max_loss`.
+3. on no value of a named slice the challenger is surely worse by more than `slice_max_loss`. The more slices there
+   are, the likelier one of them looks worse by chance, so their p-values are adjusted by Holm's step-down: of equally
+   good models at most (1 - confidence) / 2 are refused by their slices, whatever their number.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK, Promote
 from trainer.metrics import Floats, value
-from trainer.nightly.scores import Gain, Scored, compare
+from trainer.nightly.scores import Gain, Scored, compare, holm
 
 #: Slices of a column beyond these, by rows, are not looked at.
 _MOST_SLICES = 50
@@ -29,13 +31,22 @@ _LEAST_UNITS = 7
 
 @dataclass(frozen=True)
 class Slice:
-    """The gain on the rows with one value of a column."""
+    """The gain on the rows with one value of a column.
+
+    Attributes:
+        column, value: Which rows.
+        gain: On them; its interval is that of this slice by itself.
+        decides: Whether it has rows and units enough to count.
+        worse: Whether it keeps the challenger out.
+        p_adjusted: `gain.p_worse` adjusted for the number of slices that decide; None where it does not decide.
+    """
 
     column: str
     value: str
     gain: Gain
     decides: bool
-    worse: bool
+    worse: bool = False
+    p_adjusted: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,9 @@ def decide(
     metric = rules.metric or METRICS_OF_TASK[scored.task][0]
     metrics = _metrics(scored.task, scored.labels, scored.challenger)
     gain = _compare(rules, scored, metric)
-    found = tuple(
-        one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)
+    found = _judged(
+        rules,
+        [one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)],
     )
     why = (
         _broken(rules, metrics)
@@ -111,7 +123,14 @@ def _metrics(task: str, labels: Floats, challenger: Floats) -> dict[str, float]:
 
 
 def _compare(rules: Promote, scored: Scored, metric: str) -> Gain:
-    return compare(scored, metric, resamples=rules.resamples, confidence=rules.confidence, seed=rules.seed)
+    return compare(
+        scored,
+        metric,
+        resamples=rules.resamples,
+        confidence=rules.confidence,
+        seed=rules.seed,
+        margin=rules.slice_max_loss,
+    )
 
 
 def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
@@ -165,9 +184,20 @@ def _slices(
     for name in most:
         rows = scored.take(texts == name)
         gain = _compare(rules, rows, metric)
-        decides = gain.rows >= rules.min_slice_rows and _units_suffice(rows) and math.isfinite(gain.high)
-        found.append(Slice(column, str(name), gain, decides, bool(decides and gain.high < -rules.slice_max_loss)))
+        decides = gain.rows >= rules.min_slice_rows and _units_suffice(rows) and math.isfinite(gain.p_worse)
+        found.append(Slice(column, str(name), gain, decides))
     return found
+
+
+def _judged(rules: Promote, slices: Sequence[Slice]) -> tuple[Slice, ...]:
+    """The slices with their verdicts: those that decide are one family for Holm's step-down."""
+    family = [place for place, one in enumerate(slices) if one.decides]
+    adjusted = dict(zip(family, holm([slices[place].gain.p_worse for place in family]), strict=True))
+    level = (1.0 - rules.confidence) / 2.0
+    return tuple(
+        replace(one, worse=adjusted[place] <= level, p_adjusted=adjusted[place]) if place in adjusted else one
+        for place, one in enumerate(slices)
+    )
 
 
 def _worse_slices(slices: Sequence[Slice]) -> str:

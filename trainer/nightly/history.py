@@ -1,18 +1,23 @@
-"""What the runs of a job came to, from storage alone.
+"""How the runs of a job ended, from storage alone.
 
 `runs/<run id>/result.json` is the truth. Reading a thousand of them takes seconds, so every run leaves
-`history.json` behind when it ends: the finished runs' results in short. It is a cache: a run that it lacks, or
-that had not succeeded yet, is read from its own folder, and a run whose folder is gone is left out.
+`history.json` behind when it ends: a summary of the finished runs. It is a cache: a run that it lacks, or
+that had not succeeded yet, is read from its own folder, and a run whose folder is gone is left out. A run whose
+files are damaged is left out with a warning; it never hides the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from trainer import storage
+from trainer.progress import terminal
+from trainer.run_id import is_run_id
 
 NAME = "history.json"
 _FORMAT = 1
@@ -21,10 +26,12 @@ _FINAL = ("succeeded", "skipped")
 #: In this order, the metric that stands for a run without a gate.
 _MAIN = ("auc", "accuracy", "rmse", "mae", "loss")
 _REASON_CHARACTERS = 300
+#: What reading a document with another shape than ours raises.
+_DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
-class Night:
+class RunSummary:
     """One run in short.
 
     Attributes:
@@ -66,19 +73,23 @@ class Night:
         return asdict(self)
 
 
-def summarize(result: Mapping[str, Any]) -> Night:
-    """A run's `result.json` in short."""
+def summarize(result: Mapping[str, Any]) -> RunSummary:
+    """Summarizes a run's `result.json`.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError: It is not one: a part has another type, or `finished` no time.
+    """
     decision = result.get("decision") or {}
     gain = decision.get("gain") or {}
     window = (result.get("windows") or {}).get("train") or {}
     metrics = result.get("metrics") or {}
     on_validation = metrics.get("validation") or metrics.get("train") or {}
-    shown = {k: v for k, v in (decision.get("metrics") or on_validation).items() if v is not None}
+    shown = {k: v for k, v in (decision.get("metrics") or on_validation).items() if _number(v) is not None}
     metric = gain.get("metric") or next((name for name in _MAIN if name in shown), "")
-    return Night(
+    return RunSummary(
         run=str(result["run"]),
         status=str(result.get("status", "")),
-        finished=str(result.get("finished") or ""),
+        finished=_time(result.get("finished")),
         date=str(result.get("date") or ""),
         first=str(window.get("first") or ""),
         last=str(window.get("last") or ""),
@@ -88,81 +99,151 @@ def summarize(result: Mapping[str, Any]) -> Night:
         rows=int((result.get("rows") or {}).get("train") or 0),
         promoted=bool(decision.get("promoted")),
         why=str(decision.get("why") or result.get("reason") or "").strip()[:_REASON_CHARACTERS],
-        gain=gain.get("gain"),
-        low=gain.get("low"),
-        high=gain.get("high"),
+        gain=_number(gain.get("gain")),
+        low=_number(gain.get("low")),
+        high=_number(gain.get("high")),
         digest=str(result.get("digest") or ""),
         exit_code=result.get("exit_code"),
         metrics=shown,
     )
 
 
+def _number(value: Any) -> float | None:
+    """A finite number; None for what is missing, NaN or infinite.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _time(text: Any) -> str:
+    """`finished` as runs write it, "" where there is none.
+
+    Raises:
+        ValueError, TypeError: It is no such time.
+    """
+    if not text:
+        return ""
+    parse_time(text)
+    return str(text)
+
+
+def parse_time(text: str) -> datetime:
+    """The moment of a `finished`.
+
+    Raises:
+        ValueError, TypeError: It is not written as 2013-03-01T02:00:00Z.
+    """
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
 def duration_s(ledger: Mapping[str, float | None]) -> float | None:
     """Seconds of a run: phases that lie inside others are not added again."""
-    parts = [ledger.get(name) or 0.0 for name in ("start", "statistics", "compile", "fit", "export", "gate")]
+    parts = [float(ledger.get(name) or 0.0) for name in ("start", "statistics", "compile", "fit", "export", "gate")]
     return round(sum(parts), 3) if any(parts) else None
 
 
-def read(output_uri: str) -> list[Night]:
+def warn_on_terminal(line: str) -> None:
+    """Tells a person on stderr."""
+    terminal.echo(f"warning: {line}", err=True)
+
+
+def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
     """Every run of a job, the oldest end first, unfinished ones last.
+
+    Args:
+        output_uri: The job's `output.uri`.
+        warn: Told of each run that is left out because a file of its is damaged, with the file's URI.
 
     Raises:
         StorageError: The store is out of reach or refuses.
     """
-    names = storage.list_folders(storage.join(output_uri, "runs"))
+    names = [name for name in storage.list_folders(storage.join(output_uri, "runs")) if is_run_id(name)]
     known = _index(output_uri)
     unsure = [name for name in names if name not in known or known[name].status not in _FINAL]
+    begun = []
     for name, data in zip(unsure, _read_each(output_uri, unsure, "result.json"), strict=True):
-        found = _parsed(data)
-        known[name] = summarize({**found, "run": name}) if found else Night(name, "unfinished")
-    begun = [name for name in names if known[name].status == "unfinished"]
-    for name, config in zip(begun, _read_each(output_uri, begun, "config.json"), strict=True):
-        if config is None:
-            del known[name]  # a folder that somebody emptied
+        known.pop(name, None)
+        if data is None:
+            begun.append(name)
+        elif (summary := _summary(name, data)) is not None:
+            known[name] = summary
         else:
-            known[name] = replace(known[name], date=str(_parsed(config).get("date") or ""))
+            _warn_of_damage(warn, output_uri, name, "result.json")
+    for name, data in zip(begun, _read_each(output_uri, begun, "config.json"), strict=True):
+        if data is None:
+            continue  # a folder that somebody emptied
+        config = _parsed(data)
+        if config is None:
+            _warn_of_damage(warn, output_uri, name, "config.json")
+        else:
+            known[name] = RunSummary(name, "unfinished", date=str(config.get("date") or ""))
     return sorted((known[name] for name in names if name in known), key=_order)
 
 
-def write_index(output_uri: str) -> list[Night]:
-    """Writes the short form of all finished runs anew and returns all runs. The last writer wins; see above."""
-    nights = read(output_uri)
-    kept = [_compact(night) for night in nights if night.status in _FINAL]
-    document = json.dumps({"format": _FORMAT, "runs": kept}, separators=(",", ":"), allow_nan=False)
+def write_index(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
+    """Writes the summary of all finished runs anew and returns all runs. The last writer wins; see above."""
+    runs = read(output_uri, warn=warn)
+    finished = [_compact(run) for run in runs if run.status in _FINAL]
+    document = json.dumps({"format": _FORMAT, "runs": finished}, separators=(",", ":"), allow_nan=False)
     storage.write(storage.join(output_uri, NAME), document.encode() + b"\n")
-    return nights
+    return runs
 
 
-def find(nights: Sequence[Night], digest: str) -> Night | None:
+def find(runs: Sequence[RunSummary], digest: str) -> RunSummary | None:
     """The newest run that succeeded on the same data, configuration and code."""
-    return next((n for n in reversed(nights) if n.status == "succeeded" and n.digest == digest), None)
+    return next((n for n in reversed(runs) if n.status == "succeeded" and n.digest == digest), None)
 
 
-def _order(night: Night) -> tuple[bool, str, str]:
-    return not night.finished, night.finished, night.run
+def _order(run: RunSummary) -> tuple[bool, str, str]:
+    return not run.finished, run.finished, run.run
 
 
-def _compact(night: Night) -> dict[str, Any]:
-    return {name: value for name, value in night.as_json().items() if value not in ("", None, {})}
+def _compact(run: RunSummary) -> dict[str, Any]:
+    return {name: value for name, value in run.as_json().items() if value not in ("", None, {})}
 
 
-def _index(output_uri: str) -> dict[str, Night]:
-    names = {f.name for f in fields(Night)}
+def _index(output_uri: str) -> dict[str, RunSummary]:
+    names = {f.name for f in fields(RunSummary)}
     try:
         document = json.loads(storage.read(storage.join(output_uri, NAME)))
         entries = document["runs"] if document["format"] == _FORMAT else []
-        return {e["run"]: Night(**{k: v for k, v in e.items() if k in names}) for e in entries}
-    except (storage.NotFound, ValueError, KeyError, TypeError):
+        known = [RunSummary(**{k: v for k, v in entry.items() if k in names}) for entry in entries]
+        return {run.run: run for run in known if _is_sound(run)}
+    except (storage.NotFound, *_DAMAGE):
         return {}  # a cache that cannot be read is no cache
+
+
+def _is_sound(run: RunSummary) -> bool:
+    """Whether an entry of the index holds finite numbers; raises as `summarize` does where it holds none."""
+    _time(run.finished)
+    numbers = (run.value, run.duration_s, run.rows, run.gain, run.low, run.high, *run.metrics.values())
+    return all(number is None or math.isfinite(number) for number in numbers)
 
 
 def _read_each(output_uri: str, runs: Sequence[str], name: str) -> list[bytes | None]:
     return storage.read_many([storage.join(output_uri, "runs", run, name) for run in runs])
 
 
-def _parsed(data: bytes | None) -> dict[str, Any]:
+def _summary(name: str, data: bytes) -> RunSummary | None:
+    """A run's result in short, None where it is damaged."""
+    result = _parsed(data)
     try:
-        document = json.loads(data or b"null")
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return None if result is None else summarize({**result, "run": name})
+    except _DAMAGE:
+        return None
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    """A JSON object, None where it is none."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _warn_of_damage(warn: Callable[[str], None], output_uri: str, run: str, name: str) -> None:
+    where = storage.join(output_uri, "runs", run, name)
+    warn(f"{where} is damaged; {run} is left out. Delete the file, or the run's folder")

@@ -1,16 +1,21 @@
-"""Posts a run's result to a URL: signed, retried, and never a reason for a run to fail."""
+"""Posts a run's result to a URL: signed, retried, and never a reason for a run to fail.
+
+Messages follow Standard Webhooks (https://www.standardwebhooks.com), so that a receiver can check them with the
+library of its language. The URL may itself be the secret: no message of this module repeats any part of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+import urllib3
+from standardwebhooks import Webhook
 
 from trainer.config import Notify
 
@@ -26,12 +31,32 @@ def wanted(notify: Notify, result: Mapping[str, Any]) -> bool:
     return result["status"] in notify.on or (promoted and "promoted" in notify.on)
 
 
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """`sha256=` and the HMAC-SHA-256 (RFC 2104) over timestamp, a dot and the body, in hex.
+def signed_headers(secret: str, message_id: str, now_s: float, body: bytes) -> dict[str, str]:
+    """The headers of a message.
 
-    The timestamp is signed too, so that a receiver can refuse a message that somebody replays later.
+    Args:
+        secret: The key: `whsec_` and base64 as Standard Webhooks writes it, or any text, whose bytes are the key then.
+            "": the message is not signed.
+        message_id: The same for every try, so that a receiver can drop a repetition.
+        now_s: Seconds since the epoch. The time is signed too: a receiver can refuse what somebody replays later.
+        body: The message.
+
+    Returns:
+        `webhook-id`, `webhook-timestamp` and `webhook-signature`; and, for receivers from before these, the
+        HMAC-SHA-256 (RFC 2104) over timestamp, a dot and the body as `X-Kfit-Signature`.
+
+    Raises:
+        ValueError: `whsec_` and something that is not base64.
     """
-    return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    timestamp = str(int(now_s))
+    headers = {"webhook-id": message_id, "webhook-timestamp": timestamp, "X-Kfit-Timestamp": timestamp}
+    if not secret:
+        return headers
+    signer = Webhook(secret if secret.startswith("whsec_") else secret.encode())
+    moment = datetime.fromtimestamp(int(now_s), UTC)
+    headers["webhook-signature"] = signer.sign(message_id, moment, body.decode())
+    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return headers | {"X-Kfit-Signature": f"sha256={digest}"}
 
 
 def post(
@@ -52,29 +77,41 @@ def post(
         now: Seconds since the epoch, for the signature.
 
     Returns:
-        None when it was delivered, else what went wrong, for a note.
+        None when it was delivered, else what went wrong, for a note; it holds no part of the URL or the key.
     """
-    url = notify.url or environment.get(notify.url_env or "", "")
-    if not url.startswith(("http://", "https://")):
-        return f"{notify.url_env} holds no http or https URL"
+    name = "notify.url" if notify.url is not None else notify.url_env
+    url = (notify.url or environment.get(notify.url_env or "", "")).strip()
+    if not _is_http(url):
+        return f"{name} holds no http or https URL"
     body = json.dumps(result, allow_nan=False).encode()
-    timestamp = str(int(now()))
-    headers = {"Content-Type": "application/json", "User-Agent": "kfit", "X-Kfit-Timestamp": timestamp}
-    if secret := environment.get(notify.secret_env):
-        headers["X-Kfit-Signature"] = signature(secret, timestamp, body)
+    message_id = f"{result['run']}-{result.get('finished') or result['status']}"
+    try:
+        headers = signed_headers(environment.get(notify.secret_env, ""), message_id, now(), body)
+    except Exception:  # of whatever kind the library raises: the text could repeat the key
+        return f"{notify.secret_env} begins with whsec_ and is not a key in base64"
+    headers |= {"Content-Type": "application/json", "User-Agent": "kfit"}
     ends = time.monotonic() + deadline_s
-    fault = ""
-    for wait_s in _waits():
-        left_s = ends - time.monotonic()
-        if left_s <= 0:
-            break
-        again, fault = _try(urllib.request.Request(url, body, headers, method="POST"), min(_TRY_S, left_s))
-        if not fault or not again:
-            break
-        if time.monotonic() + wait_s > ends:
-            break
-        time.sleep(wait_s)
+    fault = f"no answer within {deadline_s:g} s"
+    with urllib3.PoolManager(retries=False) as pool:
+        for wait_s in _waits():
+            left_s = ends - time.monotonic()
+            if left_s <= 0:
+                break
+            again, fault = _try(pool, url, body, headers, min(_TRY_S, left_s))
+            if not again or time.monotonic() + wait_s > ends:
+                break
+            time.sleep(wait_s)
     return fault or None
+
+
+def _is_http(url: str) -> bool:
+    """Whether it is a URL that can be posted to: no white space, a host, and a port that is a number."""
+    if not url.lower().startswith(("http://", "https://")) or any(c.isspace() or not c.isprintable() for c in url):
+        return False
+    try:
+        return bool(urllib3.util.parse_url(url).host)
+    except urllib3.exceptions.HTTPError:
+        return False
 
 
 def _waits() -> Iterator[float]:
@@ -84,14 +121,27 @@ def _waits() -> Iterator[float]:
         wait_s *= 2
 
 
-def _try(request: urllib.request.Request, timeout_s: float) -> tuple[bool, str]:
+def _try(
+    pool: urllib3.PoolManager, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
+) -> tuple[bool, str]:
     """Whether another try may help, and the fault; no fault where it was taken."""
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
-            return False, ""
-    except urllib.error.HTTPError as refused:
-        refused.close()
-        return refused.code in _PASSING, f"the receiver answered {refused.code}"
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        # Never the URL: it may be the secret.
-        return not isinstance(error, ValueError), f"{type(error).__name__}: {getattr(error, 'reason', error)}"
+        answer = pool.request(
+            "POST", url, body=body, headers=headers, redirect=False, timeout=timeout_s, preload_content=False
+        )
+        answer.release_conn()
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        return isinstance(error, urllib3.exceptions.HTTPError | OSError), _cause(error)
+    if 200 <= answer.status < 300:
+        return False, ""
+    if 300 <= answer.status < 400:
+        return False, f"the receiver answered {answer.status}: a redirect is not followed, give the URL it leads to"
+    return answer.status in _PASSING, f"the receiver answered {answer.status}"
+
+
+def _cause(error: BaseException) -> str:
+    """What lies behind a failed request: the system's own words, since urllib3's repeat host and URL."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    told = getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__

@@ -19,6 +19,7 @@ from typing import Any
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.run_id import check_run_id, is_run_id
 
 NAME = "production.json"
 #: Earlier pointers kept inside the newest: enough to see months of nights.
@@ -68,20 +69,27 @@ def read(output_uri: str) -> Production | None:
     try:
         document = json.loads(found[0])
         return Production(
-            str(document["run"]),
+            _run_id(document["run"]),
             int(document.get("generation", 1)),
             str(document.get("who", "")),
             str(document.get("when", "")),
             str(document.get("why", "")),
             str(document.get("action", "promote")),
-            document.get("previous"),
-            tuple(document.get("before", ())),
+            document.get("previous") if is_run_id(document.get("previous") or "") else None,
+            tuple(entry for entry in document.get("before", ()) if is_run_id(entry["run"])),
             found[1],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as broken:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
         raise DataError(
             "is not a pointer to a run", where=uri, remedy="write it anew with `kfit promote RUN`, after removing it"
         ) from broken
+
+
+def _run_id(text: str) -> str:
+    """A stored run id; raises ValueError for what is none, TypeError for what is no text."""
+    if not is_run_id(text):
+        raise ValueError(text)
+    return text
 
 
 def move(
@@ -110,9 +118,10 @@ def move(
 
     Raises:
         Lost: Somebody else moved it since.
-        ConfigError: The run has no published model.
+        ConfigError: `run` is not a run id, or the run has no published model.
         StorageError: The store is out of reach or refuses.
     """
+    check_run_id(run, NAME)
     if not storage.exists(storage.join(output_uri, "runs", run, "model", "MANIFEST.json")):
         raise ConfigError(
             "the run has no published model", where=storage.join(output_uri, "runs", run), remedy="see `kfit history`"
@@ -172,8 +181,8 @@ def rollback_target(seen: Production | None, to: str | None, where: str) -> str:
     for entry in [_short(seen), *seen.before]:
         if entry["run"] not in left:
             return str(entry["run"])
-        if entry["action"] == "rollback":
-            left.add(entry["previous"])  # it was left for a reason
+        if entry.get("action") == "rollback":
+            left.add(entry.get("previous"))  # it was left for a reason
     raise ConfigError(
         f"{seen.run} has no run before it", where=where, remedy="name one: `kfit rollback --to RUN`, see `kfit history`"
     )

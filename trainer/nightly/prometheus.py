@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
 from trainer import storage
-from trainer.nightly.history import Night, duration_s
+from trainer.nightly.history import RunSummary, duration_s
 from trainer.nightly.production import Production
 
 NAME = "metrics.prom"
@@ -20,36 +22,38 @@ _STATUSES = ("succeeded", "skipped", "failed", "preempted")
 _Sample = tuple[Mapping[str, str], float | None]
 
 
-def write(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None) -> None:
+def write(output_uri: str, result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None) -> None:
     """Writes the file anew.
 
     Args:
         output_uri: The job's `output.uri`.
         result: The last run's result.json.
-        nights: All runs, that one included.
-        seen: What is in production.
+        runs: All runs, that one included.
+        serving: What is in production.
 
     Raises:
         StorageError: The store is out of reach or refuses.
     """
-    storage.write(storage.join(output_uri, NAME), text(output_uri, result, nights, seen).encode())
+    storage.write(storage.join(output_uri, NAME), text(output_uri, result, runs, serving).encode())
 
 
-def text(output_uri: str, result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None) -> str:
-    """The file's content; every sample is labelled with the output's URI."""
-    lines, here = [], output_uri.rstrip("/")
-    for name, meaning, samples in _families(result, nights, seen):
-        found = [(labels, value) for labels, value in samples if value is not None and math.isfinite(value)]
-        if not found:
+def text(output_uri: str, result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None) -> str:
+    """Returns the file's content; every sample is labelled with the output's URI, and none is NaN or infinite."""
+    registry = CollectorRegistry()
+    for name, meaning, samples in _families(result, runs, serving):
+        known = [(labels, value) for labels, value in samples if value is not None and math.isfinite(value)]
+        if not known:
             continue
-        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
-        lines += [f"{name}{_labels({'output': here, **labels})} {value!r}" for labels, value in found]
-    return "\n".join(lines) + "\n"
+        gauge = Gauge(name, meaning, ["output", *known[0][0]], registry=registry)
+        for labels, value in known:
+            gauge.labels(output=output_uri.rstrip("/"), **labels).set(value)
+    return generate_latest(registry).decode()
 
 
 def _families(
-    result: Mapping[str, Any], nights: Sequence[Night], seen: Production | None
+    result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None
 ) -> Iterator[tuple[str, str, list[_Sample]]]:
+    """Name, meaning and samples of each metric."""
     decision = result.get("decision") or {}
     gain = decision.get("gain") or {}
     rows = result.get("rows") or {}
@@ -71,24 +75,25 @@ def _families(
     yield "kfit_last_run_promoted", "Whether it moved production.", [({}, float(bool(decision.get("promoted"))))]
     bounds: list[_Sample] = [({"bound": b}, _number(gain.get(b))) for b in ("low", "gain", "high")]
     yield "kfit_last_run_gain", "Gain over production and its interval.", bounds
-    yield "kfit_last_trained_seconds", "When a run last trained to the end.", [({}, _last(nights, "succeeded"))]
-    yield "kfit_nights_without_training", "Runs that ended since then.", [({}, float(_without_training(nights)))]
-    yield "kfit_production_promoted_seconds", "When production moved.", [({}, _seconds(seen.when) if seen else None)]
+    yield "kfit_last_trained_seconds", "When a run last trained to the end.", [({}, _last(runs, "succeeded"))]
+    yield "kfit_nights_without_training", "Runs that ended since then.", [({}, float(_without_training(runs)))]
+    moved = _seconds(serving.when) if serving else None
+    yield "kfit_production_promoted_seconds", "When production moved.", [({}, moved)]
     yield (
         "kfit_production_info",
         "1 for the run in production.",
-        [({"run": seen.run, "generation": str(seen.generation)}, 1.0)] if seen else [],
+        [({"run": serving.run, "generation": str(serving.generation)}, 1.0)] if serving else [],
     )
 
 
-def _last(nights: Sequence[Night], status: str) -> float | None:
-    ends = [night.finished for night in nights if night.status == status]
+def _last(runs: Sequence[RunSummary], status: str) -> float | None:
+    ends = [run.finished for run in runs if run.status == status]
     return _seconds(max(ends)) if ends else None
 
 
-def _without_training(nights: Sequence[Night]) -> int:
-    ended = [night for night in nights if night.finished]
-    return next((i for i, night in enumerate(reversed(ended)) if night.status == "succeeded"), len(ended))
+def _without_training(runs: Sequence[RunSummary]) -> int:
+    ended = [run for run in runs if run.finished]
+    return next((i for i, run in enumerate(reversed(ended)) if run.status == "succeeded"), len(ended))
 
 
 def _seconds(moment: Any) -> float | None:
@@ -100,11 +105,3 @@ def _seconds(moment: Any) -> float | None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -12,7 +12,7 @@ All of it is arithmetic on counts: a draw is how often each row was taken, [draw
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -65,6 +65,7 @@ class Gain:
         challenger, champion: The metric's values.
         gain, low, high: The gain and its interval.
         confidence: Of the interval.
+        p_worse: One-sided p-value of "the true gain is at least -margin": small where the challenger is surely worse.
     """
 
     metric: str
@@ -75,9 +76,10 @@ class Gain:
     low: float
     high: float
     confidence: float
+    p_worse: float = math.nan
 
 
-def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, seed: int) -> Gain:
+def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, seed: int, margin: float = 0.0) -> Gain:
     """Scores both models and draws the interval of the gain.
 
     Args:
@@ -86,6 +88,7 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
         resamples: How many draws.
         confidence: Of the two-sided expanded percentile interval.
         seed: The same seed and rows give the same interval.
+        margin: The loss that `p_worse` allows, >= 0.
 
     Returns:
         The gain; NaN in all of it where the metric is not defined.
@@ -100,7 +103,67 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
     drawn = drawn[np.isfinite(drawn)]
     tail = tail_of(confidence, scored.drawn)
     low, high = np.quantile(drawn, [tail, 1.0 - tail]) if len(drawn) else (np.nan, np.nan)
-    return Gain(metric, rows, challenger, champion, sign * (challenger - champion), float(low), float(high), confidence)
+    gain = sign * (challenger - champion)
+    p = p_worse(gain, drawn, scored.drawn, margin)
+    return Gain(metric, rows, challenger, champion, gain, float(low), float(high), confidence, p)
+
+
+def p_worse(gain: float, drawn: Floats, units: int, margin: float = 0.0) -> float:
+    """One-sided p-value of the hypothesis that the true gain is at least -margin.
+
+    The larger of two: that of a t test with the draws' own standard deviation, which reaches below what a thousand
+    draws can count, and that of the expanded percentiles (`tail_of`), which see skewness.
+
+    Args:
+        gain: The gain on the rows as they are.
+        drawn: [draws] gains of the draws, all finite.
+        units: How many units were drawn at a time.
+        margin: The loss that is allowed, >= 0.
+
+    Returns:
+        A number from 0 to 1; NaN where there are fewer than two units or draws.
+    """
+    if units < 2 or len(drawn) < 2:
+        return math.nan
+    narrow = math.sqrt((units - 1) / units)  # draws spread less than samples, by this factor
+    spread = float(drawn.std(ddof=1)) / narrow
+    distance = gain + margin
+    t = distance / spread if spread > 0 else math.copysign(math.inf, distance) if distance else 0.0
+    p = t_below(t, units - 1)
+    reached = float(np.mean(drawn >= -margin))
+    if 0.0 < reached < 1.0:
+        p = max(p, t_below(NormalDist().inv_cdf(reached) * narrow, units - 1))
+    return 1.0 if reached == 1.0 else p
+
+
+def t_below(t: float, freedom: int) -> float:
+    """Probability that Student's t lies below `t`, by Wallace's normal approximation (1959, equation 4.1)."""
+    if math.isinf(t):
+        return 0.0 if t < 0 else 1.0
+    z = (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(t * t / freedom))
+    return NormalDist().cdf(math.copysign(z, t))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down (1979): p-values adjusted for their number.
+
+    Rejecting every hypothesis whose adjusted p-value is at most a level rejects a true one with at most that
+    probability, however the p-values depend on each other.
+
+    Args:
+        p_values: One for each hypothesis.
+
+    Returns:
+        [len(p_values)] adjusted p-values in the same order: the smallest times n, the next times n - 1 and so on, each
+        at least the one before and at most 1.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [1.0] * len(p_values)
+    least = 0.0
+    for place, index in enumerate(order):
+        least = max(least, min(1.0, p_values[index] * (len(p_values) - place)))
+        adjusted[index] = least
+    return adjusted
 
 
 def tail_of(confidence: float, units: int) -> float:

@@ -5,6 +5,7 @@ The logical date decides, never the clock: a run that is retried after midnight 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from trainer.errors import ConfigError, DataError
 _DATE = re.compile(r"\{date(?::([^{}]+))?\}")
 _SCHEDULED_JOB = re.compile(r"-(\d{6,10})$")
 _LISTINGS = 8
+#: Two names of one store.
+_SCHEMES = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 #: The parts of `data` that may be a window.
 PARTS: tuple[Literal["train", "validation", "holdout"], ...] = ("train", "validation", "holdout")
 
@@ -126,7 +129,6 @@ def resolve(
 
     Raises:
         DataError: A day without a file, beyond what the window allows.
-        ConfigError: A holdout day is also trained on.
         StorageError: The store is out of reach.
     """
     spans: dict[str, Span] = {
@@ -134,7 +136,6 @@ def resolve(
         for part in PARTS
         if isinstance(window := getattr(config.data, part), Window)
     }
-    _check_fresh(spans)
     update: dict[str, object] = {part: list(span.uris) for part, span in spans.items()}
     return config.model_copy(update={"data": config.data.model_copy(update=update)}), spans
 
@@ -165,14 +166,47 @@ def _is_there(uri: str) -> bool:
         return False
 
 
-def _check_fresh(spans: Mapping[str, Span]) -> None:
-    """Nobody fits on what the gate scores on."""
-    held = set(spans["holdout"].uris) if "holdout" in spans else set()
-    for part in ("train", "validation"):
-        both = held & set(spans[part].uris) if part in spans else set()
-        if both:
+def check_fresh(config: Config) -> None:
+    """Checks that no shard of the holdout is also trained on or validated on.
+
+    Whatever names them, folders, globs, links or windows, the shards themselves are compared. A split of the training
+    rows for validation changes nothing: its shards are fitted on or watched, so none of their rows is fresh.
+
+    Args:
+        config: The configuration, without windows (see `resolve`).
+
+    Raises:
+        ConfigError: They share a shard.
+        NotFound: A part of the data names nothing.
+        StorageError: The store is out of reach.
+    """
+    data = config.data
+    if data.holdout_uris is None:
+        return
+    holdout = _shards(data.holdout_uris)
+    parts = {"train": data.train_uris}
+    if isinstance(data.validation, str | list):
+        parts["validation"] = data.validation
+    for part, uris in parts.items():
+        shared = holdout.keys() & _shards(uris).keys()
+        if shared:
+            first = min(shared)
             raise ConfigError(
-                f"{len(both)} days are both in data.{part} and in data.holdout",
-                where=min(both),
-                remedy=f"end data.{part} earlier, e.g. until: -8d where the holdout has the last 7 days",
+                f"{len(shared)} of {len(holdout)} shards of data.holdout are also in data.{part}",
+                where=holdout[first],
+                remedy=f"give data.holdout shards of its own; with windows end data.{part} earlier, e.g. "
+                "until: -8d where the holdout has the last 7 days",
             )
+
+
+def _shards(uris: str | list[str]) -> dict[str, str]:
+    """What tells a shard from another -> its URI."""
+    return {_identity(shard.uri): shard.uri for shard in storage.expand(uris)}
+
+
+def _identity(uri: str) -> str:
+    """The same for all spellings of one object: a local path without links, one scheme a store."""
+    if (path := storage.local_path(uri)) is not None:
+        return os.path.realpath(path)
+    scheme, _, rest = uri.partition("://")
+    return f"{_SCHEMES.get(scheme, scheme)}://{rest}"

@@ -9,7 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from trainer.report.markup import Html, join, tag
+from markupsafe import Markup
+
+from trainer.report.svg import element, join
 
 Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
@@ -65,43 +67,43 @@ class Frame:
         """The drawing's y of a value."""
         return self.height - _BOTTOM - (value - self.y[0]) / _span(self.y) * (self.height - _TOP - _BOTTOM)
 
-    def draw(self, label: str, *content: str) -> Html:
+    def draw(self, label: str, *content: str) -> Markup:
         """The whole chart: grid, axes with labels, then the content. `label` is read out by screen readers."""
         return svg(self.width, self.height, label, self._grid(), *content, self._labels())
 
-    def _grid(self) -> Html:
+    def _grid(self) -> Markup:
         left, right, bottom = _LEFT, self.width - _RIGHT, self.height - _BOTTOM
-        parts: list[Html] = []
+        parts: list[Markup] = []
         y_ticks, x_ticks = ticks(self.y), ticks(self.x, 6, whole=self.whole_x)
         for value, text in zip(y_ticks, _texts(y_ticks, self.y_text), strict=True):
             y = self.down(value)
-            parts.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
-            parts.append(tag("text", text, x=left - 7, y=y + 3.5, class_="tick end"))
+            parts.append(element("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
+            parts.append(element("text", text, x=left - 7, y=y + 3.5, class_="tick end"))
         for value, text in zip(x_ticks, _texts(x_ticks, self.x_text), strict=True):
             x = self.across(value)
-            parts.append(tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
-            parts.append(tag("text", text, x=x, y=bottom + 17, class_="tick middle"))
-        parts.append(tag("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
+            parts.append(element("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
+            parts.append(element("text", text, x=x, y=bottom + 17, class_="tick middle"))
+        parts.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
         return join(*parts)
 
-    def _labels(self) -> Html:
+    def _labels(self) -> Markup:
         middle_x, middle_y = (_LEFT + self.width - _RIGHT) / 2, (_TOP + self.height - _BOTTOM) / 2
         turned = f"rotate(-90 12 {middle_y:.1f})"
         return join(
-            tag("text", self.x_label, x=middle_x, y=self.height - 8, class_="label middle"),
-            tag("text", self.y_label, x=12, y=middle_y, transform=turned, class_="label middle"),
+            element("text", self.x_label, x=middle_x, y=self.height - 8, class_="label middle"),
+            element("text", self.y_label, x=12, y=middle_y, transform=turned, class_="label middle"),
         )
 
 
-def svg(width: float, height: float, label: str, *content: str, class_: str = "chart") -> Html:
+def svg(width: float, height: float, label: str, *content: str, class_: str = "chart") -> Markup:
     """A drawing that scales with the page and says `label` to screen readers."""
     box = f"0 0 {width:g} {height:g}"
-    return tag("svg", *content, viewBox=box, class_=class_, role="img", aria_label=label)
+    return element("svg", *content, viewBox=box, class_=class_, role="img", aria_label=label)
 
 
-def line(frame: Frame, series: Series) -> Html:
+def line(frame: Frame, series: Series) -> Markup:
     """A line through the points, with a hover title on each that has one."""
-    path = tag("path", d=_path(frame, series.points), class_=f"line {series.style}")
+    path = element("path", d=_path(frame, series.points), class_=f"line {series.style}")
     marks = [
         _mark(frame, point, title, series)
         for point, title in zip(series.points, series.titles, strict=False)
@@ -110,10 +112,10 @@ def line(frame: Frame, series: Series) -> Html:
     return join(path, *marks)
 
 
-def _mark(frame: Frame, point: tuple[float, float], title: str, series: Series) -> Html:
+def _mark(frame: Frame, point: tuple[float, float], title: str, series: Series) -> Markup:
     x, y = frame.across(point[0]), frame.down(point[1])
-    dot = tag("circle", cx=x, cy=y, r=2.6, class_=f"dot {series.style}") if series.marks else ""
-    return tag("g", dot, tag("circle", cx=x, cy=y, r=7, class_="hit"), tag("title", title), class_="point")
+    dot = element("circle", cx=x, cy=y, r=2.6, class_=f"dot {series.style}") if series.marks else ""
+    return element("g", dot, element("circle", cx=x, cy=y, r=7, class_="hit"), element("title", title), class_="point")
 
 
 def _path(frame: Frame, points: Points) -> str:
@@ -125,17 +127,19 @@ def _path(frame: Frame, points: Points) -> str:
     return "".join(words)
 
 
-def rule(frame: Frame, x: float, text: str) -> Html:
+def rule(frame: Frame, x: float, text: str) -> Markup:
     """A dashed upright line at x with a word beside it, on the side that has room."""
     at = frame.across(x)
     left_half = at < frame.width / 2
     return join(
-        tag("line", x1=at, x2=at, y1=_TOP, y2=frame.height - _BOTTOM, class_="rule"),
-        tag("text", text, x=at + (-4 if left_half else 4), y=_TOP - 6, class_="note" + ("" if left_half else " end")),
+        element("line", x1=at, x2=at, y1=_TOP, y2=frame.height - _BOTTOM, class_="rule"),
+        element(
+            "text", text, x=at + (-4 if left_half else 4), y=_TOP - 6, class_="note" + ("" if left_half else " end")
+        ),
     )
 
 
-def bars(frame: Frame, edges: Sequence[float], values: Sequence[float], titles: Sequence[str], style: str) -> Html:
+def bars(frame: Frame, edges: Sequence[float], values: Sequence[float], titles: Sequence[str], style: str) -> Markup:
     """Upright bars between neighbouring edges [K + 1], from 0 to values [K]."""
     base = frame.down(0.0)
     drawn = []
@@ -143,33 +147,37 @@ def bars(frame: Frame, edges: Sequence[float], values: Sequence[float], titles: 
         x, top = frame.across(low), frame.down(value)
         width = max(frame.across(high) - x - 0.8, 0.6)
         drawn.append(
-            tag("rect", tag("title", title), x=x, y=top, width=width, height=base - top, class_=f"bar {style}")
+            element("rect", element("title", title), x=x, y=top, width=width, height=base - top, class_=f"bar {style}")
         )
     return join(*drawn)
 
 
-def cells(frame: Frame, boxes: Iterable[tuple[Range, Range, float, str]]) -> Html:
+def cells(frame: Frame, boxes: Iterable[tuple[Range, Range, float, str]]) -> Markup:
     """Filled boxes ((x low, high), (y low, high), strength 0…1, title) of a density."""
     drawn = []
     for (x0, x1), (y0, y1), strength, title in boxes:
         x, y = frame.across(x0), frame.down(y1)
         width, height = frame.across(x1) - x + 0.2, frame.down(y0) - y + 0.2
         shade = f"{0.08 + 0.92 * strength:.2f}"
-        box = tag("rect", tag("title", title), x=x, y=y, width=width, height=height, fill_opacity=shade, class_="cell")
+        box = element(
+            "rect", element("title", title), x=x, y=y, width=width, height=height, fill_opacity=shade, class_="cell"
+        )
         drawn.append(box)
     return join(*drawn)
 
 
-def spark(values: Sequence[float], titles: Sequence[str], label: str) -> Html:
+def spark(values: Sequence[float], titles: Sequence[str], label: str) -> Markup:
     """Little bars without axes, for a row of a table."""
     width, height = 140.0, 30.0
     top, step = max(values, default=0.0) or 1.0, width / max(len(values), 1)
-    drawn = [tag("line", x1=0, x2=width, y1=height - 0.5, y2=height - 0.5, class_="axis")]
+    drawn = [element("line", x1=0, x2=width, y1=height - 0.5, y2=height - 0.5, class_="axis")]
     for index, (value, title) in enumerate(zip(values, titles, strict=True)):
         tall = max(value / top * (height - 2), 1.0) if value else 0.0
-        box = tag("rect", x=index * step, y=0, width=step, height=height, class_="hit")
-        bar = tag("rect", x=index * step + 0.4, y=height - 1 - tall, width=step - 0.8, height=tall, class_="bar first")
-        drawn.append(tag("g", bar, box, tag("title", title), class_="point"))
+        box = element("rect", x=index * step, y=0, width=step, height=height, class_="hit")
+        bar = element(
+            "rect", x=index * step + 0.4, y=height - 1 - tall, width=step - 0.8, height=tall, class_="bar first"
+        )
+        drawn.append(element("g", bar, box, element("title", title), class_="point"))
     return svg(width, height, label, *drawn, class_="spark")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from trainer.progress.formatting import count, moment, number, share
 from trainer.report.charts import spark
-from trainer.report.markup import Html, join, tag
 from trainer.schema import Column, ColumnStatistics, Layout, Statistics
 
 _MOST_COLUMNS = 400
@@ -17,15 +19,34 @@ _MOST_VALUES = 5
 _COUNTED = ("categorical", "sequence", "text", "image")
 
 
-def columns_table(layout: Layout, statistics: Statistics) -> Html:
+@dataclass(frozen=True)
+class ColumnRow:
+    """What the table shows of one column; `missing` is a share, `role` "" for a feature."""
+
+    name: str
+    role: str
+    kind: str
+    stored: str
+    missing: float
+    missing_title: str
+    values: str
+    details: str
+    distribution: Markup
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """The rows, and how many columns are left out."""
+
+    rows: Sequence[ColumnRow]
+    left_out: int
+
+
+def columns_table(layout: Layout, statistics: Statistics) -> ColumnTable:
     """A row for the label, the sample weight and every feature, as far as their statistics are known."""
     known = [(column, role) for column, role in _columns(layout) if column.name in statistics.columns]
-    heads = ("column", "kind", "missing", "values", "distribution")
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in heads)))
     rows = [_row(column, role, statistics.columns[column.name]) for column, role in known[:_MOST_COLUMNS]]
-    left_out = len(known) - len(rows)
-    more = tag("p", f"{count(left_out)} more columns are not shown.", class_="empty") if left_out else ""
-    return join(tag("div", tag("table", head, tag("tbody", *rows), class_="plain columns"), class_="scroll"), more)
+    return ColumnTable(rows, len(known) - len(rows))
 
 
 def _columns(layout: Layout) -> Iterable[tuple[Column, str]]:
@@ -38,42 +59,35 @@ def _columns(layout: Layout) -> Iterable[tuple[Column, str]]:
         yield column, ""
 
 
-def _row(column: Column, role: str, known: ColumnStatistics) -> Html:
-    name = join(tag("code", column.name), tag("span", role, class_="role") if role else "")
-    kind = column.kind + (f" × {column.size}" if column.size > 1 else "")
-    stored = column.arrow + (", partition" if column.partition else "")
-    return tag(
-        "tr",
-        tag("th", name, scope="row"),
-        tag("td", kind, tag("small", stored)),
-        _missing(known),
-        tag("td", _categories(known) if column.kind in _COUNTED else _numbers(column, known)),
-        tag("td", _distribution(column, known)),
-        class_="special" if role else None,
+def _row(column: Column, role: str, known: ColumnStatistics) -> ColumnRow:
+    missing = known.nulls + known.nans
+    parts = f"{count(known.nulls)} null, {count(known.nans)} NaN, {count(known.infinities)} infinite"
+    values, details = _categories(known) if column.kind in _COUNTED else _numbers(column, known)
+    return ColumnRow(
+        name=column.name,
+        role=role,
+        kind=column.kind + (f" × {column.size}" if column.size > 1 else ""),
+        stored=column.arrow + (", partition" if column.partition else ""),
+        missing=missing / known.rows if known.rows else 0.0,
+        missing_title=f"{parts} of {count(known.rows)} rows",
+        values=values,
+        details=details,
+        distribution=_distribution(column, known),
     )
 
 
-def _missing(known: ColumnStatistics) -> Html:
-    missing = known.nulls + known.nans
-    part = missing / known.rows if known.rows else 0.0
-    found = f"{count(known.nulls)} null, {count(known.nans)} NaN, {count(known.infinities)} infinite"
-    title = f"{found} of {count(known.rows)} rows"
-    return tag("td", share(part) if missing else "–", class_="meter", style=f"--share:{part:.3f}", title=title)
-
-
-def _numbers(column: Column, known: ColumnStatistics) -> Html:
+def _numbers(column: Column, known: ColumnStatistics) -> tuple[str, str]:
     low, high = moment(known.minimum, column.arrow), moment(known.maximum, column.arrow)
     if column.arrow.startswith(("timestamp", "date")):
-        return join(tag("small", f"{low} … {high}"))
-    deviation = math.sqrt(max(known.variance, 0.0))
-    return join(f"{number(known.mean)} ± {number(deviation)}", tag("small", f"{low} … {high}"))
+        return "", f"{low} … {high}"
+    return f"{number(known.mean)} ± {number(math.sqrt(max(known.variance, 0.0)))}", f"{low} … {high}"
 
 
-def _categories(known: ColumnStatistics) -> Html:
+def _categories(known: ColumnStatistics) -> tuple[str, str]:
     distinct = known.distinct or len(known.values)
     top = [f"{_value(value)} {share(rows / max(known.rows, 1))}" for value, rows in known.values[:_MOST_VALUES]]
     more = ", …" if len(known.values) > _MOST_VALUES else ""
-    return join(f"{count(distinct)} distinct", tag("small", ", ".join(top) + more))
+    return f"{count(distinct)} distinct", ", ".join(top) + more
 
 
 def _value(value: str | int) -> str:
@@ -83,11 +97,11 @@ def _value(value: str | int) -> str:
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def _distribution(column: Column, known: ColumnStatistics) -> Html:
+def _distribution(column: Column, known: ColumnStatistics) -> Markup:
     if column.kind in _COUNTED or (known.values and not known.histogram[1]):
         values = known.values[:_MOST_BARS]
         titles = [f"{_value(value)}: {count(rows)} rows" for value, rows in values]
-        return spark([rows for _, rows in values], titles, "most frequent values") if values else Html("")
+        return spark([rows for _, rows in values], titles, "most frequent values") if values else Markup("")
     if known.histogram[1]:
         edges, counts = known.histogram
         titles = [
@@ -98,10 +112,10 @@ def _distribution(column: Column, known: ColumnStatistics) -> Html:
     return _elements(known)
 
 
-def _elements(known: ColumnStatistics) -> Html:
+def _elements(known: ColumnStatistics) -> Markup:
     means = known.element_means[:64]
     if not means:
-        return Html("")
+        return Markup("")
     low = min(0.0, *means)
     titles = [f"element {index}: mean {number(mean)}" for index, mean in enumerate(means)]
     return spark([mean - low for mean in means], titles, "means of the elements")

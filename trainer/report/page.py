@@ -6,18 +6,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.progress.formatting import count, metric, seconds, share
+from trainer.progress.formatting import count, metric, seconds
+from trainer.report import pages
+from trainer.report.cards import Card
 from trainer.report.charts import Frame, Series, around, line, rule
 from trainer.report.columns import columns_table
 from trainer.report.gate import gate
-from trainer.report.markup import Html, join, tag
-from trainer.report.quality import card, legend, quality
+from trainer.report.quality import quality
 from trainer.schema import Layout, Statistics
 
 _TILES = {
@@ -82,62 +82,37 @@ def render(data: ReportData) -> str:
     Returns:
         A whole HTML document. Every text from the run, the job file or the data is escaped.
     """
-    title = f"{data.result.get('run', 'run')} · training report"
-    style = files("trainer.report").joinpath("report.css").read_text("utf-8")
-    head = tag(
-        "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'),
-        Html('<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'),
-        # Nothing is fetched and nothing runs, whatever a column may be called.
-        Html("""<meta http-equiv="Content-Security-Policy" content="default-src 'none'; """),
-        Html("""style-src 'unsafe-inline'; img-src data:">"""),
-        tag("title", title),
-        tag("style", Html(style)),
-    )
-    body = tag("body", tag("main", _header(data), *_sections(data), _footer(data)))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def _sections(data: ReportData) -> list[Html]:
-    parts = [
-        _warnings(data.warnings),
-        _section("Promotion", gate(data.result.get("decision"))),
-        _section("Learning curves", _curves(data)),
-    ]
+    result, layout = data.result, data.layout
+    status = str(result.get("status", "unknown"))
+    shown = None
     if data.labels is not None and data.predictions is not None and len(data.labels):
-        title = f"On {count(len(data.labels))} validation rows"
-        parts.append(_section(title, quality(data.layout.label, data.labels, data.predictions)))
-    rows = f"{count(data.statistics.rows)} training rows"
-    parts.append(_section("Columns", columns_table(data.layout, data.statistics), note=rows))
-    parts.append(_section("Where the time went", _time(data.result.get("ledger_s") or {})))
-    return [*parts, _section("Configuration and versions", _configuration(data))]
-
-
-def _section(title: str, content: Html, note: str = "") -> Html:
-    if not content:
-        return Html("")
-    return tag("section", tag("h2", title, tag("span", note) if note else ""), content)
+        shown = quality(layout.label, data.labels, data.predictions)
+    ledger = _numbers(result.get("ledger_s") or {})
+    return pages.render(
+        "report.html.j2",
+        run=str(result.get("run", "run")),
+        status=status,
+        task=layout.label.task,
+        reason=str(result.get("reason") or "") if status != "succeeded" else "",
+        facts=_facts(data),
+        tiles=_tiles(data),
+        warnings=data.warnings,
+        gate=gate(result.get("decision")),
+        curves=_curves(data),
+        quality=shown,
+        validation_rows=0 if data.labels is None else len(data.labels),
+        columns=columns_table(layout, data.statistics),
+        training_rows=data.statistics.rows,
+        time=_time(ledger),
+        upload_s=ledger.get("checkpoint_upload", 0.0),
+        configuration=_json(data.config),
+        versions=result.get("versions") or {},
+        result=_json(result),
+        fingerprint=str(result.get("fingerprint") or ""),
+    )
 
 
 # --- header ---------------------------------------------------------------------------------------
-
-
-def _header(data: ReportData) -> Html:
-    result = data.result
-    status = str(result.get("status", "unknown"))
-    pills = [
-        tag("span", status, class_=f"pill {'good' if status == 'succeeded' else 'odd'}"),
-        tag("span", data.layout.label.task, class_="pill"),
-    ]
-    reason = result.get("reason") if status != "succeeded" else None
-    return tag(
-        "header",
-        tag("p", *pills, class_="pills"),
-        tag("h1", str(result.get("run", "run"))),
-        tag("p", " · ".join(_facts(data)), class_="facts"),
-        tag("p", str(reason), class_="facts") if reason else "",
-        tag("div", *_tiles(data), class_="tiles"),
-    )
 
 
 def _facts(data: ReportData) -> list[str]:
@@ -160,40 +135,55 @@ def _facts(data: ReportData) -> list[str]:
     return facts
 
 
-def _tiles(data: ReportData) -> list[Html]:
+@dataclass(frozen=True)
+class Tile:
+    """A metric in large letters, and beside it its value on the training rows and that of the trivial baseline."""
+
+    name: str
+    value: str
+    beside: str
+
+
+def _tiles(data: ReportData) -> list[Tile]:
     metrics = data.result.get("metrics") or {}
     train, validation = metrics.get("train") or {}, metrics.get("validation") or {}
-    main = validation or train
+    main, baseline = validation or train, data.result.get("baseline") or {}
     names = [name for name in (*_TILES[data.layout.label.task], "loss") if name in main]
-    tiles = []
-    for index, name in enumerate(names[:5]):
-        beside = f"train {metric(train[name])}" if validation and name in train else "train"
-        value = tag("b", metric(main[name]))
-        label = _METRIC_NAMES.get(name, name)
-        tiles.append(
-            tag("div", tag("span", label), value, tag("small", beside), class_="tile main" if not index else "tile")
+    return [
+        Tile(
+            _METRIC_NAMES.get(name, name),
+            metric(main[name]) if _is_finite(main[name]) else "not defined",
+            " · ".join(
+                [f"train {metric(train[name])}" if validation and name in train else "train"]
+                + ([f"baseline {metric(baseline[name])}"] if name in baseline else [])
+            ),
         )
-    return tiles
-
-
-def _warnings(warnings: Sequence[str]) -> Html:
-    if not warnings:
-        return Html("")
-    head = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
-    return tag("aside", tag("b", head), tag("ul", *(tag("li", text) for text in warnings)), class_="warnings")
+        for name in names[:5]
+    ]
 
 
 # --- curves ---------------------------------------------------------------------------------------
 
 
-def _curves(data: ReportData) -> Html:
+def _curves(data: ReportData) -> list[Card]:
     names = [name for name in data.history if not name.startswith("val_") and len(data.history[name])]
     names.sort(key=lambda name: (name == "learning_rate", name != "loss"))
-    best = data.result.get("best_epoch")
-    return tag("div", *(_curve(name, data.history, best) for name in names), class_="cards") if names else Html("")
+    shown = {name: values for name, values in data.history.items() if not _is_undefined(data.result, name)}
+    return [_curve(name, shown, data.result.get("best_epoch")) for name in names]
 
 
-def _curve(name: str, history: Mapping[str, Sequence[float]], best: int | None) -> Html:
+def _is_undefined(result: Mapping[str, Any], name: str) -> bool:
+    """Whether `val_*` is a metric that the validation rows do not define: Keras gives 0.0 for the AUC of one class."""
+    known = (result.get("metrics") or {}).get("validation") or {}
+    metric = name.removeprefix("val_")
+    return name.startswith("val_") and metric in known and not _is_finite(known[metric])
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _curve(name: str, history: Mapping[str, Sequence[float]], best: int | None) -> Card:
     lines = [("train", history[name], "second"), ("validation", history.get(f"val_{name}", ()), "first")]
     lines = [(split, values, style) for split, values, style in lines if len(values)]
     epochs = max(len(values) for _, values, _ in lines)
@@ -206,11 +196,8 @@ def _curve(name: str, history: Mapping[str, Sequence[float]], best: int | None) 
         points = [(index + 1.0, float(value)) for index, value in enumerate(values)]
         titles = [f"epoch {index + 1}: {split} {label} {metric(float(value))}" for index, value in enumerate(values)]
         drawn.append(line(frame, Series(split, points, style, titles, marks=epochs <= 60)))
-    return card(
-        label[0].upper() + label[1:],
-        frame.draw(f"{label} by epoch", *drawn),
-        legend(*((s, c) for s, _, c in lines)) if len(lines) > 1 else "",
-    )
+    legend = tuple((split, style) for split, _, style in lines) if len(lines) > 1 else ()
+    return Card(label[0].upper() + label[1:], frame.draw(f"{label} by epoch", *drawn), legend)
 
 
 # --- time, configuration --------------------------------------------------------------------------
@@ -227,40 +214,22 @@ def _parts(ledger: Mapping[str, float]) -> dict[str, float]:
     return {name: parts[name] for name in _LEDGER if parts.get(name)}
 
 
-def _time(ledger: Mapping[str, Any]) -> Html:
-    parts = _parts(_numbers(ledger))
+@dataclass(frozen=True)
+class Part:
+    """A phase of the run: its share of the time, and the CSS class of its colour."""
+
+    name: str
+    took: float
+    share: float
+    style: str
+
+
+def _time(ledger: Mapping[str, float]) -> list[Part]:
+    parts = _parts(ledger)
     total = sum(parts.values())
-    if not total:
-        return Html("")
-    pieces, rows = [], []
-    for name, took in parts.items():
-        said = f"{_LEDGER[name]}: {seconds(took)}, {share(took / total)}"
-        style = f"part-{list(_LEDGER).index(name)}"
-        pieces.append(tag("div", class_=style, style=f"flex:{took / total:.5f}", title=said))
-        key = tag("i", class_=f"key box {style}")
-        rows.append(
-            tag("li", key, tag("span", _LEDGER[name]), tag("b", seconds(took)), tag("small", share(took / total)))
-        )
-    upload = _numbers(ledger).get("checkpoint_upload", 0.0)
-    beside = (
-        tag("p", f"Checkpoints were uploaded beside the steps: {seconds(upload)}.", class_="empty") if upload else ""
-    )
-    return join(
-        tag("div", *pieces, class_="stack", role="img", aria_label="share of time"),
-        tag("ul", *rows, class_="parts"),
-        beside,
-    )
-
-
-def _configuration(data: ReportData) -> Html:
-    result = data.result
-    versions = result.get("versions") or {}
-    rows = [tag("tr", tag("th", str(name), scope="row"), tag("td", str(value))) for name, value in versions.items()]
-    parts = [tag("details", tag("summary", "Configuration"), tag("pre", _json(data.config)))]
-    if rows:
-        table = tag("div", tag("table", *rows, class_="plain"), class_="scroll")
-        parts.append(tag("details", tag("summary", "Versions"), table))
-    return join(*parts, tag("details", tag("summary", "result.json"), tag("pre", _json(result))))
+    return [
+        Part(_LEDGER[name], took, took / total, f"part-{list(_LEDGER).index(name)}") for name, took in parts.items()
+    ]
 
 
 def _json(document: Mapping[str, Any]) -> str:
@@ -271,9 +240,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return dict(value) if isinstance(value, Mapping) else str(value)
-
-
-def _footer(data: ReportData) -> Html:
-    fingerprint = data.result.get("fingerprint")
-    words = ["written by kfit"] + ([f"data {str(fingerprint)[:16]}"] if fingerprint else [])
-    return tag("footer", " · ".join(words))

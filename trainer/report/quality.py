@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from trainer.progress.formatting import count, number, share
 from trainer.report import curves
+from trainer.report.cards import Card, ClassRow, ClassTable, ConfusionCell, ConfusionTable
 from trainer.report.charts import Frame, Series, around, axis_share, bars, cells, line, rule
-from trainer.report.markup import Html, join, tag
+from trainer.report.svg import element, join
 from trainer.schema import LabelField
 
 Array = NDArray[Any]
@@ -20,8 +22,8 @@ _OTHER = "(other)"
 _UNIT = (0.0, 1.0)
 
 
-def quality(label: LabelField, labels: Array, predictions: Array) -> Html:
-    """The cards for a task.
+def quality(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
+    """The cards for a task; none where no row has a finite label and prediction.
 
     Args:
         label: The label and its task.
@@ -32,7 +34,7 @@ def quality(label: LabelField, labels: Array, predictions: Array) -> Html:
         return _multiclass(label, *_finite(labels, predictions))
     labels, predictions = _finite(labels.reshape(-1), predictions.reshape(len(labels), -1)[:, 0])
     if not len(labels):
-        return tag("p", "No validation row has a finite label and prediction.", class_="empty")
+        return []
     return _binary(label, labels, predictions) if label.task == "binary" else _regression(label, labels, predictions)
 
 
@@ -41,62 +43,44 @@ def _finite(labels: Array, predictions: Array) -> tuple[Array, Array]:
     return labels[fine], predictions[fine]
 
 
-def card(title: str, *content: str, note: str = "", wide: bool = False) -> Html:
-    """A titled box; `note` is the line under the title."""
-    below = tag("p", note, class_="card-note") if note else ""
-    return tag("figure", tag("figcaption", title, below), *content, class_="card wide" if wide else "card")
-
-
-def legend(*items: tuple[str, str]) -> Html:
-    """Names of the lines of a chart, each with its style."""
-    keys = [tag("span", tag("i", class_=f"key {style}"), name) for name, style in items]
-    return tag("div", *keys, class_="legend")
-
-
 # --- binary ---------------------------------------------------------------------------------------
 
 
-def _binary(label: LabelField, labels: Array, predictions: Array) -> Html:
+def _binary(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     positive, scores = labels > 0.5, predictions.astype(np.float64)
     parts = [_binary_confusion(label, positive, scores)]
     if positive.all() or not positive.any():
         only = "positive" if positive.all() else "negative"
-        parts.append(card("ROC and precision–recall", note=f"All validation rows are {only}: no curve to draw."))
+        parts.append(Card("ROC and precision–recall", note=f"All validation rows are {only}: no curve to draw."))
     else:
         parts += [_roc(positive, scores), _precision_recall(positive, scores), _thresholds(positive, scores)]
-    return tag("div", *parts, _calibration(positive, scores), _scores(positive, scores), class_="cards")
+    return [*parts, _calibration(positive, scores), _scores(positive, scores)]
 
 
-def _binary_confusion(label: LabelField, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _binary_confusion(label: LabelField, positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     matrix = curves.confusion(positive.astype(np.int64), (scores >= 0.5).astype(np.int64), 2)
     right = int(matrix.trace())
     note = f"1 is predicted from 0.5 on; {share(right / len(scores))} of {count(len(scores))} rows are right."
     precision, recall = matrix[1, 1] / max(matrix[:, 1].sum(), 1), matrix[1, 1] / max(matrix[1].sum(), 1)
     facts = f"Precision {share(precision)}, recall {share(recall)}."
-    return card("Confusion at 0.5", _confusion_table(matrix, ["0", "1"], label.name), tag("p", facts), note=note)
+    table = _confusion_table(matrix, ["0", "1"], label.name)
+    return Card("Confusion at 0.5", confusion=table, facts=facts, note=note)
 
 
-def _confusion_table(matrix: NDArray[np.int64], names: Sequence[str], label: str) -> Html:
-    head = tag("tr", tag("th", "actual"), *(tag("th", name, scope="col") for name in names))
-    over = tag("tr", tag("td"), tag("th", f"predicted {label}", colspan=len(names), class_="over"))
-    rows = [
-        tag("tr", tag("th", name, scope="row"), *(_confusion_cell(matrix, i, j, names) for j in range(len(names))))
-        for i, name in enumerate(names)
-    ]
-    small = " many" if len(names) > 5 else ""
-    return tag("div", tag("table", over, head, *rows, class_="confusion" + small), class_="scroll")
+def _confusion_table(matrix: NDArray[np.int64], names: Sequence[str], label: str) -> ConfusionTable:
+    rows = [(name, [_confusion_cell(matrix, i, j, names) for j in range(len(names))]) for i, name in enumerate(names)]
+    return ConfusionTable(label, names, rows)
 
 
-def _confusion_cell(matrix: NDArray[np.int64], i: int, j: int, names: Sequence[str]) -> Html:
+def _confusion_cell(matrix: NDArray[np.int64], i: int, j: int, names: Sequence[str]) -> ConfusionCell:
     part = matrix[i, j] / max(matrix[i].sum(), 1)
     title = f"actual {names[i]}, predicted {names[j]}: {count(matrix[i, j])} rows, {share(part)} of actual {names[i]}"
     # Among the folded classes a row may still be in the wrong one, so their common cell is neither.
     kind = "hit-cell" if i == j and names[i] != _OTHER else "miss-cell" if i != j else "other-cell"
-    body = (tag("b", count(matrix[i, j])), tag("small", share(part))) if matrix[i, j] else (tag("b", "·"),)
-    return tag("td", *body, title=title, class_=kind, style=f"--share:{part:.3f}")
+    return ConfusionCell(int(matrix[i, j]), float(part), title, kind)
 
 
-def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     found = curves.roc(positive, scores)
     x, y, at = found.false_positive_rate, found.true_positive_rate, found.thresholds
     kept = curves.thin(x, y)
@@ -107,10 +91,10 @@ def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
     drawn = frame.draw(
         f"ROC, AUC {found.auc:.4f}", line(frame, guide), line(frame, Series("", points, "first", titles))
     )
-    return card("ROC", drawn, legend(("model", "first"), ("guessing", "guide")), note=f"AUC {found.auc:.4f}")
+    return Card("ROC", drawn, (("model", "first"), ("guessing", "guide")), note=f"AUC {found.auc:.4f}")
 
 
-def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     found = curves.precision_recall(positive, scores)
     kept = curves.thin(found.recall, found.precision)
     points = [(float(found.recall[i]), float(found.precision[i])) for i in kept]
@@ -123,11 +107,11 @@ def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) 
     guide = Series("", [(0.0, found.base_rate), (1.0, found.base_rate)], "guide")
     label = f"Precision over recall, average precision {found.average_precision:.4f}"
     drawn = frame.draw(label, line(frame, guide), line(frame, Series("", points, "first", titles)))
-    names = legend(("model", "first"), (f"guessing, {share(found.base_rate)} are positive", "guide"))
-    return card("Precision–recall", drawn, names, note=f"Average precision {found.average_precision:.4f}")
+    names = (("model", "first"), (f"guessing, {share(found.base_rate)} are positive", "guide"))
+    return Card("Precision–recall", drawn, names, note=f"Average precision {found.average_precision:.4f}")
 
 
-def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     found = curves.calibration(positive, np.clip(scores, 0.0, 1.0))
     titles = [
         f"predicted {share(p)}, observed {share(o)} (95 %: {share(low)} to {share(high)}), {count(n)} rows"
@@ -135,18 +119,20 @@ def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Ht
     ]
     frame = Frame(_UNIT, _UNIT, "mean predicted probability", "share of rows that are 1")
     whiskers = [
-        tag("line", x1=frame.across(p), x2=frame.across(p), y1=frame.down(low), y2=frame.down(high), class_="whisker")
+        element(
+            "line", x1=frame.across(p), x2=frame.across(p), y1=frame.down(low), y2=frame.down(high), class_="whisker"
+        )
         for p, low, high in zip(found.predicted, found.low, found.high, strict=True)
     ]
     points = list(zip(found.predicted.tolist(), found.observed.tolist(), strict=True))
     guide = line(frame, Series("", [(0.0, 0.0), (1.0, 1.0)], "guide"))
     content = (_bin_rows(frame, found), guide, *whiskers, line(frame, Series("", points, "first", titles, marks=True)))
     note = f"Expected calibration error {found.error:.4f}, Brier score {found.brier:.4f}"
-    names = legend(("ten bins, 95\u00a0% interval", "first"), ("perfect", "guide"), ("rows in the bin", "pale box"))
-    return card("Calibration", frame.draw("Calibration", *content), names, note=note)
+    names = (("ten bins, 95\u00a0% interval", "first"), ("perfect", "guide"), ("rows in the bin", "pale box"))
+    return Card("Calibration", frame.draw("Calibration", *content), names, note=note)
 
 
-def _bin_rows(frame: Frame, found: curves.Calibration) -> Html:
+def _bin_rows(frame: Frame, found: curves.Calibration) -> Markup:
     """Pale bars behind the curve, as high as 0.3 for the fullest bin: they share the axis, not its unit."""
     top = found.rows.max()
     drawn = []
@@ -156,7 +142,7 @@ def _bin_rows(frame: Frame, found: curves.Calibration) -> Html:
     return join(*drawn)
 
 
-def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     found = curves.precision_recall(positive, scores)
     kept = np.flatnonzero((found.thresholds >= 0.0) & (found.thresholds <= 1.0))[::-1]
     kept = kept[curves.thin(found.thresholds[kept], found.recall[kept], 120)]
@@ -171,11 +157,11 @@ def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Htm
         )
     best = int(f1.argmax())
     note = f"F1 is highest, {f1[best]:.3f}, at {number(at[best])}"
-    names = legend(("precision", "first"), ("recall", "second"), ("F1", "third"))
-    return card("Choosing a threshold", frame.draw("Precision, recall and F1 by threshold", *drawn), names, note=note)
+    names = (("precision", "first"), ("recall", "second"), ("F1", "third"))
+    return Card("Choosing a threshold", frame.draw("Precision, recall and F1 by threshold", *drawn), names, note=note)
 
 
-def _scores(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
+def _scores(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     edges = np.linspace(0.0, 1.0, 41)
     shares = {}
     for name, rows in (("0", scores[~positive]), ("1", scores[positive])):
@@ -186,11 +172,11 @@ def _scores(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Html:
         bars(frame, edges.tolist(), values.tolist(), _bin_titles(f"class {name}", edges, values), style)
         for (name, values), style in zip(shares.items(), ("second", "first"), strict=True)
     ]
-    names = legend(
+    names = (
         (f"label 0, {count((~positive).sum())} rows", "second box"),
         (f"label 1, {count(positive.sum())} rows", "first box"),
     )
-    return card(
+    return Card(
         "Predictions by class",
         frame.draw("Histogram of predictions by class", *drawn),
         names,
@@ -207,7 +193,7 @@ def _bin_titles(name: str, edges: Array, values: Array) -> list[str]:
 # --- multiclass -----------------------------------------------------------------------------------
 
 
-def _multiclass(label: LabelField, labels: Array, predictions: Array) -> Html:
+def _multiclass(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     classes = predictions.shape[1]
     names = [str(name) for name in label.classes] or [str(i) for i in range(classes)]
     matrix = curves.confusion(labels.astype(np.int64), predictions.argmax(axis=1).astype(np.int64), classes)
@@ -216,12 +202,10 @@ def _multiclass(label: LabelField, labels: Array, predictions: Array) -> Html:
     note = f"{share(right)} of {count(matrix.sum())} rows are right."
     if len(shown_names) < classes:
         note += f" The {_MOST_CLASSES} most frequent of {classes:,} classes; the rest count as {_OTHER}."
-    return tag(
-        "div",
-        card("Confusion", _confusion_table(shown, shown_names, label.name), note=note, wide=True),
-        card("By class", _class_table(matrix, names), wide=True),
-        class_="cards",
-    )
+    return [
+        Card("Confusion", confusion=_confusion_table(shown, shown_names, label.name), note=note, wide=True),
+        Card("By class", classes=_class_table(matrix, names), wide=True),
+    ]
 
 
 def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.int64], list[str]]:
@@ -236,34 +220,24 @@ def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.in
     return folded, [*(names[i] for i in kept), _OTHER]
 
 
-def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> Html:
+def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> ClassTable:
     actual, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(actual, 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    head = tag("tr", *(tag("th", name) for name in ("class", "rows", "predicted", "precision", "recall", "F1")))
     order = np.argsort(-actual, kind="stable")[:200]
-    rows = [
-        tag(
-            "tr",
-            tag("th", names[i], scope="row"),
-            tag("td", count(actual[i])),
-            tag("td", count(predicted[i])),
-            *(tag("td", share(v[i]), class_="meter", style=f"--share:{v[i]:.3f}") for v in (precision, recall, f1)),
-        )
-        for i in order
-    ]
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), class_="plain numbers"), class_="scroll")
+    columns = (actual, predicted, precision, recall, f1)
+    return ClassTable([ClassRow(names[i], *(column[i].item() for column in columns)) for i in order])
 
 
 # --- regression -----------------------------------------------------------------------------------
 
 
-def _regression(label: LabelField, labels: Array, predictions: Array) -> Html:
+def _regression(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     actual, predicted = labels.astype(np.float64), predictions.astype(np.float64)
-    return tag("div", _density(label, actual, predicted), _residuals(label, actual, predicted), class_="cards two")
+    return [_density(label, actual, predicted), _residuals(label, actual, predicted)]
 
 
-def _density(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Html:
+def _density(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Card:
     low = float(min(np.quantile(actual, 0.005), np.quantile(predicted, 0.005)))
     high = float(max(np.quantile(actual, 0.995), np.quantile(predicted, 0.995)))
     bounds = around([low, high], 0.03)
@@ -285,10 +259,10 @@ def _density(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[
     outside = len(actual) - int(rows.sum())
     note = "Darker: more rows (logarithmic)." + (f" {count(outside)} rows lie outside." if outside else "")
     drawn = frame.draw("Predicted over actual values", cells(frame, boxes), guide)
-    return card("Predicted and actual", drawn, legend(("perfect", "guide")), note=note)
+    return Card("Predicted and actual", drawn, (("perfect", "guide"),), note=note)
 
 
-def _residuals(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Html:
+def _residuals(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Card:
     rest = actual - predicted
     bounds = around([float(np.quantile(rest, 0.005)), float(np.quantile(rest, 0.995))], 0.03)
     edges = np.linspace(*bounds, 49)
@@ -305,4 +279,4 @@ def _residuals(label: LabelField, actual: NDArray[np.float64], predicted: NDArra
     outside = len(rest) - int(rows.sum())
     median = number(np.median(np.abs(rest)))
     note = f"Mean {number(mean)}, standard deviation {number(rest.std())}, median of the absolute value {median}."
-    return card("Residuals", drawn, note=note + (f" {count(outside)} rows lie outside." if outside else ""))
+    return Card("Residuals", drawn, note=note + (f" {count(outside)} rows lie outside." if outside else ""))

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
-import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer import __version__, storage, termination
+from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
-from trainer.checkpoint.run_folder import RunFolder, to_json
+from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
-from trainer.errors import ExitCode, KfitError, PeerLost, Stalled
+from trainer.errors import ExitCode, KfitError, Stalled
 from trainer.feed.pipeline.window_checks import mixing_warnings
 from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
+from trainer.run import agreement, final_report
 from trainer.run.nightly_hooks import Night
-from trainer.run.record import LAST_WORDS_S, Record, Result
-from trainer.run.result import exact_metrics, versions
+from trainer.run.record import Record, Result
+from trainer.run.result import versions
+from trainer.run.tensorboard_files import tensorboard_folder
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
 from trainer.training.stall_watchdog import StallWatchdog
 from trainer.training.time_ledger import Ledger, process_age_s
-from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
-from trainer.workers.rendezvous import Finished, Rendezvous, meet
-
-#: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
-_MEETING_S = 900.0
+from trainer.workers.rendezvous import Finished
 
 
 def new_run_id(name: str) -> str:
@@ -115,8 +110,31 @@ def _more_epochs(config: Config, done: Mapping[str, Any]) -> str:
     return f"; for more epochs begin a new run with run.fit.extend: {done['run']}"
 
 
+@dataclass(frozen=True)
+class _Start:
+    """Where a run begins.
+
+    Attributes:
+        config: Its configuration; windows of days are days.
+        snapshot: The checkpoint it goes on from, None for a new run.
+        unchanged_since: The run that has done its work already, if there is one.
+    """
+
+    config: Config
+    snapshot: Snapshot | None
+    unchanged_since: str | None = None
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The session with the model, and the state that training ended with."""
+
+    session: Any
+    state: Any
+
+
 class _Run:
-    """The steps of one run, and what the later ones need of the earlier."""
+    """The phases of one run: each returns what the next one takes. `record` is told too, for a run that fails."""
 
     def __init__(
         self,
@@ -130,97 +148,69 @@ class _Run:
         rank: Rank,
     ) -> None:
         self.folder, self.devices = folder, devices
-        #: As the job file has it: its windows are not yet days. What a run that goes on must share.
-        self.asked = config
+        self.asked = config  # as the job file has it, windows and all: what a run that goes on must share
         self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
         self.rank = rank
         self.coordinator: Coordinator | SingleWorker = SingleWorker()
-        self.met: Rendezvous | None = None
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self.record = Record(config, folder, self.store.fence, night, progress, ledger)
         stall = config.fit.stall
         self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
     def go(self) -> Result:
-        if self.rank.workers > 1:
-            self._meet()
-        snapshot, same = self._begin() if self.rank.chief else self._follow()
-        if same is not None:
-            return self._skip(same)
-        prepared = self._prepare(snapshot)
+        addresses = self._meet() if self.rank.workers > 1 else ()
+        start = self._begin() if self.rank.chief else self._follow()
+        if start.unchanged_since is not None:
+            return self._skip(start.unchanged_since)
+        prepared = self._prepare(start)
         self.stop.check()
-        self.watchdog.start()
-        self.progress.phase("compile")
-        with self.ledger.phase("compile"):
-            from trainer.tensorflow_import import import_tensorflow
-
-            import_tensorflow()
-            self.watchdog.beat()
-            from trainer.training.session import Session  # TensorFlow comes in here, after the data was found whole
-
-            addresses = self.met.addresses if self.met else ()
-            session = Session(self.record.config, prepared, self.devices, self.coordinator, addresses)
-        with ExitStack() as closing:
-            closing.callback(session.close)
-            self.record.memory = session.resume(snapshot)
-            if snapshot is not None:
-                cursor = self.record.memory.cursor
-                self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
-            elif self.record.config.fit.warm_start is not None:
-                session.warm_start(self.record.config.fit.warm_start, self.progress.note)
-            self._fit(session, snapshot)
+        session = self._compile(start, prepared, addresses)
+        with closing(session):
+            trained = self._train(session, start, prepared)
             if not self.rank.chief:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
-                return Result(self.folder.uri, self.coordinator.finish(None), self.record.memory.history)
+                return Result(self.folder.uri, self.coordinator.finish(None), trained.state.history)
             self.coordinator.training_done()
-            self.record.write_metrics()
-            result = self._publish(session)
+            self.record.write_metrics(trained.state)
+            result = self._publish(trained, start, prepared)
             self.coordinator.finish(dict(result.document))
             return result
 
-    def _meet(self) -> None:
-        identity = {
-            "run": self.folder.uri,
-            "configuration": hashlib.sha256(self.record.config.model_dump_json().encode()).hexdigest(),
-            "version": __version__,
-        }
-        deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
-        self.met = met = meet(
+    def _meet(self) -> Sequence[str]:
+        """Waits for the other workers; returns the addresses of all."""
+        self.coordinator, met = agreement.meet_workers(
             self.rank,
-            identity,
-            deadline_s=deadline_s,
+            self.folder,
+            self.asked,
             note=self.progress.note,
             finished=lambda: _finished(self.folder) is not None,
+            abandon=self._abandon,
         )
-        self.coordinator = Coordinator(self.rank, met.connections, self._abandon)
-        self.progress.note(f"worker {self.rank.index} of {self.rank.workers}; all are there")
+        return met.addresses
 
-    def _begin(self) -> tuple[Snapshot | None, str | None]:
-        """Where the run begins, and the run that has done its work already, if there is one."""
+    def _begin(self) -> _Start:
+        """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""
         self.night.remember(self.folder.read_json("config.json"))
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
         self.record.write_config()
-        self.record.config = self.night.begin()
+        config = self.record.config = self.night.begin()
         same = self.night.unchanged(versions())
-        data = self.record.config.data.model_dump(mode="json")
-        self.coordinator.broadcast_json({"mark": _mark(snapshot), "data": data, "unchanged": same})
-        return snapshot, same
+        data = config.data.model_dump(mode="json")
+        mark = agreement.checkpoint_mark(snapshot)
+        self.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": same})
+        return _Start(config, snapshot, same)
 
-    def _follow(self) -> tuple[Snapshot | None, str | None]:
+    def _follow(self) -> _Start:
         """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
         told = self.coordinator.broadcast_json()
         if told["unchanged"] is not None:
-            return None, told["unchanged"]
-        self.record.config = self.record.config.model_copy(update={"data": Data.model_validate(told["data"])})
+            return _Start(self.asked, None, told["unchanged"])
+        config = self.asked.model_copy(update={"data": Data.model_validate(told["data"])})
+        self.record.config = config
         snapshot = resume.starting_point(self.asked, self.folder, self.store, self.progress.note)
-        if _mark(snapshot) != told["mark"]:
-            raise PeerLost(
-                "this worker found another checkpoint than worker 0",
-                where=self.folder.uri,
-                remedy="all workers start again and go on from the newest checkpoint",
-            )
-        return snapshot, None
+        agreement.check_same_checkpoint(self.folder, snapshot, told["mark"])
+        return _Start(config, snapshot)
 
     @property
     def told_elsewhere(self) -> bool:
@@ -250,80 +240,76 @@ class _Run:
         self.coordinator.finish(dict(result.document))
         return result
 
-    def _prepare(self, snapshot: Snapshot | None) -> Prepared:
+    def _prepare(self, start: _Start) -> Prepared:
+        """Reads statistics, agrees on them with the other workers, and checks them against earlier runs."""
         if not self.rank.chief:
-            cache_transfer.unpack(self.coordinator.broadcast_bytes(), local_cache())
+            agreement.receive_cache(self.coordinator)
         with self.ledger.phase("statistics"):
             prepared = prepare(
-                self.record.config,
+                start.config,
                 cache=local_cache(),
                 progress=lambda done, total: self.progress.phase("statistics", done, total),
             )
-            if self.record.config.fit.warm_start is not None:
-                prepared = warm_start.with_vocabularies_of(self.record.config.fit.warm_start, prepared)
-        resolved = resume.with_choices_of(snapshot, self.asked, prepared.config)
+            if start.config.fit.warm_start is not None:
+                prepared = warm_start.with_vocabularies_of(start.config.fit.warm_start, prepared)
+        resolved = resume.with_choices_of(start.snapshot, self.asked, prepared.config)
         prepared = replace(prepared, config=resolved, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
         self.record.config, self.record.prepared = resolved, prepared
         if not self.rank.chief:
-            return self._same_data(snapshot, prepared)
-        self._pass_on(prepared)
+            agreement.check_same_data(self.coordinator, prepared)
+            resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
+            return prepared
+        agreement.share_data(self.coordinator, self.rank, prepared)
         if chosen := automatic_choices(self.asked.fit, resolved.fit):
             self.progress.note(f"{describe_choices(chosen)}, by {prepared.rows['train']:,} training rows")
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
-        resume.check_data(self.folder, snapshot, prepared.fingerprint)
+        resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
         self.record.write_config()
         self.night.check(prepared, versions())
         return prepared
 
-    def _pass_on(self, prepared: Prepared) -> None:
-        if self.rank.workers > 1:  # those of one machine have the same cache
-            self.coordinator.broadcast_bytes(b"" if self.rank.local else cache_transfer.packed(local_cache()))
-            self.coordinator.broadcast_json(_data_mark(prepared))
+    def _compile(self, start: _Start, prepared: Prepared, addresses: Sequence[str]) -> Any:
+        """Imports TensorFlow, now that the data was found whole, and builds the session."""
+        self.watchdog.start()
+        self.progress.phase("compile")
+        with self.ledger.phase("compile"):
+            from trainer.tensorflow_import import import_tensorflow
 
-    def _same_data(self, snapshot: Snapshot | None, prepared: Prepared) -> Prepared:
-        if self.coordinator.broadcast_json() != _data_mark(prepared):
-            raise PeerLost(
-                "this worker sees other data, or other statistics of it, than worker 0",
-                where="run.data",
-                remedy="all workers start again; write new data beside the old, never over it",
-            )
-        resume.check_data(self.folder, snapshot, prepared.fingerprint)
-        return prepared
+            import_tensorflow()
+            self.watchdog.beat()
+            from trainer.training.session import Session
 
-    def _fit(self, session: Any, snapshot: Snapshot | None) -> None:
-        assert self.record.prepared is not None
-        extra = {"shaping": resume.resume_signature(self.asked), "fingerprint": self.record.prepared.fingerprint}
-        extra["automatic"] = automatic_choices(self.asked.fit, self.record.config.fit)
-        self.record.writer = writer = self._writer(snapshot) if self.rank.chief else NoWriter()
-        with tempfile.TemporaryDirectory(prefix="kfit-tensorboard-") as scratch, self.ledger.phase("fit"):
-            target = self.folder.path("tensorboard")
-            local = storage.local_path(target)
-            board = str(local or scratch) if self.record.config.output.tensorboard and self.rank.chief else None
-            curves = Path(scratch) if board is not None and local is None else None
+            return Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+
+    def _train(self, session: Any, start: _Start, prepared: Prepared) -> _Trained:
+        state = self.record.state = session.resume(start.snapshot)
+        if start.snapshot is not None:
+            cursor = state.cursor
+            self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
+        elif start.config.fit.warm_start is not None:
+            session.warm_start(start.config.fit.warm_start, self.progress.note)
+        writer = self.record.writer = self._writer(start) if self.rank.chief else NoWriter()
+        context = TrainingContext(
+            state=state,
+            writer=writer,
+            progress=self.progress,
+            ledger=self.ledger,
+            stop=self.stop,
+            identity={
+                "shaping": resume.resume_signature(self.asked),
+                "fingerprint": prepared.fingerprint,
+                "automatic": automatic_choices(self.asked.fit, prepared.config.fit),
+            },
+            watchdog=self.watchdog,
+        )
+        wanted = start.config.output.tensorboard and self.rank.chief
+        with self.ledger.phase("fit"), tensorboard_folder(self.folder, wanted=wanted) as board:
             try:
                 with self.stop.training():
-                    session.fit(
-                        TrainingContext(
-                            state=self.record.memory,
-                            writer=writer,
-                            progress=self.progress,
-                            ledger=self.ledger,
-                            stop=self.stop,
-                            identity=extra,
-                            watchdog=self.watchdog,
-                            tensorboard=board,
-                        )
-                    )
+                    session.fit(replace(context, tensorboard=board))
                     self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
-            except BaseException:
-                if curves is not None:
-                    termination.within(LAST_WORDS_S, lambda: storage.upload_folder(curves, target))
-                raise
-            else:
-                if curves is not None:
-                    storage.upload_folder(curves, target)
             finally:
                 self.ledger.add("checkpoint_upload", writer.upload_s)
                 self.ledger.add("feed_wait", session.wait_s)
@@ -331,61 +317,37 @@ class _Run:
         if self.stop.requested:
             writer.wait()
             self.stop.check()
+        return _Trained(session, state)
 
-    def _writer(self, snapshot: Snapshot | None) -> AsyncWriter:
+    def _writer(self, start: _Start) -> AsyncWriter:
         return AsyncWriter(
             self.store,
             self.progress.note,
             committed=self.progress.checkpoint,
-            resumed=snapshot,
-            patience_s=duration_s(self.record.config.output.checkpoint.patience),
+            resumed=start.snapshot,
+            patience_s=duration_s(start.config.output.checkpoint.patience),
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
         )
 
-    def _publish(self, session: Any) -> Result:
-        assert self.record.prepared is not None
-        assert self.record.writer is not None
-        from trainer.report.page import ReportData, render
+    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared) -> Result:
+        """Exports the model, lets the gate decide, and writes the report and the result."""
         from trainer.serving.export import publish
         from trainer.training.session import REPORT_ROWS
 
+        session, state = trained.session, trained.state
         with self.ledger.phase("export"):
             self.progress.phase("export")
-            session.settle(self.record.memory)
-            publish(self.folder, self.record.prepared, session.built, self.store.fence.check)
+            session.settle(state)
+            publish(self.folder, prepared, session.built, self.store.fence.check)
             labels, predictions = session.validation_predictions()
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.night.decide()
-        document = self.record.document("succeeded", ExitCode.DONE, "trained")
-        if labels is not None and self.record.prepared.rows["validation"] <= REPORT_ROWS:
-            watched = document["metrics"]["validation"]
-            exact, undefined = exact_metrics(watched, self.record.config.task, labels, predictions)
-            watched |= exact
-            for line in undefined:
-                self.progress.note(f"warning: {line}")
-        page = render(
-            ReportData(
-                result=document,
-                history=self.record.memory.history,
-                statistics=self.record.prepared.statistics["train"],
-                layout=self.record.prepared.layout,
-                config=self.record.config.model_dump(mode="json"),
-                labels=labels,
-                predictions=predictions,
-                warnings=self.record.prepared.warnings,
-            )
-        )
+        document = self.record.document("succeeded", ExitCode.DONE, "trained") | {"warnings": list(prepared.warnings)}
+        if labels is not None:
+            whole = prepared.rows["validation"] <= REPORT_ROWS
+            document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
+        page = final_report.page(document, state.history, prepared, start.config, labels, predictions)
         self.store.fence.check()
-        storage.write(self.folder.path("report.html"), page.encode())
-        return self.record.end(document, self.record.memory.history)
-
-
-def _mark(snapshot: Snapshot | None) -> str:
-    """Tells one checkpoint from another."""
-    return hashlib.sha256(to_json(snapshot.state if snapshot else None)).hexdigest()
-
-
-def _data_mark(prepared: Prepared) -> str:
-    """Tells whether two workers know the same of the data: what they do not must not go into their models."""
-    return hashlib.sha256(repr([prepared.fingerprint, prepared.layout, prepared.statistics]).encode()).hexdigest()
+        storage.write(self.folder.path("report.html"), page)
+        return self.record.end(document, state.history)

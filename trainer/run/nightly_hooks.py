@@ -1,12 +1,11 @@
-"""What a run does beside training: its dates, its checks against production, the gate, and who is told.
+"""What a run does beside training: its dates, its checks against production, and the gate.
 
-`fit` calls these in order: `begin`, `unchanged`, `check`, `decide`, `tell`. What they find stands in `document`,
+`fit` calls these in order: `begin`, `unchanged`, `check`, `decide`. What they find stands in `document`,
 which becomes part of result.json. A job without windows, checks and `promote` passes through untouched.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +15,18 @@ from typing import Any
 import numpy as np
 
 from trainer import storage
-from trainer.checkpoint.run_folder import RunFolder, to_json
+from trainer.checkpoint.run_folder import RunFolder
 from trainer.config import Config
-from trainer.errors import ConfigError, DataError, KfitError, ModelCodeError, StorageError
+from trainer.errors import ConfigError, DataError, ModelCodeError, StorageError
 from trainer.feed.shards.discovery import scan
 from trainer.feed.statistics.cache import statistics_from
 from trainer.feed.statistics.prepare import Prepared, inspect
-from trainer.nightly import digest, drift, gate, history, production, prometheus, retention, windows
-from trainer.nightly import notify as notify_module
+from trainer.nightly import digest, drift, gate, history, production, windows
 from trainer.nightly.production import Production
 from trainer.nightly.scores import Scored
+from trainer.schema import Statistics
 
 _STATISTICS = "statistics.json"
-#: A failed process is gone within five seconds of its error, whoever listens.
-_PATIENCE_S, _PATIENCE_AFTER_FAILURE_S = 20.0, 2.0
 
 
 class Night:
@@ -119,11 +116,15 @@ class Night:
     def _check_holdout(self) -> None:
         """Footers alone: a holdout that cannot be scored must not show after hours of training."""
         data, promote = self._resolved.data, self._resolved.promote
+        windows.check_fresh(self._resolved)
         if data.holdout_uris is not None and promote is not None:
             extra = [*promote.slices, *([promote.by] if promote.by else [])]
             found = scan(data.holdout_uris, [*data.features, data.label.column, *extra])
             if not sum(shard.rows for shard in found.shards):
                 raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
+
+    def _warn(self, line: str) -> None:
+        self._note(f"warning: {line}")
 
     @property
     def _output(self) -> str:
@@ -149,7 +150,7 @@ class Night:
             return None
         fingerprint = inspect(self._resolved).fingerprint
         self.document["digest"] = digest.digest(self._config, fingerprint, versions)
-        same = history.find(history.read(self._output), self.document["digest"])
+        same = history.find(history.read(self._output, warn=self._warn), self.document["digest"])
         if same is None or same.run == self._folder.run_id:
             return None
         self.document |= {"unchanged_since": same.run, "fingerprint": fingerprint}
@@ -169,15 +170,26 @@ class Night:
         checks, seen = self._config.data.checks, self._seen
         if checks is None or seen is None or seen.run == self._folder.run_id:
             return
-        stored = RunFolder(self._output, seen.run).read_json(_STATISTICS)
-        if stored is None:
-            self._note(f"warning: {seen.run} left no {_STATISTICS}; the data was not checked against it")
+        before = self._statistics_of(RunFolder(self._output, seen.run))
+        if before is None:
             return
-        found = drift.check(checks, statistics_from(stored), now)
+        found = drift.check(checks, before, now)
         breached = drift.breaches(found)
         self.document["checks"] = {"against": seen.run, "made": len(found), "breached": drift.as_json(breached)}
         if breached:
             raise drift.Drifted(breached, seen.run)
+
+    def _statistics_of(self, champion: RunFolder) -> Statistics | None:
+        """The champion's statistics; None, with a warning, where it left none or they are damaged."""
+        left = f"{champion.run_id} left no {_STATISTICS}"
+        try:
+            stored = champion.read_json(_STATISTICS)
+            if stored is not None:
+                return statistics_from(stored)
+        except (DataError, KeyError, TypeError, ValueError, AttributeError):
+            left = f"{champion.path(_STATISTICS)} is damaged"
+        self._note(f"warning: {left}; the data was not checked against it")
+        return None
 
     # --- the gate ---------------------------------------------------------------------------------
 
@@ -236,36 +248,12 @@ class Night:
 
     def _warn_of_seen_rows(self, champion: RunFolder, holdout: str | list[str]) -> None:
         """A champion fitted on the holdout looks better there than it is."""
-        trained = {shard["uri"] for shard in (champion.read_json("config.json") or {}).get("shards", [])}
+        try:
+            trained = {shard["uri"] for shard in (champion.read_json("config.json") or {}).get("shards", [])}
+        except (DataError, KeyError, TypeError):
+            self._note(f"warning: {champion.path('config.json')} is damaged: it is not known what the champion saw")
+            return
         both = trained & {shard.uri for shard in storage.expand(holdout)}
         if both:
             self.document["champion_saw_shards"] = len(both)
             self._note(f"warning: {champion.run_id} was fitted on {len(both)} shards of the holdout")
-
-    # --- afterwards -------------------------------------------------------------------------------
-
-    def tell(self, result: Mapping[str, Any]) -> None:
-        """Tells the outside how the run ended; whatever goes wrong here is a note and never fails the run."""
-        document = json.loads(to_json(result))
-        try:
-            self._leave_word(document)
-        except Exception as fault:  # result.json stands already: nothing after it may turn the run's end round
-            what = fault.what if isinstance(fault, KfitError) else f"{type(fault).__name__}: {fault}"
-            self._note(f"warning: the run's end was not recorded beside production.json: {what}")
-        notify = self._config.notify
-        if notify is not None and notify_module.wanted(notify, document):
-            # A pod that has failed holds its node: it tells quickly or not at all.
-            patience_s = _PATIENCE_S if result["exit_code"] == 0 else _PATIENCE_AFTER_FAILURE_S
-            undelivered = notify_module.post(notify, document, environment=self._environment, deadline_s=patience_s)
-            if undelivered is not None:
-                self._note(f"warning: nobody was notified: {undelivered}")
-
-    def _leave_word(self, result: Mapping[str, Any]) -> None:
-        """Index, retention, Prometheus, in this order: each looks at what the one before left."""
-        nights = history.write_index(self._output)
-        keep = self._config.output.keep_runs
-        if keep is not None and result["status"] == "succeeded":
-            gone = retention.prune(self._output, keep, now=datetime.now(UTC), spare=self._folder.run_id)
-            if gone:
-                self._note(f"deleted {len(gone)} old run{'s' if len(gone) > 1 else ''}: {gone[0].run} …")
-        prometheus.write(self._output, result, nights, production.read(self._output))

@@ -10,6 +10,7 @@ from trainer import storage
 from trainer.config import Config, resolve_automatic
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared, inspect
+from trainer.nightly import windows
 from trainer.progress.formatting import metric
 from trainer.schema import ColumnStatistics
 
@@ -30,6 +31,7 @@ def check(config: Config) -> dict[str, Any]:
         DataError: A shard breaks the contract.
         StorageError: Data or output are out of reach.
     """
+    windows.check_fresh(config)
     found = inspect(config)
     rows = found.rows
     train = rows["train"]

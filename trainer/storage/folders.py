@@ -16,9 +16,10 @@ from trainer.uris import join, local_path
 
 
 def delete(uri: str) -> None:
-    """Deletes an object or everything below a folder; nothing there is fine."""
+    """Deletes an object or everything below a folder; of a symbolic link the link alone. Nothing there is fine."""
     if (path := local_path(uri)) is not None:
-        calls.call("delete", uri, lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
+        folder = path.is_dir() and not path.is_symlink()
+        calls.call("delete", uri, lambda: shutil.rmtree(path) if folder else path.unlink(missing_ok=True))
         return
     fs = filesystem(uri)
     with contextlib.suppress(NotFound):

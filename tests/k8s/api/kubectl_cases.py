@@ -1,4 +1,7 @@
-"""Kubeconfigs that kubectl and kfit must read alike: `python -m tests.k8s.api.kubectl_cases` prints what both sent."""
+"""Kubeconfigs that kubectl and kfit must read alike: `python -m tests.k8s.api.kubectl_cases` prints what both sent.
+
+Long because it is a list: one short function a case.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from k8s.api import access
 from k8s.api.client import Cluster
 from k8s.api.credentials import Impersonation
 from k8s.cli import cli
-from k8s.errors import AccessError
+from k8s.errors import AccessError, ClusterError
 from tests.k8s.api.kubectl_cases import Setting
 from tests.k8s.api.recorder import RENEWED, jwt
 
@@ -154,6 +154,30 @@ def test_a_file_that_is_no_kubeconfig_is_told_without_its_text(tmp_path, text):
     with pytest.raises(AccessError) as caught:
         load(str(tmp_path / "bad"))
     assert "secret" not in str(caught.value)
+
+
+ODD = [3, "secret", ["secret"], [3], {"secret": 1}, True, [{"name": "secret"}], "\n", -1.5, [[]]]
+USER_KEYS = ["token", "tokenFile", "username", "password", "exec", "auth-provider"]
+USER_KEYS += ["as", "as-groups", "as-uid", "as-user-extra"]
+USER_KEYS += ["client-certificate", "client-certificate-data", "client-key", "client-key-data"]
+CLUSTER_KEYS = ["server", "certificate-authority", "certificate-authority-data", "tls-server-name", "proxy-url"]
+CLUSTER_KEYS += ["insecure-skip-tls-verify", "extensions"]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+@pytest.mark.parametrize("key", [*USER_KEYS, *CLUSTER_KEYS, "exec.args", "exec.env", "exec.command", "exec.apiVersion"])
+def test_a_value_of_another_type_ends_in_one_error(tmp_path, key, value):
+    cluster, asking = {"server": "https://127.0.0.1:9"}, {}
+    if key.startswith("exec."):
+        asking["exec"] = {"command": "true", "provideClusterInfo": True} | {key.partition(".")[2]: value}
+    else:
+        (cluster if key in CLUSTER_KEYS else asking)[key] = value
+    entries = {"clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": asking}]}
+    path = write(tmp_path / "config", **entries)
+    with pytest.raises((AccessError, ClusterError)) as caught:
+        ask(path, patience_s=0.0)
+    assert caught.value.exit_code in (64, 69)
+    assert key not in ("token", "password") or "secret" not in str(caught.value)
 
 
 def test_no_kubeconfig_is_told(tmp_path):

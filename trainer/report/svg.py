@@ -1,17 +1,11 @@
-"""HTML and SVG elements that cannot be injected into: text is escaped unless it is an element already."""
+"""SVG elements as safe markup: text and attributes are escaped unless they are markup already."""
 
 from __future__ import annotations
 
-from html import escape
+from markupsafe import Markup, escape
 
 
-class Html(str):
-    """Markup that is safe to stand in a page as it is."""
-
-    __slots__ = ()
-
-
-def tag(name: str, *children: str, **attributes: str | float | None) -> Html:
+def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
     """Builds one element.
 
     Args:
@@ -23,13 +17,13 @@ def tag(name: str, *children: str, **attributes: str | float | None) -> Html:
     Returns:
         The element with its end tag.
     """
-    said = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None)
-    return Html(f"<{name}{said}>{join(*children)}</{name}>")
+    written = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None)
+    return Markup(f"<{name}{written}>{join(*children)}</{name}>")
 
 
-def join(*children: str) -> Html:
+def join(*children: str) -> Markup:
     """Puts elements and text one after the other, text escaped."""
-    return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
+    return Markup("").join(children)
 
 
 def _name(key: str) -> str:
