@@ -347,7 +347,7 @@ class _Run:
         if labels is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
-        page = final_report.page(document, state.history, prepared, start.config, labels, predictions)
+        page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions)
         self.store.fence.check()
         storage.write(self.folder.path("report.html"), page)
         return self.record.end(document, state.history)
