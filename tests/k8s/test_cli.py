@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from k8s import cli
-from k8s.commands.init import job_file
+from k8s.commands.author.init import job_file
 from trainer.config import Config
 from trainer.errors import ConfigError, DataError
 
