@@ -1,8 +1,10 @@
-"""The one check of run ids, for every command that takes one: an id is a single folder name below `runs/`."""
+"""Run ids: how a new one is made, and the one check of ids that are given; an id is a folder name below `runs/`."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import time
 
 from trainer.errors import ConfigError
 
@@ -32,3 +34,8 @@ def check_run_id(text: str, where: str) -> str:
             "128 characters; `kfit history` lists the ids",
         )
     return text
+
+
+def new_run_id(name: str) -> str:
+    """Returns a run id that sorts by time to the second; a random suffix keeps it unique."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"

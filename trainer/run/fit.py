@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from trainer.run.nightly_hooks import Night
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
 from trainer.run.tensorboard_files import tensorboard_folder
+from trainer.run_id import new_run_id
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
@@ -36,11 +35,6 @@ from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
 from trainer.workers.rendezvous import Finished
-
-
-def new_run_id(name: str) -> str:
-    """A run id that sorts by time and collides with no other."""
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 def fit(
