@@ -10,7 +10,8 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 CRASH ?=
 MULTINODE ?=
-.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults lint types check chart image docs docs-check lock clean
+HOSTILE ?=
+.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image docs docs-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ crash-matrix: $(STAMP) ## Kill a run everywhere, start it again, compare (an hou
 
 store-faults: $(STAMP) ## What a run does when its store fails it: a table
 	@$(BIN)/python -m tests.faults.store_faults
+
+hostile: $(STAMP) ## Run all hostile inputs and print a table (HOSTILE="--only names" is less)
+	@$(BIN)/python -m tests.hostile $(HOSTILE)
 
 lint: $(STAMP) ## Check style and that imports go down
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from k8s.errors import AccessError, AlreadyExists, Conflict, NotFound, RefusedEr
 #: Names that are in use, by kind.
 TakenNames = Mapping[str, Set[str]]
 #: Their names hold a hash of their content, so they never change.
-_IMMUTABLE = ("Job", "ConfigMap", "ResourceClaimTemplate")
+_IMMUTABLE = ("Job", "ResourceClaimTemplate")
 
 
 class Outcome(enum.Enum):
@@ -64,20 +64,17 @@ def submit(
     ordered = sorted(manifests, key=_creation_order)
     existing = [_look_up(cluster, m, taken) for m in ordered]
     applied: list[tuple[Object, Outcome]] = []
-    workload: Object | None = None
     try:
         for manifest, current in zip(ordered, existing, strict=True):
-            live, outcome = _apply(cluster, _owned(manifest, workload), current, dry_run)
-            applied.append((live, outcome))
-            workload = live if manifest is manifests[-1] else workload
+            applied.append(_apply(cluster, manifest, current, dry_run))
     except (RefusedError, AccessError, NotFound):
         for live, outcome in applied:
             if outcome is Outcome.CREATED and not dry_run:
                 cluster.delete(live["kind"], live["metadata"]["name"])
         raise
-    assert workload is not None, "the Job or CronJob is one of the manifests"
+    workload = applied[-1][0]
     if not dry_run:
-        for live, _ in applied:
+        for live, _ in applied[:-1]:
             _add_owner(cluster, workload, live)
     objects = {f"{live['kind']}/{live['metadata']['name']}": outcome for live, outcome in applied}
     result = Submitted(workload, objects[f"{workload['kind']}/{workload['metadata']['name']}"], objects)
@@ -89,18 +86,10 @@ def submit(
 def _creation_order(manifest: Object) -> int:
     """Returns the sort key that decides which object is created first.
 
-    The Job comes before what it owns, so that a launcher that dies in between leaves nothing without an owner.
-    The ConfigMap comes last: no container starts without it, so none starts without its NetworkPolicy. Only the
-    service account must exist when the Job's pod is created.
+    The Job comes last, so that none of its pods starts without its NetworkPolicy, Service and ServiceAccount. It owns
+    them as soon as it exists; where the launcher dies in between, the same file sent again completes them.
     """
-    return {"ServiceAccount": 0, "Job": 1, "CronJob": 1, "ConfigMap": 3}.get(manifest["kind"], 2)
-
-
-def _owned(manifest: Object, workload: Object | None) -> Object:
-    """Returns the manifest with an owner reference, once there is an owner."""
-    if workload is None or manifest["kind"] == "ServiceAccount":
-        return manifest
-    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner_reference(workload)]}}
+    return {"ServiceAccount": 0, "Job": 2, "CronJob": 2}.get(manifest["kind"], 1)
 
 
 def taken_names(cluster: Cluster, manifests: Iterable[Object]) -> TakenNames | None:
@@ -140,8 +129,6 @@ def check_same_job(manifest: Object, current: Object) -> None:
             raise RefusedError(what, where=where, remedy=remedy)
     if manifest["kind"] == "Job" and annotation(current, "values-hash") != annotation(manifest, "values-hash"):
         raise RefusedError("a Job of this name exists with other values", where=where, remedy=remedy)
-    if manifest["kind"] == "ConfigMap" and current.get("data") != manifest.get("data"):
-        raise RefusedError("a ConfigMap of this name exists with another job file", where=where, remedy=remedy)
     if _managed_by_helm(current) and not _has_annotations(current, manifest):
         raise RefusedError(
             "this ServiceAccount belongs to a Helm release and has other annotations",
@@ -214,7 +201,7 @@ def _add_owner(cluster: Cluster, workload: Object, live: Object) -> None:
 
     A ServiceAccount has no owner: schedules, other Jobs and pods of other tools may use it.
     """
-    if live["kind"] == "ServiceAccount" or live["metadata"]["uid"] == workload["metadata"]["uid"]:
+    if live["kind"] == "ServiceAccount":
         return
     owners = live["metadata"].get("ownerReferences") or []
     if any(reference["uid"] == workload["metadata"]["uid"] for reference in owners):
@@ -238,7 +225,7 @@ def delete_workload(cluster: Cluster, workload: Object, *, foreground: bool = Fa
     kind, name = workload["kind"], str(workload["metadata"]["name"])
     cluster.delete(kind, name, foreground=foreground)
     labels = f"{OURS},kfit.dev/{kind.lower()}={name}"
-    for companion_kind in ("ConfigMap", "Service", "NetworkPolicy"):
+    for companion_kind in ("Service", "NetworkPolicy"):
         try:
             for companion in cluster.select(companion_kind, labels=labels):
                 if not companion["metadata"].get("ownerReferences"):

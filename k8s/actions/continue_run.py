@@ -24,7 +24,7 @@ def next_name(job: Object) -> str:
 
 
 def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
-    """Returns a new Job for the run of one that is over, with its own ConfigMap, Service and NetworkPolicy.
+    """Returns a new Job for the run of one that is over, with its own Service and NetworkPolicy.
 
     Args:
         job: The Job that is over.

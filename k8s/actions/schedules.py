@@ -7,9 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from k8s.actions.apply import owner_reference
-from k8s.api.client import OURS, Cluster
 from k8s.chart.yaml_documents import annotation
-from k8s.errors import AccessError
 from k8s.status.pods import Object, moment
 
 
@@ -61,30 +59,6 @@ def summary(cronjob: Object, now: datetime) -> dict[str, Any]:
         "age_s": (now - created).total_seconds() if created else None,
         "output": annotation(cronjob, "output-uri"),
     }
-
-
-def delete_unused_job_files(cluster: Cluster, cronjob: Object) -> list[str]:
-    """Deletes the ConfigMaps of older versions of a schedule that no Job mounts any more.
-
-    Returns:
-        Their names; none where the right to list or delete them is missing, since they go with the schedule anyway.
-    """
-    name = cronjob["metadata"]["name"]
-    labels = f"{OURS},kfit.dev/cronjob={name}"
-    try:
-        jobs = cluster.select("Job", labels=labels)
-        in_use = {m for j in jobs for m in _mounted(j["spec"])} | set(_mounted(cronjob["spec"]["jobTemplate"]["spec"]))
-        config_maps = [c["metadata"]["name"] for c in cluster.select("ConfigMap", labels=labels)]
-        unused = [name for name in config_maps if name not in in_use]
-        for config_map in unused:
-            cluster.delete("ConfigMap", config_map)
-    except AccessError:
-        return []
-    return unused
-
-
-def _mounted(job_spec: Object) -> list[str]:
-    return [v["configMap"]["name"] for v in job_spec["template"]["spec"].get("volumes") or [] if "configMap" in v]
 
 
 def _zone(name: str | None) -> ZoneInfo:

@@ -16,7 +16,7 @@ _WATCH: tuple[Right, ...] = (
     ("get", "Job"), ("list", "Job"), ("watch", "Job"), ("get", "Pod"), ("list", "Pod"), ("watch", "Pod"),
     ("list", "Event"), ("watch", "Event"),
 )  # fmt: skip
-_OWN = ("ConfigMap", "Service", "NetworkPolicy")
+_OWN = ("Service", "NetworkPolicy")
 _MAKE: tuple[Right, ...] = tuple((verb, kind) for kind in _OWN for verb in ("get", "create", "patch"))
 _CHANGE: tuple[Right, ...] = (("update", "Service"), ("update", "NetworkPolicy"))
 _SWEEP: tuple[Right, ...] = tuple((verb, kind) for kind in _OWN for verb in ("list", "delete"))

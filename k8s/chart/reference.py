@@ -128,7 +128,6 @@ $ helm upgrade --install flights charts/training-job -f job.yaml
 | --- | --- | --- |
 | Job | `<name>-<hash>` | without a schedule |
 | CronJob | `<name>` | with `schedule.cron` |
-| ConfigMap | `<name>-<hash>`, immutable | always; its `job.yaml` holds `run:` and nothing else |
 | NetworkPolicy | as the Job or CronJob | unless `networkPolicy.enabled` is false |
 | Service, headless | `<name>-<hash>`; with a schedule `<name>-workers` | `nodes` above 1 |
 | ServiceAccount | `serviceAccount.name`, else `<name>` | `serviceAccount.create` |
@@ -141,11 +140,11 @@ changed file is a new one beside it, and nothing ever asks Kubernetes to change 
 a schedule and the NetworkPolicy are not in the hash: they change in place.
 
 Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
-`kubectl delete job,configmap,networkpolicy,service -l kfit.dev/job=…` removes all of them.
+`kubectl delete job,networkpolicy,service -l kfit.dev/job=…` removes all of them.
 
 `helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
-its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. Change a
-schedule between two of its runs: a pod that starts anew after the change finds its ConfigMap gone.
+its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries
+its job file as an annotation of its pods: a schedule may change while a run of it is at work or tried again.
 
 ## What it takes care of
 

@@ -26,7 +26,7 @@ ENTRY = {"name": "A", "value": "1"}
         ),
         (
             {"run": {"data": {"train": [f"s3://lake/{n:0200}" for n in range(6000)]}}},
-            "a ConfigMap holds 1048576; name data by globs",
+            "a Job carries at most 120000; name data by globs",
         ),
         ({"env": [{"name": "KFIT_RUN", "value": "x"}]}, "env: KFIT_RUN is set by the chart; remove it"),
         ({"env": [{"name": "HOME", "value": "x"}]}, "env: HOME is set by the chart; remove it"),

@@ -13,7 +13,7 @@ def nightly():
 
 
 def test_a_schedule_makes_a_cronjob_in_place_of_the_job(nightly):
-    assert sorted(nightly.objects) == ["ConfigMap", "CronJob", "NetworkPolicy"]
+    assert sorted(nightly.objects) == ["CronJob", "NetworkPolicy"]
     spec = dict(nightly.objects["CronJob"]["spec"])
     del spec["jobTemplate"]
     assert spec == {
@@ -73,9 +73,8 @@ def test_the_schedule_can_be_set_in_full():
 
 
 def test_times_change_in_place(nightly):
-    """Another hour is no other job: the ConfigMap keeps its name, and the Jobs stay as they are."""
+    """Another hour is no other job: the Jobs stay as they are."""
     later = render(values(NIGHTLY, schedule={"cron": "0 3 * * *", "suspend": True}))
-    assert later.objects["ConfigMap"] == nightly.objects["ConfigMap"]
     assert later.job == nightly.job
 
 

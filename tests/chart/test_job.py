@@ -14,7 +14,7 @@ def plain():
 
 
 def test_a_job_file_is_one_job(plain):
-    assert sorted(plain.objects) == ["ConfigMap", "Job", "NetworkPolicy"]
+    assert sorted(plain.objects) == ["Job", "NetworkPolicy"]
     assert {k: v for k, v in plain.job.items() if k not in ("template", "podFailurePolicy")} == {
         "parallelism": 1,
         "completions": 1,
@@ -60,10 +60,12 @@ def test_the_pod_is_restricted(plain):
     assert plain.pod["enableServiceLinks"] is False
 
 
+JOB_FILE = {"fieldPath": "metadata.annotations['kfit.dev/job-file']"}
+
+
 def test_the_trainer_can_write_where_it_must_and_reads_its_file(plain):
-    name = plain.name
     assert plain.pod["volumes"] == [
-        {"name": "config", "configMap": {"name": name}},
+        {"name": "config", "downwardAPI": {"items": [{"path": "job.yaml", "fieldRef": JOB_FILE}]}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
     ]
@@ -100,7 +102,7 @@ def test_a_date_is_told_where_one_is_set(plain):
     assert "KFIT_DATE" not in plain.env
     dated = render(values(podAnnotations={"kfit.dev/date": "2026-11-23"}))
     assert dated.env["KFIT_DATE"] == {"fieldRef": {"fieldPath": "metadata.annotations['kfit.dev/date']"}}
-    assert dated.job["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2026-11-23"}
+    assert dated.job["template"]["metadata"]["annotations"]["kfit.dev/date"] == "2026-11-23"
 
 
 def test_requests_equal_limits():
@@ -197,7 +199,7 @@ def test_labels_and_annotations_of_the_pod_are_added():
     job = render(values(podLabels={"team": "a"}, podAnnotations={"note": "x"}))
     metadata = job.job["template"]["metadata"]
     assert metadata["labels"]["team"] == "a"
-    assert metadata["annotations"] == {"note": "x"}
+    assert metadata["annotations"]["note"] == "x"
     assert "team" not in job.objects["Job"]["metadata"]["labels"]
 
 

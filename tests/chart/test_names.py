@@ -60,8 +60,9 @@ def test_a_jobs_name_is_that_of_the_file_and_a_hash_which_the_job_holds_in_full(
 
 
 def test_a_scheduled_file_shares_nothing_with_the_same_file_by_hand():
-    by_hand = render(JOB).objects["ConfigMap"]["metadata"]["name"]
-    assert render(values(NIGHTLY)).objects["ConfigMap"]["metadata"]["name"] != by_hand
+    by_hand = render(JOB).objects["Job"]["metadata"]["annotations"]["kfit.dev/values-hash"]
+    nightly = render(values(NIGHTLY)).objects["CronJob"]["spec"]["jobTemplate"]["metadata"]["annotations"]
+    assert nightly["kfit.dev/values-hash"] != by_hand
 
 
 @pytest.mark.parametrize("schedule", [{}, NIGHTLY], ids=["job", "cronjob"])

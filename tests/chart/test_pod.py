@@ -83,6 +83,7 @@ def test_a_queue_has_a_priority_and_a_topology():
     assert labels["kueue.x-k8s.io/queue-name"] == "team-a"
     assert labels["kueue.x-k8s.io/priority-class"] == "high"
     notes = job.job["template"]["metadata"]["annotations"]
+    del notes["kfit.dev/job-file"]
     assert notes == {"kueue.x-k8s.io/podset-preferred-topology": "cloud.provider.com/block"}
 
 

@@ -91,7 +91,7 @@ def test_submit_once(team, job_file, proxy, wrong):
         proxy.faults[:] = [lambda method, path, seen=seen, nth=nth: wrong if _count(seen) == nth + 1 else None]
         name = team.kfit("submit", str(job), "-o", "name", kubeconfig=proxy.kubeconfig).out.strip().rpartition("/")[2]
         assert job_count(team, "fault") == 1
-        assert {o.partition("/")[0] for o in team.objects("fault")} == {"ConfigMap", "Job", "NetworkPolicy"}
+        assert {o.partition("/")[0] for o in team.objects("fault")} == {"Job", "NetworkPolicy"}
         team.kfit("cancel", name, "--wait")
         until(lambda: team.objects("fault") == [])
 

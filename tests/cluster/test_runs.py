@@ -256,11 +256,17 @@ def test_foreign(team, job_file):
     """a foreign object of the same name: refused, nothing touched"""
     job = job_file("taken")
     name = team.kfit("submit", str(job), "--dry-run=client", "-o", "name").out.strip().rpartition("/")[2]
-    team.kubectl("create", "configmap", name, "--from-literal=theirs=1")
+    theirs = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {"podSelector": {"matchLabels": {"app": "theirs"}}},
+    }
+    team.kubectl("create", "-f", "-", given=json.dumps(theirs))
     refused = team.kfit("submit", str(job), code=64)
     assert "not this job's" in refused.err
-    assert team.objects(name) == [f"ConfigMap/{name}"]
-    assert team.get("configmap", name)["data"] == {"theirs": "1"}
+    assert team.objects(name) == [f"NetworkPolicy/{name}"]
+    assert team.get("networkpolicy", name)["spec"]["podSelector"] == {"matchLabels": {"app": "theirs"}}
     changed = team.submit(job, "--set", "run.fit.epochs=2")
     assert changed != name
     team.kfit("cancel", changed)

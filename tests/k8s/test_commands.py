@@ -16,8 +16,8 @@ import yaml
 from click.testing import CliRunner
 
 from k8s.cli import GROUPS, VERBS, cli
-from k8s.commands.list import _PHASES
 from k8s.commands.options import DURATION, Target
+from k8s.commands.watch.list import _PHASES
 from k8s.errors import AccessError, NotFound
 from k8s.status.job_state import Phase
 from tests.k8s.ends import Ends
@@ -192,8 +192,8 @@ def test_why_of_nothing_is_not_found(kfit):
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
-    config = {"kind": "ConfigMap", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
-    server.behind.objects["/api/v1/namespaces/ml/configmaps/train-1a2b3c4d"] = config
+    policy = {"kind": "NetworkPolicy", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
+    server.behind.objects["/apis/networking.k8s.io/v1/namespaces/ml/networkpolicies/train-1a2b3c4d"] = policy
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
     assert len(server.behind.objects) == 3
@@ -389,7 +389,7 @@ def test_names_of_runs_are_completed(server, kubeconfig):
 
 def test_kubectl_completes_the_plugin(server, kubeconfig):
     put(server, job())
-    from k8s.commands.completion import kubectl
+    from k8s.commands.cluster.completion import kubectl
 
     assert [line.partition("\t")[0] for line in kubectl(cli, ["st"])] == ["status", ":4"]
     assert list(kubectl(cli, ["--kubeconfig", kubeconfig, "status", "tr"])) == ["train-1a2b3c4d", ":4"]
@@ -506,7 +506,7 @@ def test_list_prints_again_what_changes(server, kfit, monkeypatch):
             raise KeyboardInterrupt
         server.behind.objects[f"{JOBS}/train-1a2b3c4d"]["status"] = {"conditions": [{"status": "True", **OVER[0]}]}
 
-    monkeypatch.setattr("k8s.commands.list.time", SimpleNamespace(sleep=changes))
+    monkeypatch.setattr("k8s.commands.watch.list.time", SimpleNamespace(sleep=changes))
     printed = kfit("list", "-w", "-o", "name", code=1).splitlines()
     assert sorted(printed[:2]) == ["job.batch/other-00000000", "job.batch/train-1a2b3c4d"]
     assert printed[2:] == ["job.batch/train-1a2b3c4d"]

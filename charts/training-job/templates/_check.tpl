@@ -25,11 +25,11 @@ Kubernetes {{ include "kfit.kubeVersion" . }} is too old, 1.31 is needed; where 
 {{- end }}
 {{- end }}
 
-{{/* A ConfigMap holds 1 MiB. */}}
+{{/* Kubernetes takes 256 KiB of annotations, and kubectl apply keeps the Job once more in one of them. */}}
 {{- define "kfit.checkSize" -}}
-{{- $size := len (toYaml (dict "run" .Values.run)) -}}
-{{- if gt $size 1048576 }}
-run has {{ $size }} bytes, and a ConfigMap holds 1048576; name data by globs, windows or folders instead of long lists
+{{- $size := len (include "kfit.jobFile" .) -}}
+{{- if gt $size 120000 }}
+run has {{ $size }} characters, and a Job carries at most 120000; name data by globs, windows or folders instead of long lists, or put the file into a ConfigMap of your own, mount it by volumes and volumeMounts, and name it in args: [fit, /path/job.yaml]
 {{- end }}
 {{- end }}
 

@@ -37,10 +37,8 @@ template:
       {{- with .Values.podLabels }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
-    {{- with include "kfit.podAnnotations" . }}
     annotations:
-      {{- . | nindent 6 }}
-    {{- end }}
+      {{- include "kfit.podAnnotations" . | nindent 6 }}
   spec:
     {{- include "kfit.podSpec" . | nindent 4 }}
 {{- end }}

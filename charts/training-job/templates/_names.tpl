@@ -88,14 +88,26 @@ kueue.x-k8s.io/priority-class: {{ . }}
 {{- if kindIs "map" .Values.queue }}{{ toJson .Values.queue }}{{ else }}{{ dict "name" .Values.queue | toJson }}{{ end -}}
 {{- end }}
 
-{{/* Annotations of the pods: the user's, and where Kueue places them together. */}}
+{{/*
+Annotations of the pods: the user's, where Kueue places them together, and the job file. So a Job carries all that
+its pods need: nothing is left behind by plain kubectl, and no `helm upgrade` takes the file from a run's retry.
+*/}}
 {{- define "kfit.podAnnotations" -}}
+kfit.dev/job-file: |
+  {{- include "kfit.jobFile" . | nindent 2 }}
 {{- $topology := (include "kfit.queue" . | fromJson).topology | default dict -}}
 {{- $notes := dict -}}
 {{- with $topology.required }}{{ $_ := set $notes "kueue.x-k8s.io/podset-required-topology" . }}{{ end -}}
 {{- with $topology.preferred }}{{ $_ := set $notes "kueue.x-k8s.io/podset-preferred-topology" . }}{{ end -}}
 {{- $notes = merge $notes .Values.podAnnotations -}}
-{{- if $notes }}{{ toYaml $notes }}{{ end -}}
+{{- if $notes }}
+{{ toYaml $notes }}
+{{- end }}
+{{- end }}
+
+{{/* What the trainer reads: the key `run:` and nothing else. */}}
+{{- define "kfit.jobFile" -}}
+{{- toYaml (dict "run" .Values.run) -}}
 {{- end }}
 
 {{- define "kfit.jobAnnotations" -}}

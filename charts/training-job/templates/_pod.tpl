@@ -118,7 +118,8 @@ containers:
       {{- end }}
 volumes:
   - name: config
-    configMap: {name: {{ include "kfit.hashedName" . }}}
+    downwardAPI:
+      items: [{path: job.yaml, fieldRef: {fieldPath: "metadata.annotations['kfit.dev/job-file']"}}]
   - name: tmp
     emptyDir: {{ include "kfit.temporaryFolder" .Values.resources.tmp }}
   - name: shm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import tensorflow as tf
 
 import trainer
 from trainer.errors import DataError
+from trainer.feed.packing.image_sizes import decoding_bytes, image_size
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
@@ -78,6 +81,44 @@ def test_variations_differ_by_epoch_and_are_the_same_when_a_step_is_opened_again
     assert any((a[r] != b[r]).any() for a in by_row[:3] for b in by_row[3:] for r in a.keys() & b.keys())
     moved = [(image != pixels[row]).any() for rows, found in first for row, image in zip(rows, found, strict=True)]
     assert 0.5 < np.mean(moved) <= 1.0
+
+
+def png_of_size(height, width):
+    """A small file whose header claims a large image; only its header is true."""
+    encoded = bytearray(png(np.zeros((1, 1, 1, 1), np.uint8))[0])
+    encoded[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(encoded)
+
+
+@pytest.mark.parametrize("size", [(7, 300), (400, 2)])
+def test_the_size_of_an_image_is_read_from_its_header(size):
+    pixels = np.zeros((*size, 3), np.uint8)
+    rows = b"\0" * ((size[1] * 3 + 3) // 4 * 4 * size[0])
+    bmp = b"BM" + bytes(16) + size[1].to_bytes(4, "little") + (-size[0]).to_bytes(4, "little", signed=True) + rows
+    gif = b"GIF89a" + size[1].to_bytes(2, "little") + size[0].to_bytes(2, "little")
+    jpegs = [tf.io.encode_jpeg(pixels, **how).numpy() for how in ({}, {"progressive": True}, {"xmp_metadata": "x" * 9})]
+    for encoded in (tf.io.encode_png(pixels).numpy(), *jpegs, bmp, gif):
+        assert image_size(encoded) == size
+        assert decoding_bytes(encoded, 3) == size[0] * size[1] * 15
+        assert image_size(encoded[:9]) is None
+    assert image_size(b"") is None
+
+
+def test_an_image_that_the_memory_cannot_hold_is_refused_before_it_is_decoded(tmp_path, configure, pixels):
+    encoded = png(pixels)
+    encoded[9] = png_of_size(20_000, 20_000)
+    with pytest.raises(DataError, match=r"an image that takes 1907 MiB to decode; the feed may hold 200 MiB") as error:
+        prepared_for(tmp_path, partial(configure, memory=200 * 1024**2), encoded, GREY)
+    assert error.value.where.endswith("a.parquet row 9")
+    prepared, table = prepared_for(tmp_path, configure, png(pixels), GREY)
+    assert prepared.statistics["train"].columns["image"].maximum == 6 * 8 * 5
+    (column,) = prepared.layout.images
+    table = table.set_column(0, "image", pa.array(encoded, pa.binary()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.feed.packing.images.default_budget", lambda: 200 * 1024**2)
+        with pytest.raises(DataError, match="takes 1907 MiB to decode") as error:
+            raw_columns([column], table, where="new.parquet")
+    assert error.value.where == "new.parquet row 9"
 
 
 def test_an_image_that_is_cut_short_ends_the_run_as_bad_data_and_names_the_row(tmp_path, configure, pixels):

@@ -20,9 +20,10 @@ import tensorflow as tf
 import trainer
 from trainer import storage
 from trainer.errors import ConfigError, DataError
-from trainer.feed.packing.decoder import Reader
+from trainer.feed.order.memory_budget import check_budget, groups_open_at_once
+from trainer.feed.packing.decoder import Reader, SequentialDecoder
+from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.pipeline.dataset import Feed
-from trainer.feed.pipeline.memory_budget import check_budget, default_budget
 from trainer.feed.statistics.prepare import prepare
 from trainer.feed.threads import Handoff
 from trainer.model.codes import code_of
@@ -339,7 +340,7 @@ def test_following_the_remedy_for_memory_is_enough(write_set, configure):
 )
 def test_what_does_not_fit_into_memory_names_the_shuffle_that_does(budget, whose, besides, monkeypatch):
     mib = 1024**2
-    monkeypatch.setattr("trainer.feed.pipeline.memory_budget.default_budget", lambda: 100 * mib)
+    monkeypatch.setattr("trainer.feed.order.memory_budget.default_budget", lambda: 100 * mib)
     given = budget and budget * mib
     check_budget(given, 30 * mib, 40 * mib)
     with pytest.raises(ConfigError, match=f"needs 140 MiB and may hold 100 MiB, {whose}") as error:
@@ -422,6 +423,37 @@ def test_slices_hold_their_part_of_a_split_by_content(split, rules, write_set, c
     assert 10 < len(wanted) < 200
     with opened(prepared, split, step=2) as feed:
         assert ids(batches(feed)) == found[2:]
+
+
+def test_open_decoders_are_as_many_as_the_budget_holds(write_set, configure, monkeypatch):
+    monkeypatch.setattr("trainer.feed.packing.decoder._BATCH_ROWS", 7)
+    mib = 1024**2
+    folder = write_set((200,) * 14, group=200)
+    data = {"features": WITH_ID, "shuffle": 100 * ROW_BYTES}
+    with pytest.raises(ConfigError) as error:
+        opened(prepare(configure(folder, memory=mib, **data)))
+    needs = re.search(r"needs (\d+) MiB", str(error.value))
+    columns = [*WITH_ID, "label"]
+    open_decoders, plain = [], SequentialDecoder.take
+
+    def noted(self, start, stop):
+        open_decoders.append(sum(d.batches is not None for d in feed._source.reader._decoders.values()))
+        return plain(self, start, stop)
+
+    monkeypatch.setattr(SequentialDecoder, "take", noted)
+    orders = []
+    for more in (14, 2):
+        memory = int(needs[1]) * mib + more * 3 * mib * len(columns)
+        with opened(prepare(configure(folder, memory=memory, **data))) as feed:
+            limit = min(14, feed._threads + more)
+            assert groups_open_at_once(feed._source.plan, feed._source.rounds(0)) == 14
+            assert feed._source.reader.most_decoders == limit
+            open_decoders.clear()
+            orders.append(ids(batches(feed)))
+        assert 2 < max(open_decoders) <= limit
+    assert orders[0] == orders[1]
+    assert sorted(flat(orders[0])) == list(range(14 * 200))
+    assert max(open_decoders) < 14
 
 
 def test_slices_in_ascending_order_are_decoded_once(write_set, configure, monkeypatch):

@@ -15,12 +15,12 @@ from tests.k8s.apiserver import Wrong, times
 NAME = "train-1a2b3c4d"
 
 
-def manifests(*, name=NAME, values="h1", data="run: {}", ports=443):
+def manifests(*, name=NAME, values="h1", ports=443):
     labels = {"app.kubernetes.io/part-of": "kfit", "app.kubernetes.io/instance": "train", "kfit.dev/job": name}
     meta = {"name": name, "labels": labels}
     return copy.deepcopy(
         [
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"job.yaml": data}},
+            {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"clusterIP": "None"}},
             {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": {"port": ports}},
             {
                 "apiVersion": "batch/v1",
@@ -36,7 +36,7 @@ def names(server):
     return sorted(path.rpartition("/namespaces/ml/")[2] for path in server.behind.objects)
 
 
-ALL = [f"configmaps/{NAME}", f"jobs/{NAME}", f"networkpolicies/{NAME}"]
+ALL = [f"jobs/{NAME}", f"networkpolicies/{NAME}", f"services/{NAME}"]
 
 
 def test_everything_is_made_and_the_job_owns_it(server, cluster):
@@ -45,7 +45,7 @@ def test_everything_is_made_and_the_job_owns_it(server, cluster):
     assert names(server) == ALL
     job = cluster.get("Job", NAME)
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": NAME, "uid": job["metadata"]["uid"]}
-    for kind in ("ConfigMap", "NetworkPolicy"):
+    for kind in ("Service", "NetworkPolicy"):
         assert cluster.get(kind, NAME)["metadata"]["ownerReferences"] == [owner]
 
 
@@ -61,14 +61,14 @@ def test_a_network_policy_changes_in_place(cluster):
     submit(cluster, manifests())
     result = submit(cluster, manifests(ports=9000))
     assert result.objects == {
-        f"ConfigMap/{NAME}": Outcome.UNCHANGED,
+        f"Service/{NAME}": Outcome.UNCHANGED,
         f"NetworkPolicy/{NAME}": Outcome.CHANGED,
         f"Job/{NAME}": Outcome.UNCHANGED,
     }
     assert len(cluster.get("NetworkPolicy", NAME)["metadata"]["ownerReferences"]) == 1
 
 
-@pytest.mark.parametrize("kind", ["ConfigMap", "NetworkPolicy", "Job"])
+@pytest.mark.parametrize("kind", ["Service", "NetworkPolicy", "Job"])
 def test_a_foreign_object_of_the_same_name_is_refused_and_nothing_touched(server, cluster, kind):
     foreign = next(m for m in manifests() if m["kind"] == kind)
     foreign["metadata"] = {"name": NAME, "labels": {"app": "theirs"}}
@@ -118,26 +118,26 @@ def test_a_fault_at_any_request_ends_in_one_whole_job(server, cluster, method, w
     assert names(server) == ALL
     assert all(
         cluster.get(kind, NAME)["metadata"]["ownerReferences"][0]["name"] == NAME
-        for kind in ("ConfigMap", "NetworkPolicy")
+        for kind in ("Service", "NetworkPolicy")
     )
 
 
-def test_the_job_comes_first_and_what_lets_it_start_last(server, cluster):
+def test_the_job_comes_last_so_that_no_pod_starts_without_its_policy(server, cluster):
     submit(cluster, manifests())
     made = [urlsplit(path).path.rpartition("/")[2] for method, path in server.requests if method == "POST"]
-    assert made == ["jobs", "networkpolicies", "configmaps"]
+    assert made == ["services", "networkpolicies", "jobs"]
 
 
-@pytest.mark.parametrize("kind", ["jobs", "networkpolicies", "configmaps"])
-def test_a_launcher_that_died_half_way_left_nothing_without_an_owner_and_is_made_up_for(server, cluster, kind):
+@pytest.mark.parametrize("kind", ["jobs", "networkpolicies", "services"])
+def test_what_a_launcher_that_died_half_way_left_is_completed(server, cluster, kind):
     server.faults.append(times(10_000, Wrong(status=503), "POST", f"/{kind}"))
     with pytest.raises(ClusterError):
         submit(cluster, manifests())
-    owned = [o["metadata"].get("ownerReferences") for o in server.behind.objects.values() if o["kind"] != "Job"]
-    assert all(owned)
+    assert f"jobs/{NAME}" not in names(server)
     server.faults.clear()
     submit(cluster, manifests())
     assert names(server) == ALL
+    assert all(o["metadata"].get("ownerReferences") for o in server.behind.objects.values() if o["kind"] != "Job")
 
 
 def with_account(name=NAME, annotations=None):
@@ -193,9 +193,9 @@ def test_a_cluster_without_alert_rules_says_so_and_keeps_nothing(server, cluster
 def test_a_conflict_in_a_dry_run_writes_nothing(server, cluster):
     submit(cluster, manifests())
     before = copy.deepcopy(server.behind.objects)
-    server.faults.append(times(1, Wrong(status=409), "PUT"))
+    server.faults.append(times(1, Wrong(status=409), "PUT", "/networkpolicies"))
     submit(cluster, manifests(ports=9000), dry_run=True)
-    puts = [path for method, path in server.requests if method == "PUT"]
+    puts = [path for method, path in server.requests if method == "PUT" and "/networkpolicies" in path]
     assert len(puts) == 2
     assert all("dryRun=All" in path for path in puts)
     assert list(server.behind.objects) == list(before)
@@ -205,14 +205,14 @@ def test_many_are_sent_without_asking_for_each(server, cluster):
     submit(cluster, manifests(name="train-aaaaaaaa"))
     both = [manifests(name="train-aaaaaaaa"), manifests(name="train-bbbbbbbb")]
     taken = taken_names(cluster, itertools.chain(*both))
-    assert taken == {k: {"train-aaaaaaaa"} for k in ("ConfigMap", "NetworkPolicy", "Job")}
+    assert taken == {k: {"train-aaaaaaaa"} for k in ("Service", "NetworkPolicy", "Job")}
     server.requests.clear()
     assert [submit(cluster, m, taken=taken).outcome for m in both] == [Outcome.UNCHANGED, Outcome.CREATED]
     assert not any("bbbbbbbb" in path for method, path in server.requests if method == "GET")
 
 
 def test_two_launchers_with_the_same_file_make_one_job(server, cluster):
-    nothing = {kind: set() for kind in ("ConfigMap", "NetworkPolicy", "Job")}  # both looked before either wrote
+    nothing = {kind: set() for kind in ("Service", "NetworkPolicy", "Job")}  # both looked before either wrote
     assert submit(cluster, manifests(), taken=nothing).outcome is Outcome.CREATED
     assert submit(cluster, manifests(), taken=nothing).outcome is Outcome.UNCHANGED
     assert names(server) == ALL

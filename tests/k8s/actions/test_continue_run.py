@@ -18,27 +18,27 @@ def over(**changes):
     )
     template = found["spec"]["template"]
     template["metadata"]["labels"] = {"kfit.dev/job": OLD, "batch.kubernetes.io/job-name": OLD, "job-name": OLD}
-    template["spec"]["volumes"] = [{"name": "config", "configMap": {"name": OLD}}]
+    template["spec"]["subdomain"] = OLD
     found["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
     return found
 
 
 def test_the_new_job_goes_on_with_the_old_run_under_a_new_name():
-    config = {"kind": "ConfigMap", "metadata": {"name": OLD, "uid": "x", "ownerReferences": [{}]}, "data": {"a": "b"}}
-    made, again = manifests(over(), [config])
+    service = {"kind": "Service", "metadata": {"name": OLD, "uid": "x", "ownerReferences": [{}]}, "spec": {"a": "b"}}
+    made, again = manifests(over(), [service])
     name = next_name(over())
     assert name.startswith("train-")
     assert name != OLD
     assert made == {
-        "kind": "ConfigMap",
+        "kind": "Service",
         "metadata": {"name": name, "labels": {}, "annotations": {}},
-        "data": {"a": "b"},
+        "spec": {"a": "b"},
     }
     assert again["metadata"]["name"] == name
     assert again["metadata"]["labels"]["kfit.dev/job"] == name
     assert run_id(again) == OLD
     assert again["spec"]["template"]["metadata"]["labels"] == {"kfit.dev/job": name}
-    assert again["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] == name
+    assert again["spec"]["template"]["spec"]["subdomain"] == name
     assert "selector" not in again["spec"]
     assert "status" not in again
 
@@ -49,7 +49,7 @@ def test_asked_twice_it_is_the_same_job_and_after_that_one_another():
 
 
 def test_a_resumed_job_of_a_resumed_job_keeps_the_first_run():
-    _, again = manifests(over(), [{"kind": "ConfigMap", "metadata": {"name": OLD}}])
+    _, again = manifests(over(), [{"kind": "Service", "metadata": {"name": OLD}}])
     again["metadata"]["uid"] = "second"
     assert run_id(manifests(again, [])[-1]) == OLD
 

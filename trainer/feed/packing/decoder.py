@@ -44,6 +44,10 @@ class Reader:
         columns: Names to read, stored or hive keys.
         partition_types: Types of the hive keys.
         encoded: String columns to read as dictionaries.
+
+    Attributes:
+        most_decoders: How many `SequentialDecoder` may stay open between calls of `slices`; those in use count too,
+            and are never closed.
     """
 
     def __init__(
@@ -54,7 +58,8 @@ class Reader:
         self._encoded = list(encoded)
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._halfway: dict[tuple[str, int], _Halfway] = {}
+        self.most_decoders = 1
+        self._decoders: dict[tuple[str, int], SequentialDecoder] = {}
 
     def read(self, shard: Shard, group: int, *, groups: int = 1) -> pa.Table:
         """Neighbouring row groups.
@@ -98,24 +103,42 @@ class Reader:
         Raises:
             BadShard, StorageError: As `read`.
         """
-        with self._lock:
-            held = self._halfway.setdefault((shard.uri, group), _Halfway())
-        with held.lock:
+        with self._decoder(shard, group) as decoder:
             try:
                 for start, stop in ranges:
-                    if held.batches is None or held.at > start:
+                    if decoder.batches is None or decoder.at > start:
                         stored = self._stored(shard)
                         opened = self._opened(shard, [group], stored)
                         batches = opened.file.iter_batches(
                             _BATCH_ROWS, row_groups=[group], columns=stored, use_threads=False
                         )
-                        held.restart(opened, batches)
-                    yield self._with_partitions(shard, held.take(start, stop))
+                        decoder.restart(opened, batches)
+                    yield self._with_partitions(shard, decoder.take(start, stop))
             except (pa.ArrowException, OSError) as error:
-                held.forget()
+                decoder.close()
                 raise _unreadable(shard, group, error) from error
-            if held.at == shard.group_rows[group]:
-                held.forget()
+            if decoder.at == shard.group_rows[group]:
+                decoder.close()
+
+    @contextlib.contextmanager
+    def _decoder(self, shard: Shard, group: int) -> Iterator[SequentialDecoder]:
+        """The open decoder of a row group, for this thread alone; closes others that are too many."""
+        key = (shard.uri, group)
+        with self._lock:
+            decoder = self._decoders.setdefault(key, SequentialDecoder())
+            decoder.users += 1
+            # To come back to its place, a closed decoder decodes all rows before it again: those with the fewest go.
+            unused = sorted((d.at, k) for k, d in self._decoders.items() if not d.users)
+            for _, old in unused[: max(0, len(self._decoders) - self.most_decoders)]:
+                self._decoders.pop(old).close()
+        try:
+            with decoder.lock:
+                yield decoder
+        finally:
+            with self._lock:
+                decoder.users -= 1
+                if not decoder.users and decoder.batches is None:
+                    del self._decoders[key]
 
     def stream(self, shard: Shard, rows: int, *, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
         """The rows of a shard, or of some of its row groups, at most `rows` at a time.
@@ -204,11 +227,12 @@ class _Opened:
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
-class _Halfway:
-    """A decoder in the middle of a large row group.
+class SequentialDecoder:
+    """A decoder in the middle of a large row group, which can only go forwards.
 
     Attributes:
         lock: Held while the decoder works.
+        users: Threads that use it or wait for it; changed under the reader's lock.
         batches: What comes next; None: nothing is open.
         at: The row that comes next.
     """
@@ -217,6 +241,7 @@ class _Halfway:
         self.lock = threading.Lock()
         self.batches: Iterator[pa.RecordBatch] | None = None
         self.at = 0
+        self.users = 0
         self._rest: pa.RecordBatch | None = None
         self._opened: _Opened | None = None
 
@@ -224,7 +249,7 @@ class _Halfway:
         """Begins at the first row."""
         self._opened, self.batches, self.at, self._rest = opened, batches, 0, None
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Lets go of the decoder and its file."""
         self._opened = self.batches = self._rest = None
 

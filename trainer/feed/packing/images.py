@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from trainer.config import Augment, Config, Image
 from trainer.errors import DataError
+from trainer.feed.packing.image_sizes import decoding_bytes
+from trainer.feed.packing.memory_limit import default_budget
 from trainer.schema import Column, image_key
 
 
@@ -54,17 +56,29 @@ def decode_all(
         row_numbers: int64 [N]: each row's number in the shard; None: 0 to N - 1.
 
     Raises:
-        DataError: One cannot be decoded; names `where` and its row.
+        DataError: One cannot be decoded; or does not fit into memory; names `where` and its row.
     """
     out = np.empty((len(encoded), *column.shape), np.uint8)
+    budget = default_budget()
     with tf.device("CPU:0"):
         for row, one in enumerate(encoded):
+            number = row if row_numbers is None else int(row_numbers[row])
+            _check_size(column, one, budget, f"{where} row {number}")
             try:
                 out[row] = np.asarray(_decode(tf.constant(one), column.shape))
             except tf.errors.OpError as error:
-                number = row if row_numbers is None else int(row_numbers[row])
                 raise undecodable(f"{where} row {number}") from error
     return out
+
+
+def _check_size(column: Column, encoded: bytes, budget: int, where: str) -> None:
+    size_bytes = decoding_bytes(encoded, column.shape[-1])
+    if size_bytes > budget:
+        raise DataError(
+            f"an image takes {size_bytes / 2**20:.0f} MiB to decode, more than the {budget / 2**20:.0f} MiB there are",
+            where=where,
+            remedy="write a smaller image, or raise the memory limit",
+        )
 
 
 def undecodable(where: str) -> DataError:

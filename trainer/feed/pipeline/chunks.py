@@ -6,14 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from trainer.feed.order.memory_budget import CHUNK_BYTES
 from trainer.feed.packing.buffers import Recycled, Rows
 from trainer.feed.pipeline.source import Source
 from trainer.feed.threads import Handoff
-
-CHUNK_BYTES = 8 * 1024**2
-CHUNKS_AHEAD = 2
-#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
-MOST_CHUNKS = CHUNKS_AHEAD + 5
 
 #: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
 #: encoded images and ragged codes bytes [k, B, I + S], epoch and step int64 [k, 2].

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.errors import ConfigError
+from trainer.feed.order.memory_budget import check_memory
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments, decoded, varied
 from trainer.feed.pipeline.chunks import Chunk
-from trainer.feed.pipeline.memory_budget import check_memory
 from trainer.feed.pipeline.prefetch import Rounds, Stream
 from trainer.feed.pipeline.source import source_of
 from trainer.feed.pipeline.wait_time import Stopwatch
@@ -77,7 +77,17 @@ class Feed:
         self._augments = augments(prepared.config, prepared.layout.images) if split == "train" else {}
         self._remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
         self._threads = _REMOTE_THREADS if self._remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
-        check_memory(prepared.config.data.memory, self._source, self._threads)
+        largest_images = [prepared.statistics[split].columns[c.name].maximum for c in prepared.layout.images]
+        self._source.reader.most_decoders = check_memory(
+            prepared.config.data.memory,
+            plan=self._source.plan,
+            windows=self._source.rounds(0),
+            row_bytes=self._source.row_bytes,
+            batch_size=batch_size,
+            threads=self._threads,
+            columns=len(self._source.packer.names),
+            image_bytes=int(max(largest_images, default=0)),
+        )
         self.rows, self.steps = self._source.plan.total_rows, self._source.steps
         self.error: BaseException | None = None
         self._cursor = _Cursor(epoch, step)

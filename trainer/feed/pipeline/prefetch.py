@@ -15,10 +15,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from trainer.feed.order.memory_budget import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS
 from trainer.feed.order.shuffle import Round
 from trainer.feed.order.worker_share import Share, own_rows, share_of
 from trainer.feed.packing.buffers import Recycled, Rows
-from trainer.feed.pipeline.chunks import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS, Chunk, Chunks
+from trainer.feed.pipeline.chunks import Chunk, Chunks
 from trainer.feed.pipeline.source import Source
 from trainer.feed.pipeline.worker_chunks import PartChunks
 from trainer.feed.threads import Handoff, Pool, yield_to_training

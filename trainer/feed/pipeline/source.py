@@ -58,11 +58,6 @@ class Source:
         """Batches an epoch."""
         return -(-self.plan.total_rows // self.batch_size)
 
-    @property
-    def is_sliced(self) -> bool:
-        """Whether some row group is read in slices."""
-        return bool((self.plan.start > 0).any())
-
     def rounds(self, epoch: int) -> list[Round]:
         """The rounds of an epoch."""
         return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)

@@ -18,7 +18,7 @@ _T = pa.types
 def needed_columns(config: Config) -> list[str]:
     """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
     by = getattr(config.data.validation, "by", None)
-    names = [*config.data.features, config.data.label, config.data.sample_weight, by, *config.data.filter]
+    names = [*config.data.features, config.data.label.column, config.data.sample_weight, by, *config.data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -174,7 +174,7 @@ def check_label(config: Config, found: ShardSet) -> pa.DataType:
     Raises:
         DataError: The task cannot be learnt from that type.
     """
-    name, task = config.data.label, config.task
+    name, task = config.data.label.column, config.task
     arrow = found.types.get(name, found.partition_types.get(name))
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
@@ -187,7 +187,9 @@ def check_label(config: Config, found: ShardSet) -> pa.DataType:
 
 
 def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -> DataError:
-    return DataError(f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label", remedy=remedy)
+    return DataError(
+        f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label.column", remedy=remedy
+    )
 
 
 def check_weight(config: Config, found: ShardSet) -> None:
@@ -200,7 +202,7 @@ def check_weight(config: Config, found: ShardSet) -> None:
     name = config.data.sample_weight
     if name is None:
         return
-    if name == config.data.label:
+    if name == config.data.label.column:
         raise ConfigError(
             f"column {name!r} is both the label and the sample weight", where="run.data.sample_weight",
             remedy="name another column",

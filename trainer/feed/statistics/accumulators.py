@@ -93,7 +93,8 @@ class ColumnPart:
         counts: Value -> rows, of categorical columns and labels.
         sample: Values of the sampled rows, float64 with NaN for null.
         lowest, highest: The range of finite values as they are stored: float64 rounds integers beyond 2^53.
-        first_null, first_bad: Where the first one stands, or "".
+            Of images `highest` is what decoding the largest takes, in bytes.
+        first_null, first_bad: Where the first one stands, or "". largest_image: where the largest image stands.
     """
 
     rows: int = 0
@@ -107,6 +108,7 @@ class ColumnPart:
     highest: float = -np.inf
     first_null: str = ""
     first_bad: str = ""
+    largest_image: str = ""
 
     def merge(self, other: ColumnPart) -> None:
         """Adds what comes after this part."""
@@ -118,6 +120,7 @@ class ColumnPart:
             self.moments = other.moments if self.moments is None else self.moments.merge(other.moments)
         self.counts.update(other.counts)
         self.sample.extend(other.sample)
+        self.largest_image = other.largest_image if other.highest > self.highest else self.largest_image
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
         self.first_null = self.first_null or other.first_null
         self.first_bad = self.first_bad or other.first_bad
@@ -185,8 +188,10 @@ def finish(part: ColumnPart, *, most_values: int | None = None) -> ColumnStatist
     """
     values = tuple(sorted(part.counts.items(), key=lambda kv: (-kv[1], kv[0])))
     common: dict[str, Any] = {"rows": part.rows, "nulls": part.nulls, "nans": part.nans, "infinities": part.infinities}
+    common["first_bad"] = part.first_bad
     if part.moments is None:
-        return ColumnStatistics(**common, values=values[:most_values], distinct=len(values), first_bad=part.first_bad)
+        largest = part.highest if part.largest_image else 0.0
+        return ColumnStatistics(**common, maximum=largest, values=values[:most_values], distinct=len(values))
     sample = np.concatenate(part.sample) if part.sample else np.empty(0)
     sample = sample[np.isfinite(sample)]
     mean, variance = part.moments.pooled()
@@ -202,7 +207,6 @@ def finish(part: ColumnPart, *, most_values: int | None = None) -> ColumnStatist
         histogram=_histogram(sample),
         values=values,
         distinct=len(values) or len(np.unique(sample)),
-        first_bad=part.first_bad,
         element_means=_floats(part.moments.mean) if by_element else (),
         element_variances=_floats(part.moments.variances()) if by_element else (),
         percentiles=_floats(np.percentile(sample, np.arange(101), method="inverted_cdf")) if sample.size else (),

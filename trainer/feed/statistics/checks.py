@@ -8,6 +8,7 @@ import numpy as np
 
 from trainer.config import Categorical, Config, Feature, Image, Sequence, Text
 from trainer.errors import DataError
+from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 
@@ -31,15 +32,15 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
     for split, part in parts.items():
         if not part.rows:
             continue
-        _check_label(config, split, part.columns[config.data.label])
+        _check_label(config, split, part.columns[config.data.label.column])
         if config.data.sample_weight is not None:
             _check_weight(config.data.sample_weight, split, part.columns[config.data.sample_weight])
         for name, feature in config.data.features.items():
-            _check_feature(name, feature, split, part.columns[name])
+            _check_feature(name, feature, split, part.columns[name], config.data.memory)
 
 
 def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
-    name = config.data.label
+    name = config.data.label.column
     if part.nulls or part.nans:
         what = "null" if part.nulls else "NaN"
         raise DataError(
@@ -52,18 +53,29 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             remedy="mend the label, or leave those rows out",
         )  # fmt: skip
     if config.task == "regression":
+        _check_scale(config, split, part)
         return
     classes = sorted(part.counts)
     if config.task == "binary" and not set(classes) <= {0, 1}:
         shown = ", ".join(map(str, classes[:5])) + (", …" if len(classes) > 5 else "")
         raise DataError(
             f"label {name!r} takes the values {shown} in {split} rows; task binary needs 0 and 1",
-            where="run.data.label", remedy="set task: multiclass or regression, or write the label as 0 and 1",
+            where="run.data.label.column", remedy="set task: multiclass or regression, or write the label as 0 and 1",
         )  # fmt: skip
     if split == "train" and len(classes) < 2:
         raise DataError(
             f"label {name!r} has one class only ({classes[0]}) in {part.rows} training rows",
-            where="run.data.label", remedy="train on data that holds every class",
+            where="run.data.label.column", remedy="train on data that holds every class",
+        )  # fmt: skip
+
+
+def _check_scale(config: Config, split: SplitName, part: ColumnPart) -> None:
+    assert part.moments is not None
+    name, least = config.data.label.column, part.moments.minimum
+    if config.data.label.transform == "log1p" and least <= -1:
+        raise DataError(
+            f"label {name!r} is {least:g} in {split} rows; log1p takes what is above -1",
+            where="run.data.label.transform", remedy="set transform: standard",
         )  # fmt: skip
 
 
@@ -92,7 +104,7 @@ def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
         )  # fmt: skip
 
 
-def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart) -> None:
+def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart, memory: int | None) -> None:
     if split == "train" and part.rows == part.nulls + (
         part.nans if part.moments and part.moments.mean.ndim == 0 else 0
     ):
@@ -103,7 +115,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
     if isinstance(feature, Categorical | Sequence | Text):
         return
     if isinstance(feature, Image):
-        _check_images(name, split, part)
+        _check_images(name, split, part, memory)
         return
     if part.infinities:
         raise DataError(
@@ -143,7 +155,7 @@ def _check_resolution(name: str, part: ColumnPart) -> None:
         )  # fmt: skip
 
 
-def _check_images(name: str, split: SplitName, part: ColumnPart) -> None:
+def _check_images(name: str, split: SplitName, part: ColumnPart, memory: int | None) -> None:
     if part.nulls:
         raise DataError(
             f"column {name!r} is null in {part.nulls} of {part.rows} {split} rows", where=part.first_null,
@@ -153,6 +165,13 @@ def _check_images(name: str, split: SplitName, part: ColumnPart) -> None:
         raise DataError(
             f"column {name!r} holds no image in {part.nans} of {part.rows} {split} rows", where=part.first_bad,
             remedy="write encoded PNG, JPEG, GIF or BMP files",
+        )  # fmt: skip
+    budget = memory or default_budget()
+    if part.highest > budget:
+        raise DataError(
+            f"column {name!r} has an image that takes {part.highest / 2**20:.0f} MiB to decode; the feed may hold "
+            f"{budget / 2**20:.0f} MiB", where=part.largest_image,
+            remedy="write a smaller image, or raise data.memory and the memory limit",
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer.feed.packing.arrow_values import encode, listed, numbers, vectors
+from trainer.feed.packing.image_sizes import decoding_bytes
 from trainer.feed.shards.discovery import Shard
 from trainer.feed.statistics.accumulators import ColumnPart, Moments
 from trainer.schema import Column
@@ -40,7 +41,7 @@ def column_part(column: Column, values: pa.ChunkedArray, place: Place) -> Column
     if column.kind == "categorical":
         return _counted_part(values, place)
     if column.kind == "image":
-        return _image_part(values, place)
+        return _image_part(column, values, place)
     if column.kind in ("sequence", "text"):
         return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
@@ -99,13 +100,19 @@ def _counted_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
     return part
 
 
-def _image_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """Counts nulls, and what does not begin as an image does as NaN is counted: it has no value."""
+def _image_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Nulls, and the largest image. What does not begin as an image is counted as NaN is: it has no value."""
     null = values.is_null().to_numpy()
     known = np.zeros(len(null), bool)
     for signature in _IMAGE_SIGNATURES:
         known |= pc.starts_with(values, signature).fill_null(False).to_numpy()
     part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
+    stored = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+    sizes = [decoding_bytes(stored[row], column.shape[-1]) if known[row] else 0 for row in place.rows]
+    if sizes:
+        largest = int(np.argmax(sizes))
+        part.highest = float(sizes[largest])
+        part.largest_image = f"{place.shard.uri} row {place.start + int(place.rows[largest])}"
     broken = ~known & ~null
     part.nans, part.first_bad = int(broken[place.rows].sum()), place.first(broken)
     return part

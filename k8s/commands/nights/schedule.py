@@ -100,8 +100,9 @@ def list_schedules(form: str, target: Target) -> None:
 @target_options
 def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target: Target) -> None:
     """Create or change the schedule of JOB, a job file with `schedule:`."""
+    from k8s.actions.apply import submit
     from k8s.chart.yaml_documents import workload
-    from k8s.commands.submit import manifests, send
+    from k8s.commands.run.submit import manifests
     from k8s.output import tables
     from trainer.errors import ConfigError
 
@@ -109,7 +110,7 @@ def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target
     objects = manifests(job, overrides, cluster.version())
     if workload(objects)["kind"] != "CronJob":
         raise ConfigError("the job file has no `schedule:`", where=job, remedy='add schedule: {cron: "0 2 * * *"}')
-    tables.submitted([send(cluster, objects, dry_run=dry_run)], form, cluster.namespace, dry_run=dry_run)
+    tables.submitted([submit(cluster, objects, dry_run=dry_run)], form, cluster.namespace, dry_run=dry_run)
 
 
 def _changing(verb: str, text: str, *lines: str) -> Any:
@@ -174,7 +175,10 @@ def _name(word: str) -> str:
     Raises:
         ConfigError: The job file has no name.
     """
-    if not Path(word).is_file():
+    try:
+        if not Path(word).is_file():
+            return word
+    except (OSError, ValueError):  # too long for a path, or a NUL
         return word
     from trainer.config.yaml_file import load_yaml
     from trainer.errors import ConfigError

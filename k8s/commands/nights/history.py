@@ -60,11 +60,11 @@ def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> 
     for night, row in zip(shown, cells, strict=True):
         run, day, state, *rest = _padded(row, widths)
         serves = seen is not None and night.run == seen.run
-        line = Text(f"{run}  {day}  ")
-        line.append(state, style=_STATES.get(night.status, ""))
-        line.append("  ".join(["", *rest, ""]))
+        line = Text(terminal.visible(f"{run}  {day}  "))
+        line.append(terminal.visible(state), style=_STATES.get(night.status, ""))
+        line.append(terminal.visible("  ".join(["", *rest, ""])))
         line.append("● in production  " if serves else "", style="bold green")
-        lines.append(line.append(verdict(night)))
+        lines.append(line.append(terminal.visible(verdict(night))))
     for line in lines:
         console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
     console.print(Text(summary(shown, total)), highlight=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from k8s.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from k8s.actions.apply import Submitted, TakenNames
+    from k8s.actions.apply import Submitted
     from k8s.api.client import Cluster
 
 #: Job files sent at a time: one waits for an answer while the other is written.
@@ -86,7 +86,7 @@ def submit(
 
     The same file twice makes nothing new; a changed file is a new Job.
     """
-    from k8s.commands.wait import wait_for_end
+    from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
@@ -152,29 +152,17 @@ def _rendered(
         return rendering.result()
 
 
-def send(
-    cluster: Cluster, objects: Sequence[dict[str, Any]], *, dry_run: bool = False, taken: TakenNames | None = None
-) -> Submitted:
-    """Sends one job file's objects, and deletes the job files of a schedule's older versions; see `apply.submit`."""
-    from k8s.actions.apply import submit as apply
-    from k8s.actions.schedules import delete_unused_job_files
-
-    result = apply(cluster, objects, dry_run=dry_run, taken=taken)
-    if result.workload["kind"] == "CronJob" and not dry_run:
-        delete_unused_job_files(cluster, result.workload)
-    return result
-
-
 def _send_all(cluster: Cluster, rendered: Sequence[list[dict[str, Any]]], dry_run: bool) -> list[Submitted]:
     """Sends every file; all were rendered before the first is sent."""
     import itertools
     from concurrent.futures import ThreadPoolExecutor
 
+    from k8s.actions.apply import submit as apply
     from k8s.actions.apply import taken_names
 
     taken = taken_names(cluster, itertools.chain(*rendered)) if len(rendered) > _LOOK_UP_EACH else None
     with ThreadPoolExecutor(_SENDERS) as pool:
-        return list(pool.map(lambda objects: send(cluster, objects, dry_run=dry_run, taken=taken), rendered))
+        return list(pool.map(lambda objects: apply(cluster, objects, dry_run=dry_run, taken=taken), rendered))
 
 
 def _check_has_an_end(objects: Sequence[dict[str, Any]]) -> None:

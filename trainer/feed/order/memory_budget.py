@@ -1,0 +1,115 @@
+"""What reading a plan needs of memory, held against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainer.errors import ConfigError
+from trainer.feed.order.plan import Plan
+from trainer.feed.order.shuffle import Round
+from trainer.feed.packing.buffers import SPARE_SHARE
+from trainer.feed.packing.memory_limit import BUDGET_SHARE, default_budget
+
+_MIB = 1024**2
+CHUNK_BYTES = 8 * _MIB
+CHUNKS_AHEAD = 2
+#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
+MOST_CHUNKS = CHUNKS_AHEAD + 5
+#: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.
+#: Writers make pages of about a MiB.
+_SLICED_COLUMN_BYTES = 3 * _MIB
+#: int64 arrays as long as a window that its shuffle takes.
+_ORDER_BYTES = 6 * 8
+#: Threads, the allocator's own, and what TensorFlow holds of batches (measured: 40 to 60 MiB).
+_BESIDE_BYTES = 64 * _MIB
+
+
+def check_memory(
+    budget: int | None,
+    *,
+    plan: Plan,
+    windows: Sequence[Round],
+    row_bytes: int,
+    batch_size: int,
+    threads: int,
+    columns: int,
+    image_bytes: int = 0,
+) -> int:
+    """Checks that the budget holds what reading a plan needs.
+
+    Args:
+        budget: `data.memory`; None: the default.
+        plan: What is to be read.
+        windows: Of an epoch.
+        row_bytes: Of a packed row, its encoded bytes among them.
+        batch_size: Rows of a global batch.
+        threads: How many decode.
+        columns: How many columns are read.
+        image_bytes: What decoding the largest image takes.
+
+    Returns:
+        How many decoders of large row groups may stay open: as many as the plan opens at a time, where they fit.
+
+    Raises:
+        ConfigError: It does not fit.
+    """
+    largest_piece = int((plan.stop - plan.start).max())
+    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    other = 2 * min(threads, len(plan)) * largest_piece * row_bytes
+    other += MOST_CHUNKS * max(CHUNK_BYTES, batch_size * row_bytes)
+    decoder_bytes = _SLICED_COLUMN_BYTES * columns
+    sliced_groups = groups_open_at_once(plan, windows)
+    in_use = min(threads, sliced_groups)
+    window_rows = max(w.rows for w in windows)
+    window = window_rows * row_bytes
+    window += window // SPARE_SHARE
+    other += in_use * decoder_bytes + window_rows * _ORDER_BYTES + _BESIDE_BYTES + image_bytes
+    room = check_budget(budget, window if len(windows) > 1 else window // 2, other)
+    return min(sliced_groups, in_use + room // decoder_bytes)
+
+
+def groups_open_at_once(plan: Plan, windows: Sequence[Round]) -> int:
+    """The most row groups that are open at a time, because windows take slices of them one after another.
+
+    With slices of group 0 in windows 0 and 2, and of group 1 in windows 1 and 2, both are open in windows 1 and 2: 2.
+    """
+    names = plan.shard.astype(np.int64) << 32 | plan.group
+    _, group_of, slices = np.unique(names, return_inverse=True, return_counts=True)
+    # [groups]: the first and the last window that holds a slice; a row group is open from one to the other.
+    first, last = np.full(len(slices), len(windows)), np.full(len(slices), -1)
+    for number, window in enumerate(windows):
+        np.minimum.at(first, group_of[window.pieces], number)
+        np.maximum.at(last, group_of[window.pieces], number)
+    opened = np.bincount(first[slices > 1], minlength=len(windows) + 1)
+    closed = np.bincount(last[slices > 1] + 1, minlength=len(windows) + 1)
+    return int(np.cumsum(opened - closed).max())
+
+
+def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> int:
+    """Checks that the budget holds the plan's need.
+
+    Args:
+        budget: `data.memory`; None: the default.
+        window_bytes: One round's packed rows: two are held, one in use and the next being read.
+        other_bytes: Row groups being decoded, and batches ready.
+
+    Returns:
+        The bytes that are left.
+
+    Raises:
+        ConfigError: It does not fit; names the shuffle that would.
+    """
+    held = budget or default_budget()
+    need = 2 * window_bytes + other_bytes
+    if need <= held:
+        return held - need
+    whose = "data.memory" if budget else f"a third of the memory limit of {held * BUDGET_SHARE // _MIB} MiB"
+    raised = f"raise data.memory to {-(-need // _MIB)}MiB" + ("" if budget else ", with a limit that has room for it")
+    fits = (held - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
+    raise ConfigError(
+        f"the feed needs {-(-need // _MIB)} MiB and may hold {held // _MIB} MiB, {whose}", where="run.data.shuffle",
+        remedy=f"set data.shuffle to at most {fits // _MIB}MiB, or {raised}" if fits >= _MIB
+        else f"{raised}, or write smaller row groups",
+    )  # fmt: skip
