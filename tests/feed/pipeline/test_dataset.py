@@ -24,7 +24,7 @@ from trainer.model.codes import code_of
 
 @pytest.fixture
 def small_windows(write_set, configure):
-    """A set of 200 rows that is read in several rounds."""
+    """A set of 200 rows that is read in several windows."""
     folder = write_set((90, 0, 1, 109), group=10)
     return prepare(configure(folder, features=WITH_ID, shuffle=50 * ROW_BYTES))
 
