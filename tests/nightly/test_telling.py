@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.nightly import runs
-from tests.nightly.receiver import Receiver, listening
+from tests.webhook_receiver import Receiver, listening
 from trainer.config import Notify
 from trainer.nightly import history, notify, production, prometheus
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests import sets
 from tests.nightly import runs
-from tests.nightly.receiver import listening
+from tests.webhook_receiver import listening
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.config import Config

@@ -261,8 +261,8 @@ def test_what_was_started_is_what_the_first_iterator_gets(small_windows):
 def test_a_remote_row_group_too_large_to_hold_is_put_on_the_disk(disk, s3, write_set, configure, monkeypatch, tmp_path):
     folder, uri = write_set((90, 60), group=90), f"s3://{s3.bucket}/{uuid.uuid4().hex}"
     storage.upload_folder(folder, uri)
-    monkeypatch.setattr("trainer.feed.packing.decoder._SPOOL_BYTES", 100)
-    monkeypatch.setattr("trainer.feed.packing.decoder._MOST_REQUEST_BYTES", 1000)
+    monkeypatch.setattr("trainer.feed.packing.remote_ranges._SPOOL_BYTES", 100)
+    monkeypatch.setattr("trainer.feed.packing.remote_ranges._MOST_REQUEST_BYTES", 1000)
     spooled = []
 
     def temporary(**options):
@@ -271,7 +271,7 @@ def test_a_remote_row_group_too_large_to_hold_is_put_on_the_disk(disk, s3, write
             raise OSError(errno.ENOSPC, "No space left on device")
         return tempfile.NamedTemporaryFile(dir=tmp_path, **options)
 
-    monkeypatch.setattr("trainer.feed.packing.decoder.tempfile.TemporaryFile", temporary)
+    monkeypatch.setattr("trainer.feed.packing.remote_ranges.tempfile.TemporaryFile", temporary)
     found = {}
     for where in (folder, uri):
         with opened(prepare(configure(where, features=WITH_ID, shuffle=40 * ROW_BYTES))) as feed:
