@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.feed.bench import Bench
 from benchmarks.feed.sets import SetShape
 from trainer.feed.order.plan import Plan, make_plan
-from trainer.feed.order.shuffle import rounds_of, row_order
+from trainer.feed.order.shuffle import row_order, windows_of
 
 _WINDOWS_MIB = (8, 16, 32, 64, 128, 256, 512, 1024)
 _BATCH = 1024
@@ -84,22 +84,22 @@ def _shuffled(rows: int) -> Iterator[np.ndarray]:
 
 
 def _stream(plan: Plan, shard_ends: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of an epoch, numbered through the set, a round at a time."""
+    """The rows of an epoch, numbered through the set, a window at a time."""
     per_shard = (len(ends) - 1) // (len(shard_ends) - 1)
     begins = ends[plan.shard * per_shard + plan.group] + plan.start
-    for part in rounds_of(plan, 0, 0, shuffle=True):
+    for part in windows_of(plan, 0, 0, shuffle=True):
         order = row_order(plan, part, seed=0, epoch=0, batch_size=_BATCH, shuffle=True)
-        rows = plan.rows[part.pieces]
+        rows = plan.rows[part.units]
         stands_at = np.cumsum(rows) - rows
-        yield (np.repeat(begins[part.pieces] - stands_at, rows) + np.arange(part.rows))[order]
+        yield (np.repeat(begins[part.units] - stands_at, rows) + np.arange(part.rows))[order]
 
 
-def _look(window_mib: int | None, shape: SetShape, ends: np.ndarray, rounds: Iterator[np.ndarray]) -> Mix:
+def _look(window_mib: int | None, shape: SetShape, ends: np.ndarray, windows: Iterator[np.ndarray]) -> Mix:
     groups = len(ends) - 1
     within = shape.rows // shape.shards
     meetings, off, mixed, drawn_from, rest = 0, [], 0, 0, np.empty(0, np.int64)
     deviation = np.sqrt(_SHARE * (1 - _SHARE) / _BATCH)
-    for rows in rounds:
+    for rows in windows:
         mixed = max(mixed, len(rows))
         drawn_from = max(drawn_from, len(np.unique(np.searchsorted(ends, rows, "right"))))
         rows = np.concatenate([rest, rows])

@@ -75,7 +75,7 @@ class Pool:
             del item, future, task
 
 
-class Handoff(Generic[T]):
+class BoundedQueue(Generic[T]):
     """A bounded queue that ends at once: by `close`, or by an error that overtakes what is queued.
 
     Args:

@@ -1,4 +1,7 @@
-"""One run from configuration to published model: what `trainer fit` does, in order."""
+"""One run from configuration to published model: what `trainer fit` does, in order.
+
+Long because all phases of a run stand here, in their order, each taking what the one before returned.
+"""
 
 from __future__ import annotations
 

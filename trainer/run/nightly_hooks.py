@@ -119,7 +119,8 @@ class Night:
         windows.check_fresh(self._resolved)
         if data.holdout_uris is not None and promote is not None:
             extra = [*promote.slices, *([promote.by] if promote.by else [])]
-            found = scan(data.holdout_uris, [*data.features, data.label.column, *extra])
+            needed = dict.fromkeys([*data.features, data.label.column, *data.filter, *extra])
+            found = scan(data.holdout_uris, list(needed))
             if not sum(shard.rows for shard in found.shards):
                 raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
 

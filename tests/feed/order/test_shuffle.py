@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.feed.order.plan import make_plan
-from trainer.feed.order.shuffle import LANES, apportion, rounds_of, row_order
+from trainer.feed.order.shuffle import LANES, cumulative_lane_counts, row_order, windows_of
 
 SETS = st.lists(st.lists(st.integers(0, 40), max_size=5), min_size=1, max_size=12).filter(
     lambda s: sum(map(sum, s)) > 0
@@ -16,10 +16,10 @@ SETS = st.lists(st.lists(st.integers(0, 40), max_size=5), min_size=1, max_size=1
 
 
 def stream_of(plan, *, seed, epoch, batch_size, shuffle=True):
-    """(piece, row of the piece) for every place of an epoch's stream."""
+    """(read unit, row of the read unit) for every place of an epoch's stream."""
     out = []
-    for part in rounds_of(plan, seed, epoch, shuffle=shuffle):
-        rows = [(int(p), r) for p in part.pieces for r in range(int(plan.rows[p]))]
+    for part in windows_of(plan, seed, epoch, shuffle=shuffle):
+        rows = [(int(p), r) for p in part.units for r in range(int(plan.rows[p]))]
         order = row_order(plan, part, seed=seed, epoch=epoch, batch_size=batch_size, shuffle=shuffle)
         assert part.start == len(out)
         out += [rows[i] for i in order]
@@ -42,8 +42,8 @@ def test_every_row_comes_exactly_once_an_epoch(groups, window, seed, epoch, batc
 @given(SETS, st.integers(1, 200))
 def test_slices_of_a_large_row_group_cover_it_once(groups, window):
     plan = plan_for(groups, window)
-    pieces = zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
-    found = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in pieces for r in range(a, b)]
+    units = zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
+    found = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in units for r in range(a, b)]
     assert found == [(s, r) for s, shard in enumerate(groups) for r in range(sum(shard))]
     assert plan.total_rows == len(found)
 
@@ -53,7 +53,7 @@ def test_slices_of_a_large_row_group_cover_it_once(groups, window):
 def test_lane_counts_never_fall_and_always_add_up(lanes):
     rows = np.array(lanes, np.int64)
     positions = np.arange(rows.sum() + 1)
-    counts = apportion(positions, rows)
+    counts = cumulative_lane_counts(positions, rows)
     assert (counts.sum(axis=1) == positions).all()
     assert (np.diff(counts, axis=0) >= 0).all()
     assert (counts[-1] == rows).all()
@@ -62,9 +62,9 @@ def test_lane_counts_never_fall_and_always_add_up(lanes):
 
 def test_batches_take_from_every_lane_in_proportion():
     plan = plan_for([[25] * 4] * 16, 800)
-    part = rounds_of(plan, 0, 0, shuffle=True)[0]
+    part = windows_of(plan, 0, 0, shuffle=True)[0]
     order = row_order(plan, part, seed=0, epoch=0, batch_size=80, shuffle=True)
-    lane_of = np.repeat(part.lanes, plan.rows[part.pieces])[order]
+    lane_of = np.repeat(part.lanes, plan.rows[part.units])[order]
     for start in range(0, part.rows - 80, 80):
         assert np.abs(np.bincount(lane_of[start : start + 80], minlength=LANES) - 10).max() <= 3
 
@@ -92,8 +92,8 @@ def test_label_sorted_shards_mix_as_a_true_shuffle_does(within_shards, share):
     place = np.arange(per_shard * group) if within_shards else np.arange(shards * per_shard * group)
     label = place >= (1 - share) * len(place)
     labels = np.tile(label, shards) if within_shards else label
-    by_piece = labels.reshape(-1, group)
-    found = np.array([by_piece[p, r] for p, r in stream_of(plan, seed=0, epoch=0, batch_size=batch)], float)
+    by_unit = labels.reshape(-1, group)
+    found = np.array([by_unit[p, r] for p, r in stream_of(plan, seed=0, epoch=0, batch_size=batch)], float)
     shares = found[: len(found) // batch * batch].reshape(-1, batch).mean(axis=1)
     band = 3.29 * np.sqrt(share * (1 - share) / batch)
     assert np.abs(shares - share).max() <= band
@@ -108,17 +108,22 @@ def test_small_row_groups_of_a_shard_are_read_together():
 
 def test_a_window_holds_no_more_pieces_than_mixing_needs():
     many = plan_for([[1000]] * 2000, 1_500_000)
-    assert {len(r.pieces) for r in rounds_of(many, 0, 0, shuffle=True)} == {250}
+    assert {len(r.units) for r in windows_of(many, 0, 0, shuffle=True)} == {250}
     all_fits = plan_for([[1000]] * 2000, 2_000_000)
-    assert [len(r.pieces) for r in rounds_of(all_fits, 0, 0, shuffle=True)] == [2000]
+    assert [len(r.units) for r in windows_of(all_fits, 0, 0, shuffle=True)] == [2000]
 
 
 def test_slices_of_a_large_row_group_come_in_its_own_order():
     plan = plan_for([[1000], [30, 30], [700]], 100)
     for epoch in range(3):
         seen: dict[int, list[int]] = {}
-        for part in rounds_of(plan, 0, epoch, shuffle=True):
-            for piece in part.pieces:
-                seen.setdefault(int(plan.shard[piece]), []).append(int(plan.start[piece]))
+        for part in windows_of(plan, 0, epoch, shuffle=True):
+            for unit in part.units:
+                seen.setdefault(int(plan.shard[unit]), []).append(int(plan.start[unit]))
         assert seen[0] == list(range(0, 1000, 50))
         assert seen[2] == list(range(0, 700, 50))
+
+
+def test_the_worked_example_of_cumulative_lane_counts():
+    counts = cumulative_lane_counts(np.array([0, 3, 6, 8]), np.array([4, 2, 1, 1]))
+    assert counts.tolist() == [[0, 0, 0, 0], [1, 1, 0, 1], [2, 2, 1, 1], [4, 2, 1, 1]]

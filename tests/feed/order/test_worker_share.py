@@ -6,43 +6,43 @@ import numpy as np
 import pytest
 
 from tests.feed.order.test_shuffle import plan_for
-from trainer.feed.order.shuffle import LANES, rounds_of, row_order
+from trainer.feed.order.shuffle import LANES, row_order, windows_of
 from trainer.feed.order.worker_share import Worker, own_rows, share_of
 
 PLANS = {
-    "many pieces, several rounds": ([[25] * 4] * 16, 500),
-    "one round": ([[20] * 3] * 16, 10_000),
-    "uneven pieces": ([[7, 31, 12], [50], [3] * 9, [24, 24]] * 4, 150),
-    "one piece": ([[90]], 1000),
+    "many units, several windows": ([[25] * 4] * 16, 500),
+    "one window": ([[20] * 3] * 16, 10_000),
+    "uneven units": ([[7, 31, 12], [50], [3] * 9, [24, 24]] * 4, 150),
+    "one unit": ([[90]], 1000),
 }
 
 
 def batches_of(plan, *, batch_size, epoch, shuffle=True, lanes=False):
-    """The oracle: step -> rows as (piece, row in it), of one worker."""
+    """The oracle: step -> rows as (read unit, row in it), of one worker."""
     stream = []
-    for part in rounds_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes):
+    for part in windows_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes):
         order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle, lanes=lanes)
-        names = [(int(p), r) for p in part.pieces for r in range(int(plan.rows[p]))]
+        names = [(int(p), r) for p in part.units for r in range(int(plan.rows[p]))]
         stream += [names[i] for i in order]
     return [stream[i : i + batch_size] for i in range(0, len(stream), batch_size)]
 
 
 def share_batches(plan, worker, *, batch_size, epoch, shuffle=True, lanes=False, step=0):
-    """Step -> {place: row}, and the pieces read, of one of several workers."""
-    rounds = rounds_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes)
-    share = share_of(plan, rounds, batch_size, worker)
+    """Step -> {place: row}, and the read units read, of one of several workers."""
+    windows = windows_of(plan, 5, epoch, shuffle=shuffle, lanes=lanes)
+    share = share_of(plan, windows, batch_size, worker)
     found: dict[int, dict[int, tuple[int, int]]] = {}
     read: set[int] = set()
     before = 0
-    for part in rounds:
+    for part in windows:
         if part.start + part.rows <= step * batch_size:
             continue
         order = row_order(plan, part, seed=5, epoch=epoch, batch_size=batch_size, shuffle=shuffle, lanes=lanes)
         skip = max(0, step * batch_size - part.start)
         own, batch, at, before = own_rows(plan, part, order, skip, batch_size, share, before)
-        pieces = part.pieces[np.isin(part.lanes, share.lanes)]
-        read |= set(pieces.tolist())
-        names = [(int(p), r) for p in pieces for r in range(int(plan.rows[p]))]
+        units = part.units[np.isin(part.lanes, share.lanes)]
+        read |= set(units.tolist())
+        names = [(int(p), r) for p in units for r in range(int(plan.rows[p]))]
         for row, step_of, place in zip(own, batch, at, strict=True):
             assert place not in found.setdefault(int(step_of), {})
             found[int(step_of)][int(place)] = names[row]
@@ -90,7 +90,7 @@ def test_more_workers_than_lanes_read_a_lane_together():
 @pytest.mark.parametrize("workers", [2, 4])
 def test_parts_are_filled_up_by_little_and_lanes_are_even(workers):
     plan = plan_for([[25] * 4] * 40, 2000)
-    share = share_of(plan, rounds_of(plan, 5, 0, shuffle=True), 240, Worker(0, workers, 1))
+    share = share_of(plan, windows_of(plan, 5, 0, shuffle=True), 240, Worker(0, workers, 1))
     assert len(share.lanes) == LANES // workers
     assert 240 / workers <= share.rows <= 1.25 * 240 / workers
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainer.feed.packing.buffers import Recycled, Rows, carve, room_for
+from trainer.feed.packing.buffers import BufferPool, Rows, room_for, views_over
 from trainer.feed.packing.pack import Packer
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
 
@@ -27,13 +27,13 @@ def layout_of(numbers=3, codes=2):
 def test_arrays_begin_where_tensorflow_takes_them_over_without_a_copy(numbers, codes):
     layout = layout_of(numbers, codes)
     memory = np.empty(room_for(layout, 7) + 1, np.uint8)[1:]
-    rows = carve(layout, memory, 7)
+    rows = views_over(layout, memory, 7)
     assert [a.shape for a in rows.arrays] == [(7, numbers), (7, codes), (7,), (7, 2), (7, 0)]
     assert [a.ctypes.data % 64 for a in rows.arrays if a.size] == [0] * sum(bool(a.size) for a in rows.arrays)
 
 
 def test_memory_comes_back_once_nothing_holds_it():
-    memory = Recycled(layout_of())
+    memory = BufferPool(layout_of())
     first = memory.take(100)
     other = memory.take(100)
     assert not np.shares_memory(first.label, other.label)
@@ -47,7 +47,7 @@ def test_memory_comes_back_once_nothing_holds_it():
 
 
 def test_memory_that_comes_back_late_is_waited_for_and_not_made_anew():
-    memory = Recycled(layout_of(), most=2)
+    memory = BufferPool(layout_of(), most=2)
     held = [memory.take(100), memory.take(100)]
     places = {rows.label.ctypes.data for rows in held}
     letting_go = threading.Timer(0.05, held.pop)
@@ -56,14 +56,14 @@ def test_memory_that_comes_back_late_is_waited_for_and_not_made_anew():
 
 
 def test_memory_that_does_not_come_back_is_made_anew():
-    memory = Recycled(layout_of(), most=1)
+    memory = BufferPool(layout_of(), most=1)
     held = memory.take(100)
     assert not np.shares_memory(memory.take(100).label, held.label)
 
 
 def test_rows_are_gathered_in_an_order():
     layout = layout_of()
-    memory = Recycled(layout)
+    memory = BufferPool(layout)
     rows, out = memory.take(5), memory.take(3)
     for values in rows.arrays:
         values[:] = np.arange(values.size).reshape(values.shape)
@@ -76,7 +76,7 @@ def packed_codes(values, vocabulary, arrow, fill=None) -> list[int]:
     field = CodeField(Column("c", "categorical", str(arrow), str(arrow)), 0, tuple(vocabulary), fill=fill)
     table = pa.table({"c": pa.array(values, arrow), "label": pa.array([0] * len(values), pa.int32())})
     layout = Layout((), (field,), LABEL)
-    rows: Rows = Recycled(layout).take(len(values))
+    rows: Rows = BufferPool(layout).take(len(values))
     Packer(layout).pack(table, rows)
     return [int(v) for v in rows.codes[:, 0]]
 
@@ -105,10 +105,10 @@ def test_kept_rows_are_those_of_the_mask_whatever_the_block():
         "n0": random.normal(size=size).astype("f4"), "n1": random.integers(0, 9, size),
         "c0": random.integers(0, 4, size), "label": random.integers(0, 2, size),
     })  # fmt: skip
-    whole = Recycled(layout).take(size)
+    whole = BufferPool(layout).take(size)
     Packer(layout).pack(table, whole)
     for keep in (random.random(size) < 0.3, np.arange(size) > 4000, np.zeros(size, bool)):
-        kept = Recycled(layout).take(int(keep.sum()))
+        kept = BufferPool(layout).take(int(keep.sum()))
         Packer(layout).pack(table, kept, keep)
         for values, found in zip(whole.arrays, kept.arrays, strict=True):
             np.testing.assert_array_equal(found, values[keep])

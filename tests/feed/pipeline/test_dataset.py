@@ -25,7 +25,7 @@ from trainer.feed.packing.decoder import Reader, SequentialDecoder
 from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
-from trainer.feed.threads import Handoff
+from trainer.feed.threads import BoundedQueue
 from trainer.model.codes import code_of
 
 #: Packed rows of these sets are 4 * (5 numbers + id + 2 codes + 3) bytes wide.
@@ -44,7 +44,7 @@ WITH_ID = {
 
 @pytest.fixture
 def small_windows(write_set, configure):
-    """A set of 200 rows that is read in several rounds."""
+    """A set of 200 rows that is read in several windows."""
     folder = write_set((90, 0, 1, 109), group=10)
     return prepare(configure(folder, features=WITH_ID, shuffle=50 * ROW_BYTES))
 
@@ -357,7 +357,7 @@ def test_the_budget_follows_the_cgroup(text, expected, tmp_path):
 
 
 def test_an_error_overtakes_what_is_queued():
-    handoff = Handoff(2)
+    handoff = BoundedQueue(2)
     handoff.put(1)
     handoff.fail(ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
@@ -370,7 +370,7 @@ def test_a_row_group_larger_than_a_window_is_read_in_slices(write_set, configure
     with opened(prepared) as feed:
         found = batches(feed)
         assert sorted(flat(ids(found))) == list(range(230))
-        assert len(feed._source.rounds(0)) > 4
+        assert len(feed._source.windows(0)) > 4
     with opened(prepared, step=7) as feed:
         assert ids(batches(feed)) == ids(found)[7:]
 
@@ -385,8 +385,8 @@ def test_slices_hold_their_part_of_a_split_by_fraction(split, write_set, configu
         wanted = sorted(flat(ids(batches(feed))))
     with opened(prepared, split) as feed:
         found = sorted(flat(ids(batches(feed))))
-        pieces = feed._source.plan
-        assert int((pieces.stop - pieces.start).max()) <= 40
+        units = feed._source.plan
+        assert int((units.stop - units.start).max()) <= 40
     assert len(wanted) in (69, 161)
     assert found == wanted
 
@@ -417,8 +417,8 @@ def test_slices_hold_their_part_of_a_split_by_content(split, rules, write_set, c
     prepared = prepare(small, cache=tmp_path / "cache")
     with opened(prepared, split) as feed:
         found = ids(batches(feed))
-        pieces = feed._source.plan
-        assert int((pieces.stop - pieces.start).max()) <= 40
+        units = feed._source.plan
+        assert int((units.stop - units.start).max()) <= 40
     assert sorted(flat(found)) == wanted
     assert 10 < len(wanted) < 200
     with opened(prepared, split, step=2) as feed:
@@ -446,7 +446,7 @@ def test_open_decoders_are_as_many_as_the_budget_holds(write_set, configure, mon
         memory = int(needs[1]) * mib + more * 3 * mib * len(columns)
         with opened(prepare(configure(folder, memory=memory, **data))) as feed:
             limit = min(14, feed._threads + more)
-            assert groups_open_at_once(feed._source.plan, feed._source.rounds(0)) == 14
+            assert groups_open_at_once(feed._source.plan, feed._source.windows(0)) == 14
             assert feed._source.reader.most_decoders == limit
             open_decoders.clear()
             orders.append(ids(batches(feed)))

@@ -143,12 +143,12 @@ def test_words_that_yaml_readers_differ_in_reach_the_pod_as_they_stand_in_the_fi
     path.write_text(FILTERED.format(key=key, first=first))
     made = render.render(str(path), kube_version="v1.34.0")
     mounted = tmp_path / "mounted.yaml"
-    annotations = dict(workload(made)["spec"]["template"]["metadata"]["annotations"])
-    mounted.write_text(annotations.pop("kfit.dev/job-file"))
+    notes = workload(made)["spec"]["template"]["metadata"]["annotations"]
+    mounted.write_text(notes.pop("kfit.dev/job-file"))
     here, there = Config.load(path), Config.load(mounted)
     assert here == there
     assert here.data.filter["carrier"].one_of == [first.strip('"'), "<<", "y", "1e3"]
-    assert annotations == {"a": "=", "b": "<<"}
+    assert notes == {"a": "=", "b": "<<"}
 
 
 def test_an_override_of_the_image_is_the_same_text_to_kfit_and_to_helm(job_file):

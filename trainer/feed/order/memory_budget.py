@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.errors import ConfigError
 from trainer.feed.order.plan import Plan
-from trainer.feed.order.shuffle import Round
+from trainer.feed.order.shuffle import ShuffleWindow
 from trainer.feed.packing.buffers import SPARE_SHARE
 from trainer.feed.packing.memory_limit import BUDGET_SHARE, default_budget
 
@@ -30,7 +30,7 @@ def check_memory(
     budget: int | None,
     *,
     plan: Plan,
-    windows: Sequence[Round],
+    windows: Sequence[ShuffleWindow],
     row_bytes: int,
     batch_size: int,
     threads: int,
@@ -55,9 +55,9 @@ def check_memory(
     Raises:
         ConfigError: It does not fit.
     """
-    largest_piece = int((plan.stop - plan.start).max())
+    largest_unit = int((plan.stop - plan.start).max())
     # A row group is there as Arrow columns, and once more where only some of its rows are kept.
-    other = 2 * min(threads, len(plan)) * largest_piece * row_bytes
+    other = 2 * min(threads, len(plan)) * largest_unit * row_bytes
     other += MOST_CHUNKS * max(CHUNK_BYTES, batch_size * row_bytes)
     decoder_bytes = _SLICED_COLUMN_BYTES * columns
     sliced_groups = groups_open_at_once(plan, windows)
@@ -70,7 +70,7 @@ def check_memory(
     return min(sliced_groups, in_use + room // decoder_bytes)
 
 
-def groups_open_at_once(plan: Plan, windows: Sequence[Round]) -> int:
+def groups_open_at_once(plan: Plan, windows: Sequence[ShuffleWindow]) -> int:
     """The most row groups that are open at a time, because windows take slices of them one after another.
 
     With slices of group 0 in windows 0 and 2, and of group 1 in windows 1 and 2, both are open in windows 1 and 2: 2.
@@ -80,8 +80,8 @@ def groups_open_at_once(plan: Plan, windows: Sequence[Round]) -> int:
     # [groups]: the first and the last window that holds a slice; a row group is open from one to the other.
     first, last = np.full(len(slices), len(windows)), np.full(len(slices), -1)
     for number, window in enumerate(windows):
-        np.minimum.at(first, group_of[window.pieces], number)
-        np.maximum.at(last, group_of[window.pieces], number)
+        np.minimum.at(first, group_of[window.units], number)
+        np.maximum.at(last, group_of[window.units], number)
     opened = np.bincount(first[slices > 1], minlength=len(windows) + 1)
     closed = np.bincount(last[slices > 1] + 1, minlength=len(windows) + 1)
     return int(np.cumsum(opened - closed).max())
@@ -92,7 +92,7 @@ def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> int
 
     Args:
         budget: `data.memory`; None: the default.
-        window_bytes: One round's packed rows: two are held, one in use and the next being read.
+        window_bytes: One window's packed rows: two are held, one in use and the next being read.
         other_bytes: Row groups being decoded, and batches ready.
 
     Returns:

@@ -1,4 +1,7 @@
-"""The pieces of a split as plain arrays, ordered by name: row groups, slices of very large ones, runs of small ones."""
+"""The read units of a split as plain arrays, ordered by name.
+
+A read unit is a row group, a slice of a very large one, or several small ones of a shard.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ import numpy as np
 _SLICES_PER_WINDOW = 2
 #: Neighbouring row groups of a shard up to so many rows are read as one: opening costs more than they do.
 SMALL_ROWS = 8192
-#: But a window shall still hold so many pieces: it mixes by drawing from all of them.
+#: But a window shall still hold so many read units: it mixes by drawing from all of them.
 _PIECES_PER_WINDOW = 64
-#: The first batch waits for all of a window, and so many pieces, drawn evenly from the set, mix it well.
+#: The first batch waits for all of a window, and so many read units, drawn evenly from the set, mix it well.
 _MOST_PIECES_PER_WINDOW = 256
 
 
@@ -37,14 +40,14 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Plan:
-    """What can be read, one entry a piece, ordered by shard name and row group.
+    """What can be read, one entry a read unit, ordered by shard name and row group.
 
     Attributes:
         shard: int32 [N]: index of the shard.
         group: int32 [N]: first row group in the shard. groups: int32 [N]: how many.
         start: int64 [N]: first row in those row groups. stop: one past the last.
-        rows: int64 [N]: the split's rows in the piece, all > 0.
-        position: float64 [N]: where in its shard the piece stands, in (0, 1).
+        rows: int64 [N]: the split's rows in the unit, all > 0.
+        position: float64 [N]: where in its shard the unit stands, in (0, 1).
         window_rows: Rows that are mixed at a time.
     """
 
@@ -74,7 +77,7 @@ def make_plan(
     largest_rows: int | None = None,
     blocks_of: Callable[[int, int], Blocks | None] | None = None,
 ) -> Plan:
-    """Lists the pieces.
+    """Lists the read units.
 
     Args:
         group_rows: Shard -> all rows of each row group.
@@ -85,9 +88,9 @@ def make_plan(
             as a whole. None: nobody knows, and they are read as a whole.
 
     Returns:
-        The plan; pieces without a row are left out.
+        The plan; read units without a row are left out.
     """
-    pieces: list[tuple[int, int, int, int, int, int, float]] = []
+    units: list[tuple[int, int, int, int, int, int, float]] = []
     largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
     small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
     for shard, (everything, wanted) in enumerate(zip(group_rows, split_rows, strict=True)):
@@ -104,9 +107,9 @@ def make_plan(
                 here = known.between(start, stop) if known is not None else stop - start if kept == rows else kept
                 if here:
                     middle = (seen + (start + stop) / 2) / total
-                    pieces.append((shard, first, last - first, start, stop, here, middle))
+                    units.append((shard, first, last - first, start, stop, here, middle))
             seen += rows
-    columns = list(zip(*pieces, strict=True)) if pieces else [()] * 7
+    columns = list(zip(*units, strict=True)) if units else [()] * 7
     shard_of, group_of, groups_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
     return Plan(
         shard_of.astype(np.int32),

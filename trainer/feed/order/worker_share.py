@@ -1,6 +1,6 @@
 """What one of several workers reads and gives of every global batch: arithmetic, no I/O.
 
-The lanes of the order are dealt to groups of workers, so that a worker reads only the pieces of its
+The lanes of the order are dealt to groups of workers, so that a worker reads only the read units of its
 group's lanes. A batch takes from every lane in proportion, so each group has about an equal part of it;
 the parts are filled up with rows of weight 0 to one size for the whole epoch, and weights are scaled so
 that the loss stays that of the global batch. Up to eight workers are a group each and nothing is read
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.feed.order.plan import Plan
-from trainer.feed.order.shuffle import LANES, Round, apportion, batch_edges
+from trainer.feed.order.shuffle import LANES, ShuffleWindow, batch_edges, cumulative_lane_counts
 
 #: Above this much of an even part, filling up costs more than reading some lanes twice.
 _MOST_FILL = 1.25
@@ -51,21 +51,21 @@ class Share:
     factor: int
 
 
-def lane_rows_of(plan: Plan, part: Round) -> np.ndarray:
-    """int64 [LANES]: rows of each lane in a round."""
-    return np.bincount(part.lanes, weights=plan.rows[part.pieces], minlength=LANES).astype(np.int64)
+def lane_rows_of(plan: Plan, part: ShuffleWindow) -> np.ndarray:
+    """int64 [LANES]: rows of each lane in a window."""
+    return np.bincount(part.lanes, weights=plan.rows[part.units], minlength=LANES).astype(np.int64)
 
 
-def share_of(plan: Plan, rounds: list[Round], batch_size: int, worker: Worker) -> Share:
+def share_of(plan: Plan, windows: list[ShuffleWindow], batch_size: int, worker: Worker) -> Share:
     """The share of one worker of an epoch; the same number of rows for every worker.
 
     Args:
-        plan: The pieces.
-        rounds: Of the epoch.
+        plan: The read units.
+        windows: Of the epoch.
         batch_size: Rows of a global batch, B.
         worker: Which worker.
     """
-    taken = _lanes_of_batches(plan, rounds, batch_size)
+    taken = _lanes_of_batches(plan, windows, batch_size)
     groups = _largest_power(worker.workers)
     while groups > 1 and _part(taken, groups) > _MOST_FILL * batch_size / groups:
         groups //= 2
@@ -83,12 +83,12 @@ def _largest_power(workers: int) -> int:
     return min(LANES, workers & -workers)
 
 
-def _lanes_of_batches(plan: Plan, rounds: list[Round], batch_size: int) -> np.ndarray:
+def _lanes_of_batches(plan: Plan, windows: list[ShuffleWindow], batch_size: int) -> np.ndarray:
     """int64 [batches, LANES]: rows that each batch takes of each lane."""
     found = np.zeros((-(-plan.total_rows // batch_size), LANES), np.int64)
-    for part in rounds:
+    for part in windows:
         edges = batch_edges(part, batch_size)
-        taken = np.diff(apportion(edges, lane_rows_of(plan, part)), axis=0)
+        taken = np.diff(cumulative_lane_counts(edges, lane_rows_of(plan, part)), axis=0)
         np.add.at(found, (part.start + edges[:-1]) // batch_size, taken)
     return found
 
@@ -99,24 +99,24 @@ def _part(taken: np.ndarray, groups: int) -> int:
 
 
 def own_rows(
-    plan: Plan, part: Round, order: np.ndarray, skip: int, batch_size: int, share: Share, before: int
+    plan: Plan, part: ShuffleWindow, order: np.ndarray, skip: int, batch_size: int, share: Share, before: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """What of a round's stream a worker gives.
+    """What of a window's stream a worker gives.
 
     Args:
-        plan: The pieces.
-        part: The round.
+        plan: The read units.
+        part: The window.
         order: int64 [rows]: of all its rows, as `row_order` gives them.
         skip: How many of them to leave out.
         batch_size: Rows of a global batch.
         share: The worker's.
-        before: Rows of the worker's group in the batch that the round begins in, from the round before.
+        before: Rows of the worker's group in the batch that the window begins in, from the window before.
 
     Returns:
-        rows int64 [K]: rows of the round's own pieces; batch int64 [K]: of the epoch; at int64 [K]: place in the
-        worker's rows of that batch; and `before` of the next round.
+        rows int64 [K]: rows of the window's own units; batch int64 [K]: of the epoch; at int64 [K]: place in the
+        worker's rows of that batch; and `before` of the next window.
     """
-    read = np.repeat(np.isin(part.lanes, share.lanes), plan.rows[part.pieces])
+    read = np.repeat(np.isin(part.lanes, share.lanes), plan.rows[part.units])
     number = np.cumsum(read) - 1
     stream = np.arange(skip, len(order))
     stream = stream[read[order[skip:]]]

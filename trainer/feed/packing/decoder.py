@@ -3,6 +3,8 @@
 Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
 request, into a sparse mapping of the object's size, in memory or on the disk: Arrow never calls back into Python
 (apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
+
+Long because the decoder of slices, the open files and their mappings share one reader's locks and limits.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from trainer.feed.packing.buffers import allocate, carve, room_for
+from trainer.feed.packing.buffers import allocate, room_for, views_over
 from trainer.feed.packing.pack import Packer
 from trainer.schema import MISSING_CODE, Layout, image_key, ragged_key
 
@@ -25,7 +25,7 @@ def packed_inputs(layout: Layout, table: pa.Table) -> dict[str, np.ndarray]:
     Raises:
         DataError: A value that the layout cannot hold, or an image that cannot be decoded.
     """
-    rows = carve(layout, allocate(room_for(layout, len(table))), len(table))
+    rows = views_over(layout, allocate(room_for(layout, len(table))), len(table))
     Packer(layout).pack(table, rows)
     packed: dict[str, np.ndarray] = {}
     if layout.numbers_width:

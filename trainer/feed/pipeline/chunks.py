@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from trainer.feed.order.memory_budget import CHUNK_BYTES
-from trainer.feed.packing.buffers import Recycled, Rows
+from trainer.feed.packing.buffers import BufferPool, Rows
 from trainer.feed.pipeline.source import Source
-from trainer.feed.threads import Handoff
+from trainer.feed.threads import BoundedQueue
 
 #: k batches: numbers float32 [k, B, N], codes int32 [k, B, C], label [k, B], weight and fill float32 [k, B, 2],
 #: encoded images and ragged codes bytes [k, B, I + S], epoch and step int64 [k, 2].
@@ -19,7 +19,7 @@ Chunk = tuple[np.ndarray, ...]
 class Chunks:
     """Gathers rows into chunks and hands them over."""
 
-    def __init__(self, source: Source, step: int, out: Handoff[Chunk], memory: Recycled) -> None:
+    def __init__(self, source: Source, step: int, out: BoundedQueue[Chunk], memory: BufferPool) -> None:
         self._source, self._out, self._memory = source, out, memory
         self._step = step
         self._most = max(1, CHUNK_BYTES // (source.batch_size * source.row_bytes))
@@ -31,7 +31,7 @@ class Chunks:
         self._filled = 0
 
     def add(self, rows: Rows, order: np.ndarray, *, epoch: int, last: bool) -> bool:
-        """Takes a round's rows in their order; False once the consumer is gone."""
+        """Takes a window's rows in their order; False once the consumer is gone."""
         at = 0
         while at < len(order):
             some = min(len(self._rows) - self._filled, len(order) - at)

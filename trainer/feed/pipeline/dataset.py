@@ -16,7 +16,7 @@ from trainer.feed.order.memory_budget import check_memory
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments, decoded, varied
 from trainer.feed.pipeline.chunks import Chunk
-from trainer.feed.pipeline.prefetch import Rounds, Stream
+from trainer.feed.pipeline.prefetch import Stream, WindowLoader
 from trainer.feed.pipeline.source import source_of
 from trainer.feed.pipeline.wait_time import Stopwatch
 from trainer.feed.statistics.prepare import Prepared, SplitName
@@ -81,7 +81,7 @@ class Feed:
         self._source.reader.most_decoders = check_memory(
             prepared.config.data.memory,
             plan=self._source.plan,
-            windows=self._source.rounds(0),
+            windows=self._source.windows(0),
             row_bytes=self._source.row_bytes,
             batch_size=batch_size,
             threads=self._threads,
@@ -93,7 +93,7 @@ class Feed:
         self._cursor = _Cursor(epoch, step)
         self._idle_lock = threading.Lock()
         self._pool: Pool | None = None
-        self._rounds: Rounds | None = None
+        self._loader: WindowLoader | None = None
         self._streams: set[Stream] = set()
         self._idle: Stream | None = None
         self._closed = False
@@ -215,12 +215,12 @@ class Feed:
             if idle.position == (epoch, step):
                 return idle
             self._end(idle)
-        if self._pool is None or self._rounds is None:
+        if self._pool is None or self._loader is None:
             self._pool = Pool(self._threads, "kfit-feed-decode")
             if self._remote:
                 storage.on_io_thread(yield_to_training)
-            self._rounds = Rounds(self._source, self._pool)
-        stream = Stream(self._source, self._rounds, epoch, step)
+            self._loader = WindowLoader(self._source, self._pool)
+        stream = Stream(self._source, self._loader, epoch, step)
         self._streams.add(stream)
         return stream
 
@@ -244,7 +244,7 @@ class Feed:
             self._end(stream)
         if self._pool is not None:
             self._pool.close()
-            self._pool = self._rounds = None
+            self._pool = self._loader = None
 
     def __del__(self) -> None:
         # A dataset that nobody holds any more takes its feed, and that its threads, with it.

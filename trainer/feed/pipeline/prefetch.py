@@ -1,4 +1,4 @@
-"""Background reading: rounds are decoded ahead, shuffled by one gather, and handed over as ready chunks.
+"""Background reading: windows are decoded ahead, shuffled by one gather, and handed over as ready chunks.
 
 A chunk is many batches in one array: what is done once a batch costs more than the batch when it is small.
 """
@@ -16,40 +16,40 @@ from itertools import pairwise
 import numpy as np
 
 from trainer.feed.order.memory_budget import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS
-from trainer.feed.order.shuffle import Round
+from trainer.feed.order.shuffle import ShuffleWindow
 from trainer.feed.order.worker_share import Share, own_rows, share_of
-from trainer.feed.packing.buffers import Recycled, Rows
+from trainer.feed.packing.buffers import BufferPool, Rows
 from trainer.feed.pipeline.chunks import Chunk, Chunks
 from trainer.feed.pipeline.source import Source
 from trainer.feed.pipeline.worker_chunks import PartChunks
-from trainer.feed.threads import Handoff, Pool, yield_to_training
+from trainer.feed.threads import BoundedQueue, Pool, yield_to_training
 
 
 class Loading:
-    """A round on its way into memory."""
+    """A window on its way into memory."""
 
-    def __init__(self, source: Source, pieces: np.ndarray, pool: Pool, memory: Recycled) -> None:
+    def __init__(self, source: Source, units: np.ndarray, pool: Pool, memory: BufferPool) -> None:
         plan = source.plan
-        ends = np.cumsum(plan.rows[pieces])
+        ends = np.cumsum(plan.rows[units])
         self._rows = memory.take(int(ends[-1]) if len(ends) else 0)
         # Slices of one row group stand next to each other; one task takes them all, in order.
-        names = plan.shard[pieces].astype(np.int64) << 32 | plan.group[pieces]
+        names = plan.shard[units].astype(np.int64) << 32 | plan.group[units]
         edges = np.flatnonzero(np.diff(names, prepend=-1, append=-1))
         self._tasks: list[Future[None]] = []
         for low, high in pairwise(edges.tolist()):
-            some = pieces[low:high].tolist()
+            some = units[low:high].tolist()
             targets = [self._rows[end - int(plan.rows[p]) : end] for p, end in zip(some, ends[low:high], strict=True)]
-            self._tasks.append(pool.submit(partial(source.pack_pieces, some, targets)))
+            self._tasks.append(pool.submit(partial(source.pack_units, some, targets)))
 
     def wait(self) -> Rows:
-        """All rows. Raises what a piece raised."""
+        """All rows. Raises what a read unit raised."""
         for task in self._tasks:
             task.result()
         return self._rows
 
 
-class Rounds:
-    """Loads rounds; a set of one round is read once and kept.
+class WindowLoader:
+    """Loads windows; a set of one window is read once and kept.
 
     Args:
         source: What to read.
@@ -60,17 +60,17 @@ class Rounds:
         self._source, self._pool = source, pool
         self._lock = threading.Lock()
         self._resident: Loading | None = None
-        self._windows = Recycled(source.packer.layout, max(r.rows for r in source.rounds(0)), most=2)
-        self.chunks = Recycled(source.packer.layout, most=MOST_CHUNKS)
+        self._windows = BufferPool(source.packer.layout, max(r.rows for r in source.windows(0)), most=2)
+        self.chunks = BufferPool(source.packer.layout, most=MOST_CHUNKS)
 
-    def begin(self, part: Round, share: Share | None) -> Loading:
-        """Starts to load a round, or of several workers' this one's part of it."""
-        pieces = part.pieces if share is None else part.pieces[np.isin(part.lanes, share.lanes)]
+    def begin(self, part: ShuffleWindow, share: Share | None) -> Loading:
+        """Starts to load a window, or of several workers' this one's part of it."""
+        units = part.units if share is None else part.units[np.isin(part.lanes, share.lanes)]
         with self._lock:
             if part.rows != self._source.plan.total_rows:
-                return Loading(self._source, pieces, self._pool, self._windows)
+                return Loading(self._source, units, self._pool, self._windows)
             if self._resident is None:
-                self._resident = Loading(self._source, pieces, self._pool, self._windows)
+                self._resident = Loading(self._source, units, self._pool, self._windows)
             return self._resident
 
 
@@ -79,15 +79,15 @@ class Stream:
 
     Args:
         source: What to read.
-        rounds: Loads it.
+        windows: Loads it.
         epoch: Where to begin. step: where in it.
     """
 
-    def __init__(self, source: Source, rounds: Rounds, epoch: int, step: int) -> None:
+    def __init__(self, source: Source, windows: WindowLoader, epoch: int, step: int) -> None:
         self.position = (epoch, step)
-        self._source, self._rounds = source, rounds
+        self._source, self._loader = source, windows
         self._start = (epoch, step)
-        self._out: Handoff[Chunk] = Handoff(CHUNKS_AHEAD)
+        self._out: BoundedQueue[Chunk] = BoundedQueue(CHUNKS_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kfit-feed-order", daemon=True)
         self._thread.start()
@@ -124,12 +124,12 @@ class Stream:
             rows = loading.wait()
             if not add(place, rows):
                 return
-            # Held on to, the window could not be used for the round that is begun next.
+            # Held on to, the window could not be used for the window that is begun next.
             del rows, loading
 
     def _whole(self) -> Callable[[_Place, Rows], bool]:
         source = self._source
-        chunks = Chunks(source, self._start[1], self._out, self._rounds.chunks)
+        chunks = Chunks(source, self._start[1], self._out, self._loader.chunks)
 
         def add(place: _Place, rows: Rows) -> bool:
             last = place.part.start + place.part.rows == source.plan.total_rows
@@ -142,7 +142,7 @@ class Stream:
         source, plan = self._source, self._source.plan
         chunks = PartChunks(
             source.batch_size, plan.total_rows, CHUNK_BYTES, source.row_bytes, self._start[1], self._out,
-            self._rounds.chunks,
+            self._loader.chunks,
         )  # fmt: skip
         before = 0
 
@@ -160,18 +160,18 @@ class Stream:
 
     def _begin(self, parts: Iterator[_Place]) -> tuple[_Place, Loading]:
         place = next(parts)
-        return place, self._rounds.begin(place.part, place.share)
+        return place, self._loader.begin(place.part, place.share)
 
     def _parts(self) -> Iterator[_Place]:
-        """Rounds from the start on, with the rows to leave out at the front of the first."""
+        """WindowLoader from the start on, with the rows to leave out at the front of the first."""
         source = self._source
         epoch, step = self._start
         first_row = step * source.batch_size
         while True:
-            rounds = source.rounds(epoch)
+            windows = source.windows(epoch)
             several = source.worker.workers > 1
-            share = share_of(source.plan, rounds, source.batch_size, source.worker) if several else None
-            for part in rounds:
+            share = share_of(source.plan, windows, source.batch_size, source.worker) if several else None
+            for part in windows:
                 if part.start + part.rows > first_row:
                     yield _Place(epoch, part, max(0, first_row - part.start), share)
             epoch, first_row = epoch + 1, 0
@@ -179,9 +179,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class _Place:
-    """A round of an epoch, the rows to leave out at its front, and the worker's share of the epoch."""
+    """A window of an epoch, the rows to leave out at its front, and the worker's share of the epoch."""
 
     epoch: int
-    part: Round
+    part: ShuffleWindow
     skip: int
     share: Share | None

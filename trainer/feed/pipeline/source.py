@@ -1,4 +1,4 @@
-"""From prepared data to one split's source: what its pieces are, and how one becomes packed rows."""
+"""From prepared data to one split's source: what its read units are, and how one becomes packed rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from trainer.feed.order.plan import Blocks, Plan, make_plan
-from trainer.feed.order.shuffle import Round, rounds_of, row_order
+from trainer.feed.order.shuffle import ShuffleWindow, row_order, windows_of
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.buffers import Rows, row_bytes
 from trainer.feed.packing.decoder import Reader
@@ -26,14 +26,14 @@ _UNSHUFFLED_BYTES = 32 * 1024**2
 _BYTES_OBJECT = 48
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """One split, ready to be read in any order.
 
     Attributes:
         shards: The shards. split: which of their rows.
         rule: How the set is split. rows_of: which rows belong to it; None: all.
-        plan: The pieces.
+        plan: The read units.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
         row_bytes: What a row takes in memory.
@@ -58,17 +58,17 @@ class Source:
         """Batches an epoch."""
         return -(-self.plan.total_rows // self.batch_size)
 
-    def rounds(self, epoch: int) -> list[Round]:
-        """The rounds of an epoch."""
-        return rounds_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
+    def windows(self, epoch: int) -> list[ShuffleWindow]:
+        """The windows of an epoch."""
+        return windows_of(self.plan, self.seed, epoch, shuffle=self.shuffle, lanes=self.lanes)
 
     @property
     def lanes(self) -> bool:
         """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
         return self.worker.workers > 1 and self.split == "validation"
 
-    def order(self, epoch: int, part: Round) -> np.ndarray:
-        """The order in which a round gives its rows."""
+    def order(self, epoch: int, part: ShuffleWindow) -> np.ndarray:
+        """The order in which a window gives its rows."""
         return row_order(
             self.plan,
             part,
@@ -79,11 +79,11 @@ class Source:
             lanes=self.lanes,
         )
 
-    def pack_pieces(self, pieces: Sequence[int], targets: Sequence[Rows]) -> None:
-        """Reads and packs one piece, or slices of one row group, into their places."""
-        plan, first = self.plan, pieces[0]
+    def pack_units(self, units: Sequence[int], targets: Sequence[Rows]) -> None:
+        """Reads and packs one read unit, or slices of one row group, into their places."""
+        plan, first = self.plan, units[0]
         shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
-        ranges = [(int(plan.start[piece]), int(plan.stop[piece])) for piece in pieces]
+        ranges = [(int(plan.start[unit]), int(plan.stop[unit])) for unit in units]
         whole = sum(shard.group_rows[group : group + groups])
         if ranges == [(0, whole)]:
             tables = iter([self.reader.read(shard, group, groups=groups)])
@@ -94,7 +94,7 @@ class Source:
             if len(table) != len(out):
                 held = range(group, group + groups)
                 keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
-                assert keep is not None, "a piece that is kept in part has a rule that says which part"
+                assert keep is not None, "a read unit that is kept in part has a rule that says which part"
             self.packer.pack(table, out, keep)
 
 
@@ -116,9 +116,19 @@ def source_of(
     names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
     reader = Reader(names, prepared.partition_types, packer.encoded)
     return Source(
-        prepared.shards, split, prepared.rule, prepared.rows_of, plan, reader, packer, seed, batch_size, shuffle,
-        bytes_a_row, worker or Worker(),
-    )  # fmt: skip
+        shards=prepared.shards,
+        split=split,
+        rule=prepared.rule,
+        rows_of=prepared.rows_of,
+        plan=plan,
+        reader=reader,
+        packer=packer,
+        seed=seed,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        row_bytes=bytes_a_row,
+        worker=worker or Worker(),
+    )
 
 
 def encoded_bytes(prepared: Prepared) -> int:
@@ -137,7 +147,7 @@ def encoded_bytes(prepared: Prepared) -> int:
 
 
 def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
-    """The pieces of a split, with a window of `data.shuffle` bytes of packed rows."""
+    """The read units of a split, with a window of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(

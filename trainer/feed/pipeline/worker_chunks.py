@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.feed.order.worker_share import Share
-from trainer.feed.packing.buffers import Recycled, Rows
+from trainer.feed.packing.buffers import BufferPool, Rows
 from trainer.feed.pipeline.chunks import Chunk, batches_of
-from trainer.feed.threads import Handoff
+from trainer.feed.threads import BoundedQueue
 
 
 class PartChunks:
@@ -29,8 +29,8 @@ class PartChunks:
         most_bytes: int,
         row_bytes: int,
         step: int,
-        out: Handoff[Chunk],
-        memory: Recycled,
+        out: BoundedQueue[Chunk],
+        memory: BufferPool,
     ) -> None:
         self._batch_size, self._total_rows = batch_size, total_rows
         self._steps = -(-total_rows // batch_size)
@@ -43,16 +43,16 @@ class PartChunks:
     def add(
         self, rows: Rows, order: np.ndarray, batch: np.ndarray, at: np.ndarray, share: Share, *, epoch: int, end: int
     ) -> bool:
-        """Takes what a round gives this worker; False once the consumer is gone.
+        """Takes what a window gives this worker; False once the consumer is gone.
 
         Args:
-            rows: The round's rows that were read.
+            rows: The window's rows that were read.
             order: int64 [K]: which of them.
             batch: int64 [K], ascending: of the epoch.
             at: int64 [K]: place in the worker's rows of that batch.
             share: The worker's.
             epoch: Which epoch.
-            end: One past the last row of the epoch's stream that the round gives.
+            end: One past the last row of the epoch's stream that the window gives.
         """
         complete = self._steps if end == self._total_rows else end // self._batch_size
         if len(order):

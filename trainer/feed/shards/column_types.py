@@ -41,13 +41,6 @@ def resolve_columns(
         DataError: A stored type that does not fit the kind.
         ConfigError: A vector whose stored length is another one.
     """
-    for name, feature in config.data.features.items():
-        if isinstance(feature, Categorical | Sequence | Text) and feature.impute and feature.impute.constant == "":
-            raise ConfigError(
-                "impute.constant is the empty string, which is null itself",
-                where=f"run.data.features.{name}.impute",
-                remedy="give a value that stands for it, as 'none', or leave impute out: null is a category of its own",
-            )
     return {
         name: _as_text_if_wide(
             _column(name, feature, found, bool((nulls or {}).get(name))), feature, (largest or {}).get(name, 0)
@@ -193,20 +186,14 @@ def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -
 
 
 def check_weight(config: Config, found: ShardSet) -> None:
-    """Checks that the sample weight is a number, and a column of its own.
+    """Checks that the sample weight is a number.
 
     Raises:
-        ConfigError: It is the label.
-        DataError: It is no number.
+        DataError: It is none.
     """
     name = config.data.sample_weight
     if name is None:
         return
-    if name == config.data.label.column:
-        raise ConfigError(
-            f"column {name!r} is both the label and the sample weight", where="run.data.sample_weight",
-            remedy="name another column",
-        )  # fmt: skip
     arrow = found.types.get(name, found.partition_types.get(name))
     if not is_number(arrow) or _T.is_temporal(arrow):
         raise DataError(

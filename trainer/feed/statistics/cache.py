@@ -1,4 +1,4 @@
-"""Keeps the result of the statistics pass beside the fingerprint of the data it is true for."""
+"""Caches the result of the statistics pass under the fingerprint of the data that it describes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FORMAT = 4
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a pass came to.
+class ScanResult:
+    """Result of the statistics pass.
 
     Attributes:
         statistics: By split.
@@ -42,11 +42,11 @@ def cache_key(config: Config, fingerprint: str, uris: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def load(folder: str | Path, key: str) -> Known | None:
-    """What is known, None where nothing (readable) is."""
+def load(folder: str | Path, key: str) -> ScanResult | None:
+    """Returns the stored result, or None where there is none or it cannot be read."""
     try:
         stored = json.loads(local_cache.read(folder, f"{key}.json") or b"")
-        return Known(
+        return ScanResult(
             {split: statistics_from(s) for split, s in stored["statistics"].items()},
             {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
             {uri: _blocks(found) for uri, found in stored["blocks"].items()},
@@ -57,7 +57,7 @@ def load(folder: str | Path, key: str) -> Known | None:
         return None
 
 
-def store(folder: str | Path, key: str, known: Known) -> None:
+def store(folder: str | Path, key: str, known: ScanResult) -> None:
     """Writes it whole or not at all; a folder that cannot be written costs a pass next time, not this run."""
     statistics = {split: asdict(s) for split, s in known.statistics.items()}
     local_cache.write(folder, f"{key}.json", json.dumps(vars(known) | {"statistics": statistics}).encode())

@@ -76,7 +76,7 @@ class Inspection:
     rows_of: RowFilter | None = field(repr=False, default=None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What is known of the data before the first step.
 
@@ -255,9 +255,18 @@ def prepare(
     layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
     resolved = resolve_automatic(config, rows["train"], rows.get("validation", 0))
     return Prepared(
-        resolved, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
-        (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule, seen.rows_of,
-    )  # fmt: skip
+        config=resolved,
+        layout=layout,
+        statistics=known.statistics,
+        rows=rows,
+        fingerprint=seen.fingerprint,
+        shards=shards,
+        bad_shards=(*seen.bad_shards, *known.bad),
+        warnings=(*seen.warnings, *known.odd),
+        partition_types=key_types(seen.found, seen.columns),
+        rule=rule,
+        rows_of=seen.rows_of,
+    )
 
 
 def _largest_categories(config: Config, statistics: Mapping[str, Statistics]) -> dict[str, int]:
@@ -270,7 +279,9 @@ def _largest_categories(config: Config, statistics: Mapping[str, Statistics]) ->
     return {name: max(magnitudes) for name, magnitudes in values.items() if magnitudes}
 
 
-def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], None] | None) -> statistics_cache.Known:
+def _survey(
+    seen: Inspection, rule: SplitRule, progress: Callable[[int, int], None] | None
+) -> statistics_cache.ScanResult:
     config = seen.config
     columns = {c.name: c for c in seen.columns}
     survey = Survey(
@@ -285,7 +296,7 @@ def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], No
             remedy="let more rows through the filter" if seen.rows_of else "let fewer rows validate, or add data",
         )
     check_parts(config, found.parts)
-    return statistics_cache.Known(
+    return statistics_cache.ScanResult(
         {split: finish_statistics(survey, part) for split, part in found.parts.items() if part.rows},
         {s.uri: (s.train_rows, s.validation_rows) for s in found.shards},
         {s.uri: s.blocks for s in found.shards if any(s.blocks.values())},
