@@ -32,21 +32,21 @@ from rich.console import Console
 from rich.table import Table
 
 FEATURES = 64
-KEPT = Path(".cache/scaling.json")
+RESULTS = Path(".cache/scaling.json")
 
 
 # --- what is measured -----------------------------------------------------------------------------
 
 
 def arrays(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers float32 [rows, FEATURES] and labels float32 [rows]."""
+    """Returns features, float32 [rows, FEATURES], and labels, float32 [rows]."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, FEATURES)).astype(np.float32)
     return x, (x[:, :8].sum(axis=1) + rng.normal(size=rows) > 0).astype(np.float32)
 
 
 def write(folder: Path, options: argparse.Namespace) -> Path:
-    """The rows as 16 shards, and the job file."""
+    """Writes the rows as 16 shards and the job file; returns the path of the job file."""
     x, y = arrays(options.rows)
     (folder / "data").mkdir()
     for index, part in enumerate(np.array_split(np.arange(options.rows), 16)):
@@ -71,7 +71,7 @@ def write(folder: Path, options: argparse.Namespace) -> Path:
 
 
 def ours(folder: Path, job: Path, options: argparse.Namespace, devices: int, workers: int) -> float:
-    """Samples/s of `trainer fit`: the best epoch after the first."""
+    """Returns the samples/s of `trainer fit`, in the best epoch after the first."""
     run = f"d{devices}-w{workers}"
     words = ["fit", str(job), "--run", run, "--devices", f"cpu:{devices}", "--workers", str(workers)]
     environ = {**os.environ, "KFIT_CACHE": str(folder / "cache")}
@@ -85,8 +85,8 @@ def ours(folder: Path, job: Path, options: argparse.Namespace, devices: int, wor
     return float(options.rows / min(np.diff(ends)))
 
 
-def company(options: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
-    """Runs this module in several processes with a TF_CONFIG, and gives what the first of them printed."""
+def run_workers(options: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
+    """Runs this module in several processes with a TF_CONFIG; returns the figures that the first one printed."""
     ports = [_free_port() for _ in range(workers)]
     started = []
     for index in range(workers):
@@ -97,11 +97,11 @@ def company(options: argparse.Namespace, what: str, workers: int) -> dict[str, A
         started.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
-    said = [process.communicate(timeout=1200)[0] for process in started]
+    outputs = [process.communicate(timeout=1200)[0] for process in started]
     if any(process.returncode for process in started):
         raise SystemExit(f"{what} with {workers} workers failed")
-    found: dict[str, Any] = json.loads(said[0].strip().splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(outputs[0].strip().splitlines()[-1])
+    return figures
 
 
 def _words(options: argparse.Namespace) -> list[str]:
@@ -115,11 +115,11 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-# --- what the processes of `company` do -----------------------------------------------------------
+# --- what the processes of `run_workers` do -----------------------------------------------------------
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
-    """The loop that TensorFlow's tutorial shows for several workers, on rows in memory."""
+    """Trains with the custom loop of TensorFlow's multi-worker tutorial, on rows in memory."""
     import keras
     import tensorflow as tf
 
@@ -129,7 +129,7 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 
     def share(context: Any) -> Any:
         rows = tf.data.Dataset.from_tensor_slices((x, y)).shard(workers, context.input_pipeline_id)
-        # Whole batches are shuffled, not rows: gathering rows one by one would be what is measured.
+        # Whole batches are shuffled, not rows: gathering rows one by one would dominate the measurement.
         return rows.batch(options.batch // workers, drop_remainder=True).cache().shuffle(64).repeat().prefetch(4)
 
     data = strategy.distribute_datasets_from_function(share)
@@ -164,29 +164,29 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def collectives(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds that a step's sum of gradients takes by itself, and that a sum of one number takes."""
+    """Returns the seconds of an all-reduce of a step's gradients, and of a single number."""
     import keras
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     shapes = [tuple(v.shape) for v in _model(keras, options.hidden).trainable_variables]
 
-    def timed(given: Sequence[tuple[int, ...]], times: int) -> float:
+    def timed(tensors: Sequence[tuple[int, ...]], times: int) -> float:
         @tf.function
         def step() -> Any:
             def one() -> Any:
                 replica = tf.distribute.get_replica_context()
-                return replica.all_reduce("SUM", [tf.ones(shape) for shape in given])
+                return replica.all_reduce("SUM", [tf.ones(shape) for shape in tensors])
 
             return strategy.run(one)
 
         step()
-        found = []
+        times_s = []
         for _ in range(times):
             began = time.perf_counter()
             step()
-            found.append(time.perf_counter() - began)
-        return float(np.median(found))
+            times_s.append(time.perf_counter() - began)
+        return float(np.median(times_s))
 
     size = sum(int(np.prod(shape)) * 4 for shape in shapes)
     large = timed([(16 * 1024**2 // 4,)], 10)
@@ -195,10 +195,10 @@ def collectives(options: argparse.Namespace) -> dict[str, Any]:
 
 def _model(keras: Any, hidden: Sequence[int]) -> Any:
     inputs = keras.Input((FEATURES,))
-    at = inputs
+    hidden_layer = inputs
     for size in hidden:
-        at = keras.layers.Dense(size, activation="relu")(at)
-    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(at))
+        hidden_layer = keras.layers.Dense(size, activation="relu")(hidden_layer)
+    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden_layer))
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -208,17 +208,17 @@ LINKS = {"25 Gb/s Ethernet": (3.1e9, 30e-6), "100 Gb/s RoCE": (12.5e9, 10e-6), "
 
 
 def ring_s(size_bytes: float, workers: int, bytes_s: float, latency_s: float) -> float:
-    """Seconds of a ring all-reduce: each worker sends 2 (N - 1) / N of the bytes, in 2 (N - 1) messages."""
+    """Returns the seconds of a ring all-reduce: each worker sends 2 (N - 1) / N of the bytes, in 2 (N - 1) messages."""
     return 2 * (workers - 1) * (size_bytes / workers / bytes_s + latency_s)
 
 
 def efficiency(step_s: float, size_bytes: float, workers: int, bytes_s: float, latency_s: float) -> float:
-    """Share of a step that computes, where nothing overlaps: the worst case."""
+    """Returns the share of a step spent computing if communication overlaps nothing, the worst case."""
     return step_s / (step_s + ring_s(size_bytes, workers, bytes_s, latency_s))
 
 
 def model_table(figures: dict[str, Any]) -> Table:
-    """Efficiency at 8, 64 and 512 GPUs by the model's size and the link, at an equal batch for each GPU."""
+    """Returns the table of efficiency at 8, 64 and 512 GPUs by gradient size and link, for a constant batch per GPU."""
     table = Table(title="share of a step that computes (one GPU computes a step in 100 ms)", box=None)
     table.add_column("gradients")
     table.add_column("link")
@@ -232,19 +232,19 @@ def model_table(figures: dict[str, Any]) -> Table:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures."""
+    """Measures and returns all figures."""
     with tempfile.TemporaryDirectory(prefix="kfit-scaling-") as scratch:
         folder = Path(scratch)
         job = write(folder, options)
-        found: dict[str, Any] = {"rows": options.rows, "batch": options.batch, "hidden": options.hidden}
+        figures: dict[str, Any] = {"rows": options.rows, "batch": options.batch, "hidden": options.hidden}
         ways = {"1 worker, 1 device": (1, 1), "1 worker, 2 devices": (2, 1), "2 workers, 1 device each": (1, 2)}
-        found["ours"] = {name: ours(folder, job, options, *way) for name, way in ways.items()}
-        found["plain"] = {f"{n} worker(s)": company(options, "plain", n)["samples_per_s"] for n in (1, 2)}
-        return {**found, **company(options, "collectives", 2)}
+        figures["ours"] = {name: ours(folder, job, options, *way) for name, way in ways.items()}
+        figures["plain"] = {f"{n} worker(s)": run_workers(options, "plain", n)["samples_per_s"] for n in (1, 2)}
+        return {**figures, **run_workers(options, "collectives", 2)}
 
 
 def table_of(figures: dict[str, Any]) -> Table:
-    """The figures for a person."""
+    """Returns the table of the figures."""
     table = Table(box=None, header_style="bold")
     for name in ("way", "samples/s", "a step", "collectives alone", "share"):
         table.add_column(name, justify="left" if name == "way" else "right")
@@ -258,7 +258,7 @@ def table_of(figures: dict[str, Any]) -> Table:
 
 
 def main() -> int:
-    """The command line."""
+    """Parses the command line, measures and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--batch", type=int, default=4096)
@@ -268,15 +268,15 @@ def main() -> int:
     parser.add_argument("--part", choices=["plain", "collectives"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        found = {"plain": plain, "collectives": collectives}[options.part](options)
-        print(json.dumps(found), flush=True)
+        figures = {"plain": plain, "collectives": collectives}[options.part](options)
+        print(json.dumps(figures), flush=True)
         os._exit(0)  # the server's threads outlive the interpreter
     if options.model:
-        figures = json.loads(KEPT.read_text())
+        figures = json.loads(RESULTS.read_text())
     else:
         figures = measure(options)
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(figures, indent=2))
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(figures, indent=2))
     console = Console()
     console.print(table_of(figures))
     console.print(

@@ -19,42 +19,42 @@ from trainer.cli import leave, run
 #: Where each verb lies, by the groups of `--help`.
 GROUPS = {
     "Author": {
-        "init": "k8s.commands.local:init",
-        "check": "k8s.commands.local:check",
-        "fit": "k8s.commands.local:fit",
-        "render": "k8s.commands.submit:render",
+        "init": "k8s.commands.author.local:init",
+        "check": "k8s.commands.author.local:check",
+        "fit": "k8s.commands.author.local:fit",
+        "render": "k8s.commands.run.submit:render",
     },
     "Run": {
-        "submit": "k8s.commands.submit:submit",
-        "cancel": "k8s.commands.cancel:cancel",
-        "resume": "k8s.commands.resume:resume",
+        "submit": "k8s.commands.run.submit:submit",
+        "cancel": "k8s.commands.run.cancel:cancel",
+        "resume": "k8s.commands.run.resume:resume",
     },
     "Watch": {
-        "list": "k8s.commands.list:list_runs",
-        "status": "k8s.commands.status:status",
-        "logs": "k8s.commands.logs:logs",
-        "wait": "k8s.commands.wait:wait",
-        "why": "k8s.commands.why:why",
+        "list": "k8s.commands.watch.list:list_runs",
+        "status": "k8s.commands.watch.status:status",
+        "logs": "k8s.commands.watch.logs:logs",
+        "wait": "k8s.commands.watch.wait:wait",
+        "why": "k8s.commands.watch.why:why",
     },
     "Nights": {
-        "schedule": "k8s.commands.schedule:schedule",
-        "trigger": "k8s.commands.trigger:trigger",
-        "history": "k8s.commands.history:history",
-        "compare": "k8s.commands.compare:compare",
+        "schedule": "k8s.commands.nights.schedule:schedule",
+        "trigger": "k8s.commands.nights.trigger:trigger",
+        "history": "k8s.commands.nights.history:history",
+        "compare": "k8s.commands.nights.compare:compare",
     },
     "Production": {
-        "promote": "k8s.commands.production:promote",
-        "rollback": "k8s.commands.production:rollback",
-        "prune": "k8s.commands.prune:prune",
+        "promote": "k8s.commands.production.promote:promote",
+        "rollback": "k8s.commands.production.promote:rollback",
+        "prune": "k8s.commands.production.prune:prune",
     },
     "Cluster": {
-        "doctor": "k8s.commands.doctor:doctor",
-        "version": "k8s.commands.version:version",
-        "completion": "k8s.commands.completion:completion",
+        "doctor": "k8s.commands.cluster.doctor:doctor",
+        "version": "k8s.commands.cluster.version:version",
+        "completion": "k8s.commands.cluster.completion:completion",
     },
 }
 #: Other names that work too: kubectl's, and older ones.
-ALIASES = {"apply": "k8s.commands.submit:submit", "run": "k8s.commands.local:run_job"}
+ALIASES = {"apply": "k8s.commands.run.submit:submit", "run": "k8s.commands.author.local:run_job"}
 VERBS = {verb: where for verbs in GROUPS.values() for verb, where in verbs.items()}
 
 
@@ -111,7 +111,7 @@ def main() -> NoReturn:
 
 def complete_for_kubectl() -> NoReturn:
     """Entry point of `kubectl_complete-kfit`, which kubectl asks on a tab key."""
-    from k8s.commands.completion import kubectl
+    from k8s.commands.cluster.completion import kubectl
 
     for line in kubectl(cli, sys.argv[1:]):
         click.echo(line)

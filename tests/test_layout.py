@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
         "trainer.progress.views",
         "trainer.report.page",
         "k8s.cli",
-        "k8s.commands.init",
+        "k8s.commands.author.init",
         "k8s.chart.values",
     ],
 )

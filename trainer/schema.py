@@ -10,7 +10,7 @@ A batch leaves the feed as ``(x, y, w)``:
   words, 0 after the last.
 * ``x["ragged_0"]``… int32 ``[B, longest]``: codes of a ragged sequence, as wide as the batch's longest row, at least 1.
 * ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
-* ``y``             float32 ``[B]`` (int32 for multiclass): the label.
+* ``y``             float32 ``[B]`` (int32 for multiclass): the label, of a regression minus `LabelField.offset`.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
 
 ``x`` lacks a key whose width is 0. The last batch of an epoch is filled up to B with rows of weight 0,
@@ -161,12 +161,27 @@ class CodeField:
 
 @dataclass(frozen=True)
 class LabelField:
-    """The label. `classes` holds a multiclass label's values in class order (else empty)."""
+    """The label, and the scale on which a regression is learnt: (t(y) - mean) / deviation.
+
+    Attributes:
+        name: Its column.
+        arrow: Its Arrow type as text.
+        task: What is predicted.
+        classes: A multiclass label's values in class order (else empty).
+        transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`.
+        offset: Subtracted from y in float64 before the cast to float32, so that large labels keep their
+            precision. 0.0 for most; never with `log1p`.
+        mean: Of t(y); deviation: of t(y), 1 for a constant. 0 and 1 where nothing is scaled.
+    """
 
     name: str
     arrow: str
     task: Task
     classes: tuple[str | int, ...] = ()
+    transform: Literal["standard", "log1p", "none"] = "none"
+    offset: float = 0.0
+    mean: float = 0.0
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ PEERS = {
 
 @dataclass(frozen=True)
 class Bench:
-    """Where things are, and how long they may take."""
+    """Settings of the benchmark, and how a side is started.
+
+    Attributes:
+        folder: Where datasets and caches are.
+        repeats: Turns that each side takes.
+        seconds: Longest measurement of a side.
+        peers: Interpreter that has the peers' packages.
+        console: Where results are printed.
+    """
 
     folder: Path
     repeats: int
@@ -32,20 +40,20 @@ class Bench:
     console: Console
 
     def run(self, side: str, shape: SetShape, batch_size: int = 1024) -> dict[str, float] | None:
-        """One side in a process of its own; None where it failed, which is said."""
+        """Runs a side in a process of its own. Returns its measurements; None, after printing why, if it failed."""
         command = self._command(side, shape, batch_size)
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
         line = next((line for line in done.stdout.splitlines() if line.startswith("MEASURED ")), None)
         if line is None:
             self.console.print(f"{side} on {shape.name} failed: {done.stderr.strip()[-400:]}", style="red")
             return None
-        found: dict[str, float] = json.loads(line.removeprefix("MEASURED "))
-        return found
+        measured: dict[str, float] = json.loads(line.removeprefix("MEASURED "))
+        return measured
 
     def begin(
         self, side: str, shape: SetShape, batch_size: int, *, environ: Mapping[str, str], **more: str | int
     ) -> subprocess.Popen[bytes]:
-        """A side that runs until it is killed; `more` goes into its `Task`."""
+        """Starts a side that runs until it is killed; `more` sets further fields of its `Task`."""
         command = self._command(side, shape, batch_size, **more)
         return subprocess.Popen(command, env=self._environment() | environ, stderr=subprocess.DEVNULL)
 
@@ -58,6 +66,6 @@ class Bench:
         return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
     def rate(self, side: str, shape: SetShape, batch_size: int = 1024) -> float | None:
-        """Rows per second."""
-        found = self.run(side, shape, batch_size)
-        return found["rows"] / found["seconds"] if found else None
+        """Returns rows per second; None if the side failed."""
+        measured = self.run(side, shape, batch_size)
+        return measured["rows"] / measured["seconds"] if measured else None

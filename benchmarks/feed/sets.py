@@ -1,4 +1,4 @@
-"""The sets that are read: written once, kept in a folder, the same content for the same arguments."""
+"""The datasets of the benchmark: written once, kept in a folder, the same content for the same arguments."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import pyarrow.parquet as pq
 
 from trainer.config import Config
 
-#: Values of an int32 column, and of a string column.
+#: Distinct values of an int32 column and of a string column.
 _INTS = 1000
 _WORDS = 5000
 
 
 @dataclass(frozen=True)
 class SetShape:
-    """What a set is made of.
+    """Size and columns of a dataset.
 
     Attributes:
-        name: How the table names it.
-        rows: All rows.
-        floats, ints, words: Columns of float32, int32 and string.
-        shards: Files. groups: row groups of each.
+        name: Name in the table.
+        rows: Number of rows.
+        floats, ints, words: Number of float32, int32 and string columns.
+        shards: Number of files.
+        groups: Row groups of each file.
     """
 
     name: str
@@ -39,7 +40,7 @@ class SetShape:
 
 
 def shapes(rows: int) -> dict[str, SetShape]:
-    """The sets for so many rows of the main one; the others hold about as many values."""
+    """Returns the datasets, given the rows of the main one; the others hold about as many values."""
     return {
         s.name: s
         for s in (
@@ -56,7 +57,7 @@ def shapes(rows: int) -> dict[str, SetShape]:
 
 
 def write(shape: SetShape, folder: Path) -> Path:
-    """Writes a set where it is not there yet.
+    """Writes a dataset unless it exists already.
 
     Returns:
         Its folder.
@@ -92,10 +93,10 @@ def _table(shape: SetShape, rows: int, random: np.random.Generator) -> pa.Table:
 
 
 def config_of(shape: SetShape, where: Path | str, batch_size: int, **more: object) -> Config:
-    """A job over a set: floats are numeric, ints and words are categories.
+    """Returns the configuration of a job over a dataset: floats are numeric, ints and words are categories.
 
     Args:
-        shape: The set.
+        shape: The dataset.
         where: Its folder or URI.
         batch_size: Rows of a batch.
         more: Replaces keys of the configuration.
@@ -103,7 +104,7 @@ def config_of(shape: SetShape, where: Path | str, batch_size: int, **more: objec
     features: dict[str, object] = {f"f{i:03d}": {"kind": "numeric"} for i in range(shape.floats)}
     encode = {"kind": "categorical", "encode": "embedding", "size": 4}
     features |= {f"i{i:03d}": encode for i in range(shape.ints)} | {f"s{i:03d}": encode for i in range(shape.words)}
-    # The window must stay smaller than the set, or the second epoch would come from memory.
+    # The window must stay smaller than the dataset, or the second epoch would come from memory.
     packed = shape.rows * 4 * (shape.floats + shape.ints + shape.words + 3)
     shuffle = min(256 * 1024**2, packed // 2)
     return Config.model_validate(

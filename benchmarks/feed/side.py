@@ -10,17 +10,17 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks.feed.claims import CLAIMS
+from benchmarks.feed.probes import PROBES
 from benchmarks.feed.sets import SetShape
 from benchmarks.feed.sides import SIDES, Task
 
 
 def main() -> None:
-    """Reads the task from the command line, does it, prints what was measured."""
-    asked: dict[str, Any] = json.loads(sys.argv[1])
-    side = (SIDES | CLAIMS)[asked.pop("side")]
-    shape = SetShape(**asked.pop("shape"))
-    task = Task(shape, Path(asked.pop("folder")), Path(asked.pop("cache")), **asked)
+    """Runs the task given on the command line and prints its measurements."""
+    arguments: dict[str, Any] = json.loads(sys.argv[1])
+    side = (SIDES | PROBES)[arguments.pop("side")]
+    shape = SetShape(**arguments.pop("shape"))
+    task = Task(shape, Path(arguments.pop("folder")), Path(arguments.pop("cache")), **arguments)
     print("MEASURED " + json.dumps(side(task)), flush=True)
 
 

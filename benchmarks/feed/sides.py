@@ -1,7 +1,7 @@
-"""What is compared, a function each. Every side runs alone in its own process (`python -m benchmarks.feed.side`).
+"""The feeds that are compared, a function each; every one runs alone in a process (`python -m benchmarks.feed.side`).
 
-A side reads one set and returns rows and seconds. Sides that end in TensorFlow are drained by the same
-loop in a graph, as a training step would take the batches; the first batches are not counted.
+A side reads one dataset and returns rows and seconds. Sides that end in TensorFlow are drained by the same loop in a
+graph, as a training step takes its batches; the first batches are a warm-up and not counted.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ SHUFFLE_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """What a side is to do.
+    """Arguments of a side.
 
     Attributes:
-        shape: The set. folder: where it is. cache: folder of statistics and converted copies.
-        uri: Another place of the same set; empty: none.
-        told: File into which a side that trains without end tells how far it is; empty: none.
-        threads: That compute in training; 0: as many as there are processors.
+        shape: The dataset.
+        folder: Its folder.
+        cache: Folder of statistics and converted copies.
         batch_size: Rows of a batch.
-        seconds: A side slower than a pass in this time is stopped.
+        seconds: Longest measurement; a slower side is stopped before a full pass.
+        uri: Another place of the same dataset; empty: none.
+        progress_file: File that an endless training writes its progress to; empty: none.
+        threads: Compute threads of a training; 0: all processors.
     """
 
     shape: SetShape
@@ -41,7 +43,7 @@ class Task:
     batch_size: int
     seconds: float
     uri: str = ""
-    told: str = ""
+    progress_file: str = ""
     threads: int = 0
 
 
@@ -49,7 +51,7 @@ Measured = dict[str, float]
 
 
 def arrow(task: Task) -> Measured:
-    """The limit: all columns of all shards into Arrow tables, by the faster of two ways of asking."""
+    """The limit: all columns of all shards into Arrow tables, by the faster of two APIs."""
     files = sorted(task.folder.glob("*.parquet"))
 
     def by_shard() -> None:
@@ -64,7 +66,7 @@ def arrow(task: Task) -> Measured:
 
 
 def _mean(read: Callable[[], None], repeats: int = 3) -> tuple[float, float]:
-    """Seconds, and seconds of processors."""
+    """Mean wall and processor seconds of a call, after one call to warm up."""
     read()
     started, cpu = time.perf_counter(), time.process_time()
     for _ in range(repeats):
@@ -73,7 +75,7 @@ def _mean(read: Callable[[], None], repeats: int = 3) -> tuple[float, float]:
 
 
 def ours(task: Task) -> Measured:
-    """Shuffled batches of the feed; whole epochs, from batch to batch one epoch later."""
+    """Shuffled batches of our feed, over three epochs."""
     from trainer.feed.pipeline.dataset import Feed
     from trainer.feed.statistics.prepare import prepare
 
@@ -84,7 +86,10 @@ def ours(task: Task) -> Measured:
 
 
 def drain(dataset: Any, steps: int, task: Task, *, epochs: int = 1) -> Measured:
-    """Takes batches in a graph: one epoch (or its first 32 batches, where one takes long) unmeasured."""
+    """Takes batches in a graph and returns rows, wall and processor seconds.
+
+    The first epoch, or as much of it as fits in a quarter of `task.seconds`, is a warm-up.
+    """
     import tensorflow as tf
 
     @tf.function
@@ -95,16 +100,16 @@ def drain(dataset: Any, steps: int, task: Task, *, epochs: int = 1) -> Measured:
         return rows
 
     iterator = iter(dataset)
-    some = tf.constant(min(64, max(1, steps // 8)))
+    chunk = tf.constant(min(64, max(1, steps // 8)))
     started = time.perf_counter()
     done = 0
     while done < steps and (done == 0 or time.perf_counter() - started < task.seconds / 4):
-        take(iterator, some)
-        done += int(some)
+        take(iterator, chunk)
+        done += int(chunk)
     rows, seconds = 0, 0.0
     started, cpu = time.perf_counter(), time.process_time()
     while rows < epochs * steps * task.batch_size and seconds < task.seconds:
-        rows += int(take(iterator, some))
+        rows += int(take(iterator, chunk))
         seconds = time.perf_counter() - started
     return {"rows": float(rows), "seconds": seconds, "cpu_seconds": time.process_time() - cpu}
 
@@ -171,8 +176,10 @@ def hugging_face(task: Task) -> Measured:
 
     files = str(task.folder / "*.parquet")
     data = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(task.cache / "hf"))
-    found = data.to_tf_dataset(batch_size=task.batch_size, shuffle=True, columns=_names(task.shape), label_cols="label")
-    return drain(found.repeat(), _steps(task), task)
+    batches = data.to_tf_dataset(
+        batch_size=task.batch_size, shuffle=True, columns=_names(task.shape), label_cols="label"
+    )
+    return drain(batches.repeat(), _steps(task), task)
 
 
 def petastorm(task: Task) -> Measured:

@@ -1,7 +1,7 @@
 """Prints what a gate does in sixty nights of the flights of 2013, ten of them with noise in their labels.
 
 Every night's model is a real one: `trainer.fit` on a window of six weeks, exported and published. The gate scores
-it on the days after them and `production.json` moves or stays. What a model is truly worth is its AUC on the
+it on the days after them and `production.json` moves or stays. What a model is worth is its AUC on the
 rest of the year, all days after the night, which no gate has seen. Challengers do not depend on what
 is in production, so they are fitted side by side first, and every rule goes through the same sixty nights.
 """
@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.nights.fits import (
+from benchmarks.nights.models import (
     FIRST_NIGHT,
     HOLDOUT_DAYS,
     NOISE,
-    Asked,
-    days_looked_at,
+    NightModel,
     run_nights,
+    scored_days,
 )
 from trainer.config import Promote
 from trainer.metrics import value
@@ -45,13 +45,13 @@ RULES: dict[str, Promote | None] = {
     "min_delta: 0, rows (default)": Promote(resamples=RESAMPLES),
     "min_delta: 0, by: dt": Promote(by="dt", resamples=RESAMPLES),
 }
-#: The one that is held to its word, and what it allows: that of examples/nightly/job.yaml.
+#: The rule that is checked, that of examples/nightly/job.yaml, and the loss that it allows.
 RULE, ALLOWED = "max_loss: 0.01, by: dt", 0.01
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule did in all nights; gains are AUC on the year's rest, challenger minus champion."""
+    """Result of a rule over all nights; gains are challenger minus champion in AUC on the rest of the year."""
 
     promoted: int
     noisy_promoted: int
@@ -64,41 +64,42 @@ class Outcome:
     runs: tuple[str, ...]
 
 
+#: A gain in AUC from which a refusal counts as a large miss.
 MUCH = 0.005
 
 
-def replay(rules: Promote | None, found: Sequence[Asked], labels: np.ndarray, day_of: np.ndarray) -> Outcome:
-    """Goes through the nights with a rule of promotion."""
-    champion, promoted, gains_promoted, gains_refused, served = found[0], [found[0]], [], [], []
-    for asked in found[1:]:
-        after = day_of > asked.night.toordinal()
-        gain = _auc(labels, asked.scores, after) - _auc(labels, champion.scores, after)
-        passed = rules is None or _passes(rules, asked, champion, labels, day_of)
+def replay(rules: Promote | None, models: Sequence[NightModel], labels: np.ndarray, day_of: np.ndarray) -> Outcome:
+    """Replays the nights under a rule of promotion."""
+    champion, promoted, gains_promoted, gains_refused, served = models[0], [models[0]], [], [], []
+    for model in models[1:]:
+        after = day_of > model.night.toordinal()
+        gain = _auc(labels, model.scores, after) - _auc(labels, champion.scores, after)
+        passed = rules is None or _passes(rules, model, champion, labels, day_of)
         (gains_promoted if passed else gains_refused).append(gain)
         if passed:
-            champion = asked
-            promoted.append(asked)
+            champion = model
+            promoted.append(model)
         served.append(_auc(labels, champion.scores, after))
     everything = [*gains_promoted, *gains_refused]
     return Outcome(
         len(promoted),
-        sum(asked.noise > 0 for asked in promoted),
+        sum(model.noise > 0 for model in promoted),
         min(gains_promoted, default=0.0),
         sum(g > 0 for g in gains_refused),
         sum(g > 0 for g in everything),
         sum(g > MUCH for g in gains_refused),
         sum(g > MUCH for g in everything),
         float(np.mean(served)),
-        tuple(asked.run for asked in promoted),
+        tuple(model.run for model in promoted),
     )
 
 
-def _passes(rules: Promote, asked: Asked, champion: Asked, labels: np.ndarray, day_of: np.ndarray) -> bool:
-    """The gate itself, on the night's own holdout."""
-    last = asked.night.toordinal() - 1
-    held = (day_of > last - HOLDOUT_DAYS) & (day_of <= last)
-    units = day_of[held] if rules.by else None
-    scored = Scored("binary", labels[held], asked.scores[held], champion.scores[held], units)
+def _passes(rules: Promote, model: NightModel, champion: NightModel, labels: np.ndarray, day_of: np.ndarray) -> bool:
+    """Returns the decision of the gate on the night's own holdout."""
+    last = model.night.toordinal() - 1
+    holdout = (day_of > last - HOLDOUT_DAYS) & (day_of <= last)
+    units = day_of[holdout] if rules.by else None
+    scored = Scored("binary", labels[holdout], model.scores[holdout], champion.scores[holdout], units)
     return gate.decide(rules, scored, champion.run).passed
 
 
@@ -115,15 +116,15 @@ def _auc(labels: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> float:
     return value("auc", "binary", labels[rows], scores[rows])
 
 
-def day_of_rows(lake: Path, looked: Sequence[date]) -> np.ndarray:
-    """The day, as an ordinal, of every row in the order they were asked."""
-    rows = [pq.read_metadata(lake / f"dt={day}" / "part-0.parquet").num_rows for day in looked]
-    return np.repeat([day.toordinal() for day in looked], rows)
+def day_of_rows(lake: Path, days: Sequence[date]) -> np.ndarray:
+    """Returns the ordinal of the day of every scored row, int [rows], in the order of the scores."""
+    rows = [pq.read_metadata(lake / f"dt={day}" / "part-0.parquet").num_rows for day in days]
+    return np.repeat([day.toordinal() for day in days], rows)
 
 
 def table_of(outcomes: dict[str, Outcome], nights: int) -> Table:
-    """One line a rule."""
-    table = Table(title=f"{nights} nights, {len(NOISE)} with noise in the labels; gains in AUC on the year's rest")
+    """Returns the table, one line for each rule."""
+    table = Table(title=f"{nights} nights, {len(NOISE)} with noise in the labels; gains in AUC on the rest of the year")
     table.add_column("rule", no_wrap=True)
     for name in (
         "promoted",
@@ -143,24 +144,24 @@ def table_of(outcomes: dict[str, Outcome], nights: int) -> Table:
 
 
 def main() -> None:
-    """Runs the nights and prints the table; exits with 1 where a promoted model broke the gate's promise."""
+    """Runs the nights and prints the table; exits with 1 where a promoted model lost more than the gate allows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(".demo/flights"))
     parser.add_argument("--nights", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2, help="nights fitted at a time")
-    parser.add_argument("--keep", type=Path, help="keep all answers in this .npz")
+    parser.add_argument("--keep", type=Path, help="write all predictions to this .npz")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     chosen = parser.parse_args()
     began = time.monotonic()
     nights = [FIRST_NIGHT + timedelta(days=i) for i in range(chosen.nights)]
-    looked = days_looked_at(nights)
+    days = scored_days(nights)
     lake = chosen.data.resolve()
     with tempfile.TemporaryDirectory(prefix="kfit-nights-") as scratch:
-        found, labels = run_nights(lake, Path(scratch), nights, chosen.workers)
+        models, labels = run_nights(lake, Path(scratch), nights, chosen.workers)
         if chosen.keep:
-            np.savez(chosen.keep, labels=labels, **{a.run: a.scores for a in found})
-        day_of = day_of_rows(lake, looked)
-        outcomes = {rule: replay(rules, found, labels, day_of) for rule, rules in RULES.items()}
+            np.savez(chosen.keep, labels=labels, **{a.run: a.scores for a in models})
+        day_of = day_of_rows(lake, days)
+        outcomes = {rule: replay(rules, models, labels, day_of) for rule, rules in RULES.items()}
         moved = move_production(f"{scratch}/out", outcomes[RULE].runs)
     Console(width=140).print(table_of(outcomes, len(nights)))
     print(f"production.json moved {moved} times by {RULE!r}")

@@ -161,14 +161,14 @@ def _is_interactive() -> bool:
 
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Returns names of runs, for the shell."""
-    from k8s.commands.completion import names
+    from k8s.commands.cluster.completion import names
 
     return names(context, "Job", incomplete)
 
 
 def complete_schedules(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Returns names of schedules, for the shell."""
-    from k8s.commands.completion import names
+    from k8s.commands.cluster.completion import names
 
     return names(context, "CronJob", incomplete)
 

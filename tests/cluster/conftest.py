@@ -27,8 +27,8 @@ import pytest
 import yaml
 from kubernetes.utils.quantity import parse_quantity
 
+from tests.cluster.night_rows import NIGHTS
 from tests.cluster.store import Store, serve
-from tests.cluster.told import NIGHTS
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("KFIT_TEST_IMAGE", "localhost/trainer:dev")

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cluster.conftest import Team, until
-from tests.cluster.told import NIGHTS
+from tests.cluster.night_rows import NIGHTS
 from trainer import storage
 
 LAKE = "s3://lake/year"
@@ -63,11 +63,11 @@ class Nights:
         """What `kfit history` shows of a run, from its state on."""
         lines = self.team.kfit("history", "--output-uri", self.output).out.splitlines()
         line = next(line for line in lines if line.startswith(run))
-        _, _, state, *_, told = [part.strip() for part in line.split("  ") if part.strip()]
-        return f"{state}: {told}" if told != state else state
+        _, _, state, *_, message = [part.strip() for part in line.split("  ") if part.strip()]
+        return f"{state}: {message}" if message != state else state
 
     @contextmanager
-    def told(self, night: str) -> Iterator[list[str]]:
+    def reported(self, night: str) -> Iterator[list[str]]:
         """Notes a line of the table; the runs it is about are put into the list."""
         if not NIGHTS:
             NIGHTS.append(("night", "production before", "after", "exit", "kfit history"))
@@ -144,7 +144,7 @@ def nights(team: Team, job_file: Callable[..., Path], year: None) -> Nights:
 def test_by_schedule(nights: Nights) -> None:
     """a night that fires by schedule is promoted, the first by its limits"""
     team = nights.team
-    with nights.told("by schedule, the first") as runs:
+    with nights.reported("by schedule, the first") as runs:
         team.kfit("schedule", "resume", "nights")
         fired = until(lambda: team.get("jobs", "-l", "kfit.dev/cronjob=nights")["items"], timeout_s=75)
         team.kfit("schedule", "suspend", "nights")
@@ -158,7 +158,7 @@ def test_by_schedule(nights: Nights) -> None:
 
 def test_unchanged(nights: Nights) -> None:
     """a night with the same data does nothing, in seconds"""
-    with nights.told("unchanged data") as runs:
+    with nights.reported("unchanged data") as runs:
         before = nights.production()
         run = nights.trigger(0)
         runs.append(run)
@@ -170,7 +170,7 @@ def test_unchanged(nights: Nights) -> None:
 
 def test_damaged_shard(nights: Nights) -> None:
     """a damaged shard is exit 65 and named; production stays"""
-    with nights.told("a damaged shard") as runs:
+    with nights.reported("a damaged shard") as runs:
         before, uri = nights.production(), _uri(nights.day(-10))
         whole = storage.read(uri)
         storage.write(uri, whole[: len(whole) // 2])
@@ -190,7 +190,7 @@ def test_drift(nights: Nights) -> None:
         at = table.schema.get_field_index("distance")
         return table.set_column(at, "distance", pc.multiply(table.column("distance"), 3).cast(pa.int32()))
 
-    with nights.told("drifted data") as runs:
+    with nights.reported("drifted data") as runs:
         before = nights.production()
         with changed((nights.day(-n) for n in range(HOLDOUT + 1, HOLDOUT + 1 + TRAIN)), farther):
             run = nights.trigger(0, code=65)
@@ -206,7 +206,7 @@ def test_evicted(nights: Nights) -> None:
     """a night evicted in mid-run goes on in another pod and is judged as any other"""
     team = nights.team
     team.kfit("schedule", "apply", str(nights.job), "--set", "run.output.checkpoint.every=1s")
-    with nights.told("evicted in mid-run") as runs:
+    with nights.reported("evicted in mid-run") as runs:
         words = ("--date", nights.day(1).isoformat(), "-o", "name")
         run = team.kfit("trigger", "nights", *words).out.strip().rpartition("/")[2]
 
@@ -238,7 +238,7 @@ def test_worse(nights: Nights) -> None:
         mixed = pa.array(rng.permutation(table.column("late").to_numpy()), pa.int8())
         return table.set_column(table.schema.get_field_index("late"), "late", mixed)
 
-    with nights.told("worse than production") as runs:
+    with nights.reported("worse than production") as runs:
         before = nights.production()
         with changed((nights.day(2 - n) for n in range(HOLDOUT + 1, HOLDOUT + 1 + TRAIN)), noisy):
             run = nights.trigger(2)
@@ -254,7 +254,7 @@ def test_two_at_once(nights: Nights) -> None:
     """of two at once one moves production and the other says so"""
     team = nights.team
     for ahead in range(3, AHEAD, 2):  # they must meet: both read production before either moves it
-        with nights.told("two at once") as runs:
+        with nights.reported("two at once") as runs:
             before = nights.production()
             words = ("--from", nights.day(ahead).isoformat(), "--to", nights.day(ahead + 1).isoformat())
             done = team.kfit("trigger", "nights", *words, "--parallel", "2", "-o", "name")
@@ -272,7 +272,7 @@ def test_two_at_once(nights: Nights) -> None:
 
 def test_rollback(nights: Nights) -> None:
     """rollback moves production to the run before, without the cluster"""
-    with nights.told("rollback") as _:
+    with nights.reported("rollback") as _:
         before = nights.production()
         looked = nights.team.kfit("rollback", "--output-uri", nights.output, "--dry-run", kubeconfig=Path("/nowhere"))
         assert before["previous"] in looked.out + looked.err

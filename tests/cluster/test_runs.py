@@ -122,7 +122,7 @@ def _weights(team, job, run):
 
 
 def test_out_of_memory(team, job_file):
-    """out of memory → exit 137, told with what mends it"""
+    """out of memory → exit 137, the error names the remedy"""
     # A third of so little would be refused before anything is read.
     run = {"data": {"memory": "200MiB"}}
     name = team.submit(job_file("oom", run=run, resources={"memory": "260Mi", "shm": "16Mi"}))
@@ -196,7 +196,7 @@ def test_ttl(team, job_file):
 
 
 def test_gpus(team, job_file):
-    """three GPUs asked, two there → Pending, told which resource"""
+    """three GPUs asked, two there → Pending, with the resource named"""
     node = team.get("nodes")["items"][0]["metadata"]["name"]
     gpus = {"status": {kind: {"nvidia.com/gpu": "2"} for kind in ("capacity", "allocatable")}}
     patch = ["patch", "node", node, "--subresource=status", "--type=merge", "-p"]
@@ -213,7 +213,7 @@ def test_gpus(team, job_file):
 
 
 def test_missing_image(team, job_file):
-    """image that does not exist → told; never ran before its deadline → exit 5"""
+    """image that does not exist → reported; never ran before its deadline → exit 5"""
     image = {"repository": "localhost/no-such-trainer", "tag": "none", "pullPolicy": "IfNotPresent"}
     name = team.submit(job_file("noimage", image=image, activeDeadlineSeconds=15, terminationGracePeriodSeconds=5))
     until(lambda: "cannot be pulled" in team.kfit("why", name).out)
@@ -223,7 +223,7 @@ def test_missing_image(team, job_file):
 
 
 def test_quota(team, job_file):
-    """quota used up → told in numbers; dry-run=server refuses before anything is made"""
+    """quota used up → reported in numbers; dry-run=server refuses before anything is made"""
     job = job_file("greedy", resources={"cpu": "64"})
     refused = team.kfit("submit", str(job), "--dry-run=server", code=64)
     assert "exceeded quota: team" in refused.err

@@ -57,7 +57,7 @@ def job(tmp_path: Path):
 def test_the_other_keys_belong_to_the_chart(job):
     config = Config.load(job())
     assert config.fit.epochs == 3
-    assert config.data.label == "late"
+    assert config.data.label.column == "late"
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def names() -> Iterator[Case]:
 
     def ids(verb: list[str], run: str, work: Path) -> list[str]:
         stored_run(work)
-        return ["kfit", *verb, "--output", "out", "--", run]
+        return ["kfit", *verb, "--output-uri", "out", "--", run]
 
     def kept(folder: Path, out: str, err: str) -> list[str]:
         here = (folder / "work" / "out" / "runs" / "r1" / "result.json").is_file()
@@ -376,10 +376,10 @@ BROKEN: dict[str, bytes] = {
 }
 STORED = ["result.json", "config.json", "metrics.jsonl", "production.json", "history.json", "model/MANIFEST.json"]
 VERBS: dict[str, list[str]] = {
-    "history": ["kfit", "history", "--output", "out"],
-    "compare": ["kfit", "compare", "--output", "out", "r1", "r2"],
-    "prune": ["kfit", "prune", "--output", "out", "--keep", "1", "--dry-run"],
-    "rollback": ["kfit", "rollback", "--output", "out", "--dry-run"],
+    "history": ["kfit", "history", "--output-uri", "out"],
+    "compare": ["kfit", "compare", "--output-uri", "out", "r1", "r2"],
+    "prune": ["kfit", "prune", "--output-uri", "out", "--keep", "1", "--dry-run"],
+    "rollback": ["kfit", "rollback", "--output-uri", "out", "--dry-run"],
 }
 
 

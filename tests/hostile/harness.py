@@ -72,6 +72,8 @@ def play(case: Case, folder: Path) -> Answer:
     faults = []
     if code not in case.codes:
         faults.append(f"exit code {code}, not one of {sorted(case.codes)}: {err.getvalue()[-400:]!r}")
+    if any(words in err.getvalue() for words in ("No such option", "for '-o' / '--output'", "Missing option")):
+        faults.append(f"the case's own command line is wrong: {err.getvalue()[:200]!r}")
     if "Traceback" in err.getvalue():
         faults.append("a traceback")
     errors = sum(line.startswith("error: ") for line in err.getvalue().splitlines())

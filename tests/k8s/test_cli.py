@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from k8s import cli
-from k8s.commands.init import job_file
+from k8s.commands.author.init import job_file
 from trainer.config import Config
 from trainer.errors import ConfigError, DataError
 
@@ -50,8 +50,8 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
         "money": {"kind": "numeric"},
         "seats": {"kind": "numeric"},
         "open": {"kind": "categorical"},
-        "carrier": {"kind": "categorical", "encode": "embedding"},
-        "coded": {"kind": "categorical", "encode": "embedding"},
+        "carrier": {"kind": "categorical"},
+        "coded": {"kind": "categorical"},
         "profile": {"kind": "vector", "size": 2},
         "no: plain": {"kind": "numeric"},
         "yes": {"kind": "numeric"},
@@ -60,7 +60,7 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
     assert left_out == ["user_id", "at", "tags", "dt"]
     path = tmp_path / "job.yaml"
     path.write_text(text)
-    assert Config.load(path).data.label == "late"
+    assert Config.load(path).data.label.column == "late"
 
 
 @pytest.mark.parametrize(("label", "task"), [("open", "binary"), ("price", "regression"), ("coded", "multiclass")])
@@ -71,6 +71,31 @@ def test_init_infers_a_task_that_is_certain(lake, label, task):
 def test_init_asks_where_the_task_is_open(lake):
     with pytest.raises(ConfigError, match=r"may be a class or an amount"):
         job_file(str(lake), label="late", task=None, output="o", name="n")
+
+
+def test_init_leaves_out_what_says_nothing_and_gives_the_reason(tmp_path):
+    rows = 400
+    columns = {
+        "row": pa.array(range(rows)),
+        "version": pa.array(["v1"] * rows),
+        "comment": pa.array([f"words of row {i}" for i in range(rows)]),
+        "height": pa.array([float("nan") if i % 7 == 0 else i / 3 for i in range(rows)]),
+        "city": pa.array(["ulm", "bonn"] * (rows // 2)),
+        "late": pa.array([0, 1] * (rows // 2)),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    text = job_file(str(tmp_path), label="late", task=None, output="o", name="n")
+    run = yaml.safe_load(text)["run"]
+    assert run["task"] == "binary"
+    assert run["data"]["features"] == {
+        "height": {"kind": "numeric", "impute": "mean", "indicator": True},
+        "city": {"kind": "categorical"},
+    }
+    assert [line.strip() for line in text.splitlines() if "left out" in line] == [
+        "# row: left out, it counts the rows",
+        "# version: left out, the same value in every row that was read",
+        "# comment: left out, 400 values in 400 rows; kind: text reads its words",
+    ]
 
 
 def test_init_names_the_columns_when_the_label_is_none_of_them(lake):

@@ -16,8 +16,8 @@ import yaml
 from click.testing import CliRunner
 
 from k8s.cli import GROUPS, VERBS, cli
-from k8s.commands.list import _PHASES
 from k8s.commands.options import DURATION, Target
+from k8s.commands.watch.list import _PHASES
 from k8s.errors import AccessError, NotFound
 from k8s.status.job_state import Phase
 from tests.k8s.ends import Ends
@@ -389,7 +389,7 @@ def test_names_of_runs_are_completed(server, kubeconfig):
 
 def test_kubectl_completes_the_plugin(server, kubeconfig):
     put(server, job())
-    from k8s.commands.completion import kubectl
+    from k8s.commands.cluster.completion import kubectl
 
     assert [line.partition("\t")[0] for line in kubectl(cli, ["st"])] == ["status", ":4"]
     assert list(kubectl(cli, ["--kubeconfig", kubeconfig, "status", "tr"])) == ["train-1a2b3c4d", ":4"]
@@ -506,7 +506,7 @@ def test_list_prints_again_what_changes(server, kfit, monkeypatch):
             raise KeyboardInterrupt
         server.behind.objects[f"{JOBS}/train-1a2b3c4d"]["status"] = {"conditions": [{"status": "True", **OVER[0]}]}
 
-    monkeypatch.setattr("k8s.commands.list.time", SimpleNamespace(sleep=changes))
+    monkeypatch.setattr("k8s.commands.watch.list.time", SimpleNamespace(sleep=changes))
     printed = kfit("list", "-w", "-o", "name", code=1).splitlines()
     assert sorted(printed[:2]) == ["job.batch/other-00000000", "job.batch/train-1a2b3c4d"]
     assert printed[2:] == ["job.batch/train-1a2b3c4d"]

@@ -13,15 +13,15 @@ from trainer.config import Config
 from trainer.schema import CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, Statistics
 
 FEATURES: dict[str, Any] = {
-    "f32": {"kind": "numeric", "impute": "mean", "indicator": True},
+    "f32": {"kind": "numeric", "scale": "standard", "impute": "mean", "indicator": True},
     "f64": {"kind": "numeric", "scale": "min_max", "impute": "median"},
     "i64": {"kind": "numeric", "scale": "robust"},
     "i64_null": {"kind": "numeric", "scale": "none", "impute": {"constant": -1}, "indicator": True},
-    "stamp": {"kind": "numeric"},
+    "stamp": {"kind": "numeric", "scale": "standard"},
     "flag": {"kind": "numeric", "scale": "none"},
     "u8": {"kind": "numeric"},
     "constant": {"kind": "numeric", "impute": "mean"},
-    "tiny": {"kind": "numeric"},
+    "tiny": {"kind": "numeric", "scale": "standard"},
     "vec": {"kind": "vector", "size": 3, "scale": "standard"},
     "vec_null": {"kind": "vector", "size": 2, "impute": {"constant": 0.5}, "indicator": True},
     "s_hot": {"kind": "categorical"},

@@ -8,7 +8,6 @@ import pytest
 
 from tests.model.packed_sets import FEATURES, every_kind, make_config
 from trainer.config import Config
-from trainer.errors import ConfigError
 from trainer.model.features import Features
 
 
@@ -41,6 +40,14 @@ def test_robust_scale():
     values, raw = encoded("i64")
     low, middle, high = np.quantile(raw, [0.25, 0.5, 0.75])
     np.testing.assert_allclose(values[:, 0], (raw - middle) / (high - low), rtol=1e-5)
+
+
+def test_robust_clip_keeps_outliers_within_three():
+    values, raw = encoded("i64", scale="robust_clip")
+    low, middle, high = np.quantile(raw, [0.25, 0.5, 0.75])
+    plain = (raw - middle) / (high - low)
+    np.testing.assert_allclose(values[:, 0], plain / np.sqrt(1 + (plain / 3) ** 2), rtol=1e-5)
+    assert np.abs(values).max() < 3
 
 
 def test_timestamps_keep_their_digits():
@@ -98,6 +105,6 @@ def test_five_hundred_numbers_take_as_few_operations_as_one():
     assert many == few
 
 
-def test_a_constant_that_is_no_number_is_a_config_error():
-    with pytest.raises(ConfigError, match="'x' is not a number"):
+def test_a_constant_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="'x' is no number"):
         encoded("f32", impute={"constant": "x"})

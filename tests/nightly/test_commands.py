@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from k8s.cli import cli
-from k8s.commands.history import sparkline, took, verdict
+from k8s.commands.nights.history import sparkline, took, verdict
 from tests import sets
 from tests.nightly import runs
 from tests.nightly.test_drift import categories, numbers

@@ -21,6 +21,7 @@ from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
 from trainer.model.build import build
 from trainer.model.features import Features
+from trainer.model.label_scale import predicted
 from trainer.serving.signature import serving_model
 
 ROWS = 90
@@ -71,6 +72,15 @@ def with_nulls(values: pa.Array, share: float, rng: np.random.Generator) -> pa.A
 
 
 @st.composite
+def models(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
+    """A builtin model and the transform of a regression's label."""
+    builtin = draw(st.sampled_from(["linear", "mlp", "dcn"]))
+    numbers = draw(st.sampled_from(["periodic", "piecewise", "none"]))
+    transform = draw(st.sampled_from(["standard", "log1p", "none"]))
+    return {"builtin": builtin, "hidden": [5], "numbers": numbers, "cross_layers": 2}, transform
+
+
+@st.composite
 def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
     """A table, its features, and its task."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -83,7 +93,9 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
         features[f"n{i}"] = {
             "kind": "numeric",
             "scale": draw(
-                st.sampled_from(["standard", "min_max", "robust", "none" if "time" not in name else "robust"])
+                st.sampled_from(
+                    ["robust_clip", "standard", "min_max", "robust", "none" if "time" not in name else "robust"]
+                )
             ),
             **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
         }
@@ -93,7 +105,7 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
         values = category_values(kind, draw(st.sampled_from(BASES)), rng)
         array = with_nulls(values, draw(st.sampled_from([0.0, 0.4])), rng)
         columns[f"{name}{i}"] = array.dictionary_encode() if kind == "dictionary" else array
-        encode = draw(st.sampled_from(["one_hot", "embedding", "hash"]))
+        encode = draw(st.sampled_from(["auto", "one_hot", "embedding", "hash"]))
         features[f"{name}{i}"] = {
             "kind": "categorical",
             "encode": encode,
@@ -118,27 +130,30 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
         columns["t"] = pa.array([" ".join(row) for row in words.tolist()])
         features["t"] = {"kind": "text", "length": draw(st.sampled_from([2, 9]))}
     task = draw(st.sampled_from(["binary", "multiclass", "regression"]))
+    large = draw(st.sampled_from([0.0, 1e12]))
     label = {
         "binary": pa.array(rng.integers(0, 2, ROWS)),
         "multiclass": pa.array(rng.choice(["x", "y", "z"], ROWS)),
-        "regression": pa.array(rng.normal(size=ROWS)),
+        "regression": pa.array(rng.uniform(size=ROWS) * 50 + large),
     }
     return pa.table({**columns, "label": label[task]}), features, task
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(schemas())
-def test_the_export_on_raw_rows_equals_the_model_on_batches(drawn: tuple[pa.Table, dict[str, Any], str]) -> None:
-    table, features, task = drawn
+@given(schemas(), models())
+def test_the_export_on_raw_rows_equals_the_model_on_batches(
+    drawn: tuple[pa.Table, dict[str, Any], str], modelled: tuple[dict[str, Any], str]
+) -> None:
+    (table, features, task), (builtin, transform) = drawn, modelled
     keras.utils.set_random_seed(1)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(3):
             pq.write_table(table.slice(i * 30, 30), Path(folder, f"{i}.parquet"), row_group_size=13)
         config = Config.model_validate(
             {
-                "data": {"train": folder, "label": "label", "features": features},
+                "data": {"train": folder, "label": {"column": "label", "transform": transform}, "features": features},
                 "task": task,
-                "model": {"builtin": "mlp", "hidden": [5]},
+                "model": builtin,
                 "fit": {"batch_size": 32},
                 "output": {"uri": folder + "/out"},
             }
@@ -148,7 +163,7 @@ def test_the_export_on_raw_rows_equals_the_model_on_batches(drawn: tuple[pa.Tabl
         model = build(spec, config)
         with Feed(prepared, "train", batch_size=32, seed=0, shuffle=False) as feed:
             batches = [x for x, _, _ in feed.dataset().take(feed.steps)]
-        inside = np.concatenate([np.asarray(model(x)) for x in batches])[:ROWS]
+        inside = np.concatenate([np.asarray(predicted(prepared.layout.label, model(x))) for x in batches])[:ROWS]
         served = serving_model(model, prepared.layout)
         raw = [columns for _, columns in raw_batches(prepared.layout, folder, rows=32)]
         outside = np.concatenate([served.predict(columns) for columns in raw])

@@ -17,7 +17,8 @@ from tests import sets
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs that failed after it had published its model: no report, no result."""
     folder = tmp_path_factory.mktemp("resume")
-    document = sets.job(sets.write(folder / "data"), folder / "out", output__tensorboard=False)
+    constant = {"name": "adam", "learning_rate": 0.001}  # a rate that falls over all epochs is another with more epochs
+    document = sets.job(sets.write(folder / "data"), folder / "out", output__tensorboard=False, fit__optimizer=constant)
     sets.write_job(folder / "job.yaml", document)
     (folder / "tmp").mkdir()
     done = trainer(folder)

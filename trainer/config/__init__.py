@@ -12,12 +12,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.config.automatic import resolve_automatic
 from trainer.config.data import (
     Checks,
     Condition,
     Data,
     DataUris,
     FractionSplit,
+    Label,
     Limits,
     NewestSplit,
     Validation,
@@ -65,6 +67,7 @@ __all__ = [
     "FractionSplit",
     "Image",
     "KeepRuns",
+    "Label",
     "Limits",
     "Metric",
     "Model",
@@ -88,6 +91,7 @@ __all__ = [
     "duration_s",
     "parse_days",
     "parse_size",
+    "resolve_automatic",
     "resolved_uris",
 ]
 
@@ -124,7 +128,7 @@ class Config(Strict):
         if self.data.validation is None:
             for name in ("early_stopping", "reduce_on_plateau"):
                 part = getattr(self.fit, name)
-                if part is not None and part.monitor.startswith("val_"):
+                if isinstance(part, EarlyStopping | ReduceOnPlateau) and part.monitor.startswith("val_"):
                     raise ValueError(
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     PositiveInt,
     Tag,
     model_validator,
@@ -160,6 +162,27 @@ class Checks(Limits):
     )
 
 
+class Label(Strict):
+    """The column to predict, and the scale on which a regression is learnt."""
+
+    column: str = Field(description="Its name.")
+    transform: Literal["standard", "log1p", "none"] = Field(
+        "standard",
+        description="Regression: what the network learns to predict. standard: (y - mean) / std; log1p: the same of "
+        "log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and the "
+        "exported model are in the label's own units whichever it is.",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A column's name is also a label."""
+        return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
+def _as_label(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
+
+
 class Data(Strict):
     """Which rows and columns are read, and how."""
 
@@ -181,7 +204,9 @@ class Data(Strict):
         description="Data, configuration and code as in a run that succeeded: exit 0 at once with status skipped, "
         "or fit again. Default: skip where `promote` is set, else fit.",
     )
-    label: str = Field(description="Column to predict.")
+    label: Annotated[Label, BeforeValidator(_as_label)] = Field(
+        description="Column to predict: its name, or a mapping with its transform."
+    )
     sample_weight: str | None = Field(None, description="Column with a weight >= 0 for each row's loss.")
     features: Annotated[dict[str, Feature], AfterValidator(_by_name)] = Field(
         min_length=1, description="Columns to learn from, by name. Their order does not matter."
@@ -206,10 +231,10 @@ class Data(Strict):
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Data:
-        if self.label in self.features:
-            raise ValueError(f"label {self.label!r} is also a feature; remove it from features")
-        if self.label == self.sample_weight:
-            raise ValueError(f"label {self.label!r} is also sample_weight; give a column with the rows' weights")
+        if self.label.column in self.features:
+            raise ValueError(f"label {self.label.column!r} is also a feature; remove it from features")
+        if self.label.column == self.sample_weight:
+            raise ValueError(f"label {self.label.column!r} is also sample_weight; give a column with the rows' weights")
         return self
 
     @property

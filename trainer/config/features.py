@@ -42,9 +42,10 @@ class Numeric(Strict):
     """A number: any int, float, bool, decimal, date or timestamp column."""
 
     kind: Literal["numeric"]
-    scale: Literal["standard", "min_max", "robust", "none"] = Field(
-        "standard",
-        description="standard: (x - mean) / std; min_max: to [0, 1]; robust: (x - median) / interquartile range.",
+    scale: Literal["robust_clip", "standard", "min_max", "robust", "none"] = Field(
+        "robust_clip",
+        description="robust_clip: (x - median) / interquartile range, bent so that outliers stay within ±3; "
+        "standard: (x - mean) / std; min_max: to [0, 1]; robust: as robust_clip without the bend.",
     )
     impute: Annotated[Literal["mean", "median"] | Constant | None, AfterValidator(_number)] = Field(
         None, description="What stands in for null and NaN. Without it a null is an error (exit 65)."
@@ -56,9 +57,10 @@ class Categorical(Strict):
     """One of a set of values: a string, int, bool or dictionary column. Null has a category of its own."""
 
     kind: Literal["categorical"]
-    encode: Literal["one_hot", "embedding", "hash"] = Field(
-        "one_hot",
-        description="hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
+    encode: Literal["auto", "one_hot", "embedding", "hash"] = Field(
+        "auto",
+        description="auto: one_hot up to 9 values, else embedding; "
+        "hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
     )
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."

@@ -27,12 +27,23 @@ def _entrypoint(value: str) -> str:
 class Builtin(Strict):
     """A model that comes with the trainer."""
 
-    builtin: Literal["linear", "mlp"]
-    hidden: list[PositiveInt] = Field([128, 64], description="mlp: units of each hidden layer.")
-    activation: str = Field("relu", description="mlp: activation of the hidden layers, by Keras name.")
-    dropout: Rate = Field(0.0, description="mlp: share of units dropped after each hidden layer.")
-    residual: bool = Field(False, description="mlp: add each hidden layer's input to its output.")
+    builtin: Literal["linear", "mlp", "dcn"]
+    hidden: list[PositiveInt] = Field([256, 256, 256], description="mlp, dcn: units of each hidden layer.")
+    activation: str = Field("silu", description="mlp, dcn: activation of the hidden layers, by Keras name.")
+    dropout: Rate = Field(0.0, description="mlp, dcn: share of units dropped after each hidden layer.")
+    residual: bool = Field(False, description="mlp, dcn: add each hidden layer's input to its output.")
     l2: float = Field(0.0, ge=0.0, description="L2 penalty on the kernels.")
+    numbers: Literal["periodic", "piecewise", "none"] = Field(
+        "periodic",
+        description="mlp, dcn: what numeric columns become beside their scaled value. periodic: learnt sines of it; "
+        "piecewise: where it lies between the quantiles of training; none: nothing.",
+    )
+    number_size: PositiveInt = Field(8, description="mlp, dcn: columns that a number becomes, or its quantile bins.")
+    frequencies: PositiveInt = Field(16, description="periodic: sines of each number.")
+    frequency_scale: PositiveFloat = Field(
+        0.2, description="periodic: standard deviation of the first frequencies; larger bends more."
+    )
+    cross_layers: PositiveInt = Field(3, description="dcn: layers that multiply the features with each other.")
 
 
 class Entrypoint(Strict):
@@ -83,10 +94,14 @@ class Schedule(Strict):
 class Optimizer(Strict):
     """How weights move."""
 
-    name: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion"] = "adam"
-    learning_rate: PositiveFloat | Schedule = Field(0.001, description="A rate, or a schedule.")
+    name: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion"] = "adamw"
+    learning_rate: PositiveFloat | Schedule | Literal["auto"] = Field(
+        "auto", description="A rate, or a schedule. auto: a warm-up and a cosine down to 0 over the whole run."
+    )
     momentum: Rate = Field(0.0, description="sgd, rmsprop: momentum.")
-    weight_decay: float | None = Field(None, ge=0.0, description="Decoupled weight decay.")
+    weight_decay: float | None = Field(
+        None, ge=0.0, description="Decoupled weight decay of the kernels. Default: 0.05 with adamw, else none."
+    )
     clip_norm: PositiveFloat | None = Field(None, description="Clip each gradient's norm.")
     global_clip_norm: PositiveFloat | None = Field(None, description="Clip the norm over all gradients.")
     clip_value: PositiveFloat | None = Field(None, description="Clip each gradient's elements.")
@@ -125,8 +140,13 @@ class ReduceOnPlateau(Strict):
 class Fit(Strict):
     """How the model is fitted."""
 
-    epochs: PositiveInt = Field(10, description="Passes over the training rows at the most.")
-    batch_size: PositiveInt = Field(1024, description="Rows of a step, over all replicas and workers.")
+    epochs: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Passes over the training rows at the most. auto: 60, and fewer of many rows, at least 12."
+    )
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        "auto",
+        description="Rows of a step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
+    )
     optimizer: Optimizer = Field(default_factory=lambda: Optimizer(), description="How weights move.")
     loss: Literal["auto", "mse", "mae", "huber"] = Field(
         "auto", description="auto: cross-entropy; for regression mse. The others are for regression."
@@ -138,7 +158,11 @@ class Fit(Strict):
         None,
         description="balanced: rows / (classes * rows of the class); or class -> weight. Never touches validation.",
     )
-    early_stopping: EarlyStopping | None = Field(None, description="Stop when a metric no longer improves.")
+    early_stopping: EarlyStopping | Literal["auto"] | None = Field(
+        "auto",
+        description="Stop when a metric no longer improves. auto: where there is validation, by val_loss, with a "
+        "patience of a third of the epochs. null: never.",
+    )
     reduce_on_plateau: ReduceOnPlateau | None = Field(
         None, description="Lower the learning rate when a metric no longer improves."
     )
@@ -164,3 +188,21 @@ class Fit(Strict):
     deterministic: bool | None = Field(
         None, description="Bit-equal results for the same seed. Default: on CPU yes, on GPU no (it costs speed)."
     )
+
+    @property
+    def known_epochs(self) -> int:
+        """The number of epochs, once `resolve_automatic` has replaced `auto`."""
+        assert isinstance(self.epochs, int), "resolve_automatic comes first"
+        return self.epochs
+
+    @property
+    def known_batch_size(self) -> int:
+        """The number of rows of a step, once `resolve_automatic` has replaced `auto`."""
+        assert isinstance(self.batch_size, int), "resolve_automatic comes first"
+        return self.batch_size
+
+    @property
+    def known_early_stopping(self) -> EarlyStopping | None:
+        """When to stop, once `resolve_automatic` has replaced `auto`."""
+        assert self.early_stopping != "auto", "resolve_automatic comes first"
+        return self.early_stopping

@@ -15,7 +15,8 @@ def build(features: Features, config: Config) -> keras.Model:
     """The model to train. Call it in the scope of the strategy.
 
     Returns:
-        An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
+        An uncompiled functional model: packed inputs -> float32 [B, features.outputs], a regression's in the
+        learnt scale (`trainer.model.label_scale`).
 
     Raises:
         ConfigError: An activation that Keras does not know, or a model larger than memory.

@@ -1,18 +1,36 @@
-"""The models that come with the trainer."""
+"""The models that come with the trainer: `linear`, `mlp` and `dcn`, of stock Keras layers alone.
+
+What `mlp` does by default, and where it is from:
+
+* Numbers are scaled by median and interquartile range and bent at ±3 (`trainer.model.scaling`): RealMLP, in
+  Holzmüller, Grinsztajn and Steinwart 2024, "Better by Default".
+* Each number also becomes a few learnt features, of its sines (`periodic`) or of its place between quantiles
+  (`piecewise`): Gorishniy, Rubachev and Babenko 2022, "On Embeddings for Numerical Features in Tabular Deep Learning".
+* Few categories are one-hot, more have an embedding; three layers with dropout; AdamW with a warm-up and a cosine
+  (`trainer.model.optimizer`), as in both papers.
+
+`dcn` is DCN-v2 (Wang et al. 2021, "DCN V2"): cross layers beside the hidden ones, for products of many categories.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from trainer.config import Builtin
 from trainer.errors import ConfigError
 from trainer.model.features import Features
 
+#: More numeric columns than this are not embedded: their number alone gives a network enough to bend.
+MOST_EMBEDDED_NUMBERS = 256
+
 
 def build_builtin(features: Features, wanted: Builtin) -> keras.Model:
-    """`linear` or `mlp` on the encoded features.
+    """The builtin model on the encoded features.
 
     Returns:
         Uncompiled, packed inputs -> float32 [B, features.outputs].
@@ -21,15 +39,92 @@ def build_builtin(features: Features, wanted: Builtin) -> keras.Model:
         ConfigError: An activation that Keras does not know.
     """
     inputs = features.inputs()
-    hidden = features.encode(inputs)
-    if wanted.builtin == "mlp":
+    if wanted.builtin == "linear":
+        last = features.encode(inputs)
+    else:
+        encoded = features.encode(inputs, _number_embedding(features, wanted))
+        last = encoded
         for depth, units in enumerate(wanted.hidden, start=1):
-            hidden = _hidden(hidden, units, depth, wanted)
+            last = _hidden(last, units, depth, wanted)
+        if wanted.builtin == "dcn":
+            last = ops.concatenate([_crossed(encoded, wanted), last], axis=1)
     # float32 whatever the policy: half-precision probabilities ruin loss and metrics.
     output = keras.layers.Dense(
-        features.outputs, features.activation, kernel_regularizer=_l2(wanted), dtype="float32", name="prediction"
-    )(hidden)
+        features.outputs,
+        features.activation,
+        bias_initializer=_initial_bias(features.label_prior()),
+        kernel_regularizer=_l2(wanted),
+        dtype="float32",
+        name="prediction",
+    )(last)
     return keras.Model(inputs, output, name=wanted.builtin)
+
+
+def _initial_bias(values: list[float]) -> Any:
+    return keras.initializers.Constant(values) if any(values) else "zeros"
+
+
+def _number_embedding(features: Features, wanted: Builtin) -> Any:
+    """What `Features.encode` puts beside the scaled numbers: a function [B, K] -> [B, K * number_size], or None."""
+    columns = features.numeric_columns
+    if wanted.numbers == "none" or not 0 < columns <= MOST_EMBEDDED_NUMBERS:
+        return None
+    return _periodic(columns, wanted) if wanted.numbers == "periodic" else _piecewise(features, wanted)
+
+
+def _periodic(columns: int, wanted: Builtin) -> Any:
+    """PLR: relu(W cos(2π f x + b) + c) with frequencies f, phases b and weights of each column's own."""
+
+    def embed(numbers: Any) -> Any:
+        width, size = wanted.frequencies, wanted.number_size
+        waves = keras.layers.EinsumDense(
+            "bk,kf->bkf",
+            output_shape=(columns, width),
+            bias_axes="kf",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=2 * math.pi * wanted.frequency_scale),
+            bias_initializer=keras.initializers.RandomUniform(-math.pi, math.pi),
+            dtype="float32",
+            name="number_frequencies",
+        )(numbers)
+        mixed = keras.layers.EinsumDense(
+            "bkf,kfe->bke",
+            output_shape=(columns, size),
+            bias_axes="ke",
+            activation="relu",
+            kernel_initializer=keras.initializers.RandomUniform(-(width**-0.5), width**-0.5),
+            dtype="float32",
+            name="number_embeddings",
+        )(ops.cos(waves))
+        return ops.reshape(mixed, (-1, columns * size))
+
+    return embed
+
+
+def _piecewise(features: Features, wanted: Builtin) -> Any:
+    """PLE: of each bin between two quantiles, which part of it lies below the number, from 0 to 1."""
+    bins = wanted.number_size
+    edges = features.scaled_quantiles(bins)  # [K, bins + 1]
+    widths = np.diff(edges, axis=1)
+    low = edges[:, :-1].astype("float32")
+    # A quantile that repeats makes a bin of no width: its value says whether the number lies above.
+    slopes = (1.0 / np.maximum(widths, 1e-3)).astype("float32")
+
+    def embed(numbers: Any) -> Any:
+        parts = ops.clip((ops.expand_dims(numbers, -1) - low) * slopes, 0.0, 1.0)  # [B, K, bins]
+        return ops.reshape(parts, (-1, len(edges) * bins))
+
+    return embed
+
+
+def _crossed(encoded: Any, wanted: Builtin) -> Any:
+    """DCN-v2's cross network: x_{l+1} = x_0 * (W x_l + b) + x_l, [B, width] -> [B, width]."""
+    crossed = encoded
+    for depth in range(1, wanted.cross_layers + 1):
+        mixed = keras.layers.Dense(
+            encoded.shape[-1], kernel_regularizer=_l2(wanted), dtype="float32", name=f"cross_{depth}"
+        )(crossed)
+        crossed = encoded * mixed + crossed
+    return crossed
 
 
 def _hidden(before: Any, units: int, depth: int, wanted: Builtin) -> Any:

@@ -14,12 +14,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
-from trainer.model.scaling import plan_scaling
+from trainer.model.scaling import plan_scaling, smooth_clip
 from trainer.schema import MISSING_CODE, CodeField, Column, Layout, Statistics, image_key, ragged_key
 
+#: `encode: auto` gives columns of more values an embedding.
+MOST_ONE_HOT = 9
 #: One-hots of at most so many codes are made together; a wider one is made by an operation of its own.
 _NARROW = 128
 _ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
@@ -48,6 +51,7 @@ class Features:
 
     def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:
         self.layout = layout
+        self._config, self._statistics = config, statistics
         self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
         self.activation = _ACTIVATIONS[config.task]
         self._scaling = plan_scaling(layout, config, statistics)
@@ -81,15 +85,23 @@ class Features:
         """Returns the shape of each embedding that `encode` makes, by column."""
         return {f.column.name: (f.cardinality, self._embedding_size(f)) for f in self._embedded}
 
-    def encode(self, inputs: Mapping[str, Any]) -> Any:
+    def encode(self, inputs: Mapping[str, Any], embed_numbers: Callable[[Any], Any] | None = None) -> Any:
         """All features as one float32 tensor [B, width].
 
         In this order: numbers scaled and imputed, indicators of numbers, one-hots, indicators of codes,
         embeddings, images after a few convolutions.
+
+        Args:
+            inputs: From `inputs()`.
+            embed_numbers: From the scaled numeric columns (those of vectors are left out) float32 [B, K] to what
+                stands beside them, [B, any]; `width` does not count it. K is `numeric_columns`.
         """
         parts = []
         if self.layout.numbers:
-            parts.append(self._scaled(inputs["numbers"]))
+            scaled = self._scaled(inputs["numbers"])
+            parts.append(scaled)
+            if embed_numbers is not None and (single := list(self._scaling.single)):
+                parts.append(embed_numbers(scaled if len(single) == scaled.shape[1] else ops.take(scaled, single, 1)))
             if self._scaling.indicators:
                 picked = ops.take(inputs["numbers"], list(self._scaling.indicators), axis=1)
                 parts.append(ops.cast(ops.isnan(picked), "float32"))
@@ -118,6 +130,43 @@ class Features:
             found[image.name] = self._pixels(inputs[image_key(index)], index)
         return found
 
+    @property
+    def numeric_columns(self) -> int:
+        """How many numeric features there are; elements of vectors do not count."""
+        return len(self._scaling.single)
+
+    def scaled_quantiles(self, bins: int) -> npt.NDArray[np.float64]:
+        """Rising scaled quantiles of each numeric feature: float64 [numeric_columns, bins + 1]."""
+        scaling, fields = self._scaling, {f.start: f for f in self.layout.numbers}
+        edges = np.zeros((len(scaling.single), bins + 1))
+        for row, start in enumerate(scaling.single):
+            known = self._statistics.columns[fields[start].column.name]
+            percentiles = np.asarray(known.percentiles or (known.minimum, known.maximum))
+            places = np.linspace(0, len(percentiles) - 1, bins + 1).round().astype(int)
+            raw = percentiles[places] - fields[start].offset
+            scaled = (raw * scaling.factors[start] - scaling.means[start]) / scaling.deviations[start]
+            edges[row] = smooth_clip(scaled, np.sqrt) if scaling.clipped[start] else scaled
+        return edges
+
+    def label_prior(self) -> list[float]:
+        """What the last layer's bias begins with: the log-odds of training's label frequencies, by class weights.
+
+        [outputs]; zeros for a regression.
+        """
+        known = self._statistics.columns.get(self.layout.label.name)
+        if known is None or not known.values or self._config.task == "regression":
+            return [0.0] * self.outputs
+        classes: tuple[str | int, ...] = self.layout.label.classes or (0, 1)
+        counts, weights = dict(known.values), self._config.fit.class_weight
+        rows = np.array([counts.get(c, 0) for c in classes], np.float64)
+        if weights == "balanced":
+            rows = np.ones(len(classes))
+        elif weights is not None:
+            given = {str(name): weight for name, weight in weights.items()}
+            rows *= [given.get(str(c), 1.0) for c in classes]
+        logs = np.log(np.maximum(rows, 1e-3 * max(rows.sum(), 1.0) / len(rows)))
+        return [float(logs[1] - logs[0])] if self.outputs == 1 else [float(v) for v in logs - logs.mean()]
+
     def cardinality(self, column: str) -> int:
         """How many codes a categorical column has: what an Embedding takes as its input_dim."""
         return next(field.cardinality for field in self.layout.codes if field.column.name == column)
@@ -141,9 +190,12 @@ class Features:
             factors = scaling.factors.tolist()
             numbers = self._layer("number_factors", lambda name: _rescaling(factors, name))(numbers)
         scaled = self._layer("scaled_numbers", self._normalization)(numbers)
-        if np.isnan(scaling.fills).all():
+        if not np.isnan(scaling.fills).all():
+            scaled = ops.where(ops.isnan(scaled), scaling.fills.astype("float32"), scaled)
+        if not scaling.clipped.any():
             return scaled
-        return ops.where(ops.isnan(scaled), scaling.fills.astype("float32"), scaled)
+        clipped = smooth_clip(scaled, ops.sqrt)
+        return clipped if scaling.clipped.all() else ops.where(scaling.clipped, clipped, scaled)
 
     def _normalization(self, name: str) -> keras.layers.Layer:
         means, variances = self._scaling.means.tolist(), np.square(self._scaling.deviations).tolist()
@@ -213,11 +265,11 @@ class Features:
 
     @property
     def _embedded(self) -> list[CodeField]:
-        return [field for field in self.layout.codes if _is_embedded(self._wanted[field.column.name])]
+        return [field for field in self.layout.codes if _is_embedded(self._wanted[field.column.name], field)]
 
     @property
     def _one_hot(self) -> list[CodeField]:
-        return [field for field in self.layout.codes if not _is_embedded(self._wanted[field.column.name])]
+        return [field for field in self.layout.codes if not _is_embedded(self._wanted[field.column.name], field)]
 
     @property
     def _code_indicators(self) -> list[int]:
@@ -260,9 +312,11 @@ def _mean(embedded: Any, codes: Any) -> Any:
     return ops.sum(embedded * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1.0)
 
 
-def _is_embedded(feature: Categorical | Sequence | Text) -> bool:
+def _is_embedded(feature: Categorical | Sequence | Text, field: CodeField) -> bool:
     if not isinstance(feature, Categorical):
         return True
+    if feature.encode == "auto":
+        return feature.size is not None or len(field.vocabulary) > MOST_ONE_HOT
     return feature.encode == "embedding" or (feature.encode == "hash" and feature.size is not None)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ class Scaling:
         factors: Powers of two, nearly always all 1.
         fills: Scaled values that stand in for NaN; NaN where a null is an error.
         indicators: Packed columns (a vector's first) whose NaN gets an input of its own.
+        clipped: bool: Columns whose scaled values are bent to stay within ±3.
+        single: Packed columns of numeric features, in order: all that is no part of a vector.
     """
 
     means: Floats
@@ -37,6 +40,8 @@ class Scaling:
     factors: Floats
     fills: Floats
     indicators: tuple[int, ...]
+    clipped: npt.NDArray[np.bool_]
+    single: tuple[int, ...]
 
 
 def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scaling:
@@ -54,7 +59,8 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
         ConfigError: A constant that is no number.
     """
     means, deviations, factors, fills = (np.zeros(layout.numbers_width) for _ in range(4))
-    indicators = []
+    clipped = np.zeros(layout.numbers_width, np.bool_)
+    indicators, single = [], []
     for field in layout.numbers:
         feature = config.data.features[field.column.name]
         column = statistics.columns[field.column.name]
@@ -65,7 +71,20 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
         fills[span] = (_fill(feature, column, field) - mean) / deviation
         if feature.indicator:
             indicators.append(field.start)
-    return Scaling(means, deviations, factors, fills, tuple(indicators))
+        if isinstance(feature, Numeric):
+            clipped[span] = feature.scale == "robust_clip"
+            single.append(field.start)
+    return Scaling(means, deviations, factors, fills, tuple(indicators), clipped, tuple(single))
+
+
+def smooth_clip(scaled: Any, sqrt: Callable[[Any], Any]) -> Any:
+    """Bends numbers: x / sqrt(1 + (x / 3)²), nearly x around 0, never beyond ±3 (Holzmüller et al. 2024, RealMLP).
+
+    Args:
+        scaled: Scaled numbers of any shape.
+        sqrt: The square root of what `scaled` is: NumPy's or Keras's.
+    """
+    return scaled / sqrt(1.0 + (scaled / 3.0) * (scaled / 3.0))
 
 
 def _shift_and_scale(feature: Feature, column: ColumnStatistics, field: NumberField) -> tuple[Floats, Floats]:

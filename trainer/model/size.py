@@ -33,7 +33,7 @@ def check_size(features: Features, config: Config, limit_bytes: int | None = Non
             f"run.data.features.{name}",
             "use a smaller size, fewer buckets or a smaller max_vocabulary",
         )
-    rows = config.fit.batch_size
+    rows = config.fit.batch_size if isinstance(config.fit.batch_size, int) else 1  # a run has resolved `auto`
     _refuse_above(
         limit_bytes,
         rows * features.width * _FLOAT_BYTES,
@@ -41,7 +41,7 @@ def check_size(features: Features, config: Config, limit_bytes: int | None = Non
         "run.fit.batch_size",
         "use fewer buckets, encode: embedding in place of one_hot, or a smaller batch_size",
     )
-    if isinstance(config.model, Builtin) and config.model.builtin == "mlp" and config.model.hidden:
+    if isinstance(config.model, Builtin) and config.model.builtin != "linear" and config.model.hidden:
         widths = [features.width, *config.model.hidden]
         for inputs, units in itertools.pairwise(widths):
             _refuse_above(

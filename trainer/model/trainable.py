@@ -9,26 +9,32 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import Config
+from trainer.model.label_scale import from_learnt, loss_unit, to_learnt
 from trainer.model.objective import make_loss, make_metrics
 from trainer.model.optimizer import make_optimizer
 from trainer.model.upstream import BuildsOnce, mean_over_replicas
 from trainer.model.workers import mean_of_logs
+from trainer.schema import LabelField
 
 
 class Trainable(BuildsOnce):
     """Trains the model it wraps on batches (x, y, w) as `trainer.schema` describes them.
 
     The loss uses the rows' weights w[:, 0]; metrics count every row with a weight above 0 once; the
-    loss of an epoch weighs each batch by its fill w[:, 1].
+    loss of an epoch weighs each batch by its fill w[:, 1]. The gradient is that of the loss in the learnt
+    scale of a regression's label; loss and metrics are reported in the label's own units.
 
     Args:
-        model: Uncompiled, packed inputs -> float32 [B, outputs].
+        model: Uncompiled, packed inputs -> float32 [B, outputs], a regression's in the learnt scale.
+        label: What is predicted, and its scale.
+        loss_unit: What a loss in the learnt scale is multiplied by to be reported.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, label: LabelField, loss_unit: float = 1.0) -> None:
         super().__init__(name="trainable")
         self.model = model
         self.clips = False
+        self._label, self._loss_unit = label, loss_unit
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's output: float32 [B, outputs]."""
@@ -59,35 +65,39 @@ class Trainable(BuildsOnce):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The loss of one replica's rows: sum of weight * loss / rows, plus what regularizers add."""
-        return super().compute_loss(x, _as_column(y), y_pred, sample_weight[:, 0], training)
+        learnt = to_learnt(self._label, _as_column(y))
+        return super().compute_loss(x, learnt, y_pred, sample_weight[:, 0], training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """The metrics so far: rows of weight 0 are padding, all others count once."""
         real = ops.cast(sample_weight[:, 0] > 0, "float32")
-        logs: dict[str, Any] = super().compute_metrics(x, _as_column(y), y_pred, real)
+        answers = from_learnt(self._label, y_pred)
+        logs: dict[str, Any] = super().compute_metrics(x, _as_column(y), answers, real)
         return logs
 
     def _track_loss(self, loss: Any, w: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
         # A batch counts by its fill on any number of replicas together: a run may go on with more or fewer.
-        self._loss_tracker.update_state(loss * replicas, sample_weight=w[0, 1] / replicas)
+        self._loss_tracker.update_state(loss * (replicas * self._loss_unit), sample_weight=w[0, 1] / replicas)
 
 
-def compile_model(model: keras.Model, config: Config, steps_total: int) -> Trainable:
+def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
     """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
 
     Args:
         model: From `build`, in the scope of the strategy that will train it.
         config: The job.
         steps_total: Steps of the whole run, a schedule's default length.
+        label: What is predicted, and its scale. Default: a label that is learnt as it is.
 
     Raises:
         ConfigError: A metric that does not go with the task, or a schedule with reduce_on_plateau.
     """
     strategy = model.distribute_strategy
+    label = label or LabelField(config.data.label.column, "", config.task)
     with strategy.scope():
-        trainable = Trainable(model)
+        trainable = Trainable(model, label, loss_unit(label, config.fit.loss))
         trainable.compile(
             optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync),
             loss=make_loss(config),

@@ -14,6 +14,7 @@ from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
+from trainer.config.automatic import automatic_choices, describe_choices
 from trainer.errors import ExitCode, KfitError, Stalled
 from trainer.feed.pipeline.window_checks import mixing_warnings
 from trainer.feed.statistics.prepare import Prepared, prepare
@@ -97,7 +98,7 @@ def _finished(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _more_epochs(config: Config, done: Mapping[str, Any]) -> str:
-    if config.fit.epochs <= int(done.get("epochs") or 0) or done.get("stopped_early"):
+    if config.fit.epochs == "auto" or config.fit.epochs <= int(done.get("epochs") or 0) or done.get("stopped_early"):
         return ""
     return f"; for more epochs begin a new run with run.fit.extend: {done['run']}"
 
@@ -255,13 +256,16 @@ class _Run:
             )
             if start.config.fit.warm_start is not None:
                 prepared = warm_start.with_vocabularies_of(start.config.fit.warm_start, prepared)
-        prepared = replace(prepared, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
-        self.record.prepared = prepared
+        resolved = resume.with_choices_of(start.snapshot, self.asked, prepared.config)
+        prepared = replace(prepared, config=resolved, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
+        self.record.config, self.record.prepared = resolved, prepared
         if not self.rank.chief:
             agreement.check_same_data(self.coordinator, prepared)
             resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
             return prepared
         agreement.share_data(self.coordinator, self.rank, prepared)
+        if chosen := automatic_choices(self.asked.fit, resolved.fit):
+            self.progress.note(f"{describe_choices(chosen)}, by {prepared.rows['train']:,} training rows")
         for warning in prepared.warnings:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
@@ -279,7 +283,7 @@ class _Run:
             self.watchdog.beat()
             from trainer.training.session import Session
 
-            return Session(start.config, prepared, self.devices, self.coordinator, addresses)
+            return Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
 
     def _train(self, session: Any, start: _Start, prepared: Prepared) -> _Trained:
         state = self.record.state = session.resume(start.snapshot)
@@ -295,7 +299,11 @@ class _Run:
             progress=self.progress,
             ledger=self.ledger,
             stop=self.stop,
-            identity={"shaping": resume.resume_signature(self.asked), "fingerprint": prepared.fingerprint},
+            identity={
+                "shaping": resume.resume_signature(self.asked),
+                "fingerprint": prepared.fingerprint,
+                "automatic": automatic_choices(self.asked.fit, prepared.config.fit),
+            },
             watchdog=self.watchdog,
         )
         wanted = start.config.output.tensorboard and self.rank.chief
@@ -342,7 +350,7 @@ class _Run:
         if labels is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
-        page = final_report.page(document, state.history, prepared, start.config, labels, predictions)
+        page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions)
         self.store.fence.check()
         storage.write(self.folder.path("report.html"), page)
         return self.record.end(document, state.history)

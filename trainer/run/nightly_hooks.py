@@ -184,7 +184,7 @@ def _check_holdout(config: Config) -> None:
     windows.check_fresh(config)
     if data.holdout_uris is not None and promote is not None:
         extra = [*promote.slices, *([promote.by] if promote.by else [])]
-        found = scan(data.holdout_uris, [*data.features, data.label, *extra])
+        found = scan(data.holdout_uris, [*data.features, data.label.column, *extra])
         if not sum(shard.rows for shard in found.shards):
             raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from trainer import storage
-from trainer.config import Config
+from trainer.config import Config, resolve_automatic
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared, inspect
 from trainer.nightly import windows
@@ -35,7 +35,8 @@ def check(config: Config) -> dict[str, Any]:
     found = inspect(config)
     rows = found.rows
     train = rows["train"]
-    batch = config.fit.batch_size
+    resolved = resolve_automatic(config, train, rows.get("validation", 0)).fit
+    batch = resolved.known_batch_size
     if train < batch:
         raise ConfigError(
             f"batch_size {batch} is more than the {train} training rows",

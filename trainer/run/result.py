@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from trainer import metrics
-from trainer.config import Config
+from trainer.config import Config, EarlyStopping
 from trainer.feed.statistics.prepare import Prepared
 from trainer.training.time_ledger import Ledger
 
@@ -50,7 +50,7 @@ def document(
     history: dict[str, list[float]] = memory.history if memory else {}
     epochs = max(map(len, history.values()), default=0)
     best = memory.best_epoch if memory and memory.best_epoch >= 0 else None
-    stop = config.fit.early_stopping
+    stop = config.fit.early_stopping if isinstance(config.fit.early_stopping, EarlyStopping) else None
     chosen = best if stop and stop.restore_best_weights and best is not None else epochs - 1
     at = {name: values[chosen] for name, values in history.items() if epochs and chosen < len(values)}
     return {

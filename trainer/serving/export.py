@@ -15,6 +15,7 @@ from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.errors import ModelCodeError
 from trainer.feed.statistics.prepare import Prepared
+from trainer.model.label_scale import predicted
 from trainer.schema import Layout
 from trainer.serving import published_model
 from trainer.serving.proof import proof_rows, prove
@@ -42,7 +43,8 @@ def publish(folder: RunFolder, prepared: Prepared, trained: Any, check: Callable
     if storage.exists(storage.join(target, published_model.MANIFEST)):
         return
     rows = proof_rows(prepared)
-    expected = np.asarray(trained({key: tf.constant(values) for key, values in rows.packed.items()}, training=False))
+    answers = trained({key: tf.constant(values) for key, values in rows.packed.items()}, training=False)
+    expected = np.asarray(predicted(prepared.layout.label, answers))
     with tempfile.TemporaryDirectory(prefix="kfit-export-") as temporary:
         local = Path(temporary, "model")
         serving = _export(trained, local, prepared.layout)

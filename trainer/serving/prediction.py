@@ -115,7 +115,7 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
         answers = {names[0]: pa.array([label.classes[i] for i in best]), names[1]: pa.array(chosen)}
     else:
-        answers = {names[0]: pa.array(predictions[:, 0].astype(np.float32))}
+        answers = {names[0]: pa.array(predictions[:, 0])}
     for name, values in answers.items():
         table = table.append_column(name, values)
     return table

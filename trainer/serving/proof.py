@@ -169,9 +169,10 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
     answers = _ask_clean_process(local, serving, rows, layout)
     _compare_packed(answers, rows, layout)
     # Probabilities are of the size of 1; a regression's values are of the size of the set's.
-    usual = 1.0 if layout.label.task != "regression" else float(np.median(np.abs(expected[: rows.golden])))
     expected = expected[: rows.ordinary]
-    allowed = TOLERANCE * (np.abs(expected) + usual)
+    size = np.abs(expected - layout.label.offset)
+    usual = 1.0 if layout.label.task != "regression" else float(np.median(size[: rows.golden]))
+    allowed = TOLERANCE * (size + usual)
     for form in ("keras", "saved_model"):
         found = answers[form][: rows.ordinary]
         # A NaN or an infinity proves nothing: relu makes a NaN or 0 of it, as the graph was optimised.

@@ -52,7 +52,8 @@ class Published:
             columns: Column name -> [rows] or [rows, size].
 
         Returns:
-            float32 [rows, outputs]: probabilities, or the value of a regression.
+            [rows, outputs]: probabilities, or the value of a regression in the label's units; float32, float64
+            where the label is too large for it (`LabelField.offset`).
         """
         return self.predict_with_logits(columns)[0]
 
@@ -249,7 +250,7 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
     return Layout(
         tuple(numbers),
         tuple(codes),
-        LabelField(label["name"], label["arrow"], label["task"], tuple(label["classes"])),
+        LabelField(**{**label, "classes": tuple(label["classes"])}),
         document["sample_weight"],
         tuple(images),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import keyword
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.model.codes import lookup, shares_lookup
+from trainer.model.label_scale import predicted
 from trainer.model.trainable import Trainable
 from trainer.schema import CodeField, Column, Layout, NumberField, image_key, ragged_key
 from trainer.serving.published_model import KERAS_FILE
@@ -35,9 +37,10 @@ class ServingModel:
     """A model of raw columns.
 
     Attributes:
-        model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs]. Call it, or give
-            `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15), and
-            large nullable integers lose their digits.
+        model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs] in the label's own
+            units (float64 where `LabelField.offset` is not 0). Call it, or give `predict` a tf.data.Dataset: `predict`
+            on arrays casts float64 to float32 on the way in (Keras 3.15), and large nullable integers lose their
+            digits.
         packing: The part of it before the trained layers, {input name: …} -> `x` of `trainer.schema` without images;
             None where every column is an image.
         inputs: Column name -> input name, see `input_names`.
@@ -48,7 +51,7 @@ class ServingModel:
     inputs: Mapping[str, str]
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Predictions float32 [rows, outputs] of raw columns by column name."""
+        """Predictions [rows, outputs] of raw columns by column name."""
         return np.asarray(self.model(named_tensors(columns, self.inputs), training=False))
 
 
@@ -71,7 +74,8 @@ def serving_model(trained: keras.Model, layout: Layout) -> ServingModel:
     stored = [raw[c.name] for c in layout.columns if c.kind != "image"]
     packed = {} if packing is None else dict(packing(stored))
     packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
-    model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, inner(packed), name="serving")
+    answers = predicted(layout.label, inner(packed))
+    model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, answers, name="serving")
     return ServingModel(model, packing, names)
 
 
@@ -104,7 +108,10 @@ def export(serving: ServingModel, folder: Path, layout: Layout) -> None:
         layout: The raw columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    serving.model.save(folder / KERAS_FILE)
+    with warnings.catch_warnings():
+        # Keras 3.15 hands NumPy the variables of EinsumDense as they are, and NumPy 2 asks for an argument more.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        serving.model.save(folder / KERAS_FILE)
     archive = keras.export.ExportArchive()
     archive.track(serving.model)
     specs = {

@@ -70,7 +70,7 @@ def _inputs_of(config: Config, prepared: Prepared, epoch: int, step: int) -> Map
     with Feed(
         prepared,
         "train",
-        batch_size=config.fit.batch_size,
+        batch_size=config.fit.known_batch_size,
         seed=config.fit.seed,
         shuffle=config.data.shuffle is not False,
         epoch=epoch,

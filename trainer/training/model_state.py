@@ -122,7 +122,7 @@ def _read(variables: Sequence[Any], first_replica: int) -> dict[str, np.ndarray]
             # np.array copies: the next step must not reach into the snapshot.
             arrays |= {f"{i:04d}.{first_replica + k}": np.array(part) for k, part in enumerate(replicas)}
         else:
-            arrays[f"{i:04d}.0"] = np.array(variable)
+            arrays[f"{i:04d}.0"] = np.array(np.asarray(variable))  # Keras 3.15: no __array__(copy=)
     return arrays
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
-from trainer.config import Config, Schedule
+from trainer.config import Config, Fit, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
@@ -85,6 +85,12 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
         raise ConfigError(
             f"no checkpoint below {folder.uri}", where=where, remedy="name a run's id below output.uri, or its URI"
         )
+    if _stretches(config):
+        raise ConfigError(
+            "the learning rate falls over the whole run, so a run that has ended cannot be extended",
+            where=where,
+            remedy="set fit.optimizer.learning_rate to a number, in both runs, or use run.fit.warm_start",
+        )
     _check_configuration(config, snapshot, where)
     done = int(snapshot.state["cursor"]["epoch"])
     if snapshot.state["stopped_early"]:
@@ -93,7 +99,7 @@ def _end_of(config: Config, extended: str, note: Callable[[str], None]) -> Snaps
             where=where,
             remedy="to train on from its weights use run.fit.warm_start",
         )
-    if config.fit.epochs <= done:
+    if config.fit.epochs == "auto" or config.fit.epochs <= done:
         raise ConfigError(
             f"run {run_id} has {done} epochs and run.fit.epochs is {config.fit.epochs}",
             where=where,
@@ -115,15 +121,31 @@ def _check_configuration(config: Config, snapshot: Snapshot, where: str) -> None
         )
 
 
+def with_choices_of(snapshot: Snapshot | None, asked: Config, resolved: Config) -> Config:
+    """The numbers that `auto` stood for when the run began, should a newer version of kfit choose others.
+
+    Args:
+        snapshot: Where the run goes on; None at its beginning.
+        asked: The configuration as the job file has it.
+        resolved: The same with `auto` resolved now.
+    """
+    began = (snapshot.state.get("automatic") or {}) if snapshot is not None else {}
+    names = [name for name in began if getattr(asked.fit, name) == "auto"]
+    return resolved.model_copy(
+        update={"fit": Fit.model_validate(resolved.fit.model_dump() | {name: began[name] for name in names})}
+    )
+
+
 def _check_published(config: Config, folder: RunFolder, snapshot: Snapshot) -> None:
     """Refuses to train past what `model/` holds: a published model is never replaced, so it would not be the run's."""
-    if snapshot.state["stopped_early"] or int(snapshot.state["cursor"]["epoch"]) >= config.fit.epochs:
+    epochs = config.fit.epochs  # `auto` is what it was when the run began
+    if epochs == "auto" or snapshot.state["stopped_early"] or int(snapshot.state["cursor"]["epoch"]) >= epochs:
         return
     before = (folder.read_json("config.json") or {}).get("config", {}).get("fit", {}).get("epochs")
-    if before is None or before >= config.fit.epochs or not storage.exists(folder.path("model", "MANIFEST.json")):
+    if not isinstance(before, int) or before >= epochs or not storage.exists(folder.path("model", "MANIFEST.json")):
         return
     raise ConfigError(
-        f"the run has published its model after {before} epochs and run.fit.epochs is {config.fit.epochs}",
+        f"the run has published its model after {before} epochs and run.fit.epochs is {epochs}",
         where=f"--run {folder.run_id}",
         remedy=f"finish it with run.fit.epochs: {before}, then begin a new run with run.fit.extend: {folder.run_id}",
     )
@@ -164,11 +186,17 @@ def resume_signature(config: Config) -> dict[str, Any]:
     # Where the data lies does not matter: its fingerprint is compared on its own.
     for key in [k for k in flat if k == "data.train" or k.startswith("data.train.")]:
         del flat[key]
-    rate = config.fit.optimizer.learning_rate
-    if isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None:
-        # The schedule then stretches over all epochs.
+    if _stretches(config):
         flat["fit.epochs"] = config.fit.epochs
     return flat
+
+
+def _stretches(config: Config) -> bool:
+    """Whether the learning rate's schedule spans all epochs of the run, so that their number decides the weights."""
+    rate = config.fit.optimizer.learning_rate
+    if rate == "auto":
+        return config.fit.reduce_on_plateau is None
+    return isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None
 
 
 def resume_signature_hash(config: Config) -> str:

@@ -19,6 +19,7 @@ from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model.build import build
 from trainer.model.features import Features
+from trainer.model.label_scale import predicted
 from trainer.model.objective import make_metrics
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
@@ -63,7 +64,7 @@ class Session:
         self._config, self._prepared = config, prepared
         self._coordinator = coordinator or SingleWorker()
         self._strategy = strategy = make_strategy(devices, addresses, self._coordinator.rank.index)
-        check_batch_size(config.fit.batch_size, strategy.num_replicas_in_sync)
+        check_batch_size(config.fit.known_batch_size, strategy.num_replicas_in_sync)
         seed_everything(config, strategy)
         self._on_gpu = uses_gpu(strategy)
         self._meet()
@@ -82,7 +83,9 @@ class Session:
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
-            self.model = compile_model(self.built, fitted, self._train.steps * config.fit.epochs)
+            self.model = compile_model(
+                self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
+            )
         self._pending: Snapshot | None = None
         stock_callbacks.check_monitors(
             config, [m.name for m in make_metrics(config)], validation=self._validation is not None
@@ -112,7 +115,7 @@ class Session:
         return Feed(
             self._prepared,
             split,
-            batch_size=fit.batch_size,
+            batch_size=fit.known_batch_size,
             seed=fit.seed,
             shuffle=shuffle,
             class_weight=class_weight,
@@ -158,11 +161,11 @@ class Session:
             KfitError: The feed's own fault, under its own name.
         """
         state = context.state
-        epochs, steps = self._config.fit.epochs, self._train.steps
+        epochs, steps = self._config.fit.known_epochs, self._train.steps
         context.progress.start(
             epochs=epochs,
             steps=steps,
-            rows_per_step=self._config.fit.batch_size,
+            rows_per_step=self._config.fit.known_batch_size,
             first_epoch=state.cursor.epoch,
             first_step=state.cursor.step,
         )
@@ -203,7 +206,7 @@ class Session:
         if not several_workers(self._strategy):
             return feed.dataset().repeat()
         here = local_replicas(self._strategy)
-        rows = self._config.fit.batch_size // self._strategy.num_replicas_in_sync
+        rows = self._config.fit.known_batch_size // self._strategy.num_replicas_in_sync
         first = self._coordinator.rank.index * here * rows
 
         def shares(*batch: Any) -> tf.data.Dataset:
@@ -235,7 +238,7 @@ class Session:
     def _callbacks(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
         config = self._config
         stock = stock_callbacks.keras_callbacks(config, context.tensorboard)
-        early = config.fit.early_stopping
+        early = config.fit.known_early_stopping
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
         pending, self._pending = self._pending, None
         keeps_state = callbacks.TrainingStateCallback(
@@ -262,7 +265,7 @@ class Session:
 
     def settle(self, state: TrainingState) -> None:
         """Restores the best epoch's weights where the configuration asks for them."""
-        stop = self._config.fit.early_stopping
+        stop = self._config.fit.known_early_stopping
         if stop is not None and stop.restore_best_weights and state.best_weights is not None:
             model_state.set_weights(self.model, state.best_weights)
 
@@ -273,14 +276,15 @@ class Session:
         """
         if self._validation is None:
             return None, None
-        predict = tf.function(lambda x: self.built(x, training=False), reduce_retracing=True)
+        label = self._prepared.layout.label
+        predict = tf.function(lambda x: predicted(label, self.built(x, training=False)), reduce_retracing=True)
         labels, predictions, seen = [], [], 0
         with self._open("validation", shuffle=False) as feed:
             for x, y, w in feed.dataset().take(feed.steps):
-                real = min(self._config.fit.batch_size, feed.rows - seen)
+                real = min(self._config.fit.known_batch_size, feed.rows - seen)
                 counted = np.asarray(w)[:real, 0] > 0
-                labels.append(np.asarray(y)[:real][counted])
-                predictions.append(np.asarray(predict(x), np.float32)[:real][counted])
+                labels.append(np.asarray(y, np.float64 if label.offset else None)[:real][counted] + label.offset)
+                predictions.append(np.asarray(predict(x))[:real][counted])
                 seen += real
                 if seen >= min(feed.rows, REPORT_ROWS):
                     break

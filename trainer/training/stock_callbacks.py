@@ -49,7 +49,7 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
         tensorboard_folder: Where TensorBoard's files go; None: nowhere.
     """
     made: list[keras.callbacks.Callback] = []
-    if stop := config.fit.early_stopping:
+    if stop := config.fit.known_early_stopping:
         made.append(
             keras.callbacks.EarlyStopping(
                 monitor=stop.monitor,

@@ -27,8 +27,8 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
         prepared: The new run's data.
 
     Returns:
-        The data with that model's vocabularies, and a warning for each column with values that they lack: those
-        count as unseen until a run that starts cold.
+        The data with that model's vocabularies and scale of the label, and a warning for each column with values
+        that the vocabularies lack: those count as unseen until a run that starts cold.
 
     Raises:
         ConfigError: There is no such model, or its features, vocabularies or classes are not those of the new run.
@@ -42,7 +42,10 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
     warnings = [w for old, new in zip(layout.codes, codes, strict=True) if (w := _unknown_values(run, old, new))]
     if earlier.label.name != layout.label.name:
         warnings.append(f"warm start: run {run} predicts {earlier.label.name!r}, this job {layout.label.name!r}")
-    return replace(prepared, layout=replace(layout, codes=codes), warnings=(*prepared.warnings, *warnings))
+    scale = earlier.label  # with another one, the copied weights would predict other values
+    label = replace(layout.label, offset=scale.offset, mean=scale.mean, deviation=scale.deviation)
+    layout = replace(layout, codes=codes, label=label)
+    return replace(prepared, layout=layout, warnings=(*prepared.warnings, *warnings))
 
 
 def _compare_features(run: str, earlier: Layout, layout: Layout) -> None:
@@ -76,6 +79,8 @@ def _compare_label(run: str, earlier: Layout, layout: Layout) -> None:
         raise _refused(run, f"was trained for the task {before.task}, this job is {now.task}")
     if before.classes != now.classes:
         raise _refused(run, f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
+    if before.transform != now.transform:
+        raise _refused(run, f"learns the label by transform {before.transform}, this job by {now.transform}")
 
 
 def _with_vocabulary(run: str, field: CodeField, vocabularies: Mapping[str, Sequence[Any]]) -> CodeField:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainer.errors import ConfigError, DataError
+from trainer.errors import DataError
 from trainer.feed.packing.packed_inputs import packed_inputs
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.statistics.prepare import inspect, prepare
@@ -85,11 +85,3 @@ def test_a_column_stored_twice_is_refused_where_it_is_used(tmp_path, configure):
     with pytest.raises(DataError, match="column 'x' is stored 2 times"):
         next(raw_batches(prepared.layout, str(folder)))
     assert len(next(raw_batches(prepared.layout, str(folder), extra=["label"]))[0]) == ROWS
-
-
-def test_the_label_is_no_sample_weight_and_null_stands_for_itself(tmp_path, configure):
-    folder = write(tmp_path / "set", [("x", WORDS), ("n", pa.array(np.arange(ROWS) * 1.0))])
-    with pytest.raises(ConfigError, match="both the label and the sample weight"):
-        inspect(configure(folder, features={"n": {"kind": "numeric"}}, sample_weight="label"))
-    with pytest.raises(ConfigError, match="the empty string, which is null itself"):
-        inspect(configure(folder, features={"x": {"kind": "categorical", "impute": {"constant": ""}}}))

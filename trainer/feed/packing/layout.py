@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from trainer.config import Categorical, Config, Sequence, Text
 from trainer.errors import ConfigError, DataError
@@ -52,9 +56,24 @@ def _offset(column: Column, known: ColumnStatistics) -> float:
 
 
 def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
-    values = train.columns[config.data.label].values
+    values = train.columns[config.data.label.column].values
     classes = tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task == "multiclass" else ()
-    return LabelField(config.data.label, label_type, config.task, classes)
+    label = LabelField(config.data.label.column, label_type, config.task, classes)
+    if config.task != "regression" or config.data.label.transform == "none":
+        return label
+    return _scaled_label(replace(label, transform=config.data.label.transform), train.columns[label.name])
+
+
+def _scaled_label(label: LabelField, known: ColumnStatistics) -> LabelField:
+    """The label's scale. That of `log1p` comes from the 101 percentiles: the pass adds up y, not its logarithm."""
+    if label.transform == "log1p":
+        logs = np.log1p(np.asarray(known.percentiles))
+        return replace(label, mean=float(logs.mean()), deviation=float(logs.std()) or 1.0)
+    deviation = math.sqrt(known.variance)
+    largest = max(abs(known.minimum), abs(known.maximum))
+    # float32 keeps 24 bits: what is lost of the largest label has to be far less than the labels' spread.
+    offset = known.mean if largest * 2.0**-24 > 1e-5 * deviation else 0.0
+    return replace(label, offset=offset, mean=known.mean, deviation=deviation or 1.0)
 
 
 def _code_field(

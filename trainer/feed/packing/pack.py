@@ -92,13 +92,14 @@ def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
     """The label as the model learns it.
 
     Returns:
-        float32 [N]; int32 class indices [N] for multiclass.
+        float32 [N], minus the label's offset; int32 class indices [N] for multiclass.
 
     Raises:
         DataError: A value that is none of the classes.
     """
     if label.task != "multiclass":
-        return np.asarray(numbers(values), np.float32)
+        found = numbers(values)
+        return np.asarray(found.astype(np.float64) - label.offset if label.offset else found, np.float32)
     index = {value: i for i, value in enumerate(label.classes)}
     distinct, places = encode(values)
     known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)

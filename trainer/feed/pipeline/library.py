@@ -30,7 +30,8 @@ def dataset(
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
         and timestamps) with NaN for null, categories int32 codes [B], sequences
-        and texts [B, length], ragged sequences RaggedTensors [B, any], images uint8 pixels; y [B]; w float32 [B].
+        and texts [B, length], ragged sequences RaggedTensors [B, any], images uint8 pixels; y [B] (float64 for large
+        regression labels; packed: minus `LabelField.offset`); w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -39,15 +40,20 @@ def dataset(
     feed = Feed(
         prepared,
         split,
-        batch_size=config.fit.batch_size,
+        batch_size=prepared.config.fit.known_batch_size,
         seed=config.fit.seed,
         shuffle=split == "train" and config.data.shuffle is not False,
         class_weight=class_weights(config, prepared) if split == "train" else None,
     )
+    offset = prepared.layout.label.offset
+
+    def _label(y: tf.Tensor) -> tf.Tensor:
+        return tf.cast(y, tf.float64) + offset if offset else y
+
     atexit.register(_close, weakref.ref(feed))
     # Keras warns that a dataset of unknown length "ran out of data" at the end of its first epoch (keras#23360).
     batches = feed.dataset(padded=packed).apply(tf.data.experimental.assert_cardinality(feed.steps))
-    return batches if packed else batches.map(lambda x, y, w: (_by_column(x, prepared.layout), y, w[:, 0]))
+    return batches if packed else batches.map(lambda x, y, w: (_by_column(x, prepared.layout), _label(y), w[:, 0]))
 
 
 def _close(feed: weakref.ref[Feed]) -> None:

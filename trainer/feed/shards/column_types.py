@@ -18,7 +18,7 @@ _T = pa.types
 def needed_columns(config: Config) -> list[str]:
     """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
     by = getattr(config.data.validation, "by", None)
-    names = [*config.data.features, config.data.label, config.data.sample_weight, by, *config.data.filter]
+    names = [*config.data.features, config.data.label.column, config.data.sample_weight, by, *config.data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -41,13 +41,6 @@ def resolve_columns(
         DataError: A stored type that does not fit the kind.
         ConfigError: A vector whose stored length is another one.
     """
-    for name, feature in config.data.features.items():
-        if isinstance(feature, Categorical | Sequence | Text) and feature.impute and feature.impute.constant == "":
-            raise ConfigError(
-                "impute.constant is the empty string, which is null itself",
-                where=f"run.data.features.{name}.impute",
-                remedy="give a value that stands for it, as 'none', or leave impute out: null is a category of its own",
-            )
     return {
         name: _as_text_if_wide(
             _column(name, feature, found, bool((nulls or {}).get(name))), feature, (largest or {}).get(name, 0)
@@ -174,7 +167,7 @@ def check_label(config: Config, found: ShardSet) -> pa.DataType:
     Raises:
         DataError: The task cannot be learnt from that type.
     """
-    name, task = config.data.label, config.task
+    name, task = config.data.label.column, config.task
     arrow = found.types.get(name, found.partition_types.get(name))
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
@@ -187,24 +180,20 @@ def check_label(config: Config, found: ShardSet) -> pa.DataType:
 
 
 def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -> DataError:
-    return DataError(f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label", remedy=remedy)
+    return DataError(
+        f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label.column", remedy=remedy
+    )
 
 
 def check_weight(config: Config, found: ShardSet) -> None:
-    """Checks that the sample weight is a number, and a column of its own.
+    """Checks that the sample weight is a number.
 
     Raises:
-        ConfigError: It is the label.
-        DataError: It is no number.
+        DataError: It is none.
     """
     name = config.data.sample_weight
     if name is None:
         return
-    if name == config.data.label:
-        raise ConfigError(
-            f"column {name!r} is both the label and the sample weight", where="run.data.sample_weight",
-            remedy="name another column",
-        )  # fmt: skip
     arrow = found.types.get(name, found.partition_types.get(name))
     if not is_number(arrow) or _T.is_temporal(arrow):
         raise DataError(

@@ -32,7 +32,7 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
     for split, part in parts.items():
         if not part.rows:
             continue
-        _check_label(config, split, part.columns[config.data.label])
+        _check_label(config, split, part.columns[config.data.label.column])
         if config.data.sample_weight is not None:
             _check_weight(config.data.sample_weight, split, part.columns[config.data.sample_weight])
         for name, feature in config.data.features.items():
@@ -40,7 +40,7 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
 
 
 def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
-    name = config.data.label
+    name = config.data.label.column
     if part.nulls or part.nans:
         what = "null" if part.nulls else "NaN"
         raise DataError(
@@ -53,18 +53,29 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             remedy="mend the label, or leave those rows out",
         )  # fmt: skip
     if config.task == "regression":
+        _check_scale(config, split, part)
         return
     classes = sorted(part.counts)
     if config.task == "binary" and not set(classes) <= {0, 1}:
         shown = ", ".join(map(str, classes[:5])) + (", …" if len(classes) > 5 else "")
         raise DataError(
             f"label {name!r} takes the values {shown} in {split} rows; task binary needs 0 and 1",
-            where="run.data.label", remedy="set task: multiclass or regression, or write the label as 0 and 1",
+            where="run.data.label.column", remedy="set task: multiclass or regression, or write the label as 0 and 1",
         )  # fmt: skip
     if split == "train" and len(classes) < 2:
         raise DataError(
             f"label {name!r} has one class only ({classes[0]}) in {part.rows} training rows",
-            where="run.data.label", remedy="train on data that holds every class",
+            where="run.data.label.column", remedy="train on data that holds every class",
+        )  # fmt: skip
+
+
+def _check_scale(config: Config, split: SplitName, part: ColumnPart) -> None:
+    assert part.moments is not None
+    name, least = config.data.label.column, part.moments.minimum
+    if config.data.label.transform == "log1p" and least <= -1:
+        raise DataError(
+            f"label {name!r} is {least:g} in {split} rows; log1p takes what is above -1",
+            where="run.data.label.transform", remedy="set transform: standard",
         )  # fmt: skip
 
 

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from trainer.config import Categorical, Config, FractionSplit, NewestSplit, Sequence, resolved_uris
+from trainer.config import (
+    Categorical,
+    Config,
+    FractionSplit,
+    NewestSplit,
+    Sequence,
+    resolve_automatic,
+    resolved_uris,
+)
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.decoder import Reader, constant
 from trainer.feed.packing.layout import make_layout
@@ -73,7 +81,7 @@ class Prepared:
     """What is known of the data before the first step.
 
     Attributes:
-        config: The configuration.
+        config: The configuration; what is `auto` in `fit` is resolved.
         layout: How raw columns become a packed row.
         statistics: `train` and, where there is one, `validation`.
         rows: Rows by split.
@@ -245,8 +253,9 @@ def prepare(
     nulls = {n: sum(s.columns[n].nulls for s in known.statistics.values()) for n in config.data.features}
     columns = resolve_columns(config, seen.found, nulls, _largest_categories(config, known.statistics))
     layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
+    resolved = resolve_automatic(config, rows["train"], rows.get("validation", 0))
     return Prepared(
-        config, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
+        resolved, layout, known.statistics, rows, seen.fingerprint, shards, (*seen.bad_shards, *known.bad),
         (*seen.warnings, *known.odd), key_types(seen.found, seen.columns), rule, seen.rows_of,
     )  # fmt: skip
 
@@ -287,7 +296,7 @@ def _survey(seen: Inspection, rule: SplitRule, progress: Callable[[int, int], No
 
 def _check_rows(config: Config, rows: Mapping[str, int]) -> None:
     batch = config.fit.batch_size
-    if batch > rows["train"]:
+    if batch != "auto" and batch > rows["train"]:
         raise ConfigError(
             f"batch_size {batch} is more than the {rows['train']} training rows", where="run.fit.batch_size",
             remedy=f"use at most {rows['train']}",

@@ -160,7 +160,7 @@ def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, 
 
 def _read_names(survey: Survey) -> list[str]:
     data = survey.config.data
-    names = [*survey.columns, data.label, data.sample_weight, survey.rule.by, *data.filter]
+    names = [*survey.columns, data.label.column, data.sample_weight, survey.rule.by, *data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -210,10 +210,12 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
     for column in survey.columns.values():
         with valid_text(column.name, place.shard.uri):
             part.columns[column.name] = column_part(column, table.column(column.name), place)
-    label = table.column(data.label)
-    with valid_text(data.label, place.shard.uri):
+    label = table.column(data.label.column)
+    with valid_text(data.label.column, place.shard.uri):
         as_number = survey.config.task == "regression"
-        part.columns[data.label] = numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
+        part.columns[data.label.column] = (
+            numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
+        )
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)
         part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)

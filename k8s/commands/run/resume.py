@@ -55,8 +55,8 @@ def resume(
     refuses a job file that would train another model.
     """
     from k8s.actions.apply import submit
-    from k8s.commands.submit import manifests as rendered
-    from k8s.commands.wait import wait_for_end
+    from k8s.commands.run.submit import manifests as rendered
+    from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
     from trainer.errors import ConfigError
 

@@ -47,7 +47,7 @@ def logs(
 ) -> None:
     """Print the logs of RUN: of the newest pod of each worker; with several every line says whose it is."""
     from k8s.actions.lookup import job_name
-    from k8s.commands.wait import wait_for_end
+    from k8s.commands.watch.wait import wait_for_end
     from k8s.errors import NotFound
     from k8s.follow.log_stream import rfc3339
     from k8s.follow.loop import LogOptions

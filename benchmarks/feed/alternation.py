@@ -1,7 +1,7 @@
-"""Trainings that take turns of seconds, each alone while the others are stopped (SIGSTOP).
+"""Runs several trainings in turns of seconds, each alone while the others are stopped (SIGSTOP).
 
-A machine's speed wanders by a tenth within minutes, far more than what is to be shown. Turns of seconds meet all
-sides with the same moods; what a side has decoded ahead stays its own, since it is stopped as a whole.
+A machine's speed drifts by a tenth within minutes, far more than the difference to measure. With turns of seconds all
+trainings see the same drift. A stopped training keeps what it has decoded ahead, since the whole process is stopped.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 _FORMAT = struct.Struct("<qd")
 
 
-class Teller:
-    """Writes how far a training is where another process reads it."""
+class StepReporter:
+    """Writes the progress of a training to a memory-mapped file that another process reads."""
 
     def __init__(self, file: Path) -> None:
         file.write_bytes(bytes(_FORMAT.size))
@@ -29,7 +29,7 @@ class Teller:
             self._memory = mmap.mmap(opened.fileno(), _FORMAT.size)
 
     def __call__(self, steps: int, wait_s: float) -> None:
-        """Steps done, and seconds that they waited for data."""
+        """Records the steps done and the seconds that they waited for data."""
         _FORMAT.pack_into(self._memory, 0, steps, wait_s)
 
 
@@ -38,15 +38,16 @@ class Runner:
     """One training.
 
     Attributes:
-        name: How it is called. told: where it tells how far it is.
-        begin: Starts it.
-        servers: Processes that only work for it, on this machine for want of another.
-        steps, seconds, waited: Of each of its turns.
-        cpu_s, servers_cpu_s: Processor time of each of its turns, its own and its servers'.
+        name: Name in the table.
+        progress_file: File that its `StepReporter` writes.
+        begin: Starts the process.
+        servers: Ids of processes on this machine that serve only this training.
+        steps, seconds, waited: Steps, duration and seconds of waiting for data of each turn.
+        cpu_s, servers_cpu_s: Processor seconds of each turn, of the training and of its servers.
     """
 
     name: str
-    told: Path
+    progress_file: Path
     begin: Callable[[], subprocess.Popen[bytes]]
     servers: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
@@ -58,52 +59,56 @@ class Runner:
 
     @property
     def steps_per_s(self) -> float:
-        """Over all turns."""
+        """Average over all turns."""
         return sum(self.steps) / sum(self.seconds)
 
     @property
     def cpu_s_per_step(self) -> float:
-        """Over all turns."""
+        """Average over all turns."""
         return sum(self.cpu_s) / sum(self.steps)
 
     @property
     def servers_cores(self) -> float:
-        """Processors that its servers keep busy, on average."""
+        """Average number of cores that its servers keep busy."""
         return sum(self.servers_cpu_s) / sum(self.seconds)
 
     @property
     def wait_share(self) -> float:
-        """Share of the time in which it waited for data: the middle turn's; one stopped in a wait looks endless."""
+        """Median share of a turn spent waiting for data; a mean would count a turn that was stopped in a wait."""
         return statistics.median(w / s for w, s in zip(self.waited, self.seconds, strict=True))
 
     def start(self, warm_steps: int, timeout_s: float = 300.0) -> None:
-        """Starts it, and stops it after some steps."""
+        """Starts the process and stops it after `warm_steps` steps.
+
+        Raises:
+            RuntimeError: It ended, or did not get so far within `timeout_s`.
+        """
         self.process = self.begin()
         until_s = time.monotonic() + timeout_s
-        while self._told()[0] < warm_steps:
+        while self._progress()[0] < warm_steps:
             if self.process.poll() is not None or time.monotonic() > until_s:
-                raise RuntimeError(f"{self.name} did not come to train")
+                raise RuntimeError(f"{self.name} did not start to train")
             time.sleep(0.1)
         self._signal(signal.SIGSTOP)
 
     def turn(self, seconds: float) -> None:
-        """Lets it run for a while."""
+        """Continues the process for `seconds` and records the turn."""
         assert self.process is not None
-        steps, waited = self._told()
+        steps, waited = self._progress()
         cpu_s, servers_cpu_s = cpu_seconds(self.process.pid), sum(map(cpu_seconds, self.servers))
         began = time.monotonic()
         self._signal(signal.SIGCONT)
         time.sleep(seconds)
         self._signal(signal.SIGSTOP)
         self.seconds.append(time.monotonic() - began)
-        after, waited_after = self._told()
+        after, waited_after = self._progress()
         self.steps.append(after - steps)
         self.waited.append(waited_after - waited)
         self.cpu_s.append(cpu_seconds(self.process.pid) - cpu_s)
         self.servers_cpu_s.append(sum(map(cpu_seconds, self.servers)) - servers_cpu_s)
 
     def end(self) -> None:
-        """Kills it."""
+        """Kills the process."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -112,21 +117,21 @@ class Runner:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
-    def _told(self) -> tuple[int, float]:
+    def _progress(self) -> tuple[int, float]:
         try:
-            return _FORMAT.unpack(self.told.read_bytes())  # type: ignore[return-value]
+            return _FORMAT.unpack(self.progress_file.read_bytes())  # type: ignore[return-value]
         except (OSError, struct.error):
             return 0, 0.0
 
 
 def cpu_seconds(process: int) -> float:
-    """Processor time that a process has had so far."""
+    """Returns the user and system seconds that a process has used, from /proc."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def take_turns(runners: Sequence[Runner], *, turns: int, seconds: float, warm_steps: int) -> None:
-    """Lets trainings run by turns; which is first changes every time."""
+    """Runs the trainings in turns, rotating which one goes first, and kills them at the end."""
     try:
         for runner in runners:
             runner.start(warm_steps)

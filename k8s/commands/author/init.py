@@ -1,7 +1,7 @@
-"""`kfit init`: a job file from a Parquet schema.
+"""`kfit init`: a job file from a Parquet schema and the first rows.
 
-It writes what a schema can tell and nothing more. A column it cannot place safely stands in the file as
-a comment with the reason, so that a person decides.
+A column that no model should see, or that init cannot place safely, stands in the file as a comment with the reason,
+so that a person decides.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
@@ -19,6 +20,13 @@ from trainer import storage
 from trainer.errors import ConfigError, DataError
 
 _MAGIC = b"PAR1"
+#: A larger first shard is not read; init then goes by the schema alone.
+_LARGEST_READ_BYTES = 64 * 1024**2
+_SAMPLE_ROWS = 65_536
+#: Fewer rows say little about how many values a column has.
+_FEWEST_ROWS = 100
+#: A text column with more values than this share of its rows names the row more than it describes it.
+_MOST_VALUES = 0.5
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
 _YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
@@ -56,8 +64,13 @@ def job_file(data_uri: str, *, label: str, task: str | None, output: str, name: 
             f"no column {label!r}", where=shard.uri, remedy=f"--label is one of: {', '.join(schema.names)}"
         )
     nulls = nulls_by_column(metadata)
-    task = task or infer_task(schema.field(label))
-    guesses = {f.name: guess(f, nulls.get(f.name, 0)) for f in schema if f.name != label}
+    sample = read_sample(shard)
+    task = task or infer_task(schema.field(label), None if sample is None else sample.column(label))
+    guesses = {
+        f.name: guess(f, nulls.get(f.name, 0), None if sample is None else sample.column(f.name))
+        for f in schema
+        if f.name != label
+    }
     guesses |= {key: Guess(None, "a hive partition") for key in storage.partition_values(shard.name) if key != label}
     if not any(g.settings for g in guesses.values()):
         raise ConfigError("no column beside the label that can be a feature", where=shard.uri)
@@ -78,6 +91,17 @@ def read_footer(shard: storage.StoredObject) -> pq.FileMetaData:
         raise DataError(f"unreadable footer: {broken}", where=shard.uri, remedy="write the shard again") from broken
 
 
+def read_sample(shard: storage.StoredObject) -> pa.Table | None:
+    """The first rows of a shard; None where it is too large to be read for them, or does not decode."""
+    if shard.size_bytes > _LARGEST_READ_BYTES:
+        return None
+    try:
+        table = pq.read_table(pa.BufferReader(storage.read(shard.uri)))
+    except (pa.ArrowException, OSError):
+        return None  # `trainer check` names the fault
+    return table.slice(0, _SAMPLE_ROWS)
+
+
 def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
     """Nulls of every flat column, as far as the footer's statistics tell."""
     counts: dict[str, int] = {}
@@ -90,8 +114,12 @@ def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
     return counts
 
 
-def infer_task(label: pa.Field) -> str:
-    """The task a label's type leaves no doubt about."""
+def infer_task(label: pa.Field, values: pa.ChunkedArray | None = None) -> str:
+    """The task that a label's type, or its first values, leave no doubt about.
+
+    Raises:
+        ConfigError: They leave it open.
+    """
     kind = label.type.value_type if types.is_dictionary(label.type) else label.type
     if types.is_boolean(kind):
         return "binary"
@@ -99,6 +127,12 @@ def infer_task(label: pa.Field) -> str:
         return "regression"
     if types.is_string(kind) or types.is_large_string(kind):
         return "multiclass"
+    if values is not None and types.is_integer(kind) and len(values) >= _FEWEST_ROWS:
+        distinct = set(values.unique().drop_null().to_pylist())
+        if distinct == {0, 1}:
+            return "binary"
+        if len(distinct) > max(100, len(values) // 10):
+            return "regression"
     raise ConfigError(
         f"a label of type {label.type} may be a class or an amount",
         where=label.name,
@@ -106,24 +140,43 @@ def infer_task(label: pa.Field) -> str:
     )
 
 
-def guess(field: pa.Field, nulls: int) -> Guess:
-    """What a column's name and Arrow type say about it."""
+def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) -> Guess:
+    """What a column's name, Arrow type and first values say about it."""
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    missing = ", impute: mean, indicator: true" if nulls else ""
+    nans = values is not None and types.is_floating(kind) and pc.any(pc.is_nan(values)).as_py()
+    missing = ", impute: mean, indicator: true" if nulls or nans else ""
     if re.search(r"(^|_)(id|uuid|key)$", field.name, re.IGNORECASE):
         return Guess(None, "an identifier by its name")
+    if values is not None and len(values) >= _FEWEST_ROWS and (why := _useless(kind, values)):
+        return Guess(None, why)
     if types.is_boolean(kind):
         return Guess("{kind: categorical}")
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return Guess(f"{{kind: numeric{missing}}}")
     if types.is_string(kind) or types.is_large_string(kind):
-        # An embedding bounds the width whatever the number of values, which no schema tells.
-        return Guess("{kind: categorical, encode: embedding}")
+        return Guess("{kind: categorical}")
     if types.is_fixed_size_list(kind) and (types.is_integer(kind.value_type) or types.is_floating(kind.value_type)):
         return Guess(f"{{kind: vector, size: {kind.list_size}}}")
     if types.is_temporal(kind):
         return Guess(None, f"{kind}: newer rows lie outside what was trained on")
     return Guess(None, f"{kind} is no column kind")
+
+
+def _useless(kind: pa.DataType, values: pa.ChunkedArray) -> str:
+    """Why no model should see a column; "" where nothing speaks against it."""
+    text = types.is_string(kind) or types.is_large_string(kind)
+    if not (text or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)):
+        return ""
+    distinct = len(values.unique())
+    if distinct == 1:
+        return "the same value in every row that was read"
+    if text and distinct > _MOST_VALUES * len(values):
+        return f"{distinct:,} values in {len(values):,} rows; kind: text reads its words"
+    if types.is_integer(kind) and not values.null_count and distinct == len(values):
+        steps = pc.unique(pc.pairwise_diff(values.combine_chunks().cast(pa.int64())).drop_null())
+        if len(steps) == 1:
+            return "it counts the rows"
+    return ""
 
 
 def _yaml(data_uri: str, label: str, task: str, output: str, name: str, guesses: dict[str, Guess]) -> str:
@@ -138,9 +191,7 @@ def _yaml(data_uri: str, label: str, task: str, output: str, name: str, guesses:
         *(f"      {_scalar(n)}: {g.settings}" for n, g in guesses.items() if g.settings),
         *(f"      # {_scalar(n)}: left out, {g.why}" for n, g in guesses.items() if not g.settings),
         f"  task: {task}",
-        "  model: {builtin: mlp}",
-        "  fit:",
-        "    early_stopping: {monitor: val_loss, patience: 3}",
+        "  model: {builtin: mlp}   # epochs, batch size and learning rate follow the number of rows: docs/job-file.md",
         "  output:",
         f"    uri: {_scalar(output)}",
     ]

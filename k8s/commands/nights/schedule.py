@@ -102,7 +102,7 @@ def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target
     """Create or change the schedule of JOB, a job file with `schedule:`."""
     from k8s.actions.apply import submit
     from k8s.chart.yaml_documents import workload
-    from k8s.commands.submit import manifests
+    from k8s.commands.run.submit import manifests
     from k8s.output import tables
     from trainer.errors import ConfigError
 

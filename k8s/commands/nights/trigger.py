@@ -71,7 +71,7 @@ def trigger(
         sys.exit(_backfill(cluster, cronjob, first.date(), last.date(), parallel, form, target))
     from k8s.actions.apply import Outcome, Submitted
     from k8s.actions.schedules import triggered
-    from k8s.commands.wait import wait_for_end
+    from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
 
     job = cluster.create(triggered(cronjob, datetime.now(UTC), day.date() if day else None))

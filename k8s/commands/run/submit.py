@@ -86,7 +86,7 @@ def submit(
 
     The same file twice makes nothing new; a changed file is a new Job.
     """
-    from k8s.commands.wait import wait_for_end
+    from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):

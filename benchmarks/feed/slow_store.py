@@ -1,6 +1,6 @@
-"""A set behind a slow way: SeaweedFS through toxiproxy, 20 ms a request and 1 GB/s.
+"""A dataset in an object store behind a slow network: SeaweedFS through toxiproxy, 20 ms a request and 1 GB/s.
 
-Both are to stand for machines elsewhere, so they run at the lowest priority of this one.
+Both stand for other machines, so they run here at the lowest priority.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ LATENCY_MS, KB_PER_S = 20, 1_000_000
 
 
 @dataclass(frozen=True)
-class Far:
-    """A set's URI, the environment that leads there, and the processes that serve it."""
+class RemoteDataset:
+    """A dataset's URI, the environment variables that reach it, and the ids of the processes that serve it."""
 
     uri: str
     environ: Mapping[str, str]
     servers: tuple[int, ...]
 
 
-def _stand_aside(process: int) -> None:
+def _lower_priority(process: int) -> None:
     for thread in Path(f"/proc/{process}/task").iterdir():
         os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
 
 
 @contextmanager
-def far_away(folder: Path, console: Console) -> Iterator[Far | None]:
-    """Copies a set to S3; None, and a line that says why, where there is no toxiproxy."""
+def behind_slow_network(folder: Path, console: Console) -> Iterator[RemoteDataset | None]:
+    """Copies a dataset to S3. Yields None, and prints why, where toxiproxy is not installed."""
     if shutil.which("toxiproxy-server") is None:
         console.print("skipped: S3 through toxiproxy; no toxiproxy-server on PATH", style="yellow")
         yield None
         return
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfit-far-")))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kfit-slow-store-")))
         server = stack.enter_context(seaweed(scratch / "s3"))
         uri = f"s3://{server.bucket}/{folder.name}"
         with mock.patch.dict(os.environ, environment(server.endpoint)):
@@ -55,5 +55,5 @@ def far_away(folder: Path, console: Console) -> Iterator[Far | None]:
         proxy.toxic("bandwidth", rate=KB_PER_S)
         servers = (server.process, proxy.process)
         for process in servers:
-            _stand_aside(process)
-        yield Far(uri, environment(proxy.endpoint), servers)
+            _lower_priority(process)
+        yield RemoteDataset(uri, environment(proxy.endpoint), servers)

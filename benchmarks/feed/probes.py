@@ -1,4 +1,4 @@
-"""What is shown beside plain speed: memory, start, and `fit` from the stream beside `fit` from memory."""
+"""Measurements beside throughput: memory, start-up, and `fit` from the stream against `fit` from memory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.feed.alternation import StepReporter
 from benchmarks.feed.sets import config_of
 from benchmarks.feed.sides import Measured, Task
-from benchmarks.feed.turns import Teller
 
-#: Shards' rows in a window: a set of 16, 48 or 160 shards is then so many whole windows, all of one size.
+#: Shards in a shuffle window: a dataset of 16, 48 or 160 shards is a whole number of windows of one size.
 _WINDOW_SHARDS = 4
-#: What the feed may hold of a row group that is larger.
+#: `data.memory` for a row group larger than it.
 BUDGET_BYTES = 448 * 1024**2
 _HIDDEN = [512, 512, 256]
 
 
 def memory(task: Task) -> Measured:
-    """Peak of resident memory while one and a half epochs stream, above an interpreter with TensorFlow."""
+    """Peak resident memory of one and a half epochs, in bytes above an interpreter that has imported TensorFlow."""
     shape = task.shape
     packed = 4 * (shape.floats + shape.ints + shape.words + 3)
-    # The same window for every size of set.
+    # The same window for every size of dataset.
     return _peak(task, {"shuffle": -(-shape.rows // shape.shards) * _WINDOW_SHARDS * packed})
 
 
 def large_group(task: Task) -> Measured:
-    """The same for a row group larger than `data.memory`, whose rows are split by their content."""
+    """Peak resident memory for a row group larger than `data.memory`, with a validation split by content."""
     budget = {"memory": BUDGET_BYTES, "shuffle": 32 * 1024**2}
     return _peak(task, {**budget, "validation": {"fraction": 0.1, "by": "i000"}})
 
@@ -43,7 +43,7 @@ def _peak(task: Task, data: dict[str, Any]) -> Measured:
     document = config_of(task.shape, task.folder, task.batch_size).model_dump(exclude_unset=True)
     document["data"] |= data
     prepared = prepare(Config.model_validate(document), cache=task.cache)
-    # TensorFlow's own threads and first kernels are not the feed's.
+    # Start TensorFlow's threads and first kernels now: they are not the feed's memory.
     list(tf.data.Dataset.range(4).map(lambda x: x + 1).prefetch(2))
     _reset_peak()
     before = _peak_bytes()
@@ -69,7 +69,7 @@ def _peak_bytes() -> int:
 
 
 def first_batch(task: Task) -> Measured:
-    """Seconds from the configuration to the first batch, statistics being cached."""
+    """Seconds from the configuration to the first batch, with cached statistics."""
     import tensorflow as tf
 
     from trainer.feed.pipeline.dataset import Feed
@@ -87,7 +87,7 @@ def first_batch(task: Task) -> Measured:
 
 
 def statistics(task: Task) -> Measured:
-    """Seconds of the one pass over a set that was never seen."""
+    """Seconds of the statistics pass over a dataset without a cache."""
     from trainer.feed.statistics.prepare import prepare
 
     started = time.perf_counter()
@@ -96,12 +96,12 @@ def statistics(task: Task) -> Measured:
 
 
 def fit_stream(task: Task) -> Measured:
-    """`model.fit` from the feed, until it is killed."""
+    """Runs `model.fit` from the feed until the process is killed."""
     return _fit(task, in_memory=False)
 
 
 def fit_memory(task: Task) -> Measured:
-    """The same model on the same batches, all of one epoch in memory beforehand."""
+    """Runs `model.fit` on the same batches, one epoch loaded into memory first, until the process is killed."""
     return _fit(task, in_memory=True)
 
 
@@ -120,21 +120,21 @@ def _fit(task: Task, *, in_memory: bool) -> Measured:
     kind = {"builtin": "mlp", "hidden": _HIDDEN}
     config = config_of(task.shape, task.uri or task.folder, task.batch_size, model=kind)
     prepared = prepare(config, cache=task.cache)
-    tell = Teller(Path(task.told))
+    report = StepReporter(Path(task.progress_file))
 
     class Clock(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             nonlocal steps
             steps += 1
-            tell(steps, feed.wait_s)
+            report(steps, feed.wait_s)
 
     steps = 0
     with Feed(prepared, "train", batch_size=task.batch_size, seed=0, shuffle=True) as feed:
         dataset = feed.dataset()
         if in_memory:
-            held = [tf.nest.map_structure(tf.identity, batch) for batch in dataset]
-            stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *held)
-            del held
+            batches = [tf.nest.map_structure(tf.identity, batch) for batch in dataset]
+            stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *batches)
+            del batches
             feed.close()
             dataset = tf.data.Dataset.from_tensor_slices(stacked)
         features = Features(prepared.layout, config, prepared.statistics["train"])
@@ -143,7 +143,7 @@ def _fit(task: Task, *, in_memory: bool) -> Measured:
     return {}
 
 
-CLAIMS: dict[str, Callable[[Task], Measured]] = {
+PROBES: dict[str, Callable[[Task], Measured]] = {
     "memory": memory,
     "large_group": large_group,
     "first_batch": first_batch,

@@ -1,4 +1,4 @@
-"""The models of sixty nights: each fitted, exported and published as in production, then asked about the year."""
+"""The models of sixty nights: each fitted, exported and published as in production, then scored on the year."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ WITH_NULLS = ("wind_speed", "precip", "visib", "seats")
 
 
 class Quiet:
-    """A progress that says nothing."""
+    """A progress that prints nothing."""
 
     def __getattr__(self, _: str) -> Any:
         return lambda *_, **__: None
 
 
 @dataclass
-class Asked:
-    """A model's answers on every day that anybody looks at.
+class NightModel:
+    """A night's model and its predictions on every scored day.
 
     Attributes:
-        night: Its logical date.
-        noise: Share of its training labels that were drawn anew.
-        scores: [rows] over all those days.
+        night: Logical date of the run.
+        run: Id of the run.
+        noise: Share of its training labels that were replaced by random ones.
+        scores: Predictions, float [rows], over all scored days.
     """
 
     night: date
@@ -49,7 +50,7 @@ class Asked:
 
 
 def job(lake: str, output: Path, noisy: str | None = None) -> Config:
-    """The night's configuration; with `noisy`, training reads that copy of the lake."""
+    """Returns the configuration of a night; with `noisy`, training reads that copy of the lake."""
 
     def days(folder: str, **span: int) -> dict[str, Any]:
         return {"uri": f"{folder}/dt={{date}}/*.parquet", **span}
@@ -77,7 +78,7 @@ def job(lake: str, output: Path, noisy: str | None = None) -> Config:
 
 
 def add_noise(lake: Path, target: Path, config: Config, night: date, share: float) -> None:
-    """Copies a night's training days with that share of the labels drawn anew from all of them."""
+    """Copies a night's training days, with that share of the labels redrawn from each day's own labels."""
     rng = np.random.default_rng(night.toordinal())
     assert not isinstance(config.data.train, str | list)
     for day in windows.days_of(config.data.train, night):
@@ -91,26 +92,30 @@ def add_noise(lake: Path, target: Path, config: Config, night: date, share: floa
         pq.write_table(table.set_column(column, "late", pa.array(labels, pa.int8())), folder / "part-0.parquet")
 
 
-def days_looked_at(nights: Sequence[date]) -> list[date]:
-    """From the first holdout day to the end of the year."""
+def scored_days(nights: Sequence[date]) -> list[date]:
+    """Returns the days from the first holdout day to the end of the year."""
     first = nights[0] - timedelta(days=HOLDOUT_DAYS)
     return [first + timedelta(days=i) for i in range((END - first).days + 1)]
 
 
-def run_nights(lake: Path, scratch: Path, nights: Sequence[date], workers: int) -> tuple[list[Asked], np.ndarray]:
-    """Fits every night, and asks its model on all the days looked at: the answers, and the labels by row."""
+def run_nights(lake: Path, scratch: Path, nights: Sequence[date], workers: int) -> tuple[list[NightModel], np.ndarray]:
+    """Fits every night and scores its model on all scored days.
+
+    Returns:
+        The models in the order of the nights, and the labels, int [rows].
+    """
     noisy = dict(zip(noisy_nights(nights), NOISE, strict=True))
-    tasks = [(lake, scratch, night, float(noisy.get(night, 0.0)), days_looked_at(nights)) for night in nights]
+    tasks = [(lake, scratch, night, float(noisy.get(night, 0.0)), scored_days(nights)) for night in nights]
     with get_context("spawn").Pool(workers) as pool:
         done = []
-        for asked, labels in pool.imap(one_night, tasks):
-            done.append((asked, labels))
-            print(f"{asked.night}  noise {asked.noise:.0%}", flush=True)
-    return [asked for asked, _ in done], done[0][1]
+        for model, labels in pool.imap(one_night, tasks):
+            done.append((model, labels))
+            print(f"{model.night}  noise {model.noise:.0%}", flush=True)
+    return [model for model, _ in done], done[0][1]
 
 
-def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[Asked, np.ndarray]:
-    """Fits one night and asks its model."""
+def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[NightModel, np.ndarray]:
+    """Fits the model of one night and scores it."""
     from trainer.tensorflow_import import import_tensorflow
 
     import_tensorflow()
@@ -119,19 +124,19 @@ def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[Asked, 
     from trainer.serving.holdout import predict_holdout
 
     tf.get_logger().setLevel("ERROR")
-    lake, scratch, night, share, looked = task
+    lake, scratch, night, share, days = task
     copy = scratch / f"noisy-{night}"
     if share:
         add_noise(lake, copy, job(str(lake), scratch / "out"), night, share)
     config = job(str(lake), scratch / "out", str(copy) if share else None)
     result = trainer.fit(config, run_id=f"night-{night}", date=night, progress=Quiet())
     shutil.rmtree(copy, ignore_errors=True)
-    answers = predict_holdout([result.uri], [str(lake / f"dt={day}" / "part-0.parquet") for day in looked])
+    answers = predict_holdout([result.uri], [str(lake / f"dt={day}" / "part-0.parquet") for day in days])
     tf.keras.backend.clear_session()
-    return Asked(night, f"night-{night}", share, answers.predictions[0]), answers.labels
+    return NightModel(night, f"night-{night}", share, answers.predictions[0]), answers.labels
 
 
 def noisy_nights(nights: Sequence[date]) -> list[date]:
-    """Ten nights, drawn once and for all, never the first."""
+    """Returns the ten nights with noisy labels: the same ones every time, never the first night."""
     chosen = np.random.default_rng(10).choice(np.arange(1, len(nights)), len(NOISE), replace=False)
     return [nights[i] for i in chosen]

@@ -1,0 +1,37 @@
+"""scikit-learn's models on the columns that the job file uses, with their defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+
+def linear(numbers: list[str], categories: list[str], task: str) -> Pipeline:
+    """One-hot and standardised, missing numbers as their mean with an indicator."""
+    number = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+    columns = make_column_transformer((number, numbers), (OneHotEncoder(handle_unknown="ignore"), categories))
+    return make_pipeline(columns, LinearRegression() if task == "regression" else LogisticRegression(max_iter=1000))
+
+
+def boosting(numbers: list[str], categories: list[str], task: str) -> Pipeline:
+    """HistGradientBoosting, categories as such, missing numbers as they are."""
+    codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=250)
+    columns = make_column_transformer((codes, categories), ("passthrough", numbers))
+    kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
+    return make_pipeline(columns, kind(categorical_features=list(range(len(categories))), random_state=0))
+
+
+def as_columns(rows: pd.DataFrame, numbers: list[str], categories: list[str]) -> pd.DataFrame:
+    """Dates as days, categories as text: what scikit-learn takes."""
+    out = {}
+    for name in numbers:
+        column = rows[name]
+        dated = pd.api.types.is_datetime64_any_dtype(column)
+        out[name] = (column - pd.Timestamp("2000-01-01")).dt.days.astype(float) if dated else column.astype(float)
+    return pd.DataFrame(out | {name: rows[name].astype(str) for name in categories})

@@ -1,0 +1,41 @@
+"""From the label's own units to the scale on which a regression is learnt, and back: see `LabelField`.
+
+A model ends in the learnt scale. Loss and gradient are taken there, so they do not depend on the label's units;
+metrics, the exported model and every prediction are in the label's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from trainer.schema import LabelField
+
+
+def to_learnt(label: LabelField, y: Any) -> Any:
+    """Packed labels (minus the offset) of any shape -> the learnt scale, float32."""
+    if label.transform == "none":
+        return y
+    if label.transform == "log1p":
+        y = ops.log1p(y)
+    return (ops.cast(y, "float32") - (label.mean - label.offset)) / label.deviation
+
+
+def from_learnt(label: LabelField, z: Any) -> Any:
+    """What a model returns -> packed labels (minus the offset), float32 of the same shape."""
+    if label.transform == "none":
+        return z
+    scaled = z * label.deviation + (label.mean - label.offset)
+    return ops.expm1(scaled) if label.transform == "log1p" else scaled
+
+
+def predicted(label: LabelField, z: Any) -> Any:
+    """What a model returns -> predictions in the label's own units: float32; float64 where there is an offset."""
+    packed = from_learnt(label, z)
+    return ops.add(ops.cast(packed, "float64"), label.offset) if label.offset else packed
+
+
+def loss_unit(label: LabelField, loss: str) -> float:
+    """What a loss in the learnt scale is multiplied by, to be one of the label (of its logarithm, with `log1p`)."""
+    return label.deviation if loss == "mae" else label.deviation**2
