@@ -71,7 +71,7 @@ def fit(
     config = _load(job, overrides)
     from trainer.progress.progress import Notes, make_progress, metrics_table
     from trainer.run.fit import fit as run_fit
-    from trainer.run.fit import new_run_id
+    from trainer.run_id import new_run_id
     from trainer.workers.rank import rank_from
 
     rank = rank_from(os.environ)

@@ -1,12 +1,19 @@
-"""The one check of run ids, for every command that takes one: an id is a single folder name below `runs/`."""
+"""Run ids: how one is made, and the one check for every command that takes one. An id is a single folder name."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import time
 
 from trainer.errors import ConfigError
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def new_run_id(name: str) -> str:
+    """Returns a run id that sorts by time and is unlikely to collide with another."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 def is_run_id(text: str) -> bool:
