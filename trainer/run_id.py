@@ -1,4 +1,4 @@
-"""Run ids: how one is made, and the one check for every command that takes one. An id is a single folder name."""
+"""Run ids: how a new one is made, and the one check of ids that are given; an id is a folder name below `runs/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of hostile inputs: `all_cases` lists them, by subject and name."""
+"""The table of hostile inputs: `all_cases` lists them, by subject and name.
+
+Long because it is a list: one short function a case.
+"""
 
 from __future__ import annotations
 

@@ -121,6 +121,71 @@ def merged(found, change):
     return {k: merged(found.get(k), v) if k in change else v for k, v in keys.items() if change.get(k, 0) is not None}
 
 
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection with what the server behind says, unless a fault applies; `api` is set in a subclass."""
+
+    api: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_):
+        pass
+
+    def handle_one_request(self):
+        with contextlib.suppress(ConnectionError):
+            super().handle_one_request()
+
+    def _serve(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.api.requests.append((self.command, self.path))
+        self.api.headers.append(self.headers)
+        wrong = next((w for f in self.api.faults if (w := f(self.command, self.path))), Wrong())
+        if wrong.refused:
+            self._hang_up()
+        elif wrong.status:
+            self._send(wrong.status, b'{"message": "made so by the test"}', wrong.headers)
+        else:
+            answer = self.api.behind.answer(self.command, self.path, body)
+            if wrong.lost:
+                answer.close()
+                self._hang_up()
+            else:
+                self._stream(answer, wrong.cut_after)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
+
+    def _send(self, status, data, headers):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self, answer, cut_after):
+        self.send_response(answer.status)
+        for text in self.api.warnings:
+            self.send_header("Warning", text)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        left = cut_after
+        for piece in answer.pieces:
+            sent = piece if left is None else piece[:left]
+            if sent:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(sent), sent))
+                self.wfile.flush()
+            left = None if left is None else left - len(sent)
+            if left == 0:
+                answer.close()
+                self._hang_up()
+                return
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _hang_up(self):
+        self.close_connection = True
+        self.connection.shutdown(2)
+
+
 class Server:
     """Serves what lies behind it on a port of this machine, with faults.
 
@@ -134,70 +199,7 @@ class Server:
 
     def __init__(self, behind, tls: ssl.SSLContext | None = None) -> None:
         self.behind, self.faults, self.requests, self.headers, self.warnings = behind, [], [], [], []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *_):
-                pass
-
-            def handle_one_request(self):
-                with contextlib.suppress(ConnectionError):
-                    super().handle_one_request()
-
-            def _serve(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                server.requests.append((self.command, self.path))
-                server.headers.append(self.headers)
-                wrong = next((w for f in server.faults if (w := f(self.command, self.path))), Wrong())
-                if wrong.refused:
-                    self._hang_up()
-                elif wrong.status:
-                    self._send(wrong.status, b'{"message": "made so by the test"}', wrong.headers)
-                else:
-                    answer = server.behind.answer(self.command, self.path, body)
-                    if wrong.lost:
-                        answer.close()
-                        self._hang_up()
-                    else:
-                        self._stream(answer, wrong.cut_after)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - http.server's names
-
-            def _send(self, status, data, headers):
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def _stream(self, answer, cut_after):
-                self.send_response(answer.status)
-                for text in server.warnings:
-                    self.send_header("Warning", text)
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                left = cut_after
-                for piece in answer.pieces:
-                    sent = piece if left is None else piece[:left]
-                    if sent:
-                        self.wfile.write(b"%x\r\n%s\r\n" % (len(sent), sent))
-                        self.wfile.flush()
-                    left = None if left is None else left - len(sent)
-                    if left == 0:
-                        answer.close()
-                        self._hang_up()
-                        return
-                self.wfile.write(b"0\r\n\r\n")
-
-            def _hang_up(self):
-                self.close_connection = True
-                self.connection.shutdown(2)
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"api": self}))
         self._http.daemon_threads = True
         if tls is not None:
             self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from datetime import date
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -20,64 +18,8 @@ from k8s.commands.options import DURATION, Target
 from k8s.commands.watch.list import _PHASES
 from k8s.errors import AccessError, NotFound
 from k8s.status.job_state import Phase
-from tests.k8s.ends import Ends
-from tests.k8s.objects import RUNNING, event, job, pod, schedule, terminated
-from trainer.errors import ConfigError
-
-JOBS, PODS, EVENTS = "/apis/batch/v1/namespaces/ml/jobs", "/api/v1/namespaces/ml/pods", "/api/v1/namespaces/ml/events"
-
-
-@pytest.fixture
-def kubeconfig(server, tmp_path):
-    """The way to the server."""
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": server.url}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
-        "current-context": "x",
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return str(path)
-
-
-@pytest.fixture
-def kfit(kubeconfig):
-    """Runs a verb against the server; gives stdout, or raises what the verb raises."""
-
-    def run(*words, code=0):
-        done = CliRunner().invoke(cli, ["--kubeconfig", kubeconfig, *words])
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == code, done.output
-        return done.stdout
-
-    return run
-
-
-def put(server, *objects):
-    folders = {"Job": JOBS, "CronJob": JOBS.replace("jobs", "cronjobs")}
-    for found in objects:
-        path = folders.get(found.get("kind"), PODS)
-        path = EVENTS if "involvedObject" in found else path
-        name = found["metadata"].get("name") or found["metadata"]["uid"]
-        server.behind.objects[f"{path}/{name}"] = found
-
-
-OVER = [{"type": "Failed", "reason": "PodFailurePolicy", "message": "failed with exit code 65 matching"}]
-
-
-def failed_job(**changes):
-    return job(conditions=OVER, **changes)
-
-
-def ours(name="train-1a2b3c4d-x", **changes):
-    found = pod(name, **changes)
-    found["metadata"]["labels"] = {
-        "app.kubernetes.io/part-of": "kfit",
-        "batch.kubernetes.io/job-name": "train-1a2b3c4d",
-    }
-    return found
+from tests.k8s.namespace_contents import JOBS, OVER, PODS, failed_job, ours, put
+from tests.k8s.objects import RUNNING, event, job, terminated
 
 
 def test_every_verb_has_its_help():
@@ -220,100 +162,6 @@ def test_cancel_of_several_asks_on_a_terminal(server, kubeconfig, monkeypatch, a
     assert len(server.behind.objects) == left
 
 
-def test_resume_takes_the_name_of_a_job_file(server, kfit):
-    put(server, failed_job())
-    assert "(dry run" in kfit("resume", "train", "--dry-run")
-    name = kfit("resume", "train", "-o", "name").strip().rpartition("/")[2]
-    env = server.behind.objects[f"{JOBS}/{name}"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
-
-
-def test_resume_makes_one_job_for_the_run(server, kfit):
-    put(server, failed_job())
-    first = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
-    env = server.behind.objects[f"{JOBS}/{first}"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
-    server.behind.objects[f"{JOBS}/{first}"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
-    with pytest.raises(ConfigError, match=f"Job {first} is at work on it"):
-        kfit("resume", "train-1a2b3c4d")
-
-
-def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
-    put(server, job(conditions=[{"type": "Complete"}]))
-    with pytest.raises(ConfigError, match="has succeeded"):
-        kfit("resume", "train-1a2b3c4d")
-    with pytest.raises(NotFound, match="its Job is gone") as caught:
-        kfit("resume", "gone-run")
-    assert "-f JOB" in caught.value.remedy
-
-
-def test_schedules_are_listed_suspended_and_deleted(server, kfit):
-    put(server, schedule())
-    assert kfit("schedule", "list").splitlines()[1].split()[:7] == ["nightly", "0", "2", "*", "*", "*", "Europe/Berlin"]
-    assert kfit("schedule", "suspend", "nightly") == "cronjob.batch/nightly suspended\n"
-    assert json.loads(kfit("schedule", "list", "-o", "json"))["items"][0]["suspended"] is True
-    assert kfit("schedule", "resume", "nightly") == "cronjob.batch/nightly resumed\n"
-    assert kfit("schedule", "delete", "nightly", "--dry-run") == "cronjob.batch/nightly would be deleted (dry run)\n"
-    assert len(server.behind.objects) == 1
-    assert kfit("schedule", "delete", "cronjob.batch/nightly") == "cronjob.batch/nightly deleted\n"
-    assert server.behind.objects == {}
-    with pytest.raises(NotFound):
-        kfit("schedule", "suspend", "nightly")
-
-
-def test_one_wrong_schedule_leaves_the_others_alone(server, kfit):
-    put(server, schedule(), schedule("weekly"))
-    with pytest.raises(NotFound):
-        kfit("schedule", "delete", "nightly", "no-such", "weekly")
-    assert len(server.behind.objects) == 2
-    assert kfit("schedule", "delete", "nightly", "weekly", "--yes").count("deleted") == 2
-
-
-@pytest.mark.parametrize(
-    ("words", "printed"),
-    [
-        (["schedule", "nightly", "--suspend"], "cronjob.batch/nightly suspended\n"),
-        (["schedule", "--resume", "nightly"], "cronjob.batch/nightly resumed\n"),
-        (["schedule", "nightly", "--delete"], "cronjob.batch/nightly deleted\n"),
-        (["schedule", "-o", "name"], "cronjob.batch/nightly\n"),
-        (["-n", "ml", "schedule", "-n", "ml", "-o", "name"], "cronjob.batch/nightly\n"),
-    ],
-)
-def test_the_older_spelling_of_schedule_still_works(server, kfit, words, printed):
-    put(server, schedule())
-    assert kfit(*words) == printed
-
-
-def test_trigger_makes_a_job_for_a_day(server, kfit):
-    put(server, schedule())
-    name = kfit("trigger", "nightly", "--date", "2013-01-05", "-o", "name").strip().rpartition("/")[2]
-    made = server.behind.objects[f"{JOBS}/{name}"]
-    assert made["spec"]["template"]["metadata"]["annotations"] == {"kfit.dev/date": "2013-01-05"}
-
-
-def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_first_that_failed(
-    server, kfit, monkeypatch
-):
-    put(server, schedule())
-    ends = Ends(server, {date(2013, 1, 6): 65})
-    monkeypatch.setattr("k8s.actions.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
-    words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
-    found = json.loads(kfit(*words, code=65))["items"]
-    assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
-        ("2013-01-05", "Succeeded", 0),
-        ("2013-01-06", "Failed", 65),
-        ("2013-01-07", "Succeeded", 0),
-    ]
-    assert ends.most == 3
-
-
-@pytest.mark.parametrize("words", [("--from", "2013-01-05"), ("--from", "2013-01-05", "--to", "2013-01-04"),
-                                   ("--from", "2013-01-05", "--to", "2013-01-06", "--date", "2013-01-05")])  # fmt: skip
-def test_a_range_that_is_none_is_refused(server, kfit, words):
-    put(server, schedule())
-    kfit("trigger", "nightly", *words, code=2)
-
-
 def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monkeypatch):
     put(server, job(), ours(state=RUNNING))
     log = b'2026-01-01T00:00:01Z hello\n2026-01-01T00:00:02Z {"kfit": "stop"}\n'
@@ -409,67 +257,6 @@ def test_what_is_no_duration_is_refused(text):
         DURATION.convert(text, None, None)
 
 
-JOB = """\
-name: flights
-run:
-  data: {train: s3://lake/flights, label: late, features: {distance: {kind: numeric}}}
-  task: binary
-  model: {builtin: mlp}
-  output: {uri: s3://models/flights}
-image: {repository: r/trainer}
-"""
-
-
-@pytest.fixture
-def job_file(tmp_path):
-    def write(more=""):
-        path = tmp_path / "job.yaml"
-        path.write_text(JOB + more)
-        return str(path)
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("words", "more"),
-    [
-        (["--again", "--follow", "--timeout", "banana"], ""),
-        (["--wait", "--timeout", "-5m"], ""),
-        (["--follow", "-o", "html"], ""),
-        (["--follow", "--dry-run=server"], ""),
-    ],
-)
-def test_all_words_are_checked_before_anything_is_sent(server, kfit, job_file, words, more):
-    kfit("submit", job_file(more), *words, code=2)
-    assert server.requests == []
-
-
-def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server, kfit, job_file):
-    file = job_file('schedule: {cron: "0 2 * * *"}\n')
-    with pytest.raises(ConfigError, match="no end to wait for") as caught:
-        kfit("submit", file, "--follow")
-    assert "kfit trigger flights --follow" in caught.value.remedy
-    assert {method for method, _ in server.requests} == {"GET"}
-
-
-def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
-    file = job_file("alerts: {enabled: true}\n")
-    assert kfit("submit", file).startswith("job.batch/flights-")
-    assert "prometheusrules/flights" in "".join(server.behind.objects)
-
-
-@pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])
-def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job_file, dry_run):
-    first = job_file()
-    second = tmp_path / "second.yaml"
-    second.write_text(JOB.replace("flights", "weather"))
-    items = json.loads(kfit("submit", first, str(second), "-o", "json", *dry_run))["items"]
-    names = {
-        item["name"] if not dry_run else item["metadata"]["labels"]["app.kubernetes.io/instance"] for item in items
-    }
-    assert {name.partition("-")[0] for name in names} == {"flights", "weather"}
-
-
 def test_every_verb_shows_two_examples_that_name_it():
     for verb in [*VERBS, "schedule list", "schedule apply", "schedule suspend", "schedule resume", "schedule delete"]:
         text = CliRunner().invoke(cli, [*verb.split(), "--help"], terminal_width=200).output
@@ -525,8 +312,3 @@ def test_kubectls_flags_of_the_request_reach_it(server, kfit, kubeconfig):
     assert done.exit_code == 0, done.output
     assert "/jobs" in done.stderr
     assert Target(as_user="jane", as_groups=("dev",)).words() == " --as jane --as-group dev"
-
-
-def test_apply_is_submit(job_file):
-    words = ["apply", job_file(), "--dry-run=client", "-o", "name"]
-    assert CliRunner().invoke(cli, words).stdout.startswith("job.batch/flights-")

@@ -7,8 +7,8 @@ import copy
 import pytest
 
 from k8s.errors import RefusedError
+from tests.k8s.namespace_contents import JOBS, failed_job, put
 from tests.k8s.objects import job, schedule
-from tests.k8s.test_commands import JOBS, failed_job, kfit, kubeconfig, put  # noqa: F401 - fixtures
 
 OURS = {"app.kubernetes.io/part-of": "kfit"}
 
@@ -28,7 +28,7 @@ def foreign_cronjob():
 
 
 @pytest.mark.parametrize("verb", [["status"], ["logs"], ["wait"], ["why"], ["cancel"]])
-def test_a_job_of_others_is_refused_by_every_verb(server, kfit, verb):  # noqa: F811
+def test_a_job_of_others_is_refused_by_every_verb(server, kfit, verb):
     put(server, foreign_job())
     before = copy.deepcopy(server.behind.objects)
     with pytest.raises(RefusedError, match="not made from a job file") as caught:
@@ -42,7 +42,7 @@ def test_a_job_of_others_is_refused_by_every_verb(server, kfit, verb):  # noqa: 
     "words", [["schedule", "delete"], ["schedule", "suspend"], ["schedule", "resume"], ["trigger"]], ids=" ".join
 )
 @pytest.mark.parametrize("labels", [{}, OURS])
-def test_a_cronjob_of_others_is_refused_by_every_verb_even_under_our_label(server, kfit, words, labels):  # noqa: F811
+def test_a_cronjob_of_others_is_refused_by_every_verb_even_under_our_label(server, kfit, words, labels):
     found = foreign_cronjob()
     found["metadata"]["labels"] = labels
     put(server, found)
@@ -53,7 +53,7 @@ def test_a_cronjob_of_others_is_refused_by_every_verb_even_under_our_label(serve
 
 
 @pytest.mark.parametrize("verb", ["cancel", "resume"])
-def test_our_label_alone_is_not_enough_to_delete_or_continue_a_job(server, kfit, verb):  # noqa: F811
+def test_our_label_alone_is_not_enough_to_delete_or_continue_a_job(server, kfit, verb):
     found = failed_job()
     found["metadata"]["annotations"] = {}
     put(server, found)
@@ -63,7 +63,7 @@ def test_our_label_alone_is_not_enough_to_delete_or_continue_a_job(server, kfit,
     assert server.behind.objects == before
 
 
-def test_cancel_leaves_what_others_labelled_for_the_job(server, kfit):  # noqa: F811
+def test_cancel_leaves_what_others_labelled_for_the_job(server, kfit):
     put(server, job())
     theirs = {"kind": "ConfigMap", "metadata": {"name": "theirs", "labels": {"kfit.dev/job": "train-1a2b3c4d"}}}
     server.behind.objects["/api/v1/namespaces/ml/configmaps/theirs"] = theirs
@@ -71,14 +71,14 @@ def test_cancel_leaves_what_others_labelled_for_the_job(server, kfit):  # noqa: 
     assert list(server.behind.objects) == ["/api/v1/namespaces/ml/configmaps/theirs"]
 
 
-def test_a_job_of_others_that_is_called_like_a_job_file_does_not_hide_its_runs(server, kfit):  # noqa: F811
+def test_a_job_of_others_that_is_called_like_a_job_file_does_not_hide_its_runs(server, kfit):
     put(server, {**foreign_job(), "metadata": {**foreign_job()["metadata"], "name": "train"}}, job())
     assert kfit("cancel", "train") == "job.batch/train-1a2b3c4d cancelled\n"
     assert list(server.behind.objects) == [f"{JOBS}/train"]
 
 
 @pytest.mark.parametrize("word", ["pod/train-1a2b3c4d", "r1/../train-1a2b3c4d", "../train-1a2b3c4d", "/train-1a2b3c4d"])
-def test_only_the_kind_may_stand_before_a_name(server, kfit, word):  # noqa: F811
+def test_only_the_kind_may_stand_before_a_name(server, kfit, word):
     put(server, job())
     for verb in ("status", "cancel", "resume"):
         with pytest.raises(RefusedError, match="is not the name of a Job"):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.feed.conftest import table_of
 from trainer.errors import ConfigError, DataError
-from trainer.feed.packing.decoder import chunk_ranges, merged
+from trainer.feed.packing.remote_ranges import chunk_ranges, merged
 from trainer.feed.shards.discovery import scan
 from trainer.feed.shards.footers import BadShard, read_footer
 from trainer.feed.statistics.prepare import inspect, prepare

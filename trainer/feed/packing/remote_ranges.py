@@ -1,0 +1,107 @@
+"""Fetches the column chunks of remote row groups: which byte ranges, in which requests, and where they are put."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from trainer import storage
+from trainer.feed.shards.discovery import Shard
+from trainer.feed.shards.footers import BadShard
+
+#: Ranges closer than this are one request: a round trip costs more than the bytes between.
+_MERGE_GAP_BYTES = 256 * 1024
+#: But none is larger: what was fetched is there twice for a moment.
+_MOST_REQUEST_BYTES = 16 * 1024**2
+#: More than this of a remote object's row groups is put on the disk: it is read bit by bit.
+_SPOOL_BYTES = 64 * 1024**2
+
+
+def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> tuple[mmap.mmap, bool]:
+    """The column chunks of remote row groups, at their places in memory of the object's size.
+
+    Args:
+        shard: The shard.
+        groups: Its row groups, ascending.
+        columns: Names of stored columns.
+
+    Returns:
+        A mapping, in which pages that were not fetched are never touched and take no memory; and whether it is of a
+        temporary file, as where there is too much to hold.
+    """
+    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    requests = list(requests_of(ranges))
+    if sum(stop - start for start, stop in requests) > _SPOOL_BYTES:
+        # Without room on the disk, memory it is.
+        with contextlib.suppress(OSError), tempfile.TemporaryFile(prefix="kfit-") as file:
+            file.truncate(shard.size_bytes)
+            for start, stop in requests:
+                file.seek(start)
+                file.write(_fetched(shard, start, stop))
+            file.flush()
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), True
+    memory = mmap.mmap(-1, shard.size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for start, stop in requests:
+        memory[start:stop] = _fetched(shard, start, stop)
+    return memory, False
+
+
+def _fetched(shard: Shard, start: int, stop: int) -> bytes:
+    try:
+        found = storage.read_version(shard.uri, start, stop, shard.version)
+    except storage.Changed as changed:
+        raise object_changed(shard) from changed
+    if len(found) != stop - start:
+        raise object_changed(shard)
+    return found
+
+
+def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of column chunks as requests: neighbours in one, and none too large to hold."""
+    for start, stop in merged(sorted(ranges)):
+        for at in range(start, stop, _MOST_REQUEST_BYTES):
+            yield at, min(stop, at + _MOST_REQUEST_BYTES)
+
+
+def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Byte ranges of a row group's column chunks.
+
+    Args:
+        group: `pyarrow.parquet.RowGroupMetaData`.
+        columns: Names of top-level columns.
+
+    Returns:
+        (start, stop) of each, ascending.
+    """
+    wanted = set(columns)
+    out = []
+    for i in range(group.num_columns):
+        chunk = group.column(i)
+        if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted:
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            out.append((start, start + chunk.total_compressed_size))
+    return sorted(out)
+
+
+def merged(ranges: Sequence[tuple[int, int]], gap: int = _MERGE_GAP_BYTES) -> list[tuple[int, int]]:
+    """Joins ascending ranges that are less than `gap` bytes apart."""
+    out: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if out and start - out[-1][1] <= gap:
+            out[-1] = (out[-1][0], max(stop, out[-1][1]))
+        else:
+            out.append((start, stop))
+    return out
+
+
+def object_changed(shard: Shard) -> BadShard:
+    """Returns the error for an object that no longer has the version whose footer was read."""
+    return BadShard(
+        f"the object changed while the run reads it; its footer was read as version {shard.version}",
+        where=shard.uri, remedy="start again; write new data beside the old, never over it",
+    )  # fmt: skip
