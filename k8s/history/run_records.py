@@ -15,6 +15,12 @@ from trainer.errors import ConfigError, DataError
 
 #: Where a command keeps a URI that was given by an older flag, in click's `meta`.
 OUTPUT_URI = "kfit.output_uri"
+#: Members of a record that are objects, where they are there.
+_OBJECTS = {
+    "config.json": ("config", "versions", "windows"),
+    "result.json": ("metrics", "decision", "windows", "rows", "ledger_s"),
+    "statistics.json": ("columns",),
+}
 _RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
 
 
@@ -118,5 +124,15 @@ def _json(where: str, data: bytes | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise DataError("is damaged: it holds no JSON object", where=where, remedy="restore it, or name another run")
+        raise _damaged("it holds no JSON object", where)
+    for member in _OBJECTS.get(where.rpartition("/")[2], ()):
+        if not isinstance(document.get(member) or {}, dict):
+            raise _damaged(f"its {member!r} is no object", where)
+    for split, values in (document.get("metrics") or {}).items() if where.endswith("/result.json") else ():
+        if not isinstance(values or {}, dict):
+            raise _damaged(f"its 'metrics.{split}' is no object", where)
     return document
+
+
+def _damaged(why: str, where: str) -> DataError:
+    return DataError(f"is damaged: {why}", where=where, remedy="restore it, or name another run")
