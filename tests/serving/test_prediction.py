@@ -100,7 +100,7 @@ def test_the_log_loss_of_a_far_row_is_that_of_its_logit(model, tmp_path):
         data = write_set(tmp_path / f"{size:g}", pa.concat_tables([table, far]))
         losses.append(evaluate(model, str(data))["metrics"]["loss"] * (ROWS + 2))
     near = evaluate(model, str(write_set(tmp_path / "near", table)))["metrics"]["loss"] * ROWS
-    assert losses[0] > 10_000
+    assert losses[0] - near > 50  # two probabilities clipped at 1e-7 would cost 32 at most
     assert (losses[1] - near) / (losses[0] - near) == pytest.approx(2.0, rel=1e-3)
 
 
