@@ -27,9 +27,10 @@ def rows(seed: int, count: int = ROWS) -> pa.Table:
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
     write_set(folder / "data", rows(0))
-    return publish_untrained(
-        configuration(folder / "data", folder / "out", {"x": {"kind": "numeric", "scale": "standard"}})
-    )[0]
+    config = configuration(folder / "data", folder / "out", {"x": {"kind": "numeric", "scale": "standard"}})
+    # A network whose logit grows with the value without bound.
+    unbounded = config.model.model_copy(update={"numbers": "none", "activation": "relu"})
+    return publish_untrained(config.model_copy(update={"model": unbounded}))[0]
 
 
 def test_two_folders_with_the_same_file_names_are_answered_row_by_row(model, tmp_path):
