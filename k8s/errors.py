@@ -1,11 +1,11 @@
 """What can go wrong between the launcher and a cluster, and the exit codes that only a command line has.
 
 KfitError
-├── ClusterError        69  the API server is out of reach, or at fault
-├── AccessError         64  which cluster, who asks, or what they may do is not in order
-├── RefusedError        64  the API server, or this launcher, refuses what was asked
-│   └── Conflict            somebody changed the object in between
-├── AlreadyExists       64  an object of that name is there
+├── ClusterError        69  the API server is unreachable, or failing
+├── AccessError         64  context, credentials or rights are wrong
+├── RefusedError        64  the API server, or this launcher, refuses the request
+│   └── Conflict            somebody else changed the object meanwhile
+├── AlreadyExists       64  an object of that name exists
 └── NotFound             3  there is no such object
 """
 
@@ -18,7 +18,7 @@ from trainer.errors import ExitCode, KfitError
 
 
 class WaitCode(IntEnum):
-    """What a command that waits returns beside the trainer's own codes."""
+    """Exit codes of a command that waits, beside the trainer's own."""
 
     NOT_FOUND = 3
     CANCELLED = 4
@@ -28,29 +28,29 @@ class WaitCode(IntEnum):
 
 
 class ClusterError(KfitError):
-    """The API server is out of reach after retries, or answers with a fault of its own."""
+    """The API server is unreachable after retries, or answers with an error of its own."""
 
     exit_code = ExitCode.STORAGE
 
 
 class AccessError(KfitError):
-    """Context, credentials or rights are not in order."""
+    """The context, the credentials or the rights are wrong."""
 
     exit_code = ExitCode.CONFIG
 
 
 class RefusedError(KfitError):
-    """What was asked is refused: invalid, forbidden by a policy, or somebody else's."""
+    """The request is refused: it is invalid, a policy forbids it, or the object is somebody else's."""
 
     exit_code = ExitCode.CONFIG
 
 
 class Conflict(RefusedError):
-    """The object was changed by somebody else in between."""
+    """Somebody else changed the object meanwhile."""
 
 
 class AlreadyExists(KfitError):
-    """An object of that name is there."""
+    """An object of that name exists already."""
 
     exit_code = ExitCode.CONFIG
 

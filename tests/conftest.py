@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
             yield server
         finally:
             patch.undo()
+
+
+@pytest.fixture(params=["local", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place where runs are kept: a local folder and an S3 server, the same tests on both."""
+    if request.param == "local":
+        return str(tmp_path / "out")
+    server = request.getfixturevalue("s3")
+    return f"s3://{server.bucket}/{uuid.uuid4().hex[:8]}"

@@ -57,8 +57,9 @@ def modules(*packages: str) -> list[Path]:
 
 
 def test_no_folder_holds_more_than_14_modules():
-    paths = modules("trainer", "k8s", "benchmarks", "tests")
-    counts = Counter(path.parent for path in paths if path.name != "__init__.py")
+    counts = Counter(
+        path.parent for path in modules("trainer", "k8s", "benchmarks", "tests") if path.name != "__init__.py"
+    )
     assert {str(folder.relative_to(ROOT)): n for folder, n in counts.items() if n > 14} == {}
 
 

@@ -11,6 +11,11 @@ from trainer.errors import ConfigError
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
+def new_run_id(name: str) -> str:
+    """Returns a run id that sorts by time and is unlikely to collide with another."""
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
 def is_run_id(text: str) -> bool:
     """Returns whether a text can name a run: it then is one path part, and neither `.` nor `..`."""
     return _RUN_ID.fullmatch(text) is not None
@@ -34,8 +39,3 @@ def check_run_id(text: str, where: str) -> str:
             "128 characters; `kfit history` lists the ids",
         )
     return text
-
-
-def new_run_id(name: str) -> str:
-    """Returns a run id that sorts by time to the second; a random suffix keeps it unique."""
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"

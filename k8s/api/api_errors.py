@@ -54,7 +54,7 @@ def _rule(right: tuple[str, ...]) -> str:
 def _status(reply: Reply) -> Object:
     try:
         found = json.loads(reply.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

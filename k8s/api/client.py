@@ -27,6 +27,7 @@ WATCH_S = 60
 #: A log without a line for so long is asked for again.
 QUIET_S = 60.0
 _MERGE = "application/merge-patch+json"
+_NO_SERVER = "is this an API server?"
 
 
 class Cut(Exception):
@@ -102,7 +103,8 @@ class Cluster:
         Raises:
             NotFound: There is no such object.
         """
-        return self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
+        found = self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
+        return self._checked(kind, found)
 
     def find(self, kind: str, name: str) -> Object | None:
         """Returns one object; None where there is none of that name."""
@@ -123,8 +125,9 @@ class Cluster:
         while True:
             request = Request("GET", self._collection_path(kind), page, accept=accept)
             found = self._json(request, KINDS[kind].plural, ("list", kind))
-            names |= {item["metadata"]["name"] for item in self._field(found, "items") or []}
-            page = {"limit": "500", "continue": found["metadata"].get("continue", "")}
+            items, metadata = self._list(kind, found)
+            names |= {item["metadata"]["name"] for item in items}
+            page = {"limit": "500", "continue": metadata.get("continue", "")}
             if not page["continue"]:
                 return names
 
@@ -134,12 +137,11 @@ class Cluster:
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
             found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
-            # A list leaves out what all its items share; with it each is a whole manifest.
-            shared = {"apiVersion": KINDS[kind].api_version, "kind": kind}
-            items += [shared | item for item in self._field(found, "items") or []]
-            page["continue"] = found["metadata"].get("continue", "")
+            more, metadata = self._list(kind, found)
+            items += more
+            page["continue"] = metadata.get("continue", "")
             if not page["continue"]:
-                return items, str(found["metadata"].get("resourceVersion", ""))
+                return items, str(metadata.get("resourceVersion", ""))
 
     def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
         """Creates an object and returns it; a second try after a lost answer returns what the first one created.
@@ -256,21 +258,53 @@ class Cluster:
             raise fault(reply, what, right, self._where)
         try:
             found = json.loads(reply.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise ClusterError("the answer is no JSON document; is this an API server?", where=self.server)
+            raise ClusterError(f"the answer is no JSON document; {_NO_SERVER}", where=self.server)
         return found
+
+    def _list(self, kind: str, found: Object) -> tuple[list[Object], Object]:
+        """Returns the objects of a list, each a whole manifest, and the list's metadata.
+
+        Raises:
+            ClusterError: It is no list of objects.
+        """
+        items, metadata = self._field(found, "items") or [], self._field(found, "metadata")
+        if not isinstance(items, list) or not _is_metadata(metadata):
+            raise ClusterError(f"the answer is no list of {KINDS[kind].plural}; {_NO_SERVER}", where=self.server)
+        return [self._checked(kind, item) for item in items], metadata
+
+    def _checked(self, kind: str, found: Any) -> Object:
+        """Returns an object with what a list leaves out of its items: `apiVersion` and `kind`.
+
+        Raises:
+            ClusterError: It is no object of the API: its name is no text, or a part of it no mapping.
+        """
+        sound = isinstance(found, dict) and _is_metadata(found.get("metadata"))
+        if not sound or not all(isinstance(found.get(part, {}), dict) for part in ("spec", "status")):
+            raise ClusterError(f"the answer is no {kind}; {_NO_SERVER}", where=self.server)
+        if not isinstance(found["metadata"].get("name"), str):
+            raise ClusterError(f"the answer is a {kind} without a name; {_NO_SERVER}", where=self.server)
+        whole: Object = {"apiVersion": KINDS[kind].api_version, "kind": kind} | found
+        return whole
 
     def _field(self, found: Object, name: str) -> Any:
         if name not in found:
-            raise ClusterError(f"the answer has no {name!r}; is this an API server?", where=self.server)
+            raise ClusterError(f"the answer has no {name!r}; {_NO_SERVER}", where=self.server)
         return found[name]
 
 
 def _writing(dry_run: bool = False) -> dict[str, str]:
     """Returns the query of a write: an unknown or doubled field is refused, where the server would drop it."""
     return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
+
+
+def _is_metadata(found: Any) -> bool:
+    """Returns whether a value may be the `metadata` of an object or of a list."""
+    if not isinstance(found, dict) or not isinstance(found.get("continue", ""), str):
+        return False
+    return all(isinstance(found.get(part) or {}, dict) for part in ("labels", "annotations"))
 
 
 def _same_labels(there: Object, manifest: Object) -> bool:

@@ -21,19 +21,23 @@ _GET_HELM = "install helm 3.14 or newer (https://helm.sh/docs/intro/install), or
 
 
 def helm_program(environ: Mapping[str, str] = os.environ) -> str:
-    """Path of the helm program.
+    """Returns the path of the helm program.
 
     Raises:
-        AccessError: There is none.
+        AccessError: There is no helm on PATH.
     """
-    found = shutil.which("helm", path=environ.get("PATH"))
-    if found is None:
+    program = shutil.which("helm", path=environ.get("PATH"))
+    if program is None:
         raise AccessError("the helm program, which renders the chart, is not on PATH", remedy=_GET_HELM)
-    return found
+    return program
 
 
 def chart_folder() -> Path:
-    """The chart: inside the package in the wheel, at the top of a checkout."""
+    """Returns the chart's folder: inside the package in the wheel, at the top of a checkout.
+
+    Raises:
+        AccessError: The installation lacks it.
+    """
     for place in _PLACES:
         if (place / "Chart.yaml").is_file():
             return place
@@ -43,12 +47,12 @@ def chart_folder() -> Path:
 
 
 def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "") -> list[Object]:
-    """The manifests of a job file, in the order in which they are sent.
+    """Returns the manifests of a job file, in the order in which they are sent.
 
     Args:
-        job_file: The job file, which helm reads as it lies there.
-        sets: helm's own words, `--set` and the like with their values.
-        kube_version: The cluster's version; helm's own guess where empty.
+        job_file: The job file, which helm itself reads.
+        sets: helm's own arguments, `--set` and the like with their values.
+        kube_version: The cluster's version; helm's default where empty.
 
     Raises:
         ConfigError: The chart refuses the values.
@@ -60,25 +64,25 @@ def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "") -
     return in_order(from_yaml(done.stdout))
 
 
-def template(words: Sequence[str], kube_version: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs `helm template`: the chart and its values in, what it said out, whatever that was."""
+def template(arguments: Sequence[str], kube_version: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs `helm template` with these arguments and returns the ended process, whatever its exit code."""
     version = ["--kube-version", kube_version] if kube_version else []
     with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
-        own = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
+        helm_folders = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
         # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
-        environ = {**os.environ, **own, "KUBECONFIG": os.devnull}
-        command = [helm_program(), "template", "kfit", *words, *version]
+        environ = {**os.environ, **helm_folders, "KUBECONFIG": os.devnull}
+        command = [helm_program(), "template", "kfit", *arguments, *version]
         return subprocess.run(command, capture_output=True, env=environ, check=False)
 
 
 def in_order(manifests: list[Object]) -> list[Object]:
-    """The Job or CronJob last: its pods find all the rest there."""
+    """Returns the manifests with the Job or CronJob last, so that its pods find the other objects."""
     return sorted(manifests, key=lambda m: m["kind"] in ("Job", "CronJob"))
 
 
-def _fault(job_file: str, said: str) -> ConfigError:
-    """What helm says, without its own frame around the chart's."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "level=" not in line]
+def _fault(job_file: str, stderr: str) -> ConfigError:
+    """Returns the chart's own message, without what helm puts around it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=" not in line]
     what = " ".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
     what = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
-    return ConfigError(what or "helm failed without a word", where=job_file, remedy="docs/job-file.md has every key")
+    return ConfigError(what or "helm failed without a message", where=job_file, remedy="docs/job-file.md has every key")

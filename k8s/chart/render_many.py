@@ -1,9 +1,9 @@
 """Renders many job files by few helm programs.
 
-helm takes longer to start and to read the chart than to render it. So many files are rendered as one chart
-that has the real one as a dependency once for each file, under an alias. What comes out is the same: the one
-label that tells the alias is put right, and what might be read differently that way (a null, a file of
-several documents) is rendered by itself.
+Starting helm and reading the chart takes longer than rendering it. So many files are rendered as one chart
+that has the real one as a dependency once for each file, under an alias. The manifests are the same: the one
+label that contains the alias is corrected, and a file that could be read differently that way (a null, several
+documents) is rendered by itself.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from k8s.chart.render import chart_folder, in_order, render, template
 from k8s.chart.yaml_documents import Object, from_yaml
 
 _SOURCE = re.compile(r"^---\n# Source: many/charts/j(\d+)/", re.MULTILINE)
-#: helm programs at a time: they do nothing but compute.
+#: helm processes at a time; each uses one CPU.
 _PROGRAMS = max(2, os.cpu_count() or 2)
 
 
 def render_many(job_files: Sequence[str], sets: Sequence[str], kube_version: str) -> list[list[Object]]:
-    """The manifests of each job file.
+    """Returns the manifests of each job file, in the order of the files.
 
     Args:
-        job_files: The job files, each checked by its model before.
-        sets: helm's own words, for all of them.
-        kube_version: The cluster's version; helm's own guess where empty.
+        job_files: The job files, each already checked by its model.
+        sets: helm's own arguments, for all of them.
+        kube_version: The cluster's version; helm's default where empty.
 
     Raises:
         ConfigError: The chart refuses one.
     """
     together = [n for n, file in enumerate(job_files) if len(job_files) > 2 and _joins(file) and _joinable(sets)]
     chunks = [together[n::_PROGRAMS] for n in range(_PROGRAMS)]
-    found: dict[int, list[Object]] = {}
+    rendered: dict[int, list[Object]] = {}
     with ThreadPoolExecutor(_PROGRAMS) as pool:
-        rendered = pool.map(lambda chunk: _together([job_files[n] for n in chunk], sets, kube_version), chunks)
-        for chunk, manifests in zip(chunks, rendered, strict=True):
-            found |= dict(zip(chunk, manifests, strict=False))
-        alone = [n for n in range(len(job_files)) if n not in found]
+        results = pool.map(lambda chunk: _together([job_files[n] for n in chunk], sets, kube_version), chunks)
+        for chunk, manifests in zip(chunks, results, strict=True):
+            rendered |= dict(zip(chunk, manifests, strict=False))
+        alone = [n for n in range(len(job_files)) if n not in rendered]
         one_by_one = pool.map(lambda n: render(job_files[n], sets, kube_version=kube_version), alone)
-        found |= dict(zip(alone, one_by_one, strict=True))
-    return [found[n] for n in range(len(job_files))]
+        rendered |= dict(zip(alone, one_by_one, strict=True))
+    return [rendered[n] for n in range(len(job_files))]
 
 
 def _together(job_files: Sequence[str], sets: Sequence[str], kube_version: str) -> list[list[Object]]:
-    """The manifests of each; nothing where one is refused, which by itself has a better message."""
+    """Returns the manifests of each; none where helm refuses one, since rendered by itself it has a better message."""
     if not job_files:
         return []
     with tempfile.TemporaryDirectory(prefix="kfit-charts-") as scratch:
         _write(Path(scratch), job_files)
         words = [w for n in range(len(job_files)) for w in _under(f"j{n}", sets)]
-        # Each was checked by the model that the schema is made from, and checking is most of helm's time.
+        # The model that the schema is made from has checked each, and the check would be most of helm's time.
         done = template([scratch, *words, "--skip-schema-validation"], kube_version)
     if done.returncode:
         return []
@@ -76,7 +76,7 @@ def _write(folder: Path, job_files: Sequence[str]) -> None:
     (folder / "charts" / real.name).symlink_to(real)
     aliases = (f"  - {{name: {real.name}, version: {version}, alias: j{n}}}\n" for n in range(len(job_files)))
     (folder / "Chart.yaml").write_text("apiVersion: v2\nname: many\nversion: 0.0.0\ndependencies:\n" + "".join(aliases))
-    # As text: what helm reads is what lies in the file, not what Python makes of it.
+    # As text, so that helm reads the file itself and not what Python makes of it.
     values = (f"j{n}:\n{_indented(Path(file).read_text())}" for n, file in enumerate(job_files))
     (folder / "values.yaml").write_text("".join(values))
 
@@ -107,11 +107,11 @@ def _has_null(value: Any) -> bool:
 
 
 def _own_label(value: Any, alias: str) -> Any:
-    """The value with the chart's own name in the label where helm puts the alias."""
+    """Returns the value with the chart's own name in the label where helm puts the alias."""
     if isinstance(value, dict):
-        named = {k: _own_label(v, alias) for k, v in value.items()}
-        told = named.get("helm.sh/chart")
-        if isinstance(told, str) and told.startswith(f"{alias}-"):
-            named["helm.sh/chart"] = chart_folder().name + told.removeprefix(alias)
-        return named
+        changed = {k: _own_label(v, alias) for k, v in value.items()}
+        chart = changed.get("helm.sh/chart")
+        if isinstance(chart, str) and chart.startswith(f"{alias}-"):
+            changed["helm.sh/chart"] = chart_folder().name + chart.removeprefix(alias)
+        return changed
     return [_own_label(v, alias) for v in value] if isinstance(value, list) else value

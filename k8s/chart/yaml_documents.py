@@ -1,4 +1,4 @@
-"""Manifests as text: YAML that Python and Go read alike, and `--set` words that helm types as the trainer does."""
+"""Manifests as text: YAML that Python and Go read alike, and `--set` arguments that helm types as the trainer does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: str(node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what Go would take for something else; text of several lines is a block, for people to read."""
+    """Quotes text that Go would read as another type; writes text of several lines as a block."""
 
 
 def _number(loader: Any, node: yaml.ScalarNode) -> float | int:
@@ -46,27 +46,27 @@ _Dumper.add_representer(str, _text)
 
 
 def from_yaml(text: bytes | str) -> list[Object]:
-    """The documents of a YAML stream."""
+    """Returns the documents of a YAML stream, empty ones left out."""
     return [document for document in yaml.load_all(text, Loader=_Loader) if document]
 
 
 def to_yaml(manifests: Sequence[Object]) -> str:
-    """Manifests as one YAML stream, for kubectl as for `from_yaml`."""
+    """Returns manifests as one YAML stream, which kubectl and `from_yaml` read alike."""
     return "".join(f"---\n{yaml.dump(m, Dumper=_Dumper, sort_keys=False, width=1000)}" for m in manifests)
 
 
 def helm_sets(expressions: Sequence[str]) -> list[str]:
-    """`--set` expressions as words for helm.
+    """Returns `--set` expressions as arguments of helm.
 
     helm's own `--set` leaves a number with a point as text, which the chart's schema refuses below `run:`; the
-    trainer reads a number. Such a one goes as JSON. Elsewhere it stays text: `image.tag=1.10` is no 1.1.
+    trainer reads a number. `--set-json` passes such a number. Elsewhere it stays text: `image.tag=1.10` is not 1.1.
     """
-    words: list[str] = []
+    arguments: list[str] = []
     for expression in expressions:
         plain = not re.search(r"[{}\\]", expression)
         for part in expression.split(",") if plain else [expression]:
-            words += ["--set-json" if _FLOAT_SET.fullmatch(part) else "--set", part]
-    return words
+            arguments += ["--set-json" if _FLOAT_SET.fullmatch(part) else "--set", part]
+    return arguments
 
 
 def workload(manifests: Sequence[Object]) -> Object:

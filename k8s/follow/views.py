@@ -1,4 +1,4 @@
-"""How following is shown: one bar on a terminal, plain lines elsewhere."""
+"""Shows a run that is followed: one bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainer.progress import terminal
 
 
 def choose(show_logs: bool, logs: LogOptions) -> View:
-    """Returns a bar where a person watches, plain lines elsewhere and where every line is asked for."""
+    """Returns a progress bar on a terminal; plain lines elsewhere, and where the options ask for every line."""
     plain = logs.raw or logs.timestamps or logs.pod is not None
     if show_logs and not plain and sys.stdout.isatty() and sys.stderr.isatty():
-        from k8s.follow.progress_bar import Watched
+        from k8s.follow.progress_bar import ProgressBar
 
-        return Watched(terminal.console(stderr=True))
+        return ProgressBar(terminal.console(stderr=True))
     return Plain(sys.stdout, sys.stderr, raw=logs.raw)
 
 
@@ -34,7 +34,7 @@ class Plain:
         out: Gets the log.
         err: Gets the rest.
         raw: Print the trainer's JSON events too.
-        several: Say of every line whose it is, from the first on.
+        several: Begin every line with its worker's index, from the first line on.
     """
 
     def __init__(self, out: TextIO, err: TextIO, *, raw: bool = False, several: bool = False) -> None:
@@ -46,7 +46,7 @@ class Plain:
         self._err.flush()
 
     def opened(self, pod: str, index: int) -> None:
-        """Says whose lines follow."""
+        """Prints which pod's lines follow."""
         self._several = self._several or index > 0
         self.say(f"running: pod {pod}")
 
@@ -58,4 +58,4 @@ class Plain:
             self._out.flush()
 
     def close(self) -> None:
-        """Has nothing to take away."""
+        """Does nothing; plain lines stay."""

@@ -1,4 +1,4 @@
-"""What there is to see of a Job in a real cluster: once, or kept up to date by watches in threads."""
+"""Observes a Job, its pods and its events: once (`look`), or continuously by watches in threads (`Watch`)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from k8s.status.job_state import Seen, State, queue_of, read
 from k8s.status.pods import has_started
 from trainer.errors import KfitError
 
-#: Without any answer for so long, watching ends; the Job goes on.
+#: After this time without a response from the API server, watching ends; the Job goes on.
 GIVE_UP_S = 300.0
 
 
 class Watch:
-    """Keeps what is seen of one Job up to date.
+    """Keeps one Job, its pods and its events up to date.
 
     Args:
-        cluster: Where it is.
+        cluster: The Job's namespace.
         name: The Job.
         changed: Called after every change, from other threads.
     """
@@ -33,14 +33,14 @@ class Watch:
         self._pod_events: list[Object] = []
         self._workload: Object | None = None
         self._fault: KfitError | None = None
-        self._heard_s = time.monotonic()
+        self._answered_s = time.monotonic()
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begins; the Job must be there.
+        """Starts the watches.
 
         Raises:
-            NotFound: It is not.
+            NotFound: There is no such Job.
         """
         self._cluster.get("Job", self.name)
         own = f"involvedObject.kind=Job,involvedObject.name={self.name}"
@@ -52,19 +52,19 @@ class Watch:
             threading.Thread(target=self._keep, args=(kind, labels, fields), name=f"watch {kind}", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the threads, each at its next turn."""
+        """Asks the threads to end; each does after its current request."""
         self._stop.set()
 
     def seen(self) -> Seen | None:
-        """What is seen now; None before all was listed.
+        """Returns the latest state; None until the Job and its pods were listed once.
 
         Raises:
-            KfitError: Watching is not allowed, or nothing answered for long.
+            KfitError: The user may not watch, or the API server did not respond for `GIVE_UP_S`.
         """
         with self._lock:
             if self._fault is not None:
                 raise self._fault
-            if time.monotonic() - self._heard_s > GIVE_UP_S:
+            if time.monotonic() - self._answered_s > GIVE_UP_S:
                 raise ClusterError(
                     f"the API server did not answer for {GIVE_UP_S:.0f} s; the Job may well go on",
                     where=self._cluster.server,
@@ -77,19 +77,19 @@ class Watch:
             return Seen(job, list(self._objects["Pod"].values()), events, self._workload)
 
     def look_closer(self) -> None:
-        """Asks for what explains waiting: the events of pods that have not started, and Kueue's word."""
+        """Fetches what explains waiting: events of pods that have not started, and Kueue's Workload."""
         with self._lock:
             job = next(iter(self._objects.get("Job", {}).values()), None)
             waiting = [p["metadata"]["name"] for p in self._objects.get("Pod", {}).values() if not has_started(p)]
-        found: list[Object] = []
+        events: list[Object] = []
         for pod in waiting[:4]:
             try:
-                found += self._cluster.select("Event", fields=f"involvedObject.name={pod}")
+                events += self._cluster.select("Event", fields=f"involvedObject.name={pod}")
             except (ClusterError, AccessError):
                 return
         workload = _workload(self._cluster, job) if job else None
         with self._lock:
-            self._pod_events, self._workload = found, workload
+            self._pod_events, self._workload = events, workload
 
     def _keep(self, kind: str, labels: str, fields: str) -> None:
         while not self._stop.is_set():
@@ -112,24 +112,24 @@ class Watch:
                 return
 
     def _follow(self, kind: str, version: str, labels: str, fields: str) -> str:
-        for change, found in self._cluster.watch(kind, version, labels=labels, fields=fields):
-            version = str(found["metadata"]["resourceVersion"])
+        for change, item in self._cluster.watch(kind, version, labels=labels, fields=fields):
+            version = str(item["metadata"]["resourceVersion"])
             if change != "BOOKMARK":
                 with self._lock:
                     items = dict(self._objects[kind])
                 if change == "DELETED":
-                    items.pop(found["metadata"]["uid"], None)
+                    items.pop(item["metadata"]["uid"], None)
                 else:
-                    items[found["metadata"]["uid"]] = found
+                    items[item["metadata"]["uid"]] = item
                 self._put(kind, items)
         with self._lock:
-            self._heard_s = time.monotonic()
+            self._answered_s = time.monotonic()
         return version
 
     def _put(self, kind: str, items: dict[str, Object]) -> None:
         with self._lock:
             self._objects[kind] = items
-            self._heard_s = time.monotonic()
+            self._answered_s = time.monotonic()
         self._changed()
 
     def _fail(self, fault: KfitError) -> None:
@@ -139,7 +139,7 @@ class Watch:
 
 
 def look(cluster: Cluster, name: str) -> tuple[Seen, State]:
-    """What there is to see of a Job now, with the events of its pods.
+    """Returns a Job with its pods and events as they are now, and its state.
 
     Raises:
         NotFound: There is no such Job.
@@ -151,18 +151,18 @@ def look(cluster: Cluster, name: str) -> tuple[Seen, State]:
 
 
 def _workload(cluster: Cluster, job: Object) -> Object | None:
-    """Kueue's object for a Job that its queue holds; None without Kueue, or without the right to it."""
+    """Returns Kueue's Workload of a Job that waits in a queue; None without Kueue, or without the right to list it."""
     if not job["spec"].get("suspend") or not queue_of(job):
         return None
     try:
-        found = cluster.select("Workload", labels=f"kueue.x-k8s.io/job-uid={job['metadata']['uid']}")
+        workloads = cluster.select("Workload", labels=f"kueue.x-k8s.io/job-uid={job['metadata']['uid']}")
     except (AccessError, NotFound):
         return None
-    return found[0] if found else None
+    return workloads[0] if workloads else None
 
 
 def _events(cluster: Cluster, name: str) -> list[Object]:
-    """Events of the Job and of every pod it made, the gone ones too; none where the Role leaves them out."""
+    """Returns the events of the Job and of its newest pods, deleted ones too; none without the right to list events."""
     try:
         own = cluster.select("Event", fields=f"involvedObject.kind=Job,involvedObject.name={name}")
         made = [str(e.get("message", "")).rpartition(" ")[2] for e in own if e.get("reason") == "SuccessfulCreate"]

@@ -1,4 +1,4 @@
-"""Runs as storage keeps them; no cluster.
+"""The records of runs in storage; needs no cluster.
 
 Open `run_records` first.
 """

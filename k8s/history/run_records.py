@@ -1,4 +1,4 @@
-"""What a job's runs left in storage: which job is meant, and the records of one run. No cluster is asked."""
+"""Reads from storage which job the options mean, and the records of one run. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from trainer.errors import ConfigError, DataError
 
 #: Where a command keeps a URI that was given by an older flag, in click's `meta`.
 OUTPUT_URI = "kfit.output_uri"
+#: Members of a record that are objects, where they are there.
+_OBJECTS = {
+    "config.json": ("config", "versions", "windows"),
+    "result.json": ("metrics", "decision", "windows", "rows", "ledger_s"),
+    "statistics.json": ("columns",),
+}
 _RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
 
 
@@ -40,7 +46,7 @@ class Record:
 def of_a_job(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say whose runs are meant: `-f JOB` or `--output-uri URI`."""
     file = click.option("-f", "--file", "job", type=click.Path(dir_okay=False), help="The job file.")
-    uri = click.option("--output-uri", metavar="URI", help="Its output.uri, where no job file is at hand.")
+    uri = click.option("--output-uri", metavar="URI", help="Its output.uri, in place of a job file.")
     return file(uri(command))
 
 
@@ -75,7 +81,7 @@ def read_record(where: str, output_uri: str | None) -> Record:
         DataError: One of its files is damaged.
         StorageError: The store is out of reach or refuses.
     """
-    uri = where if "/" in where else storage.join(_known(output_uri, where), "runs", where)
+    uri = where if "/" in where else storage.join(_required(output_uri, where), "runs", where)
     config, result, metrics, statistics = storage.read_many([storage.join(uri, name) for name in _RECORDS])
     if config is None:
         raise ConfigError("no such run", where=uri, remedy="see `kfit history`")
@@ -88,7 +94,7 @@ def read_record(where: str, output_uri: str | None) -> Record:
     return Record(uri.rstrip("/").rpartition("/")[2], uri, documents[0], documents[1], ends, documents[2])
 
 
-def _known(output_uri: str | None, run: str) -> str:
+def _required(output_uri: str | None, run: str) -> str:
     if output_uri is None:
         raise ConfigError(
             f"{run} is the id of a run of which job?",
@@ -99,7 +105,7 @@ def _known(output_uri: str | None, run: str) -> str:
 
 
 def _hide_url(config: dict[str, Any]) -> None:
-    """Runs from before kept the whole URL of `notify`, which may be a secret."""
+    """Hides the URL of `notify`: older runs stored it whole, and it may be a secret."""
     notify = (config.get("config") or {}).get("notify")
     if isinstance(notify, dict) and isinstance(notify.get("url"), str):
         from trainer.config.output import redacted_url
@@ -108,15 +114,25 @@ def _hide_url(config: dict[str, Any]) -> None:
 
 
 def _json(where: str, data: bytes | None) -> dict[str, Any]:
-    """A JSON object; {} where there is no file.
+    """Returns a JSON object; {} where there is no file.
 
     Raises:
-        DataError: It is none.
+        DataError: The file is not a JSON object.
     """
     try:
         document = json.loads(data) if data is not None else {}
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise DataError("is damaged: it holds no JSON object", where=where, remedy="restore it, or name another run")
+        raise _damaged("it holds no JSON object", where)
+    for member in _OBJECTS.get(where.rpartition("/")[2], ()):
+        if not isinstance(document.get(member) or {}, dict):
+            raise _damaged(f"its {member!r} is no object", where)
+    for split, values in (document.get("metrics") or {}).items() if where.endswith("/result.json") else ():
+        if not isinstance(values or {}, dict):
+            raise _damaged(f"its 'metrics.{split}' is no object", where)
     return document
+
+
+def _damaged(why: str, where: str) -> DataError:
+    return DataError(f"is damaged: {why}", where=where, remedy="restore it, or name another run")

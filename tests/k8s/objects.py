@@ -81,7 +81,7 @@ def disrupted(reason="EvictionByEvictionAPI") -> list[Object]:
 
 def event(reason: str, message: str = "", *, at="2026-01-01T00:00:05Z", about="train-1a2b3c4d", count=1) -> Object:
     return {
-        "metadata": {"uid": f"{reason}-{at}", "creationTimestamp": at},
+        "metadata": {"name": f"{about}.{reason.lower()}", "uid": f"{reason}-{at}", "creationTimestamp": at},
         "involvedObject": {"name": about},
         "reason": reason,
         "message": message,

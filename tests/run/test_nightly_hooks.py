@@ -12,7 +12,7 @@ from tests.nightly import days
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.config import Config
 from trainer.errors import DataError
-from trainer.run.nightly_hooks import Night
+from trainer.run.nightly_hooks import RunDate, begin
 
 
 @pytest.mark.parametrize("part", ["filter", "slices", "by"])
@@ -28,6 +28,5 @@ def test_a_holdout_without_a_column_that_the_gate_reads_is_refused_before_traini
     }
     document = sets.job(str(lake), str(tmp_path / "out"), data__holdout=str(held), promote__max_loss=0.2)
     config = Config.model_validate(sets.change(document, dict([uses[part]]))["run"])
-    night = Night(config, RunFolder(str(tmp_path / "out"), "r"), None, lambda line: None)
     with pytest.raises(DataError, match="unused"):
-        night.begin()
+        begin(config, RunFolder(str(tmp_path / "out"), "r"), RunDate(None), lambda line: None)

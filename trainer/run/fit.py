@@ -24,7 +24,7 @@ from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
-from trainer.run import agreement, final_report
+from trainer.run import agreement, final_report, nightly_hooks
 from trainer.run.nightly_hooks import Night
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
@@ -76,8 +76,7 @@ def fit(
         progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do{_more_epochs(config, done)}")
         return Result(folder.uri, done, {})
     with StopRequest() as stop:
-        night = Night(config, folder, date, progress.note)
-        run = _Run(config, folder, devices, progress, ledger, stop, night, rank)
+        run = _Run(config, folder, devices, progress, ledger, stop, date, rank)
         try:
             return run.go()
         except Finished:
@@ -115,11 +114,13 @@ class _Start:
         config: Its configuration; windows of days are days.
         snapshot: The checkpoint it goes on from, None for a new run.
         unchanged_since: The run that has done its work already, if there is one.
+        night: Its days and what serves; None for a worker that follows the chief.
     """
 
     config: Config
     snapshot: Snapshot | None
     unchanged_since: str | None = None
+    night: Night | None = None
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,16 @@ class _Run:
         progress: Progress,
         ledger: Ledger,
         stop: StopRequest,
-        night: Night,
+        date: date | None,
         rank: Rank,
     ) -> None:
         self.folder, self.devices = folder, devices
         self.asked = config  # as the job file has it, windows and all: what a run that goes on must share
-        self.progress, self.ledger, self.stop, self.night = progress, ledger, stop, night
-        self.rank = rank
+        self.progress, self.ledger, self.stop = progress, ledger, stop
+        self.date, self.rank = date, rank
         self.coordinator: Coordinator | SingleWorker = SingleWorker()
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
-        self.record = Record(config, folder, self.store.fence, night, progress, ledger)
+        self.record = Record(config, folder, self.store.fence, progress, ledger)
         stall = config.fit.stall
         self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
@@ -160,16 +161,20 @@ class _Run:
         if start.unchanged_since is not None:
             return self._skip(start.unchanged_since)
         prepared = self._prepare(start)
+        if start.night is not None:
+            drift = nightly_hooks.check_drift(start.night, prepared, versions(), self.progress.note)
+            self.record.add(drift.document)
+            drift.raise_for_breaches()
         self.stop.check()
         session = self._compile(start, prepared, addresses)
         with closing(session):
             trained = self._train(session, start, prepared)
-            if not self.rank.chief:
+            if start.night is None:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
                 return Result(self.folder.uri, self.coordinator.finish(None), trained.state.history)
             self.coordinator.training_done()
             self.record.write_metrics(trained.state)
-            result = self._publish(trained, start, prepared)
+            result = self._publish(trained, start, prepared, start.night)
             self.coordinator.finish(dict(result.document))
             return result
 
@@ -187,16 +192,21 @@ class _Run:
 
     def _begin(self) -> _Start:
         """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""
-        self.night.remember(self.folder.read_json("config.json"))
+        earlier, now = self.folder.read_json("config.json"), self.record.started
+        chosen = nightly_hooks.choose_date(self.asked, self.folder.run_id, earlier, self.date, now)
+        self.record.add(chosen.document)
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
         self.record.write_config()
-        config = self.record.config = self.night.begin()
-        same = self.night.unchanged(versions())
+        night = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
+        self.record.add(night.document)
+        config = self.record.config = night.resolved
+        unchanged = nightly_hooks.find_unchanged(night, versions(), self.progress.note)
+        self.record.add(unchanged.document)
         data = config.data.model_dump(mode="json")
         mark = agreement.checkpoint_mark(snapshot)
-        self.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": same})
-        return _Start(config, snapshot, same)
+        self.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": unchanged.run})
+        return _Start(config, snapshot, unchanged.run, night)
 
     def _follow(self) -> _Start:
         """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
@@ -263,7 +273,6 @@ class _Run:
             self.progress.note(f"warning: {warning}")
         resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
         self.record.write_config()
-        self.night.check(prepared, versions())
         return prepared
 
     def _compile(self, start: _Start, prepared: Prepared, addresses: Sequence[str]) -> Any:
@@ -326,7 +335,7 @@ class _Run:
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
         )
 
-    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared) -> Result:
+    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared, night: Night) -> Result:
         """Exports the model, lets the gate decide, and writes the report and the result."""
         from trainer.serving.export import publish
         from trainer.training.session import REPORT_ROWS
@@ -339,7 +348,7 @@ class _Run:
             labels, predictions = session.validation_predictions()
         self.store.fence.check()
         with self.ledger.phase("gate"):
-            self.night.decide()
+            self.record.add(nightly_hooks.decide(night, self.progress.note))
         document = self.record.document("succeeded", ExitCode.DONE, "trained") | {"warnings": list(prepared.warnings)}
         if labels is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS

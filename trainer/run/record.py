@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trainer import storage, termination
@@ -18,7 +19,6 @@ from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.progress import Progress
 from trainer.run import afterwards
-from trainer.run.nightly_hooks import Night
 from trainer.run.result import End, document, versions
 from trainer.training import resume
 from trainer.training.time_ledger import Ledger
@@ -53,27 +53,31 @@ class Record:
         config: The configuration.
         folder: The run's folder.
         fence: Lets only the youngest process of a run write.
-        night: What a nightly run adds.
         progress: Is told what could not be written.
         ledger: Where the time went.
 
     Attributes:
         config: The configuration, its windows of days being days once the night has begun.
         prepared, state, writer: What a failure's result.json tells; None until the run has come so far.
+        started: When the process began with the run.
         claimed: Whether this process may write the run's documents.
     """
 
-    def __init__(
-        self, config: Config, folder: RunFolder, fence: Fence, night: Night, progress: Progress, ledger: Ledger
-    ) -> None:
+    def __init__(self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger) -> None:
         self._asked = config
         self.config, self.folder = config, folder
         self.prepared: Prepared | None = None
         self.state: TrainingState | None = None
         self.writer: AsyncWriter | NoWriter | None = None
         self.claimed = False
-        self._fence, self._night, self._progress, self._ledger = fence, night, progress, ledger
+        self.started = datetime.now(UTC)
+        self._nightly: dict[str, Any] = {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        self._fence, self._progress, self._ledger = fence, progress, ledger
         self._last_words = threading.Lock()
+
+    def add(self, nightly: Mapping[str, Any]) -> None:
+        """Adds a nightly step's part of result.json; `date`, `windows` and `digest` are part of config.json too."""
+        self._nightly |= nightly
 
     def write_config(self) -> None:
         """Writes config.json; which shows, before anything is computed, that the output can be written."""
@@ -86,7 +90,7 @@ class Record:
                 "config_hash": resume.resume_signature_hash(self.config),
                 "versions": versions(),
                 "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
-                **self._night.record(),
+                **{name: self._nightly[name] for name in ("date", "windows", "digest") if name in self._nightly},
                 "fingerprint": prepared.fingerprint if prepared else None,
                 "shards": [
                     {"uri": s.uri, "size_bytes": s.size_bytes, "version": s.version, "rows": s.rows}
@@ -114,7 +118,7 @@ class Record:
         end = End(status, int(code), reason)
         checkpoint = self.writer.newest if self.writer else None
         found = document(end, self.folder.run_id, self.config, self.prepared, self.state, checkpoint, self._ledger)
-        return found | self._night.document
+        return found | self._nightly
 
     def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
         """Writes result.json, the last thing a run leaves of its own, and lets others know."""

@@ -19,13 +19,13 @@ def completion(shell: str) -> None:
     """Print what completes `kfit` in a SHELL: source <(kfit completion bash)."""
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None, "click knows the shells named above"
-    click.echo(found(click.get_current_context().find_root().command, {}, "kfit", "_KFIT_COMPLETE").source())
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None, "click knows the shells named above"
+    click.echo(shell_class(click.get_current_context().find_root().command, {}, "kfit", "_KFIT_COMPLETE").source())
 
 
 def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
-    """What kubectl shows of `kubectl kfit WORDS<TAB>`: a value and its help a line, then what else to offer.
+    """Yields the completions of `kubectl kfit WORDS<TAB>`: a line each with value and help, then cobra's directive.
 
     Args:
         root: The command line.
@@ -34,14 +34,14 @@ def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
     from click.shell_completion import ShellComplete
 
     *given, incomplete = words or [""]
-    found = ShellComplete(root, {}, "kubectl kfit", "").get_completions(given, incomplete)
-    yield from (f"{item.value}\t{item.help}" if item.help else item.value for item in found if item.type == "plain")
+    items = ShellComplete(root, {}, "kubectl kfit", "").get_completions(given, incomplete)
+    yield from (f"{item.value}\t{item.help}" if item.help else item.value for item in items if item.type == "plain")
     # Cobra's directives: 0, the shell's own file names too; 4, nothing else.
-    yield ":0" if any(item.type == "file" for item in found) else ":4"
+    yield ":0" if any(item.type == "file" for item in items) else ":4"
 
 
 def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
-    """Names of Jobs or CronJobs that begin so; none where the cluster does not answer at once."""
+    """Returns the names of Jobs or CronJobs with this beginning; none where the cluster does not answer at once."""
     from k8s.api.client import OURS, Cluster
     from trainer.errors import KfitError
 
@@ -50,8 +50,8 @@ def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
         given |= {k: v for k, v in (level.params if level else {}).items() if v}
     try:
         cluster = Cluster.open(given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0)
-        found = cluster.select(kind, labels=OURS)
+        objects = cluster.select(kind, labels=OURS)
         cluster.close()
     except KfitError:
         return []
-    return [n for item in found if (n := str(item["metadata"]["name"])).startswith(incomplete)]
+    return [n for item in objects if (n := str(item["metadata"]["name"])).startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`kfit doctor`: what works here and what does not, each with what mends it."""
+"""`kfit doctor`: what works here and what does not, each with its remedy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _OLDEST = (1, 31)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
         what: Its name.
-        ok: Whether it works; None where it is only told.
+        ok: Whether it works; None where it is only information.
         told: What was found.
-        remedy: What mends it.
+        remedy: How to fix it.
     """
 
     what: str
@@ -35,20 +35,22 @@ class Finding:
 
 
 @click.command(epilog=examples("kfit doctor", "kfit doctor -f job.yaml -n team-a"))
-@click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also look at a job file's storage.")
+@click.option(
+    "-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also check this job file and its storage."
+)
 @output_option("table", "json", "yaml")
 @target_options
 def doctor(job_file: str | None, form: str, target: Target) -> None:
-    """Look at helm, cluster, rights and storage; exit 64 where something does not work."""
+    """Check helm, cluster, rights and storage; exit 64 where something does not work."""
     from k8s.output import tables
     from trainer.errors import ExitCode
 
-    found = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
+    findings = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
     if form == "table":
-        tables.findings([asdict(f) for f in found])
+        tables.findings([asdict(f) for f in findings])
     else:
-        tables.documents([asdict(f) for f in found], form, many=True)
-    if any(f.ok is False for f in found):
+        tables.documents([asdict(f) for f in findings], form, many=True)
+    if any(f.ok is False for f in findings):
         sys.exit(ExitCode.CONFIG)
 
 
@@ -77,7 +79,7 @@ def _cluster(target: Target) -> Iterator[Finding]:
         yield Finding("cluster", False, f"{fault.where}: {fault.what}", fault.remedy)
         return
     new = tuple(int(n) for n in version.lstrip("v").split(".")[:2]) >= _OLDEST
-    old = "" if new else "Kubernetes 1.31 or newer: podFailurePolicy tells preemption from faults"
+    old = "" if new else "Kubernetes 1.31 or newer: podFailurePolicy distinguishes preemption from faults"
     yield Finding("cluster", new, f"{version} at {cluster.server}, context {cluster.context}", old)
     try:
         yield from _rights(cluster)
@@ -136,6 +138,6 @@ def _storage(job_file: str) -> Iterator[Finding]:
             yield Finding("data", False, f"{fault.where}: {fault.what}", fault.remedy)
     try:
         storage.exists(storage.join(config.output.uri, "runs"))
-        yield Finding("output", True, f"in reach from here: {config.output.uri}")
+        yield Finding("output", True, f"reachable from here: {config.output.uri}")
     except KfitError as fault:
         yield Finding("output", False, f"{fault.where}: {fault.what}", fault.remedy)

@@ -37,23 +37,22 @@ def compare(a: str, b: str, job: str | None, output_uri: str | None, form: str) 
         raise ConfigError(f"{a} and {b} are one run", where="kfit compare", remedy="name two, see `kfit history`")
     sections = compared(first, second)
     if form == "json":
-        rows = {
-            title: [{"key": key, "a": one, "b": other} for key, one, other in found]
-            for title, found in sections.items()
+        documents = {
+            title: [{"key": key, "a": one, "b": other} for key, one, other in rows] for title, rows in sections.items()
         }
-        click.echo(json.dumps({"a": first.run, "b": second.run, **rows}, indent=2, default=str))
+        click.echo(json.dumps({"a": first.run, "b": second.run, **documents}, indent=2, default=str))
     elif form == "html":
         from trainer.report.compare_page import Side, render
 
         sides = [Side(r.run, r.result, r.epochs) for r in (first, second)]
-        rows_of = {title: [_cells(row) for row in found] for title, found in sections.items()}
+        rows_of = {title: [_cells(row) for row in rows] for title, rows in sections.items()}
         click.echo(render(sides[0], sides[1], rows_of), nl=False)
     else:
         _print(first.run, second.run, sections)
 
 
 def compared(a: Record, b: Record) -> dict[str, list[Row]]:
-    """What differs, by section: `configuration` (differences alone), `data`, `columns`, `metrics`, `run`."""
+    """Returns the rows of each section: `metrics`, `data`, `columns`, `configuration` (differences only), `run`."""
     return {
         "metrics": _metrics(a.result, b.result),
         "data": _data(a, b),
@@ -65,7 +64,7 @@ def compared(a: Record, b: Record) -> dict[str, list[Row]]:
 
 def _metrics(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
     days = [(result.get("windows") or {}).get("holdout") for result in (a, b)]
-    own = "" if days[0] == days[1] else " (own days)"  # of two nights: not the same rows
+    own = "" if days[0] == days[1] else " (own days)"  # each run has its own holdout rows
 
     def flat(result: Mapping[str, Any]) -> dict[str, Any]:
         metrics = result.get("metrics") or {}
@@ -95,7 +94,7 @@ def _data(a: Record, b: Record) -> list[Row]:
 
 
 def _columns(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
-    """Columns by how far they moved from A to B, the farthest first."""
+    """Returns the columns by how far their distribution moved from A to B, the farthest first."""
     if not a or not b:
         return []
     from trainer.config import Checks
@@ -121,14 +120,14 @@ def _shape(column: Mapping[str, Any]) -> str:
 
 
 def _configuration(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
-    """Keys that differ. The days of windows stand in the data's section."""
+    """Returns the keys that differ. The days of windows are in the section `data`."""
     ours, theirs = (
         {**_flat("run", c.get("config") or {}), **_flat("versions", c.get("versions") or {})} for c in (a, b)
     )
-    for known, document in ((ours, a), (theirs, b)):
+    for keys, document in ((ours, a), (theirs, b)):
         for part in document.get("windows") or {}:
-            known.pop(f"run.data.{part}", None)
-        known["git_commit"] = document.get("git_commit")
+            keys.pop(f"run.data.{part}", None)
+        keys["git_commit"] = document.get("git_commit")
     return [row for row in _both(ours, theirs) if row[1] != row[2]]
 
 
@@ -136,12 +135,12 @@ def _run(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
     def facts(result: Mapping[str, Any]) -> dict[str, Any]:
         decision = result.get("decision") or {}
         plain = {name: result.get(name) for name in ("status", "reason", "epochs", "best_epoch", "steps", "finished")}
-        word = (
+        gate = (
             ("promoted: " if decision.get("promoted") else "kept out: ") + str(decision.get("why"))
             if decision
             else None
         )
-        return {**plain, "gate": word, **{f"{k} s": v for k, v in (result.get("ledger_s") or {}).items()}}
+        return {**plain, "gate": gate, **{f"{k} s": v for k, v in (result.get("ledger_s") or {}).items()}}
 
     return _both(facts(a), facts(b))
 
@@ -183,7 +182,7 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
 
 def text(value: Any) -> str:
-    """A value as a cell shows it."""
+    """Returns the text of a value in a cell."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -192,7 +191,7 @@ def text(value: Any) -> str:
 
 
 def change(one: Any, other: Any) -> str:
-    """B against A, for numbers."""
+    """Returns the difference B - A of two numbers; empty for anything else, and where they are equal."""
     numbers = [v for v in (one, other) if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < 2 or one == other:
         return ""

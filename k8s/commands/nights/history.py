@@ -1,4 +1,4 @@
-"""`kfit history`: every night of a job, from storage alone."""
+"""`kfit history`: every run of a job, from storage alone."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _STATES = {"succeeded": "green", "skipped": "dim", "failed": "red", "preempted":
 def history(job: str | None, output_uri: str | None, last: int, form: str) -> None:
     """The runs of a job: state, data window, metric, time, promoted or why not."""
     uri = output_of(job, output_uri)
-    found = nights.read(uri)
-    seen = production.read(uri)
-    shown = found[-last:]
+    runs = nights.read(uri)
+    serving = production.read(uri)
+    shown = runs[-last:]
     if form == "json":
-        document = {"production": seen.run if seen else None, "runs": [night.as_json() for night in shown]}
+        document = {"production": serving.run if serving else None, "runs": [night.as_json() for night in shown]}
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     elif form == "name":
         for night in shown:
             terminal.echo(night.run)
-    elif not found:
+    elif not runs:
         terminal.echo(f"no run below {uri}", err=True)
     else:
-        _print(shown, len(found), seen)
+        _print(shown, len(runs), serving)
 
 
-def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> None:
-    """Columns as wide as they need; the last one gives way to the terminal's edge."""
+def _print(shown: Sequence[RunSummary], total: int, serving: Production | None) -> None:
+    """Prints the table; columns are as wide as their cells, and the terminal's edge cuts the last one."""
     from rich.text import Text
 
     heads = ("run", "date", "state", "trained on", "metric", "took")
@@ -59,7 +59,7 @@ def _print(shown: Sequence[RunSummary], total: int, seen: Production | None) -> 
     lines = [Text("  ".join([*_padded(heads, widths), "production"]), style="bold")]
     for night, row in zip(shown, cells, strict=True):
         run, day, state, *rest = _padded(row, widths)
-        serves = seen is not None and night.run == seen.run
+        serves = serving is not None and night.run == serving.run
         line = Text(terminal.visible(f"{run}  {day}  "))
         line.append(terminal.visible(state), style=_STATES.get(night.status, ""))
         line.append(terminal.visible("  ".join(["", *rest, ""])))
@@ -80,17 +80,17 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def window(night: RunSummary) -> str:
-    """`02-05 … 03-04`: the year is in the date beside it."""
+    """Returns the training window, as `02-05 … 03-04`; the column `date` has the year."""
     return f"{night.first[5:]} … {night.last[5:]}" if night.first else "–"
 
 
 def metric(night: RunSummary) -> str:
-    """`auc 0.7349`."""
+    """Returns the metric, as `auc 0.7349`."""
     return f"{night.metric} {night.value:.4f}" if night.value is not None else "–"
 
 
 def took(night: RunSummary) -> str:
-    """`16 s`, `2:03`, `1:02:03`."""
+    """Returns the duration, as `16 s`, `2:03` or `1:02:03`."""
     if night.duration_s is None:
         return "–"
     minutes, seconds = divmod(round(night.duration_s), 60)
@@ -101,7 +101,7 @@ def took(night: RunSummary) -> str:
 
 
 def verdict(night: RunSummary) -> str:
-    """Promoted, or why not, in one line."""
+    """Returns whether the run was promoted, or why not, in one line."""
     why = night.why.splitlines()[0] if night.why else ""
     if night.promoted:
         return f"promoted: {why}"
@@ -111,7 +111,7 @@ def verdict(night: RunSummary) -> str:
 
 
 def summary(shown: Sequence[RunSummary], total: int) -> str:
-    """The line under the table: the metric's way over the nights, and how they ended."""
+    """Returns the line under the table: the metric over the runs, and how they ended."""
     counts: dict[str, int] = {}
     for night in shown:
         counts[night.status] = counts.get(night.status, 0) + 1
@@ -131,9 +131,9 @@ def _range(values: Sequence[float | None]) -> str:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A bar a value, the smallest lowest; a dot where a night has none."""
-    kept = list(values)[-_MOST_BARS:]
-    finite = [v for v in kept if v is not None and math.isfinite(v)]
+    """Returns one bar per value, the smallest lowest; a dot for a run without a value."""
+    newest = list(values)[-_MOST_BARS:]
+    finite = [v for v in newest if v is not None and math.isfinite(v)]
     if not finite:
         return ""
     low, span = min(finite), max(finite) - min(finite)
@@ -143,4 +143,4 @@ def sparkline(values: Sequence[float | None]) -> str:
             return "·"
         return _BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)] if span else _BARS[3]
 
-    return "".join(bar(value) for value in kept)
+    return "".join(bar(value) for value in newest)

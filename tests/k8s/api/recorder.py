@@ -181,7 +181,7 @@ def _http(recorder):
                     server_name=getattr(self.connection, "kfit_server_name", ""),
                 )
             )
-            self._send({"gitVersion": "v1.37.0", "major": "1", "minor": "37"})
+            self._send({"gitVersion": "v1.37.0", "major": "1", "minor": "37", "metadata": {"name": "a"}})
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()

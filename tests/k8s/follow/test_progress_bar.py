@@ -7,7 +7,7 @@ import re
 
 from rich.console import Console
 
-from k8s.follow.progress_bar import Watched
+from k8s.follow.progress_bar import ProgressBar
 
 START = '{"kfit": "start", "epoch": 1, "epochs": 2, "step": 0, "steps": 10, "rows_per_step": 8}'
 STEP = '{"kfit": "step", "epoch": 1, "epochs": 2, "step": 5, "steps": 10, "rows_per_s": 80, "eta_s": 9, "logs": {"loss": 0.5}}'  # noqa: E501 - one line of a log
@@ -17,7 +17,7 @@ EPOCH = '{"kfit": "epoch", "epoch": 1, "epochs": 2, "step": 10, "steps": 10, "to
 def drawn(*told):
     """What stands on the terminal in the end: kept lines, without what moves the cursor."""
     out = io.StringIO()
-    view = Watched(Console(file=out, force_terminal=True, width=100, color_system=None, legacy_windows=False))
+    view = ProgressBar(Console(file=out, force_terminal=True, width=100, color_system=None, legacy_windows=False))
     for step in told:
         step(view)
     view.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from k8s.status import training_progress
-from k8s.status.training_progress import fold, said_twice
+from k8s.status.training_progress import fold, repeats_an_event
 from trainer.progress.progress import make_progress
 
 
@@ -34,12 +34,12 @@ def words_of_a_run():
 
 def test_everything_the_bar_draws_is_left_out_of_the_lines_above_it_and_nothing_else():
     plain, _ = words_of_a_run()
-    assert [line for line in plain if not said_twice(line)] == ["warning: columns not used: month"]
+    assert [line for line in plain if not repeats_an_event(line)] == ["warning: columns not used: month"]
 
 
 def test_a_users_own_words_are_never_left_out():
     for line in ("epoch of dinosaurs", "fit for duty", "exporting goods", "epoch 1", "compile error: x", "step 3/4"):
-        assert not said_twice(line)
+        assert not repeats_an_event(line)
 
 
 def test_the_phases_are_those_of_the_trainer():
