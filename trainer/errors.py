@@ -73,7 +73,7 @@ class KfitError(Exception):
     Args:
         what: What is wrong, with the value, e.g. `batch_size 30 does not divide among 4 replicas`.
         where: The place: a key of the job file, a shard's URI, a column.
-        remedy: What mends it, as an instruction.
+        remedy: How to fix it, as an instruction.
 
     Attributes:
         told: Whether a person reads it from another process of the same terminal.

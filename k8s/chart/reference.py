@@ -157,7 +157,7 @@ its job file as an annotation of its pods: a schedule may change while a run of 
   read Jobs.
 - **Versions**: what is newer than Kubernetes 1.31 is left out where the cluster is older. `helm template` does
   not know the cluster; tell it by `--kube-version` or by `kubeVersion`.
-- **Mistakes**: an unknown key, a wrong type and a combination that cannot work are refused with what mends them.
+- **Mistakes**: an unknown key, a wrong type and a combination that cannot work are refused, each with its remedy.
 
 ## Examples
 

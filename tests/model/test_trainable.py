@@ -251,7 +251,7 @@ def test_devices_and_batch_size_are_checked():
     check_batch_size(32, 4)
     with pytest.raises(ConfigError, match="names no devices"):
         make_strategy("cpu:0")
-    with pytest.raises(ConfigError, match="no GPU in sight"):
+    with pytest.raises(ConfigError, match="no GPU found"):
         make_strategy("gpu")
     with pytest.raises(ConfigError, match="already runs with 4"):
         make_strategy("cpu:9")

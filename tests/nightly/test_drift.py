@@ -135,7 +135,7 @@ def test_the_table_says_column_check_and_limit():
         "run.data.checks: the data fails 1 check of 1 column against night-1:\n"
         "  check  column  production  now  measure  limit\n"
         "  range  c       100         350  2.5      1      0 to 350\n"
-        "  mend the data; or, where the change is right, raise the limit for the column under checks.columns"
+        "  fix the data; or, where the change is right, raise the limit for the column under checks.columns"
     )
     assert error.exit_code == 65
 

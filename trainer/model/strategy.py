@@ -31,7 +31,7 @@ def make_strategy(devices: str = "auto", addresses: Sequence[str] = (), index: i
         gpus = tf.config.list_physical_devices("GPU")
         if devices == "gpu" and not gpus:
             raise ConfigError(
-                "no GPU in sight", where="--devices gpu", remedy="Ask for resources.gpus, or take --devices cpu."
+                "no GPU found", where="--devices gpu", remedy="Ask for resources.gpus, or take --devices cpu."
             )
         if addresses:
             return make_workers_strategy(addresses, index)

@@ -1,4 +1,4 @@
-"""Repairs of faults in Keras. A test beside each fails on the day upstream has mended it."""
+"""Repairs of faults in Keras. A test beside each fails on the day upstream has fixed it."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Drifted(DataError):
             f"the data fails {_counted(len(findings), 'check')} of {_counted(columns, 'column')} against {champion}:\n"
             f"{table(findings)}",
             where="run.data.checks",
-            remedy="mend the data; or, where the change is right, raise the limit for the column under checks.columns",
+            remedy="fix the data; or, where the change is right, raise the limit for the column under checks.columns",
         )
 
 

@@ -1,5 +1,5 @@
 {{/*
-Combinations of values that no schema can refuse. All that is wrong is said at once, with what mends it.
+Combinations of values that no schema can refuse. All faults are reported at once, each with its remedy.
 `kfit.check` fails or is empty; each list below is one line a fault.
 */}}
 {{- define "kfit.check" -}}

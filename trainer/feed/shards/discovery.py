@@ -140,7 +140,7 @@ def scan(
             raise DataError(
                 f"{len(bad)} bad shards, data.max_bad_shards allows {skip}: {fault.what}",
                 where=fault.where,
-                remedy="mend the shards, or raise data.max_bad_shards",
+                remedy="fix the shards, or raise data.max_bad_shards",
             ) from fault
 
     shards = _told_apart(list(_opened(_found(where), refuse, cache)))

@@ -50,7 +50,7 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
     if part.infinities:
         raise DataError(
             f"label {name!r} is infinite in {part.infinities} {split} rows", where=part.first_bad,
-            remedy="mend the label, or leave those rows out",
+            remedy="fix the label, or leave those rows out",
         )  # fmt: skip
     if config.task == "regression":
         _check_scale(config, split, part)
@@ -110,7 +110,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
     ):
         raise DataError(
             f"column {name!r} is null in all {part.rows} training rows", where=f"run.data.features.{name}",
-            remedy="remove the feature, or mend the column",
+            remedy="remove the feature, or fix the column",
         )  # fmt: skip
     if isinstance(feature, Categorical | Sequence | Text):
         return
@@ -128,7 +128,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
         raise DataError(
             f"column {name!r} is {what} in {part.nulls or part.nans} of {part.rows} {split} rows",
             where=part.first_null if part.nulls else part.first_bad,
-            remedy=f"set {remedy} for the feature, or mend the column",
+            remedy=f"set {remedy} for the feature, or fix the column",
         )  # fmt: skip
     assert part.moments is not None
     if split == "train" and part.lowest != part.highest:
@@ -159,7 +159,7 @@ def _check_images(name: str, split: SplitName, part: ColumnPart, memory: int | N
     if part.nulls:
         raise DataError(
             f"column {name!r} is null in {part.nulls} of {part.rows} {split} rows", where=part.first_null,
-            remedy=f"set data.filter: {{{name}: {{null: false}}}}, or mend the column",
+            remedy=f"set data.filter: {{{name}: {{null: false}}}}, or fix the column",
         )  # fmt: skip
     if part.nans:
         raise DataError(
