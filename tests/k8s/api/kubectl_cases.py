@@ -395,7 +395,7 @@ def plain_http(s):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a program sent: the last request, the ways through proxies, renewals; or that it refused.
+    """What a program sent: the last request, the distinct ways through proxies, renewals; or that it refused.
 
     Attributes:
         namespace: The namespace it would ask about.
@@ -423,7 +423,9 @@ def play(name: str, who: Callable[[Setting], tuple[str, str]], authority: Author
                 os.environ.pop(key, None)
             os.environ.update(before)
         request = recorder.requests[-1] if recorder.requests else None
-        return Outcome(request, tuple(recorder.ways), tuple(recorder.renewals), namespace if request else "", said)
+        # Each way once: a client may open a second connection where the first is slow.
+        ways = tuple(dict.fromkeys(recorder.ways))
+        return Outcome(request, ways, tuple(recorder.renewals), namespace if request else "", said)
 
 
 def by_kubectl(setting: Setting) -> tuple[str, str]:
