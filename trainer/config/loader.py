@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from trainer.config.overrides import apply_override
 from trainer.config.yaml_file import KeyPath, describe, load_yaml
 from trainer.errors import ConfigError
+from trainer.progress.terminal import visible
 
 if TYPE_CHECKING:
     from trainer.config import Config
@@ -108,7 +109,7 @@ def validate(model: type[M], values: Any, *, source: str, lines: dict[KeyPath, i
     # A union reports each member it tried: a fault further down says more than one at the union itself.
     kept = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
     shown = [
-        f"{_place(source, lines, (*prefix, *at))}: {' or '.join(dict.fromkeys(messages))}"
+        visible(f"{_place(source, lines, (*prefix, *at))}: {' or '.join(dict.fromkeys(messages))}")
         for at, messages in kept.items()
     ]
     raise ConfigError(

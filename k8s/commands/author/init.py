@@ -18,6 +18,7 @@ from pyarrow import types
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.feed.shards.column_chunks import check_chunks, find_fatal_statistics, statistics_of
 
 _MAGIC = b"PAR1"
 #: A larger first shard is not read; init then goes by the schema alone.
@@ -63,7 +64,7 @@ def job_file(data_uri: str, *, label: str, task: str | None, output: str, name: 
         raise ConfigError(
             f"no column {label!r}", where=shard.uri, remedy=f"--label is one of: {', '.join(schema.names)}"
         )
-    nulls = nulls_by_column(metadata)
+    nulls = nulls_by_column(metadata, shard.size_bytes)
     sample = read_sample(shard)
     task = task or infer_task(schema.field(label), None if sample is None else sample.column(label))
     guesses = {
@@ -102,15 +103,22 @@ def read_sample(shard: storage.StoredObject) -> pa.Table | None:
     return table.slice(0, _SAMPLE_ROWS)
 
 
-def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
-    """Nulls of every flat column, as far as the footer's statistics tell."""
+def nulls_by_column(metadata: pq.FileMetaData, size_bytes: int) -> dict[str, int]:
+    """Nulls of every flat column, as far as the footer's statistics tell; nothing where they are damaged."""
+    indices = range(metadata.num_columns)
+    try:
+        check_chunks(metadata, size_bytes, indices)
+    except (pa.ArrowException, OSError):
+        return {}  # `trainer check` names the fault
+    if any(find_fatal_statistics([(metadata, indices)])):
+        return {}
     counts: dict[str, int] = {}
-    for g in range(metadata.num_row_groups):
-        group = metadata.row_group(g)
-        for c in range(group.num_columns):
-            chunk = group.column(c)
-            if chunk.statistics is not None and chunk.statistics.has_null_count:
-                counts[chunk.path_in_schema] = counts.get(chunk.path_in_schema, 0) + chunk.statistics.null_count
+    for group in range(metadata.num_row_groups):
+        for index in indices:
+            known = statistics_of(metadata, group, index)
+            if known is not None and known.has_null_count:
+                path = metadata.schema.column(index).path
+                counts[path] = counts.get(path, 0) + known.null_count
     return counts
 
 
