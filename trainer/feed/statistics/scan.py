@@ -48,8 +48,9 @@ class Survey:
         partition_types: Types of hive keys.
         rule: How the set is split. rows_of: which rows belong to it; None: all.
         rows: All rows of the set.
-        largest_hashes: Split -> the largest hash that can still be among its sample. Lowered as parts are merged, so
-            that threads keep little; the sample is the same whatever they saw of it.
+        largest_hashes: Split -> the largest hash that can still be among its sample. From the split's rows where
+            they are known beforehand, else lowered as parts are merged, so that threads sample few rows; the final
+            sample does not depend on it.
     """
 
     config: Config
@@ -58,7 +59,7 @@ class Survey:
     rule: SplitRule
     rows_of: RowFilter | None
     rows: int
-    largest_hashes: dict[SplitName, int] = field(default_factory=dict)
+    largest_hashes: dict[str, int] = field(default_factory=dict)
 
     @property
     def by_content(self) -> bool:
