@@ -240,14 +240,10 @@ def prepare(
         if cache is not None:
             statistics_cache.store(cache, key, known)
     shards = tuple(
-        replace(
-            s,
-            train_rows=known.split_rows[s.uri][0],
-            validation_rows=known.split_rows[s.uri][1],
-            blocks=known.blocks.get(s.uri, {}),
-        )
+        replace(s, train_rows=train_rows, validation_rows=validation_rows, blocks=known.blocks.get(s.uri, {}))
         for s in seen.shards
         if s.uri in known.split_rows
+        for train_rows, validation_rows in [known.split_rows[s.uri]]
     )
     rows = {split: s.rows for split, s in known.statistics.items()}
     _check_rows(config, rows)
@@ -293,7 +289,6 @@ def _survey(
         partition_types=key_types(seen.found, seen.columns),
         rule=rule,
         rows_of=seen.rows_of,
-        rows=sum(s.rows for s in seen.shards),
         largest_hashes={split: largest_sampled_hash(rows) for split, rows in seen.rows.items()} if exact else {},
     )
     found = survey_set(survey, seen.shards, skip=skip, progress=progress)
