@@ -133,10 +133,18 @@ class Cluster:
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
+        try:
+            return self._snapshot(self._collection_path(kind), kind, labels, fields)
+        except NotFound:
+            if not KINDS[kind].older:
+                raise
+            return self._snapshot(collection_path(kind, self.namespace, older=True), kind, labels, fields)
+
+    def _snapshot(self, path: str, kind: str, labels: str, fields: str) -> tuple[list[Object], str]:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", path, page), KINDS[kind].plural, ("list", kind))
             more, metadata = self._list(kind, found)
             items += more
             page["continue"] = metadata.get("continue", "")
@@ -218,6 +226,35 @@ class Cluster:
         query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
         request = Request("GET", f"{self._object_path('Pod', pod)}/log", query)
         return self._stream(request, QUIET_S, ("get", "Pod", "log"))
+
+    def pending_workloads(self, queue: str) -> list[Object]:
+        """Returns what waits in a queue of Kueue's, in its order. Asked once: the API behind it may be away for long.
+
+        Raises:
+            NotFound: There is no such queue, or no such API.
+            ClusterError: The API is away.
+            AccessError: The right is missing.
+        """
+        try:
+            return self._pending_workloads(queue, older=False)
+        except NotFound:
+            return self._pending_workloads(queue, older=True)
+
+    def _pending_workloads(self, queue: str, *, older: bool) -> list[Object]:
+        path = f"{object_path('LocalQueue', self.namespace, queue, older=older)}/pendingworkloads"
+        what, right = f"LocalQueue {queue}", ("get", "LocalQueue", "pendingworkloads")
+        try:
+            data = b"".join(self._transport.stream(Request("GET", path, {"limit": "1000"}), ANSWER_S))
+        except Broken as lost:
+            raise ClusterError(str(lost), where=self.server) from lost
+        except Refused as refused:
+            raise fault(refused.reply, what, right, self._where) from refused
+        items = self._field(self._object(Reply(200, data, 1), what, right), "items") or []
+        return [item for item in items if _is_metadata(item.get("metadata"))]
+
+    def serves(self, group: str) -> bool:
+        """Returns whether the server has an API group."""
+        return self._transport.send(Request("GET", f"/apis/{group}")).status == 200
 
     def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
         """Returns whether the user may use a verb on a kind, by a SelfSubjectAccessReview."""

@@ -69,16 +69,18 @@ def _labels(job: str | None, selector: str | None) -> str:
 
 def _runs(cluster: Cluster, labels: str, phase: str | None) -> list[dict[str, Any]]:
     from k8s.api.client import OURS
+    from k8s.follow import queue_reader
     from k8s.status.job_state import Seen, read
     from k8s.status.summary import of_jobs, summary
 
     jobs, pods = cluster.select("Job", labels=labels), cluster.select("Pod", labels=OURS)
     now = datetime.now(UTC)
-    events = _events(cluster)
-    runs = [
-        summary(job, read(Seen(job, own, events.get(job["metadata"]["name"], ()))), now)
-        for job, own in of_jobs(jobs, pods)
-    ]
+    events, queued = _events(cluster), queue_reader.read_all(cluster, jobs)
+    runs = []
+    for job, own in of_jobs(jobs, pods):
+        name = job["metadata"]["name"]
+        view = queued.get(name)
+        runs.append(summary(job, read(Seen(job, own, events.get(name, ()), view)), now, view))
     return [run for run in runs if phase is None or run["phase"] == phase]
 
 
