@@ -13,7 +13,7 @@ from typing import Any
 from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
 from k8s.api.credentials import Impersonation
-from k8s.api.kinds import KINDS, collection_path, object_path
+from k8s.api.kinds import KINDS, collection_path, everywhere_path, object_path
 from k8s.api.messages import Reply, Request
 from k8s.api.transport import ANSWER_S, PATIENCE_S, Broken, Refused, Transport
 from k8s.errors import ClusterError, NotFound
@@ -113,9 +113,11 @@ class Cluster:
         except NotFound:
             return None
 
-    def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Returns the objects of a kind that match the selectors."""
-        return self.snapshot(kind, labels=labels, fields=fields)[0]
+    def select(self, kind: str, *, labels: str = "", fields: str = "", everywhere: bool = False) -> list[Object]:
+        """Returns the objects of a kind that match the selectors; `everywhere`: in all namespaces."""
+        return self._pages(kind, everywhere_path(kind) if everywhere else self._collection_path(kind), labels, fields)[
+            0
+        ]
 
     def names(self, kind: str) -> set[str]:
         """Returns the names of all objects of a kind; only their metadata is sent."""
@@ -133,10 +135,13 @@ class Cluster:
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
+        return self._pages(kind, self._collection_path(kind), labels, fields)
+
+    def _pages(self, kind: str, path: str, labels: str, fields: str) -> tuple[list[Object], str]:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", path, page), KINDS[kind].plural, ("list", kind))
             more, metadata = self._list(kind, found)
             items += more
             page["continue"] = metadata.get("continue", "")

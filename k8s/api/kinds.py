@@ -58,15 +58,23 @@ def collection_path(kind: str, namespace: str) -> str:
     Raises:
         RefusedError: The kind is unknown to the launcher, or the namespace is not a DNS label.
     """
-    known = KINDS.get(kind)
-    if known is None:
-        raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=f"it knows {', '.join(KINDS)}")
+    known = _known(kind)
     if not re.fullmatch(_LABEL, namespace):
         raise RefusedError(
             f"{namespace!r} is not a name of a namespace",
             remedy="a name has at most 63 lower-case letters, digits and hyphens; -n names the namespace",
         )
     return f"{known.api}/namespaces/{namespace}/{known.plural}"
+
+
+def everywhere_path(kind: str) -> str:
+    """Returns the path of all objects of a kind in all namespaces: for list alone.
+
+    Raises:
+        RefusedError: The kind is unknown to the launcher.
+    """
+    known = _known(kind)
+    return f"{known.api}/{known.plural}"
 
 
 def object_path(kind: str, namespace: str, name: str) -> str:
@@ -82,3 +90,10 @@ def object_path(kind: str, namespace: str, name: str) -> str:
             remedy="a name has lower-case letters, digits, hyphens and dots; `kfit list` shows what is there",
         )
     return f"{collection_path(kind, namespace)}/{name}"
+
+
+def _known(kind: str) -> Kind:
+    known = KINDS.get(kind)
+    if known is None:
+        raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=f"it knows {', '.join(KINDS)}")
+    return known
