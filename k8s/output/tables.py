@@ -182,6 +182,8 @@ def _status_rows(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "why", run["why"]
     if run["remedy"]:
         yield "fix", run["remedy"]
+    if run["queue"]:
+        yield "queue", _place(run["queue"])
     if run["epochs"]:
         yield "epoch", f"{run['epoch']}/{run['epochs']}   step {run['step']:,}/{run['steps']:,}"
     if run["doing"]:
@@ -201,6 +203,16 @@ def _status_rows(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if run["run"] != run["name"]:
         yield "continues", f"run {run['run']}"
     yield "output", f"{run['output'].rstrip('/')}/runs/{run['run']}"
+
+
+def _place(queue: dict[str, Any]) -> str:
+    """A run's place in its queue, as words."""
+    if queue["position"] is not None:
+        return f"{queue['name']}   position {queue['position']} of {queue['length']}"
+    if queue["admitted_nodes"] is None:
+        return str(queue["name"])
+    fewer = f", {queue['admitted_nodes']} of {queue['asked_nodes']} nodes"
+    return f"{queue['name']}   admitted{fewer if queue['admitted_nodes'] < queue['asked_nodes'] else ''}"
 
 
 def summary_words(metrics: dict[str, float]) -> str:

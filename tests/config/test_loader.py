@@ -1,9 +1,11 @@
-"""Job files: what is wrong is said with its line and its remedy; `--set` means what helm means by it."""
+"""Job files: every fault is reported with its line and its remedy."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
+import typing
 from pathlib import Path
 
 import jsonschema
@@ -11,8 +13,9 @@ import pytest
 import yaml
 
 from k8s.chart.values import JobFile
-from trainer.config import Config
+from trainer.config import Config, Feature
 from trainer.config.loader import CHART_KEYS
+from trainer.config.values import is_member
 from trainer.config.yaml_file import load_yaml
 from trainer.errors import ConfigError
 
@@ -77,6 +80,33 @@ def test_the_other_keys_belong_to_the_chart(job):
         ("{kind: numeric}", "{kind: vector}", 8, "distance.size: missing; it must be set"),
         ("{builtin: mlp}", "{entrypoint: nonsense}", 13, "'nonsense' is not package.module:function"),
         ("{fraction: 0.1}", "{fraction: 1.5}", 5, "should be less than 1"),
+        (
+            "{kind: numeric}",
+            "{kind: image, height: 1, width: 1, augment: {flop: 1}}",
+            8,
+            "augment.flop: unknown key; did ",
+        ),
+        (
+            "epochs: 3",
+            "reduce_on_plateau: {factr: 1}",
+            15,
+            "reduce_on_plateau.factr: unknown key; did you mean 'factor'?",
+        ),
+        ("epochs: 3", "class_weight: {a: x}", 15, "fit.class_weight.a: 'x' (text): should be a valid number"),
+        (
+            "label: late",
+            "label: late\n    filter: {Window: {equls: 1}}",
+            7,
+            "filter.Window.equls: unknown key; did you mean",
+        ),
+        ("epochs: 3", "epochs: [1]", 15, "fit.epochs: a list: should be a valid integer or should be 'auto'\n"),
+        ("{kind: numeric}", "{scale: none}", 8, "features.distance: `kind` is missing; it should be 'numeric', "),
+        (
+            "{kind: numeric}",
+            "numeric",
+            8,
+            "features.distance: 'numeric' (text): should be a mapping with `kind`, which ",
+        ),
     ],
 )
 def test_a_fault_is_said_with_its_line(job, old, new, line, said):
@@ -86,6 +116,31 @@ def test_a_fault_is_said_with_its_line(job, old, new, line, said):
     text = str(caught.value)
     assert f"{path}:{line}: run." in text
     assert said in text
+
+
+def unions(schema):
+    """The unions of a pydantic core schema, each as the names of its members."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "union":
+            yield [member[1] if isinstance(member, tuple) else member for member in schema["choices"]]
+        elif schema.get("type") == "tagged-union":
+            yield list(schema["choices"])
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list | tuple) else ():
+        yield from unions(part)
+
+
+def test_members_of_unions_are_no_keys_in_the_location_of_a_fault():
+    names = list(unions(JobFile.__pydantic_core_schema__))
+    assert len(names) > 20
+    assert all(is_member(name) for members in names for name in members)
+
+
+def test_the_kinds_of_features_are_all_named_where_one_is_unknown(job):
+    kinds = {model.model_fields["kind"].annotation.__args__[0] for model in typing.get_args(Feature.__origin__)}
+    with pytest.raises(ConfigError) as caught:
+        Config.load(job("{kind: numeric}", "{kind: 3}"))
+    assert "features.distance.kind: 3 (a whole number): should be " in str(caught.value)
+    assert set(re.findall(r"'(\w+)'", str(caught.value))) == kinds
 
 
 def test_all_faults_are_said_at_once(job):

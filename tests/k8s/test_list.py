@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from k8s.api.kinds import KINDS, everywhere_path
+from k8s.api.kinds import KINDS, collection_path, object_path
 from k8s.cli import cli
 from k8s.errors import NotFound, RefusedError
 from tests.k8s.namespace_contents import EVENTS, JOBS, OVER, PODS, failed_job, ours, put
@@ -78,13 +78,14 @@ def test_watching_all_namespaces_prints_the_heads_once_and_tells_runs_of_one_nam
     assert rows[3:] == [["dev", "train-1a2b3c4d", "Failed"]]
 
 
-def test_the_path_of_all_namespaces_is_no_path_of_an_object():
-    assert {kind: everywhere_path(kind) for kind in ("Job", "Pod")} == {
+def test_the_path_of_all_namespaces_is_asked_for_by_name_and_never_of_an_object():
+    assert {kind: collection_path(kind, None) for kind in ("Job", "Pod")} == {
         "Job": "/apis/batch/v1/jobs", "Pod": "/api/v1/pods",
     }  # fmt: skip
-    assert not [kind for kind in KINDS if "/namespaces/" in everywhere_path(kind)]
-    with pytest.raises(RefusedError, match="does not know the kind"):
-        everywhere_path("Secret")
+    for kind in KINDS:
+        with pytest.raises(RefusedError):
+            collection_path(kind, "")
+        assert "/namespaces/ml/" in object_path(kind, "ml", "a")
 
 
 # --- RUN left out ---------------------------------------------------------------------------------

@@ -88,18 +88,24 @@ def _cluster(target: Target) -> Iterator[Finding]:
 
 
 def _rights(cluster: Cluster) -> Iterator[Finding]:
-    from k8s.api.rights import VERBS, rule
+    from k8s.api.kinds import KINDS
+    from k8s.api.rights import QUEUE, VERBS, rule
 
     yield Finding("namespace", None, cluster.namespace, "-n names another")
     known: dict[tuple[str, ...], bool] = {}
-    for verb, rights in VERBS.items():
+    uses = {f"kfit {verb}": rights for verb, rights in VERBS.items()}
+    if cluster.serves(KINDS["Workload"].group):
+        uses["queues of Kueue"] = QUEUE
+    else:
+        yield Finding("queues of Kueue", None, "this cluster has no Kueue")
+    for use, rights in uses.items():
         for right in rights:
             if right not in known:
                 known[right] = cluster.allowed(*right)
         missing = [right for right in rights if not known[right]]
         told = "allowed" if not missing else "not allowed: " + ", ".join(f"{r[0]} {'/'.join(r[1:])}" for r in missing)
         remedy = "; ".join(rule(right) for right in missing)
-        yield Finding(f"kfit {verb}", not missing, told, f"add to your Role: {remedy}" if missing else "")
+        yield Finding(use, not missing, told, f"add to your Role: {remedy}" if missing else "")
 
 
 def _quotas(cluster: Cluster) -> Iterator[Finding]:

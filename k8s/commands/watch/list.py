@@ -76,17 +76,19 @@ def _labels(job: str | None, selector: str | None) -> str:
 
 def _runs(cluster: Cluster, labels: str, phase: str | None, everywhere: bool) -> list[dict[str, Any]]:
     from k8s.api.client import OURS
+    from k8s.follow import queue_reader
     from k8s.status.job_state import Seen, read
     from k8s.status.summary import of_jobs, summary
 
     jobs = cluster.select("Job", labels=labels, everywhere=everywhere)
     pods = cluster.select("Pod", labels=OURS, everywhere=everywhere)
     now = datetime.now(UTC)
-    events = _events(cluster, everywhere)
-    runs = [
-        summary(job, read(Seen(job, own, events.get(_name(job["metadata"]), ()))), now)
-        for job, own in of_jobs(jobs, pods)
-    ]
+    events, queued = _events(cluster, everywhere), queue_reader.read_all(cluster, jobs, everywhere=everywhere)
+    runs = []
+    for job, own in of_jobs(jobs, pods):
+        view = queued.get(str(job["metadata"].get("uid")))
+        seen = Seen(job, own, events.get(_name(job["metadata"]), ()), view)
+        runs.append(summary(job, read(seen), now, view))
     return [run for run in runs if phase is None or run["phase"] == phase]
 
 
