@@ -125,11 +125,11 @@ def check(job: JobSource, date: str | None, form: str) -> None:
     from trainer.run.preflight import check as run_check
     from trainer.run.preflight import check_table
 
-    found = run_check(config)
+    findings = run_check(config)
     if form == "json":
-        _print_json(found)
+        _print_json(findings)
     else:
-        _out().print(check_table(found))
+        _out().print(check_table(findings))
 
 
 @cli.command()

@@ -147,14 +147,30 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Asks on a terminal before a verb acts on more than one thing; elsewhere the command line is the answer.
+def confirmed(names: Sequence[str], what: str, verb: str, done: str, *, dry_run: bool, yes: bool) -> bool:
+    """Whether a verb is to act on these objects: only names them in a dry run, and asks on a terminal before several.
+
+    Elsewhere the command line is the answer.
+
+    Args:
+        names: The objects, as kubectl names them: `job.batch/flights`.
+        what: A run or a schedule, for the question.
+        verb: What is done to them: cancel.
+        done: What is said afterwards: cancelled.
+        dry_run: Only say it.
+        yes: Do not ask.
 
     Raises:
         click.Abort: The answer is no.
     """
-    if not yes and _is_interactive():
-        click.confirm(question, abort=True, err=True)
+    if dry_run:
+        for name in names:
+            click.echo(f"{name} would be {done} (dry run)")
+        return False
+    if len(names) > 1 and not yes and _is_interactive():
+        shown = ", ".join(name.partition("/")[2] for name in names)
+        click.confirm(f"{verb.capitalize()} {len(names)} {what}s: {shown}?", abort=True, err=True)
+    return True
 
 
 def _is_interactive() -> bool:
@@ -236,8 +252,3 @@ def place_options(*flags: str) -> Callable[[F], F]:
         return job_files("Its job file: says where it wrote.", *flags)(uri(with_place))  # type: ignore[return-value]
 
     return add
-
-
-def one_or_more(words: Sequence[str], what: str) -> str:
-    """Returns `run x`, or `3 runs: x, y, z`, for a question."""
-    return f"{what} {words[0]}" if len(words) == 1 else f"{len(words)} {what}s: {', '.join(words)}"

@@ -132,15 +132,22 @@ def runs(found: Sequence[dict[str, Any]], form: str, namespace: str, *, heads: b
         namespace: Theirs; empty stands for all, and adds a column.
         heads: Begin a table with its heads.
     """
+    if not _listed(found, form, "Job", f"no runs in namespace {namespace}" if namespace else "no runs"):
+        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found], heads=heads)
+
+
+def _listed(found: Sequence[dict[str, Any]], form: str, kind: str, nothing: str) -> bool:
+    """Prints a list in every form but a table's; False where the table is left to print."""
     if form == "name":
-        for run in found:
-            terminal.echo(kind_name("Job", run["name"]))
+        for one in found:
+            terminal.echo(kind_name(kind, one["name"]))
     elif form in ("json", "yaml"):
         documents(found, form, many=True)
     elif not found:
-        terminal.echo(f"no runs in namespace {namespace}" if namespace else "no runs", err=True)
+        terminal.echo(nothing, err=True)
     else:
-        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found], heads=heads)
+        return False
+    return True
 
 
 def run_row(run: dict[str, Any], *, wide: bool, namespaced: bool) -> dict[str, str]:
@@ -273,14 +280,7 @@ def why(report: dict[str, Any]) -> None:
 
 def schedules(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
     """Prints a list of schedules."""
-    if form == "name":
-        for one in found:
-            terminal.echo(kind_name("CronJob", one["name"]))
-    elif form in ("json", "yaml"):
-        documents(found, form, many=True)
-    elif not found:
-        terminal.echo(f"no schedules in namespace {namespace}", err=True)
-    else:
+    if not _listed(found, form, "CronJob", f"no schedules in namespace {namespace}"):
         heads = {"NAME": "name", "CRON": "cron", "ZONE": "time_zone"}
         table([
             {head: _cell(one[key]) for head, key in heads.items()}

@@ -16,6 +16,7 @@ from trainer.feed.statistics.prepare import Prepared
 from trainer.local_cache import local_cache
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
+from trainer.workers.membership import Membership
 from trainer.workers.rank import Rank
 from trainer.workers.rendezvous import Rendezvous, meet
 
@@ -54,7 +55,7 @@ def meet_workers(
     deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
     met = meet(rank, identity, deadline_s=deadline_s, note=note, finished=finished)
     note(f"worker {rank.index} of {rank.workers}; all are there")
-    return Coordinator(rank, met.connections, abandon), met
+    return Coordinator(Membership(rank, met.connections, abandon)), met
 
 
 def checkpoint_mark(snapshot: Snapshot | None) -> str:

@@ -11,10 +11,9 @@ import click
 from k8s.commands.arguments import complete_schedules
 from k8s.commands.options import (
     Target,
-    confirm,
+    confirmed,
     deprecated,
     examples,
-    one_or_more,
     output_option,
     target_options,
     yes_option,
@@ -126,15 +125,10 @@ def _changing(verb: str, text: str, *lines: str) -> Any:
         cluster = target.open()
         # All are looked up and checked first: one wrong name leaves the others alone.
         cronjobs = _look_up(cluster, schedules)
-        if dry_run:
-            for name in cronjobs:
-                click.echo(f"cronjob.batch/{name} would be {_DONE[verb]} (dry run)")
-            return
-        if len(cronjobs) > 1:
-            confirm(f"{verb.capitalize()} {one_or_more(list(cronjobs), 'schedule')}?", yes)
-        for name, cronjob in cronjobs.items():
-            _change(cluster, verb, cronjob)
-            click.echo(f"cronjob.batch/{name} {_DONE[verb]}")
+        if confirmed(list(cronjobs), "schedule", verb, _DONE[verb], dry_run=dry_run, yes=yes):
+            for name, cronjob in cronjobs.items():
+                _change(cluster, verb, cronjob)
+                click.echo(f"{name} {_DONE[verb]}")
 
     change.help = f"{text}\n\nSCHEDULE is its name, or the path of its job file."
     return change
@@ -158,7 +152,7 @@ def _look_up(cluster: Cluster, words: tuple[str, ...]) -> dict[str, Object]:
     from k8s.actions.lookup import find_schedule
 
     cronjobs = [find_schedule(cluster, _name(word)) for word in words]
-    return {str(cronjob["metadata"]["name"]): cronjob for cronjob in cronjobs}
+    return {f"cronjob.batch/{cronjob['metadata']['name']}": cronjob for cronjob in cronjobs}
 
 
 def _change(cluster: Cluster, verb: str, cronjob: Object) -> None:
