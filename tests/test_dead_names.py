@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 DECORATORS = ["@pytest.fixture", "@click.command", "@*.command", "@model_validator", "@field_serializer", "@case*"]
 #: What libraries call or read by its name.
 NAMES = [
-    *("pytest_*", "year"),  # pytest; a fixture that another one only waits for
+    "pytest_*",
     *("do_*", "log_message", "handle_*", "protocol_version", "disable_nagle_algorithm"),  # http.server, html.parser
     *("close_connection", "daemon_threads"),  # http.server, socketserver
     *("on_train_*", "on_test_*", "train_step", "test_step", "get_config"),  # Keras
@@ -32,6 +32,12 @@ def names_in_templates() -> list[str]:
     return [name for page in pages for name in re.findall(r"\.(\w+)", page.read_text())]
 
 
+def fixtures() -> list[str]:
+    """A test may ask for a fixture without looking at it."""
+    tests = (path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    return [name for test in tests for name in re.findall(r"@pytest\.fixture.*\ndef (\w+)", test)]
+
+
 def fields_of_models(path: Path) -> set[int]:
     """Lines of a file that declare a key of a pydantic model: a job file, a kubeconfig or helm uses it."""
     source = path.read_text()
@@ -43,7 +49,7 @@ def fields_of_models(path: Path) -> set[int]:
 
 
 def test_no_name_is_unused():
-    finder = vulture.Vulture(ignore_names=[*NAMES, *names_in_templates()], ignore_decorators=DECORATORS)
+    finder = vulture.Vulture(ignore_names=[*NAMES, *names_in_templates(), *fixtures()], ignore_decorators=DECORATORS)
     finder.scavenge([ROOT / folder for folder in ("trainer", "k8s", "benchmarks", "tests")])
     unused = [
         item.get_report().removeprefix(f"{ROOT}/")
