@@ -227,7 +227,7 @@ def test_wrong_contexts_are_told(kfit):
 
 def test_names_of_runs_are_completed(server, kubeconfig):
     put(server, job(), job("other-00000000", uid="2"))
-    from k8s.commands.options import complete_runs
+    from k8s.commands.arguments import complete_runs
 
     with click.Context(cli) as top, click.Context(cli.get_command(top, "status"), parent=top) as context:
         context.params = {"kubeconfig": kubeconfig}

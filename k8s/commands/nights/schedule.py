@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from k8s.commands.arguments import complete_schedules
 from k8s.commands.options import (
     Target,
-    complete_schedules,
     confirmed,
     deprecated,
     examples,
     output_option,
-    set_option,
     target_options,
     yes_option,
 )
+from trainer.job_options import JobSource, job_source
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
@@ -92,12 +92,11 @@ def list_schedules(form: str, target: Target) -> None:
 @schedule.command(
     epilog=examples("kfit schedule apply nightly.yaml", "kfit schedule apply nightly.yaml --set schedule.suspend=true")
 )
-@click.argument("job", type=click.Path(dir_okay=False))
-@set_option
+@job_source
 @click.option("--dry-run", is_flag=True, help="Let the cluster check it; create and change nothing.")
 @output_option("table", "json", "yaml", "name")
 @target_options
-def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target: Target) -> None:
+def apply(job: JobSource, dry_run: bool, form: str, target: Target) -> None:
     """Create or change the schedule of JOB, a job file with `schedule:`."""
     from k8s.actions.apply import submit
     from k8s.chart.yaml_documents import workload
@@ -106,9 +105,11 @@ def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target
     from trainer.errors import ConfigError
 
     cluster = target.open()
-    objects = manifests(job, overrides, cluster.version())
+    objects = manifests(job, cluster.version())
     if workload(objects)["kind"] != "CronJob":
-        raise ConfigError("the job file has no `schedule:`", where=job, remedy='add schedule: {cron: "0 2 * * *"}')
+        raise ConfigError(
+            "the job file has no `schedule:`", where=", ".join(job.files), remedy='add schedule: {cron: "0 2 * * *"}'
+        )
     tables.submitted([submit(cluster, objects, dry_run=dry_run)], form, cluster.namespace, dry_run=dry_run)
 
 

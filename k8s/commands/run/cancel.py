@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k8s.commands.arguments import complete_runs
 from k8s.commands.options import (
     Target,
-    complete_runs,
     confirmed,
     examples,
     target_options,
