@@ -16,6 +16,7 @@ from trainer.feed.statistics.prepare import Prepared
 from trainer.local_cache import local_cache
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
+from trainer.workers.membership import Membership
 from trainer.workers.rank import Rank
 from trainer.workers.rendezvous import LAST_CALL_S, Rendezvous, meet
 
@@ -59,7 +60,9 @@ def meet_workers(
         note(f"worker {rank.index} of {began}; the run begins without the other {rank.workers - began}")
     else:
         note(f"worker {rank.index} of {rank.workers}; all are there")
-    return Coordinator(met.rank, met.connections, abandon) if began > 1 else SingleWorker(), met
+    if began == 1:
+        return SingleWorker(), met
+    return Coordinator(Membership(met.rank, met.connections, abandon)), met
 
 
 def checkpoint_mark(snapshot: Snapshot | None) -> str:
