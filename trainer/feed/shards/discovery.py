@@ -163,8 +163,8 @@ def scan(
                 remedy="fix the shards, or raise data.max_bad_shards",
             ) from fault
 
-    shards = _with_sound_statistics(list(_opened(_found(where), needed, refuse, cache)), filtered_by, refuse)
-    shards = _told_apart(shards)
+    opened = list(_opened(_found(where), needed, refuse, cache))
+    shards = _told_apart(_with_sound_statistics(opened, filtered_by, refuse))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
     schemas = _schemas(shards, needed)
@@ -212,15 +212,12 @@ def _opened(
     def one(stored: storage.StoredObject) -> Shard | BadShard:
         try:
             metadata, digest = parsed_footer(stored, footers)
-        except BadShard as fault:
-            return fault
-        rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
-        shard = Shard(
-            stored.uri, stored.name, stored.size_bytes, stored.version, rows,
-            partitions=storage.partition_values(stored.uri),
-            identity=f"{stored.uri.rpartition('/')[2]}:{digest}", metadata=metadata,
-        )  # fmt: skip
-        try:
+            rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
+            shard = Shard(
+                stored.uri, stored.name, stored.size_bytes, stored.version, rows,
+                partitions=storage.partition_values(stored.uri),
+                identity=f"{stored.uri.rpartition('/')[2]}:{digest}", metadata=metadata,
+            )  # fmt: skip
             check_columns(shard, needed)
         except BadShard as fault:
             return fault
@@ -260,8 +257,7 @@ def _with_sound_statistics(
 ) -> list[Shard]:
     """Refuses shards whose statistics cannot be read; returns the others."""
     keys = {shard.uri: (shard.identity, shard.indices(names)) for shard in shards}
-    unknown = [s for s in shards if keys[s.uri][1] and keys[s.uri] not in _sound]
-    bad = set()
+    bad, unknown = set(), [s for s in shards if keys[s.uri][1] and keys[s.uri] not in _sound]
     for at, said in find_fatal_statistics([(s.metadata, keys[s.uri][1]) for s in unknown]):
         bad.add(unknown[at].uri)
         refuse(bad_shard(unknown[at].uri, f"the statistics in its footer are damaged: {said}"))
