@@ -153,7 +153,7 @@ def _ends(field: NumberField, known: ColumnStatistics) -> list[Any]:
 
 
 def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, expected: np.ndarray) -> None:
-    """Holds an exported model against the trained one.
+    """Compares the predictions of an exported model with those of the trained one.
 
     Args:
         local: The folder with both forms of the export.
