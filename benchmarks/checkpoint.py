@@ -65,15 +65,17 @@ def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
     from trainer.workers.coordinator import SingleWorker
 
     model = model_of(size_mb)
-    found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, TrainingState(), {}, SingleWorker()))}
+    stall_s: dict[str, float | str] = {
+        "kfit": seconds(lambda: take_snapshot(model, TrainingState(), {}, SingleWorker()))
+    }
     whole = keras.callbacks.ModelCheckpoint(str(folder / "model.keras"))
     whole.set_model(model)
-    found["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)
+    stall_s["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)
     backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), save_freq=1)
     backup.set_model(model)
-    found["keras BackupAndRestore"] = seconds(lambda: backup._save_model(), 2)
-    found["orbax, asynchronous"] = _orbax(model, folder)
-    return found
+    stall_s["keras BackupAndRestore"] = seconds(lambda: backup._save_model(), 2)
+    stall_s["orbax, asynchronous"] = _orbax(model, folder)
+    return stall_s
 
 
 def _orbax(model: Any, folder: Path) -> float | str:
@@ -163,11 +165,11 @@ def main() -> None:
         for size in map(float, options.sizes.split(",")):
             where = folder / f"{size:.0f}"
             where.mkdir()
-            found = stalls(size, where)
-            document[f"stall_s of {size:.0f} MB"] = found
-            ours = float(found["kfit"])
+            stall_s = stalls(size, where)
+            document[f"stall_s of {size:.0f} MB"] = stall_s
+            ours = float(stall_s["kfit"])
             table = Table("checkpoint of a state of", "tool", "a step waits", "beside kfit", "of 5 minutes", box=None)
-            for tool, stall in found.items():
+            for tool, stall in stall_s.items():
                 cells = (
                     (stall, "", "")
                     if isinstance(stall, str)

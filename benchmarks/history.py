@@ -84,8 +84,8 @@ def main() -> int:
         ("the store: read each result.json", each_s, None),
         ("kfit history, its index lost", without_s, None),
     ):
-        held = "" if limit is None else "ok" if seconds <= limit else "over"
-        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.1f}", held)
+        verdict = "" if limit is None else "ok" if seconds <= limit else "over"
+        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.1f}", verdict)
     Console().print(table)
     return int(with_s > LIMIT_S)
 

@@ -134,8 +134,8 @@ def _measure(folder: Path, namespace_: str) -> int:
     ]
     table = Table("what", "seconds", "limit", "", title="launcher")
     for what, seconds, limit in rows:
-        held = "" if limit is None else "ok" if seconds <= limit else "over"
-        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.3f}", held)
+        verdict = "" if limit is None else "ok" if seconds <= limit else "over"
+        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.3f}", verdict)
     Console().print(table)
     return int(any(limit is not None and seconds > limit for _, seconds, limit in rows))
 

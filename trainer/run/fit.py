@@ -309,8 +309,8 @@ class _Run:
             },
             watchdog=self.watchdog,
         )
-        wanted = start.config.output.tensorboard and self.rank.chief
-        with self.ledger.phase("fit"), tensorboard_folder(self.folder, wanted=wanted) as board:
+        enabled = start.config.output.tensorboard and self.rank.chief
+        with self.ledger.phase("fit"), tensorboard_folder(self.folder, enabled=enabled) as board:
             try:
                 with self.stop.training():
                     session.fit(replace(context, tensorboard=board))

@@ -185,8 +185,8 @@ def _check_holdout(config: Config) -> None:
     if data.holdout_uris is not None and promote is not None:
         extra = [*promote.slices, *([promote.by] if promote.by else [])]
         needed = dict.fromkeys([*data.features, data.label.column, *data.filter, *extra])
-        found = scan(data.holdout_uris, list(needed))
-        if not sum(shard.rows for shard in found.shards):
+        holdout = scan(data.holdout_uris, list(needed))
+        if not sum(shard.rows for shard in holdout.shards):
             raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
 
 

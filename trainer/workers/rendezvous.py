@@ -144,12 +144,12 @@ def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> 
     try:
         connection.send("join", index=rank.index, identity=dict(identity), address=f"{rank.hosts[rank.index]}:{port}")
         while True:
-            said, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
-            if said["kind"] == "welcome":
-                return Rendezvous({0: connection}, tuple(said["addresses"]))
-            if said["kind"] == "dismissed":
+            answer, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
+            if answer["kind"] == "welcome":
+                return Rendezvous({0: connection}, tuple(answer["addresses"]))
+            if answer["kind"] == "dismissed":
                 connection.close()
-                raise _not_all(str(said["reason"]))
+                raise _not_all(str(answer["reason"]))
             connection.send("present")
     except TimeoutError:
         connection.close()
