@@ -1,4 +1,4 @@
-"""How quick the launcher is, beside kubectl and helm on the same cluster: `python -m benchmarks.launcher`.
+"""Speed of the launcher beside kubectl and helm on the same cluster: `python -m benchmarks.launcher`.
 
 Needs kubectl and helm on PATH and a KUBECONFIG; makes a namespace and removes it. Jobs are suspended, so
 no pod starts. Every figure is the best of several tries, since other work on a machine only adds.
@@ -13,13 +13,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.timing import limits_table, times_s
 from k8s.api.client import Cluster
 from k8s.chart.render import chart_folder
 from k8s.chart.render_many import render_many
@@ -44,17 +43,12 @@ suspend: true
 
 
 def took_s(words: Sequence[str], tries: int = 5) -> float:
-    """Seconds of a program that must succeed, the best of several tries."""
-    best = float("inf")
-    for _ in range(tries):
-        began = time.perf_counter()
-        subprocess.run(words, check=True, capture_output=True)
-        best = min(best, time.perf_counter() - began)
-    return best
+    """Returns the seconds of a program that must succeed, the best of several tries."""
+    return min(times_s(lambda: subprocess.run(words, check=True, capture_output=True), tries))
 
 
 def round_trip_s(cluster: Cluster, name: str) -> tuple[float, int]:
-    """Seconds that the API server itself takes for what `status` asks, and how many requests that is."""
+    """Returns the seconds of the API server itself for the requests of `status`, and their number."""
     asked: list[Callable[[], object]] = [
         lambda: cluster.find("Job", name),
         lambda: cluster.get("Job", name),
@@ -62,19 +56,11 @@ def round_trip_s(cluster: Cluster, name: str) -> tuple[float, int]:
         lambda: cluster.select("Event", fields=f"involvedObject.kind=Job,involvedObject.name={name}"),
     ]
     cluster.version()
-    times = []
-    for ask in asked:
-        tries = []
-        for _ in range(5):
-            began = time.perf_counter()
-            ask()
-            tries.append(time.perf_counter() - began)
-        times.append(statistics.median(tries))
-    return sum(times), len(asked)
+    return sum(statistics.median(times_s(ask, 5)) for ask in asked), len(asked)
 
 
 def submit_s(folder: Path) -> tuple[float, float]:
-    """Seconds for all runs by one `kfit submit`, and by one `kubectl apply` of the same manifests, in turn."""
+    """Returns the seconds of one `kfit submit` of all runs, and of one `kubectl apply` of the same manifests."""
     jobs = [str(path) for path in sorted(folder.glob("*.yaml"))]
     manifests = folder / "manifests"
     manifests.mkdir()
@@ -91,7 +77,7 @@ def submit_s(folder: Path) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def namespace(suffix: str) -> Iterator[str]:
-    """A namespace of its own, deleted without waiting."""
+    """Creates a namespace, which is deleted afterwards without waiting."""
     name = f"kfit-benchmark-{os.getpid()}-{suffix}"
     subprocess.run(["kubectl", "create", "namespace", name], check=True, capture_output=True)
     try:
@@ -101,7 +87,7 @@ def namespace(suffix: str) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measures, prints one table, and says by its exit code whether all limits held."""
+    """Measures and prints one table; returns 1 where a limit is exceeded."""
     with tempfile.TemporaryDirectory() as scratch, namespace("one") as name:
         return _measure(Path(scratch), name)
 
@@ -132,11 +118,7 @@ def _measure(folder: Path, namespace_: str) -> int:
         (f"kubectl apply of {RUNS} runs' manifests", theirs, None),
         (f"kfit submit of {RUNS} runs", ours, SUBMIT_RATIO * theirs),
     ]
-    table = Table("what", "seconds", "limit", "", title="launcher")
-    for what, seconds, limit in rows:
-        verdict = "" if limit is None else "ok" if seconds <= limit else "over"
-        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.3f}", verdict)
-    Console().print(table)
+    Console().print(limits_table("launcher", rows))
     return int(any(limit is not None and seconds > limit for _, seconds, limit in rows))
 
 
