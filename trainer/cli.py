@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -303,6 +302,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception:
+        import traceback
+
         terminal.echo(traceback.format_exc(), err=True, nl=False)
         terminal.echo("error: this is a fault of kfit; please report the lines above", err=True)
         termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])

@@ -83,13 +83,18 @@ class Reporter:
     """
 
     def __init__(self, views: Sequence[View], clock: Clock) -> None:
-        self._views = views
+        self._views = list(views)
         self._clock = clock
         self._shown_s = [-math.inf] * len(views)
         self._due_s = -math.inf
         self._fit: Fit | None = None
         self._phase: Phase | None = None
         self._stopped = False
+
+    def add(self, view: View) -> None:
+        """Shows it in one more way from now on."""
+        self._views.append(view)
+        self._shown_s.append(-math.inf)
 
     def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
         """See `Progress.start`."""
