@@ -7,14 +7,19 @@ import threading
 import time
 from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from tests import sets
 from trainer import storage
 from trainer.checkpoint.fencing import Fence, Superseded
 from trainer.checkpoint.run_folder import RunFolder
-from trainer.errors import StorageError
+from trainer.config import Config
+from trainer.errors import DataError, StorageError
 from trainer.progress.progress import make_progress
+from trainer.run.fit import fit
 from trainer.run.kept_log import BoundedLines, KeptLog
 
 AT = "2026-01-01T00:00:00.000000Z"
@@ -179,3 +184,18 @@ def test_a_line_without_an_end_is_cut(keep, folder):
     log.write("x" * 50_000 + "\n")
     log.close(5)
     assert stored(folder) == f"{AT} {'x' * 8000}…\n"
+
+
+def test_a_run_that_fails_keeps_its_error(tmp_path, s3):
+    table = pa.table({"x": [1.0, 2.0], "label": pa.array([None, None], pa.int8())})
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data" / "part-0.parquet")
+    output = f"s3://{s3.bucket}/kept"
+    job = sets.job(tmp_path / "data", output, data__features={"x": {"kind": "numeric"}})
+    for attempts in (1, 2):
+        with pytest.raises(DataError):
+            fit(Config.load(sets.write_job(tmp_path / "job.yaml", job)), run_id="r")
+        text = storage.read(f"{output}/runs/r/log.txt").decode()
+        errors = [line.partition(" ")[2] for line in text.splitlines() if " error: " in line]
+        assert len(errors) == attempts
+        assert all("label" in error for error in errors)
