@@ -108,6 +108,7 @@ INTEGERS = {
     "rooms": ([1 + i % 4 for i in range(980)] + [5] * 15 + [6, 6, 7, 9, 12], "numeric"),
     "ages": ([30 + i % 15 for i in range(1000)], "numeric"),
     "doses": ([(0, 50, 100, 150)[i % 4] for i in range(1000)], "numeric"),
+    "company_sizes": ([(1, 10, 20, 100, 500, 1000)[i % 6] for i in range(1000)], "numeric"),
     "amounts": ([i * i % 997 for i in range(1000)], "numeric"),
     "rare_flag": ([int(i < 20) for i in range(1000)], "numeric"),
     "beyond_int64": ([2**63 + i % 700 for i in range(1000)], "numeric"),
@@ -126,7 +127,7 @@ def test_init_tells_integer_codes_from_amounts(tmp_path, name):
 
 def test_init_reads_the_first_row_groups_of_a_large_shard(tmp_path, monkeypatch):
     monkeypatch.setattr("k8s.commands.author.init._MOST_READ_BYTES", 40_000)
-    codes = pa.array([3, 7, 12] * 10_000)
+    codes = pa.array([3, 12, 17] * 10_000)
     pq.write_table(
         pa.table({"x": codes, "z": pa.array([i / 7 for i in range(30_000)]), "y": pa.array([0, 1] * 15_000)}),
         tmp_path / "a.parquet",

@@ -201,9 +201,10 @@ def is_code(values: pa.ChunkedArray) -> bool:
 
     * all are frequent (in at least 50 rows), and there are two, or they run from 0 or 1 without a gap: a count, such
       as rooms, has a thin tail, or
-    * the frequent ones have gaps of unequal width, and are not all years (1900 to 2100).
+    * the frequent ones have gaps now wider, now narrower, and are not all years (1900 to 2100).
 
-    Runs that start elsewhere are years, ages or grades, and equal gaps are doses or rounded amounts.
+    Runs that start elsewhere are years, ages or grades; gaps that are equal or only grow are doses, or amounts rounded
+    to 1, 10, 100.
     """
     if len(values) < _FEWEST_ROWS:
         return False
@@ -211,10 +212,10 @@ def is_code(values: pa.ChunkedArray) -> bool:
     frequent = sorted(value for value, count in rows.items() if count >= _ROWS_OF_A_CODE)
     if len(rows) > _MOST_CODES or len(frequent) < 2:
         return False
-    gaps = {after - before for before, after in pairwise(frequent)}
-    if len(gaps) > 1:
+    gaps = [after - before for before, after in pairwise(frequent)]
+    if gaps != sorted(gaps):
         return not all(value in _YEARS for value in frequent)
-    return len(frequent) == len(rows) and (len(rows) == 2 or (gaps == {1} and frequent[0] in (0, 1)))
+    return len(frequent) == len(rows) and (len(rows) == 2 or (set(gaps) == {1} and frequent[0] in (0, 1)))
 
 
 def _useless(kind: pa.DataType, values: pa.ChunkedArray) -> str:
