@@ -26,7 +26,18 @@ from trainer.config.data import (
     Window,
     resolved_uris,
 )
-from trainer.config.features import Augment, Categorical, Constant, Feature, Image, Numeric, Sequence, Text, Vector
+from trainer.config.features import (
+    Augment,
+    Categorical,
+    Constant,
+    Date,
+    Feature,
+    Image,
+    Numeric,
+    Sequence,
+    Text,
+    Vector,
+)
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
 from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Optimizer, ReduceOnPlateau, Schedule
 from trainer.config.values import (
@@ -56,6 +67,7 @@ __all__ = [
     "Constant",
     "Data",
     "DataUris",
+    "Date",
     "Days",
     "Duration",
     "EarlyStopping",

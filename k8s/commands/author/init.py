@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from trainer import storage
+from trainer import date_parts, storage
 from trainer.errors import ConfigError, DataError
 
 _MAGIC = b"PAR1"
@@ -189,9 +189,25 @@ def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) ->
         return Guess("{kind: categorical}")
     if types.is_fixed_size_list(kind) and (types.is_integer(kind.value_type) or types.is_floating(kind.value_type)):
         return Guess(f"{{kind: vector, size: {kind.list_size}}}")
-    if types.is_temporal(kind):
-        return Guess(None, f"{kind}: newer rows lie outside what was trained on")
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return _dates(kind, nulls, values)
     return Guess(None, f"{kind} is no column kind")
+
+
+def _dates(kind: pa.DataType, nulls: int, values: pa.ChunkedArray | None) -> Guess:
+    """The parts that the rows which were read can teach: all of a cycle must occur in them."""
+    parts = date_parts.default_parts(types.is_timestamp(kind))
+    if values is not None and len(values) >= _FEWEST_ROWS:
+        whole = values.drop_null().combine_chunks().cast(pa.date32() if types.is_date(kind) else kind)
+        raw = whole.cast(pa.int32() if types.is_date(kind) else pa.int64()).to_numpy()
+        found = date_parts.packed_parts(raw, str(kind), parts).T
+        distinct = {part: len(set(column.tolist())) for part, column in zip(parts, found, strict=True)}
+        needed = {"year": 2, "month": 12, "weekday": 7, "hour": 2}
+        parts = tuple(part for part in parts if distinct[part] >= needed[part])
+    if not parts:
+        return Guess(None, "its dates are too near each other in the rows that were read; kind: date has more parts")
+    missing = ", impute: median, indicator: true" if nulls else ""
+    return Guess(f"{{kind: date, parts: [{', '.join(parts)}]{missing}}}")
 
 
 def is_code(values: pa.ChunkedArray) -> bool:
