@@ -179,7 +179,7 @@ class _Run:
             return result
 
     def _meet(self) -> Sequence[str]:
-        """Waits for the other workers; returns the addresses of all."""
+        """Waits for the other workers; returns the addresses of all, none for a run that begins with one."""
         self.coordinator, met = agreement.meet_workers(
             self.rank,
             self.folder,
@@ -188,7 +188,8 @@ class _Run:
             finished=lambda: _finished(self.folder) is not None,
             abandon=self._abandon,
         )
-        return met.addresses
+        self.rank = met.rank
+        return met.addresses if met.rank.workers > 1 else ()
 
     def _begin(self) -> _Start:
         """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""

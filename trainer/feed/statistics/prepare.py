@@ -38,6 +38,7 @@ from trainer.feed.shards.filter import RowFilter, make_filter
 from trainer.feed.shards.footers import BadShard
 from trainer.feed.shards.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
 from trainer.feed.statistics import cache as statistics_cache
+from trainer.feed.statistics.accumulators import largest_sampled_hash
 from trainer.feed.statistics.checks import check_parts, odd_columns
 from trainer.feed.statistics.scan import Survey, finish_statistics, survey_set
 from trainer.feed.threads import Pool
@@ -239,14 +240,10 @@ def prepare(
         if cache is not None:
             statistics_cache.store(cache, key, known)
     shards = tuple(
-        replace(
-            s,
-            train_rows=known.split_rows[s.uri][0],
-            validation_rows=known.split_rows[s.uri][1],
-            blocks=known.blocks.get(s.uri, {}),
-        )
+        replace(s, train_rows=train_rows, validation_rows=validation_rows, blocks=known.blocks.get(s.uri, {}))
         for s in seen.shards
         if s.uri in known.split_rows
+        for train_rows, validation_rows in [known.split_rows[s.uri]]
     )
     rows = {split: s.rows for split, s in known.statistics.items()}
     _check_rows(config, rows)
@@ -284,10 +281,16 @@ def _survey(
 ) -> statistics_cache.ScanResult:
     config = seen.config
     columns = {c.name: c for c in seen.columns}
-    survey = Survey(
-        config, columns, key_types(seen.found, seen.columns), rule, seen.rows_of, sum(s.rows for s in seen.shards)
-    )
     skip = config.data.max_bad_shards - len(seen.bad_shards) if config.data.on_bad_shard == "skip" else 0
+    exact = not seen.estimated and not skip
+    survey = Survey(
+        config=config,
+        columns=columns,
+        partition_types=key_types(seen.found, seen.columns),
+        rule=rule,
+        rows_of=seen.rows_of,
+        largest_hashes={split: largest_sampled_hash(rows) for split, rows in seen.rows.items()} if exact else {},
+    )
     found = survey_set(survey, seen.shards, skip=skip, progress=progress)
     if not found.parts["train"].rows:
         raise DataError(
