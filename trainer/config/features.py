@@ -76,8 +76,9 @@ class Date(Strict):
         Annotated[
             list[Literal["year", "month", "day", "day_of_year", "weekday", "hour", "minute", "second", "time"]],
             Field(min_length=1),
+            Tag(member("parts")),
         ]
-        | Literal["auto"]
+        | Annotated[Literal["auto"], Tag(member("auto"))]
     ) = Field(
         "auto",
         description="auto: year, month and weekday, and of timestamps hour. time: the year with its fraction, for a "
@@ -86,9 +87,12 @@ class Date(Strict):
     cyclic: bool = Field(
         True, description="Parts that begin again as sine and cosine, so that December lies beside January."
     )
-    impute: Annotated[Literal["mean", "median"] | Constant | None, AfterValidator(_moment)] = Field(
-        None, description="The date that stands in for null. Without it a null is an error (exit 65)."
-    )
+    impute: Annotated[
+        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
+        | Annotated[Constant, Tag(member("Constant"))]
+        | None,
+        AfterValidator(_moment),
+    ] = Field(None, description="The date that stands in for null. Without it a null is an error (exit 65).")
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
 
