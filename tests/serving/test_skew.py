@@ -103,6 +103,25 @@ def models(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
 
 
 @st.composite
+def dates(draw: st.DrawFn, rng: np.random.Generator) -> dict[str, tuple[pa.Array, dict[str, Any]]]:
+    """Columns of dates and their features."""
+    found = {}
+    for i, name in enumerate(draw(st.lists(st.sampled_from(sorted(DATES)), max_size=3))):
+        nulls = draw(st.sampled_from([0.0, 0.3]))
+        values = with_nulls(date_values(DATES[name], draw(st.sampled_from(CENTRES)), rng), nulls, rng)
+        named = st.lists(st.sampled_from([*(OF_DATE if name.startswith("date") else [*CYCLES, *GROWING])]), min_size=1)
+        impute = draw(st.sampled_from(["mean", "median", {"constant": "1999-12-31"}]))
+        feature = {
+            "kind": "date",
+            "parts": draw(st.just("auto") | named),
+            "cyclic": draw(st.booleans()),
+            **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
+        }
+        found[f"d{i}"] = (values, feature)
+    return found
+
+
+@st.composite
 def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
     """A table, its features, and its task."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -121,17 +140,8 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
             ),
             **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
         }
-    for i, name in enumerate(draw(st.lists(st.sampled_from(sorted(DATES)), max_size=3))):
-        nulls = draw(st.sampled_from([0.0, 0.3]))
-        columns[f"d{i}"] = with_nulls(date_values(DATES[name], draw(st.sampled_from(CENTRES)), rng), nulls, rng)
-        named = st.lists(st.sampled_from([*(OF_DATE if name.startswith("date") else [*CYCLES, *GROWING])]), min_size=1)
-        impute = draw(st.sampled_from(["mean", "median", {"constant": "1999-12-31"}]))
-        features[f"d{i}"] = {
-            "kind": "date",
-            "parts": draw(st.just("auto") | named),
-            "cyclic": draw(st.booleans()),
-            **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
-        }
+    for name, (values, feature) in draw(dates(rng)).items():
+        columns[name], features[name] = values, feature
     kinds = st.sampled_from(["string", "dictionary", "int", "uint", "bool"])
     name = draw(st.sampled_from(NAMES))
     for i, kind in enumerate(draw(st.lists(kinds, max_size=4))):

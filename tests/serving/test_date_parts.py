@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from trainer.date_parts import CYCLES, GROWING, packed_names, packed_parts, raw_of, zone_offsets
 from trainer.errors import ConfigError
-from trainer.model.dates import KERAS
+from trainer.serving.dates import KERAS
 
 WHOLE = ("year", "month", "day", "day_of_year", "weekday", "hour", "minute", "second")
 ZONES = [
