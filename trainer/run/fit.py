@@ -230,8 +230,8 @@ class _Run:
         self.record.write_failure(error)
         self.progress.stop()
         if not self.told_elsewhere:
-            terminal.echo(f"error: {error}", err=True)
-        termination.write(error.exit_code, str(error))
+            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
+        termination.write(error.exit_code, terminal.error_text(error))
         termination.leave(error.exit_code)
 
     def _end_stalled(self, error: Stalled) -> None:
