@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import types
 import typing
@@ -164,12 +163,6 @@ def exit_codes() -> str:
         "that waits for the Job returns. `130` is an interrupt from the keyboard.\n\n"
         "| exit | meaning | podFailurePolicy | wait |\n| --- | --- | --- | --- |\n" + rows
     )
-
-
-def anchors_of(page: str) -> set[str]:
-    """The anchors that a page of ours defines, as GitHub makes them from headings."""
-    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 def main(arguments: list[str] | None = None) -> int:

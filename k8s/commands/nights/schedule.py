@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -116,8 +116,8 @@ def apply(job: JobSource, dry_run: bool, form: str, target: Target) -> None:
     tables.submitted([submit(cluster, objects, dry_run=dry_run)], form, cluster.namespace, dry_run=dry_run)
 
 
-def _changing(verb: str, text: str, *lines: str) -> Any:
-    """Makes the subcommand that suspends, resumes or deletes schedules."""
+def _add_verb(verb: str, text: str, *lines: str) -> None:
+    """Adds the subcommand that suspends, resumes or deletes schedules."""
 
     @schedule.command(verb, epilog=examples(*lines))
     @_several_schedules
@@ -134,18 +134,17 @@ def _changing(verb: str, text: str, *lines: str) -> Any:
                 click.echo(f"{name} {_DONE[verb]}")
 
     change.help = f"{text}\n\nSCHEDULE is its name, or the path of its job file."
-    return change
 
 
-suspend = _changing(
+_add_verb(
     "suspend", "Start no run of SCHEDULE until it is resumed; a run under way goes on.",
     "kfit schedule suspend nightly", "kfit schedule suspend nightly weekly --yes",
 )  # fmt: skip
-resume = _changing(
+_add_verb(
     "resume", "Start runs of SCHEDULE again.",
     "kfit schedule resume nightly", "kfit schedule resume nightly.yaml",
 )  # fmt: skip
-delete = _changing(
+_add_verb(
     "delete", "Delete SCHEDULE and its Jobs; what the runs left in storage stays.",
     "kfit schedule delete nightly --dry-run", "kfit schedule delete nightly",
 )  # fmt: skip
