@@ -76,10 +76,12 @@ def peer(
     """Labels and answers of the held-out rows, by a model of scikit-learn on the job's columns."""
     features = yaml.safe_load(job.read_text())["run"]["data"]["features"]
     categories = [name for name, feature in features.items() if feature["kind"] == "categorical"]
-    numbers = [name for name in features if name not in categories]
-    model = getattr(peers, side)(numbers, categories, task)
-    model.fit(peers.as_columns(train, numbers, categories), train[label])
-    columns = peers.as_columns(test, numbers, categories)
+    dates = {name: feature["parts"] for name, feature in features.items() if feature["kind"] == "date"}
+    numbers = [name for name in features if name not in categories and name not in dates]
+    of_dates = [f"{name} {part}" for name, parts in dates.items() for part in parts]
+    model = getattr(peers, side)([*numbers, *of_dates], categories, task)
+    model.fit(peers.as_columns(train, numbers, categories, dates), train[label])
+    columns = peers.as_columns(test, numbers, categories, dates)
     return test[label].to_numpy(), model.predict_proba(columns)[:, 1] if task == "binary" else model.predict(columns)
 
 

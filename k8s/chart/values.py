@@ -74,6 +74,11 @@ class JobFile(Strict):
     )
     run: Config = Field(description="The trainer's configuration: `docs/job-file.md`.")
     nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Pods that train together, each on a node.")
+    minNodes: NonNegativeInt = Field(
+        0,
+        description="Fewest pods to begin with where the queue has no room for `nodes`: Kueue admits fewer, and "
+        "the run begins with those that come within a minute of each other. 0: all of them.",
+    )
     image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from k8s.api.client import Cluster, Object
 from k8s.chart.yaml_documents import annotation, run_id
 from k8s.errors import AccessError, ClusterError, NotFound
-from k8s.status import stored_run
 from k8s.status.queue import QueueView, evicted, preemptor_uid, queue_of
 from trainer.errors import KfitError
 
@@ -71,6 +70,8 @@ def read_all(cluster: Cluster, jobs: Iterable[Object], *, everywhere: bool = Fal
 
 def newest_checkpoint(output: str, run: str) -> tuple[int, float] | None:
     """Returns the newest checkpoint's step and commit time; None without one or where storage is out of reach here."""
+    from k8s.status import stored_run  # brings storage, which most answers do not need
+
     places: list[tuple[int, float]] = []
 
     def ask() -> None:

@@ -43,6 +43,7 @@ DEFAULTS = {
         "failedJobsHistoryLimit": 3,
     },
     "queue": "",
+    "minNodes": 0,
     "suspend": False,
     "runId": "",
     "again": "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -36,6 +37,15 @@ def _number(impute: object) -> object:
     return impute
 
 
+def _moment(impute: object) -> object:
+    if isinstance(impute, Constant):
+        try:
+            datetime.fromisoformat(str(impute.constant))
+        except ValueError as error:
+            raise ValueError(f"impute.constant {impute.constant!r} is no date; write it as 2013-01-31") from error
+    return impute
+
+
 def _no_empty_text(impute: Constant | None) -> Constant | None:
     if impute is not None and impute.constant == "":
         raise ValueError("impute.constant '' is the text of null already; leave impute out, or give a text of its own")
@@ -57,6 +67,34 @@ class Numeric(Strict):
         | None,
         AfterValidator(_number),
     ] = Field(None, description="What replaces null and NaN. Without it a null is an error (exit 65).")
+    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+
+
+class Date(Strict):
+    """A date or timestamp column, as parts of the calendar. One with a time zone has the parts of its local time."""
+
+    kind: Literal["date"]
+    parts: (
+        Annotated[
+            list[Literal["year", "month", "day", "day_of_year", "weekday", "hour", "minute", "second", "time"]],
+            Field(min_length=1),
+            Tag(member("parts")),
+        ]
+        | Annotated[Literal["auto"], Tag(member("auto"))]
+    ) = Field(
+        "auto",
+        description="auto: year, month and weekday, and of timestamps hour. time: the year with its fraction, for a "
+        "trend.",
+    )
+    cyclic: bool = Field(
+        True, description="Parts that begin again as sine and cosine, so that December lies beside January."
+    )
+    impute: Annotated[
+        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
+        | Annotated[Constant, Tag(member("Constant"))]
+        | None,
+        AfterValidator(_moment),
+    ] = Field(None, description="The date that stands in for null. Without it a null is an error (exit 65).")
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
 
@@ -157,6 +195,7 @@ def _kind_member(value: object) -> str:
 
 Feature = Annotated[
     Annotated[Numeric, Tag(member("numeric"))]
+    | Annotated[Date, Tag(member("date"))]
     | Annotated[Categorical, Tag(member("categorical"))]
     | Annotated[Vector, Tag(member("vector"))]
     | Annotated[Sequence, Tag(member("sequence"))]
@@ -165,6 +204,6 @@ Feature = Annotated[
     Discriminator(
         _kind_member,
         custom_error_type="unknown_kind",
-        custom_error_message="should be 'numeric', 'categorical', 'vector', 'sequence', 'text' or 'image'",
+        custom_error_message="should be 'numeric', 'date', 'categorical', 'vector', 'sequence', 'text' or 'image'",
     ),
 ]

@@ -83,13 +83,18 @@ class Reporter(Progress):
     """
 
     def __init__(self, views: Sequence[View], clock: Clock) -> None:
-        self._views = views
+        self._views = list(views)
         self._clock = clock
         self._shown_s = [-math.inf] * len(views)
         self._due_s = -math.inf
         self._fit: Fit | None = None
         self._phase: Phase | None = None
         self._stopped = False
+
+    def add(self, view: View) -> None:
+        """Shows it in one more way from now on."""
+        self._views.append(view)
+        self._shown_s.append(-math.inf)
 
     def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
         """See `Progress.start`."""
@@ -134,7 +139,7 @@ class Reporter(Progress):
     def note(self, text: str) -> None:
         """See `Progress.note`."""
         for view in self._views:
-            view.note(terminal.lines(text))
+            view.note(terminal.visible(text))
 
     def checkpoint(self, step: int) -> None:
         """See `Progress.checkpoint`."""
@@ -179,7 +184,7 @@ class Notes(Progress):
 
     def note(self, text: str) -> None:
         """Prints the note."""
-        self._console.print(terminal.lines(text), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(terminal.visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def metrics_table(result: Mapping[str, Any]) -> Table:

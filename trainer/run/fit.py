@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
-from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.run_folder import REPORT, RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
@@ -25,6 +25,7 @@ from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run import agreement, final_report, nightly_hooks
+from trainer.run.kept_log import KeptLog
 from trainer.run.nightly_hooks import NightlyRun
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
@@ -38,6 +39,9 @@ from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
 from trainer.workers.rendezvous import Finished
+
+#: How long the end of a run may wait for the last lines of its log to be stored.
+_LOG_S = 10.0
 
 
 def fit(
@@ -93,6 +97,7 @@ def fit(
             run.watchdog.stop()
             run.coordinator.close()
             progress.stop()
+            run.log.close(_LOG_S)
 
 
 def _finished(folder: RunFolder) -> dict[str, Any] | None:
@@ -151,7 +156,10 @@ class _Run:
         self.date, self.rank = date, rank
         self.coordinator: Coordinator | SingleWorker = SingleWorker()
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
-        self.record = Record(config, folder, self.store.fence, progress, ledger)
+        self.log = KeptLog(folder, self.store.fence)
+        if rank.chief:
+            self.log.attach(progress)
+        self.record = Record(config, folder, self.store.fence, progress, ledger, self.log)
         stall = config.fit.stall
         self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
@@ -179,7 +187,7 @@ class _Run:
             return result
 
     def _meet(self) -> Sequence[str]:
-        """Waits for the other workers; returns the addresses of all."""
+        """Waits for the other workers; returns the addresses of all, none for a run that begins with one."""
         self.coordinator, met = agreement.meet_workers(
             self.rank,
             self.folder,
@@ -188,7 +196,8 @@ class _Run:
             finished=lambda: _finished(self.folder) is not None,
             abandon=self._abandon,
         )
-        return met.addresses
+        self.rank = met.rank
+        return met.addresses if met.rank.workers > 1 else ()
 
     def _begin(self) -> _Start:
         """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""
@@ -197,6 +206,7 @@ class _Run:
         self.record.add(chosen.document)
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
+        self.log.start()
         self.record.write_config()
         nightly = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
         self.record.add(nightly.document)
@@ -229,8 +239,8 @@ class _Run:
         self.record.write_failure(error)
         self.progress.stop()
         if not self.told_elsewhere:
-            terminal.echo(f"error: {error}", err=True)
-        termination.write(error.exit_code, str(error))
+            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
+        termination.write(error.exit_code, terminal.error_text(error))
         termination.leave(error.exit_code)
 
     def _end_stalled(self, error: Stalled) -> None:
@@ -355,5 +365,5 @@ class _Run:
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
         page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions)
         self.store.fence.check()
-        storage.write(self.folder.path("report.html"), page)
+        storage.write(self.folder.path(REPORT), page)
         return self.record.end(document, state.history)

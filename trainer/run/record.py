@@ -19,6 +19,7 @@ from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.progress import Progress
 from trainer.run import afterwards
+from trainer.run.kept_log import KeptLog
 from trainer.run.result import End, document, versions
 from trainer.training import resume
 from trainer.training.time_ledger import Ledger
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from trainer.training.training_state import TrainingState
 
 #: A failed process is gone within five seconds of its error. They are shared out: TensorBoard's curves of a run in
-#: object storage, the checkpoint in progress, result.json, metrics.jsonl beside what `afterwards` does in 1.5 s.
+#: object storage, the checkpoint in progress, result.json, and in 1.5 s metrics.jsonl, log.txt and `afterwards`.
 CURVES_S, _CHECKPOINT_S, _RESULT_S, _METRICS_S = 0.8, 0.4, 1.5, 1.5
 
 
@@ -55,6 +56,7 @@ class Record:
         fence: Lets only the youngest process of a run write.
         progress: Receives a note for what could not be written.
         ledger: Where the time went.
+        log: The run's log in storage.
 
     Attributes:
         config: The configuration; once `nightly_hooks.begin` has returned, with days in place of windows.
@@ -63,7 +65,9 @@ class Record:
         claimed: Whether this process may write the run's documents.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger) -> None:
+    def __init__(
+        self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger, log: KeptLog
+    ) -> None:
         self._asked = config
         self.config, self.folder = config, folder
         self.prepared: Prepared | None = None
@@ -72,7 +76,7 @@ class Record:
         self.claimed = False
         self.started = datetime.now(UTC)
         self._nightly: dict[str, Any] = {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        self._fence, self._progress, self._ledger = fence, progress, ledger
+        self._fence, self._progress, self._ledger, self._log = fence, progress, ledger, log
         self._last_words = threading.Lock()
 
     def add(self, nightly: Mapping[str, Any]) -> None:
@@ -161,7 +165,13 @@ class Record:
             if state is not None:
                 termination.within(_METRICS_S, lambda: self.write_metrics(state))
 
-        metrics = threading.Thread(target=write_metrics, daemon=True)
-        metrics.start()
+        self._log.write(f"error: {reason}\n")
+        others = [
+            threading.Thread(target=write, daemon=True)
+            for write in (write_metrics, lambda: self._log.close(_METRICS_S))
+        ]
+        for other in others:
+            other.start()
         afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
-        metrics.join(_METRICS_S)
+        for other in others:
+            other.join(_METRICS_S)
