@@ -231,12 +231,12 @@ class Features:
         return codes[:, field.start : field.start + field.column.size]
 
     def _filled(self, codes: Any, field: CodeField) -> Any:
-        """Returns the codes of a column [B]. Where an indicator needs the nulls, they are replaced here, not in the feed."""
+        """Returns the codes of a column [B]. Nulls that an indicator needs are replaced here and not in the feed."""
         column, fill = codes[:, field.start], self._graph_fill(field)
         return column if fill == MISSING_CODE else ops.where(ops.equal(column, MISSING_CODE), fill, column)
 
     def _graph_fill(self, field: CodeField) -> int:
-        """Returns the code that replaces null in the graph; `MISSING_CODE` where the feed replaces it, or nothing does."""
+        """Returns the code that replaces null in the graph; `MISSING_CODE` where the feed or nothing does."""
         impute = self._wanted[field.column.name].impute
         if impute is None or field.fill is not None:
             return MISSING_CODE
