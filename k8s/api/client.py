@@ -14,7 +14,7 @@ from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
 from k8s.api.credentials import Impersonation
 from k8s.api.kinds import KINDS, collection_path, object_path
-from k8s.api.messages import Reply, Request
+from k8s.api.messages import JSON, Reply, Request
 from k8s.api.transport import ANSWER_S, PATIENCE_S, Broken, Refused, Transport
 from k8s.errors import ClusterError, NotFound
 
@@ -113,38 +113,36 @@ class Cluster:
         except NotFound:
             return None
 
-    def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Returns the objects of a kind that match the selectors."""
-        return self.snapshot(kind, labels=labels, fields=fields)[0]
+    def select(self, kind: str, *, labels: str = "", fields: str = "", everywhere: bool = False) -> list[Object]:
+        """Returns the objects of a kind that match the selectors; `everywhere`: in all namespaces."""
+        return self._listed(kind, labels, fields, everywhere)[0]
 
     def names(self, kind: str) -> set[str]:
         """Returns the names of all objects of a kind; only their metadata is sent."""
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-        names: set[str] = set()
-        page = {"limit": "500"}
-        while True:
-            request = Request("GET", self._collection_path(kind), page, accept=accept)
-            found = self._json(request, KINDS[kind].plural, ("list", kind))
-            items, metadata = self._list(kind, found)
-            names |= {item["metadata"]["name"] for item in items}
-            page = {"limit": "500", "continue": metadata.get("continue", "")}
-            if not page["continue"]:
-                return names
+        found = self._pages(self._collection_path(kind), kind, accept=accept)[0]
+        return {str(item["metadata"]["name"]) for item in found}
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
+        return self._listed(kind, labels, fields)
+
+    def _listed(self, kind: str, labels: str, fields: str, everywhere: bool = False) -> tuple[list[Object], str]:
+        namespace = None if everywhere else self.namespace
         try:
-            return self._snapshot(self._collection_path(kind), kind, labels, fields)
+            return self._pages(collection_path(kind, namespace), kind, labels, fields)
         except NotFound:
             if not KINDS[kind].older:
                 raise
-            return self._snapshot(collection_path(kind, self.namespace, older=True), kind, labels, fields)
+            return self._pages(collection_path(kind, namespace, older=True), kind, labels, fields)
 
-    def _snapshot(self, path: str, kind: str, labels: str, fields: str) -> tuple[list[Object], str]:
+    def _pages(
+        self, path: str, kind: str, labels: str = "", fields: str = "", accept: str = JSON
+    ) -> tuple[list[Object], str]:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", path, page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", path, page, accept=accept), KINDS[kind].plural, ("list", kind))
             more, metadata = self._list(kind, found)
             items += more
             page["continue"] = metadata.get("continue", "")

@@ -61,12 +61,12 @@ KINDS = {
 }
 
 
-def collection_path(kind: str, namespace: str, *, older: bool = False) -> str:
+def collection_path(kind: str, namespace: str | None, *, older: bool = False) -> str:
     """Returns the path of all objects of a kind in a namespace: for list, watch and create.
 
     Args:
         kind: The kind.
-        namespace: The namespace.
+        namespace: The namespace; None for all, which the API only lists.
         older: In the older version of a kind that has one.
 
     Raises:
@@ -75,13 +75,13 @@ def collection_path(kind: str, namespace: str, *, older: bool = False) -> str:
     known = KINDS.get(kind)
     if known is None:
         raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=f"it knows {', '.join(KINDS)}")
-    if not re.fullmatch(_LABEL, namespace):
+    if namespace is not None and not re.fullmatch(_LABEL, namespace):
         raise RefusedError(
             f"{namespace!r} is not a name of a namespace",
             remedy="a name has at most 63 lower-case letters, digits and hyphens; -n names the namespace",
         )
     api = f"/apis/{known.group}/{known.older}" if older and known.older else known.api
-    return f"{api}/namespaces/{namespace}/{known.plural}"
+    return f"{api}/{known.plural}" if namespace is None else f"{api}/namespaces/{namespace}/{known.plural}"
 
 
 def object_path(kind: str, namespace: str, name: str, *, older: bool = False) -> str:

@@ -43,22 +43,29 @@ def read(cluster: Cluster, job: Object) -> QueueView | None:
     return QueueView(workload, pending, view.preemptor, newest[0] if newest else None, remedy=remedy)
 
 
-def read_all(cluster: Cluster, jobs: Iterable[Object]) -> dict[str, QueueView]:
-    """Returns what Kueue knows of each Job that waits in a queue, by the Job's name: one request, and one a queue."""
+def read_all(cluster: Cluster, jobs: Iterable[Object], *, everywhere: bool = False) -> dict[str, QueueView]:
+    """Returns what Kueue knows of each Job that waits in a queue, by the Job's uid: one request, and one a queue.
+
+    Args:
+        cluster: The cluster.
+        jobs: The Jobs.
+        everywhere: They are of all namespaces; then their positions in the queues are left out.
+    """
     waiting = [job for job in jobs if queue_of(job) and job["spec"].get("suspend") and not _is_over(job)]
     if not waiting:
         return {}
     try:
-        workloads = cluster.select("Workload")
+        workloads = cluster.select("Workload", everywhere=everywhere)
     except KfitError:
         return {}
     by_uid = {(item["metadata"].get("labels") or {}).get(_BY_JOB): item for item in workloads}
-    pending = {queue: _pending(cluster, queue)[0] for queue in {queue_of(job) for job in waiting}}
+    queues = set() if everywhere else {queue_of(job) for job in waiting}
+    pending = {queue: _pending(cluster, queue)[0] for queue in queues}
     views = {}
     for job in waiting:
         workload = by_uid.get(job["metadata"]["uid"])
         preemptor = _owner(by_uid.get(preemptor_uid(workload))) if workload else ""
-        views[str(job["metadata"]["name"])] = QueueView(workload, pending[queue_of(job)], preemptor)
+        views[str(job["metadata"]["uid"])] = QueueView(workload, pending.get(queue_of(job)), preemptor)
     return views
 
 

@@ -71,11 +71,12 @@ def progress_document(progress: Progress, now: datetime) -> dict[str, Any]:
 
 def of_jobs(jobs: Sequence[Object], all_pods: Sequence[Object]) -> list[tuple[Object, list[Object]]]:
     """Returns each Job with its own pods, the newest Job first."""
-    by_job: dict[str, list[Object]] = {}
+    by_job: dict[tuple[Any, str], list[Object]] = {}
     for pod in all_pods:
-        by_job.setdefault(label(pod, "batch.kubernetes.io/job-name"), []).append(pod)
+        key = pod["metadata"].get("namespace"), label(pod, "batch.kubernetes.io/job-name")
+        by_job.setdefault(key, []).append(pod)
     newest = sorted(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), reverse=True)
-    return [(job, by_job.get(job["metadata"]["name"], [])) for job in newest]
+    return [(job, by_job.get((job["metadata"].get("namespace"), job["metadata"]["name"]), [])) for job in newest]
 
 
 def metric_words(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.options import Target, examples, output_option, target_options
+from trainer.job_options import job_files
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -35,17 +36,15 @@ class Finding:
 
 
 @click.command(epilog=examples("kfit doctor", "kfit doctor -f job.yaml -n team-a"))
-@click.option(
-    "-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also check this job file and its storage."
-)
+@job_files("Also check this job file and its storage.")
 @output_option("table", "json", "yaml")
 @target_options
-def doctor(job_file: str | None, form: str, target: Target) -> None:
+def doctor(files: tuple[str, ...], form: str, target: Target) -> None:
     """Check helm, cluster, rights and storage; exit 64 where something does not work."""
     from k8s.output import tables
     from trainer.errors import ExitCode
 
-    findings = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
+    findings = [*_helm(), *_cluster(target), *(_storage(files) if files else ())]
     if form == "table":
         tables.findings([asdict(f) for f in findings])
     else:
@@ -123,17 +122,17 @@ def _quotas(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(f"quota {quota['metadata']['name']}", None, told)
 
 
-def _storage(job_file: str) -> Iterator[Finding]:
+def _storage(files: tuple[str, ...]) -> Iterator[Finding]:
     from trainer import storage
     from trainer.config import Config
     from trainer.errors import KfitError
 
     try:
-        config = Config.load(job_file)
+        config = Config.load(files)
     except KfitError as fault:
         yield Finding("job file", False, str(fault).splitlines()[0], fault.remedy)
         return
-    yield Finding("job file", True, job_file)
+    yield Finding("job file", True, ", ".join(files))
     train = config.data.train
     for uri in [train] if isinstance(train, str) else train if isinstance(train, list) else []:
         try:

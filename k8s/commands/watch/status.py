@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, examples, output_option, run_argument, target_options
+from k8s.commands.arguments import run_or_newest
+from k8s.commands.options import Target, examples, output_option, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -18,9 +19,9 @@ _LINES = 1000
 
 
 @click.command(epilog=examples("kfit status flights", "kfit status flights-1a2b3c4d -o json"))
-@run_argument
 @output_option("table", "json", "yaml")
 @target_options
+@run_or_newest
 def status(run: str, form: str, target: Target) -> None:
     """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
     from k8s.actions.lookup import job_name

@@ -137,9 +137,9 @@ def test_a_list_asks_once_for_all_runs(server, cluster, keep):
     )
     other = queued_job(name="train-other000", uid="other")
     views = queue_reader.read_all(cluster, [queued_job(), other, job("plain")])
-    assert list(views) == ["train-1a2b3c4d", "train-other000"]
-    assert views["train-1a2b3c4d"].preemptor == "night"
-    assert views["train-other000"].workload is None
+    assert list(views) == ["job-uid", "other"]
+    assert views["job-uid"].preemptor == "night"
+    assert views["other"].workload is None
     assert len(requests(server)) == 2
 
 
