@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.timing import times_s
 from k8s.api.client import Cluster
 from k8s.chart.render import chart_folder
 from k8s.chart.render_many import render_many
@@ -69,12 +69,7 @@ class Launcher:
 
 def took_s(words: Sequence[str], tries: int = 5, tree: Path | None = None) -> float:
     """Seconds of a program that must succeed, the best of several tries."""
-    best = float("inf")
-    for _ in range(tries):
-        began = time.perf_counter()
-        _run(words, tree)
-        best = min(best, time.perf_counter() - began)
-    return best
+    return min(times_s(lambda: _run(words, tree), tries))
 
 
 def _run(words: Sequence[str], tree: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -94,15 +89,7 @@ def round_trip_s(cluster: Cluster, name: str) -> tuple[float, int]:
         lambda: cluster.select("Event", fields=f"involvedObject.kind=Job,involvedObject.name={name}"),
     ]
     cluster.version()
-    times = []
-    for ask in asked:
-        tries = []
-        for _ in range(5):
-            began = time.perf_counter()
-            ask()
-            tries.append(time.perf_counter() - began)
-        times.append(statistics.median(tries))
-    return sum(times), len(asked)
+    return sum(statistics.median(times_s(ask, 5)) for ask in asked), len(asked)
 
 
 def submit_s(folder: Path, launchers: Sequence[Launcher]) -> tuple[list[float], float]:
