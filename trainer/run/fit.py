@@ -153,7 +153,8 @@ class _Run:
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
         self.record = Record(config, folder, self.store.fence, progress, ledger)
         stall = config.fit.stall
-        self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
+        limit_s = None if stall == "never" else duration_s(stall)
+        self.watchdog = StallWatchdog(limit_s, self._end_stalled, heartbeat=os.environ.get("KFIT_HEARTBEAT"))
 
     def go(self) -> Result:
         addresses = self._meet() if self.rank.workers > 1 else ()
