@@ -73,10 +73,12 @@ def peer(
     """Labels and answers of the held-out rows, by a model of scikit-learn on the job's columns."""
     features = yaml.safe_load(job.read_text())["run"]["data"]["features"]
     categories = [name for name, feature in features.items() if feature["kind"] == "categorical"]
-    numbers = [name for name in features if name not in categories]
-    model = getattr(peers, side)(numbers, categories, task)
-    model.fit(peers.as_columns(train, numbers, categories), train[label])
-    columns = peers.as_columns(test, numbers, categories)
+    dates = {name: feature["parts"] for name, feature in features.items() if feature["kind"] == "date"}
+    numbers = [name for name in features if name not in categories and name not in dates]
+    of_dates = [f"{name} {part}" for name, parts in dates.items() for part in parts]
+    model = getattr(peers, side)([*numbers, *of_dates], categories, task)
+    model.fit(peers.as_columns(train, numbers, categories, dates), train[label])
+    columns = peers.as_columns(test, numbers, categories, dates)
     return test[label].to_numpy(), model.predict_proba(columns)[:, 1] if task == "binary" else model.predict(columns)
 
 
@@ -85,7 +87,7 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
     rows, label, task = sets.read(name)
     train, test = sets.split(rows, seed)
     deviation = float(train[label].std()) if task == "regression" else 1.0
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sets.write(train, folder / "train" / "0.parquet")
@@ -98,12 +100,12 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
                 else peer(side, train, test, label, task, folder / "job.yaml")
             )
             seconds = time.monotonic() - started
-            found[side] = {
+            scores[side] = {
                 "score": score(task, labels, answers, deviation),
                 "interval": interval(task, labels, answers, deviation),
                 "seconds": seconds,
             }
-    return found
+    return scores
 
 
 def main() -> None:
@@ -114,6 +116,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every result here, after each seed")
     parser.add_argument("--continue", action="store_true", dest="again", help="keep what FILE has; measure the rest")
     chosen = parser.parse_args()
+    if chosen.again and not (chosen.json and chosen.json.exists()):
+        parser.error("--continue needs --json FILE with an earlier run's results")
     results: dict[str, list[Any]] = json.loads(chosen.json.read_text()) if chosen.again else {}
     for name in chosen.sets:
         for seed in range(len(results.setdefault(name, [])), chosen.seeds):

@@ -1,5 +1,7 @@
 """The quality benchmark's table says what its scores are."""
 
+import io
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -23,7 +25,7 @@ def test_a_set_below_the_linear_model_is_named_and_the_claim_does_not_hold():
     assert not fine
     assert words[1] == "at least the linear model on every set: NO: bad"
     assert words[2] == "at least boosting in mean score and mean rank: yes"
-    console = Console(width=150, record=True, quiet=True)
+    console = Console(width=150, record=True, file=io.StringIO())
     console.print(table)
     assert "+0.0950 ± 0.0000" in console.export_text()  # over the sets: (0.1 + 0.09) / 2 above boosting
 

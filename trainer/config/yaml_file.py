@@ -34,6 +34,24 @@ class _Loader(yaml.SafeLoader):
     PyYAML by itself takes 1e-5 for text, 12:30 for a number and 2013-01-01 for a date.
     """
 
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        r"""Reads a quoted scalar; joins the two escapes by which JSON writes a character above U+FFFF.
+
+        `json.dumps("😀")` is `"\ud83d\ude00"`, which PyYAML by itself reads as two characters that no text may hold.
+        """
+        token = super().scan_flow_scalar(style)
+        if any("\ud800" <= char <= "\udfff" for char in token.value):
+            try:
+                token.value = token.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                raise yaml.scanner.ScannerError(
+                    None,
+                    None,
+                    "an escape is half of a character (a surrogate without its other half)",
+                    token.start_mark,
+                ) from None
+        return token
+
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("float", "int", "timestamp")]
