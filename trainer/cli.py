@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -170,13 +169,13 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     from trainer.serving.evaluation import evaluate as run_evaluate
 
     with _counting("evaluated") as seen:
-        found = run_evaluate(model, list(data), seen=seen)
+        result = run_evaluate(model, list(data), seen=seen)
     if form == "json":
-        _print_json(found)
+        _print_json(result)
     else:
-        _out().print(values_table(f"{found['run']}: {found['rows']:,} rows", found["metrics"]))
-        for name, why in found["undefined"].items():
-            click.echo(f"{name} is not defined: {why}", err=True)
+        _out().print(values_table(f"{result['run']}: {result['rows']:,} rows", result["metrics"]))
+        for name, why in result["undefined"].items():
+            terminal.echo(terminal.visible(f"{name} is not defined: {why}"), err=True)
 
 
 @cli.command()
@@ -193,11 +192,11 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
     from trainer.serving.prediction import predict as run_predict
 
     with _counting("predicted") as seen:
-        found = run_predict(model, list(data), output, column=column, seen=seen)
+        result = run_predict(model, list(data), output, column=column, seen=seen)
     if form == "json":
-        _print_json(found)
+        _print_json(result)
     else:
-        terminal.echo(f"{found['rows']:,} rows in {found['shards']} shards -> {output}")
+        terminal.echo(f"{result['rows']:,} rows in {result['shards']} shards -> {output}")
 
 
 # --- the edges ------------------------------------------------------------------------------------
@@ -212,7 +211,7 @@ def _read(job: JobSource) -> JobDocument:
 def _checked(document: JobDocument) -> Config:
     from trainer.config import Config
 
-    return Config.from_document(document, warn=lambda text: terminal.echo(f"warning: {text}", err=True))
+    return Config.from_document(document, warn=terminal.warn)
 
 
 def _day(text: str | None) -> date | None:
@@ -286,8 +285,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         command.main(args=arguments, standalone_mode=False)
     except KfitError as error:
         if not error.told:
-            terminal.echo(f"error: {error}", err=True)
-        termination.write(error.exit_code, str(error))
+            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
+        termination.write(error.exit_code, terminal.error_text(error))
         return int(error.exit_code)
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -295,7 +294,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         # A word click does not know is configuration, not its own exit code 2.
         context = getattr(wrong, "ctx", None)
         hint = f"; try {context.command_path} --help" if context else ""
-        terminal.echo(f"error: {wrong.format_message().rstrip('.')}{hint}", err=True)
+        told = terminal.error_text(ConfigError(wrong.format_message().rstrip(".")))
+        terminal.echo(f"error: {told}{hint}", err=True)
         return int(ConfigError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         terminal.echo("interrupted", err=True)
@@ -303,6 +303,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception:
+        import traceback
+
         terminal.echo(traceback.format_exc(), err=True, nl=False)
         terminal.echo("error: this is a fault of kfit; please report the lines above", err=True)
         termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])

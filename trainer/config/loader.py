@@ -15,6 +15,7 @@ from trainer.config.job_document import JobDocument
 from trainer.config.values import is_member
 from trainer.config.yaml_file import KeyPath, describe
 from trainer.errors import ConfigError
+from trainer.progress.terminal import visible
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -99,7 +100,7 @@ def validate(model: type[M], values: Any, document: JobDocument, prefix: KeyPath
             faults.setdefault(at, []).append((value, message))
     # A union reports each member it tried: a fault further down says more than one at the union itself.
     deepest = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
-    shown = [f"{_place(document, (*prefix, *at))}: {_joined(messages)}" for at, messages in deepest.items()]
+    shown = [visible(f"{_place(document, (*prefix, *at))}: {_joined(messages)}") for at, messages in deepest.items()]
     raise ConfigError(
         shown[0] if len(shown) == 1 else "\n  ".join([f"{len(shown)} faults", *shown]),
         remedy="docs/job-file.md describes every key",

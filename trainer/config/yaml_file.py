@@ -26,6 +26,7 @@ _MOST_LEVELS = 100
 LARGEST_WHOLE = 2**53
 _SHOWN = 200
 _REMEDY = "see docs/job-file.md"
+_CORRECT = "correct the line, often an indent or a quote; keys of more than 1,024 characters are written `? key`"
 
 
 class _Loader(yaml.SafeLoader):
@@ -33,6 +34,24 @@ class _Loader(yaml.SafeLoader):
 
     PyYAML by itself takes 1e-5 for text, 12:30 for a number and 2013-01-01 for a date.
     """
+
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        r"""Reads a quoted scalar; joins the two escapes by which JSON writes a character above U+FFFF.
+
+        `json.dumps("😀")` is `"\ud83d\ude00"`, which PyYAML by itself reads as two characters that no text may hold.
+        """
+        token = super().scan_flow_scalar(style)
+        if any("\ud800" <= char <= "\udfff" for char in token.value):
+            try:
+                token.value = token.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                raise yaml.scanner.ScannerError(
+                    None,
+                    None,
+                    "an escape is half of a character (a surrogate without its other half)",
+                    token.start_mark,
+                ) from None
+        return token
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -81,9 +100,7 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         mark = getattr(broken, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(broken, "problem", None) or getattr(broken, "reason", None) or "cannot be parsed"
-        raise ConfigError(
-            f"not YAML: {problem}", where=place, remedy="correct the line, often an indent or a quote"
-        ) from broken
+        raise ConfigError(f"not YAML: {problem}", where=place, remedy=_CORRECT) from broken
     except RecursionError as deep:
         raise ConfigError("mappings and lists are nested too deeply", where=str(path), remedy=_REMEDY) from deep
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as wrong:  # of PyYAML, for `!!int x`

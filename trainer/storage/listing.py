@@ -53,7 +53,7 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
         DataError: A folder is a Delta or Iceberg table, whose deleted rows and files nobody would see.
         StorageError: The store is out of reach or refuses.
     """
-    found: dict[str, StoredObject] = {}
+    by_uri: dict[str, StoredObject] = {}
     uris = [where] if isinstance(where, str) else list(where)
     for uri, objects in zip(uris, _expand_all(uris, suffixes), strict=True):
         if not objects:
@@ -62,8 +62,8 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
                 where=uri,
                 remedy="check the path; folders are searched for *.parquet",
             )
-        found.update((o.uri, o) for o in objects)
-    return sorted(found.values(), key=lambda o: (o.name, o.uri))
+        by_uri.update((o.uri, o) for o in objects)
+    return sorted(by_uri.values(), key=lambda o: (o.name, o.uri))
 
 
 def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[StoredObject]]:
@@ -86,7 +86,7 @@ def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
         return [StoredObject(only.uri, hive_tail(only.uri), only.size_bytes, only.version)]
     if not everything and not exists(uri):
         raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
-    _refuse_table(uri, [o.name for o in everything])
+    _refuse_table(uri, [*_delta_folders(uri), *(o.name for o in everything)])
     return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
 
 
@@ -96,14 +96,14 @@ def _expand_glob(uri: str) -> list[StoredObject]:
         return calls.call("list", uri, lambda: _local_glob(uri, folder, path, glob))
     pattern = re.compile(glob_regex(glob))
     objects = list_objects(folder, missing_ok=True)
-    _refuse_table(uri, [o.name for o in objects])
+    _refuse_table(uri, [*_delta_folders(folder), *(o.name for o in objects)])
     return [o for o in objects if pattern.fullmatch(o.name)]
 
 
 def _local_glob(uri: str, folder: str, path: Path, glob: str) -> list[StoredObject]:
     """The files that a glob names below a local folder; only folders that can match are looked into."""
-    logs = [p.relative_to(path).as_posix() for p in (*path.glob("_delta_log/*"), *path.glob("metadata/*"))]
-    _refuse_table(uri, logs)
+    logs = [p.relative_to(path).as_posix() for p in (*path.glob("_delta_log/"), *path.glob("metadata/*"))]
+    _refuse_table(uri, [f"{log}/" if log == "_delta_log" else log for log in logs])
     prefix = folder if not folder or folder.endswith("/") else f"{folder}/"
     files = ((name, path / name) for name in _matching(path, "", glob.split("/")))
     return [_local_object(f"{prefix}{name}", name, file) for name, file in sorted(files) if file.is_file()]
@@ -127,6 +127,11 @@ def _matching(root: Path, below: str, parts: Sequence[str]) -> Iterator[str]:
             yield f"{below}{name}"
         elif (root / below / name).is_dir():
             yield from _matching(root, f"{below}{name}/", rest)
+
+
+def _delta_folders(uri: str) -> list[str]:
+    """A `_delta_log/` right below a folder, be it empty: a table whose log somebody has removed is a table still."""
+    return ["_delta_log/"] if "_delta_log" in list_folders(uri) else []
 
 
 def _refuse_table(uri: str, names: Sequence[str]) -> None:
@@ -168,10 +173,10 @@ def _list_objects(uri: str) -> list[StoredObject]:
         root = fs._strip_protocol(uri).rstrip("/")
         fs.invalidate_cache()
         out = []
-        found = fs.find(root, detail=True)
-        if isinstance(found, list):  # adlfs, where the root is an object itself
-            found = {key: fs.info(key) for key in found}
-        for key, info in found.items():
+        infos = fs.find(root, detail=True)
+        if isinstance(infos, list):  # adlfs, where the root is an object itself
+            infos = {key: fs.info(key) for key in infos}
+        for key, info in infos.items():
             if info.get("type") == "directory" or key.endswith("/"):
                 continue
             name = key[len(root) :].lstrip("/")
@@ -194,10 +199,10 @@ def list_folders(uri: str) -> list[str]:
     def listed() -> list[str]:
         fs.invalidate_cache()
         try:
-            found = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
+            infos = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
         except FileNotFoundError:
             return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in infos if info["type"] == "directory")
 
     return calls.call("list", uri, listed)
 
@@ -238,8 +243,8 @@ def stat(uri: str) -> StoredObject:
         NotFound: It is not there.
     """
     if (path := local_path(uri)) is not None:
-        found = calls.call("stat", uri, lambda: path.stat())
-        return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+        status = calls.call("stat", uri, lambda: path.stat())
+        return StoredObject(uri, "", status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
     fs = filesystem(uri)
     info = calls.call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
     return StoredObject(uri, "", int(info["size"]), _version(info))

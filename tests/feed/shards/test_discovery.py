@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from tests.feed.conftest import table_of
+from trainer import storage
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.remote_ranges import chunk_ranges, merged
 from trainer.feed.shards.discovery import scan
@@ -140,11 +143,21 @@ def test_a_label_of_strings_needs_multiclass(task, message, write_set, configure
 
 
 def test_ranges_of_wanted_columns_merge_with_their_neighbours(write_set):
-    group = pq.read_metadata(write_set((50,)) / "part-0.parquet").row_group(0)
-    ranges = chunk_ranges(group, ["number", "vector"])
+    (shard,) = scan(str(write_set((50,))), ["number", "vector"]).shards
+    ranges = chunk_ranges(shard, 0, ["number", "vector"])
     assert len(ranges) == 2
     assert all(stop - start > 0 for start, stop in ranges)
     assert merged([(0, 10), (12, 20), (100, 110)], gap=5) == [(0, 20), (100, 110)]
+
+
+def test_shards_whose_types_differ_for_arrow_alone_are_told_apart(tmp_path):
+    """Parquet's own schema of vectors of 3 and of 2 is the same."""
+    for part, size in enumerate((3, 3, 2)):
+        vectors = pa.array([[1.0] * size] * 6, pa.list_(pa.float32(), size))
+        pq.write_table(pa.table({"v": vectors}), tmp_path / f"part-{part}.parquet")
+    with pytest.raises(BadShard, match=r"'v' is fixed_size_list<item: float>\[2\]; expected .*\[3\]") as fault:
+        scan(str(tmp_path), ["v"])
+    assert fault.value.where.endswith("part-2.parquet")
 
 
 def test_footers_are_kept_between_runs_for_objects_that_did_not_change(write_set, tmp_path):
@@ -170,17 +183,33 @@ def test_a_broken_cache_of_footers_is_no_obstacle(write_set, tmp_path):
         assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first
 
 
-@pytest.mark.parametrize("log", ["_delta_log/00000000000000000000.json", "metadata/00000-6f1c.metadata.json"])
+TABLE_LOGS = ["_delta_log/00000000000000000000.json", "metadata/00000-6f1c.metadata.json", "_delta_log/"]
+
+
+@pytest.mark.parametrize("log", TABLE_LOGS)
 @pytest.mark.parametrize("glob", ["", "/*.parquet", "/**/*.parquet"])
 def test_a_table_of_a_table_format_is_no_folder_of_parquet(log, glob, write_set, configure):
     folder = write_set((30, 30))
-    (folder / log).parent.mkdir()
-    (folder / log).write_text("{}")
+    (folder / log.partition("/")[0]).mkdir()
+    if not log.endswith("/"):
+        (folder / log).write_text("{}")
     with pytest.raises(DataError, match=r"is a (Delta|Iceberg) table") as error:
         inspect(configure(f"{folder}{glob}"))
     assert "list the files of one version" in error.value.remedy
     files = [str(folder / f"part-{n}.parquet") for n in range(2)]
     assert inspect(configure(folder, train=files)).rows == {"train": 60}
+
+
+@pytest.mark.parametrize("log", TABLE_LOGS)
+@pytest.mark.parametrize("glob", ["", "/*.parquet"])
+def test_a_table_of_a_table_format_in_object_storage_is_no_folder_of_parquet(log, glob, write_set, s3):
+    """Object stores hold an empty folder as an object whose name ends in a slash."""
+    folder = f"{s3.bucket}/tables/{uuid.uuid4().hex}"
+    storage.write(f"s3://{folder}/part-0.parquet", (write_set((30,)) / "part-0.parquet").read_bytes())
+    assert len(scan(f"s3://{folder}{glob}", ["number"]).shards) == 1
+    s3fs.S3FileSystem().call_s3("put_object", Bucket=s3.bucket, Key=f"{folder.partition('/')[2]}/{log}", Body=b"")
+    with pytest.raises(DataError, match=r"is a (Delta|Iceberg) table"):
+        scan(f"s3://{folder}{glob}", ["number"])
 
 
 def test_globs_are_relative_to_the_working_folder_or_absolute(tmp_path, write_set, configure, monkeypatch):

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from trainer import storage
 from trainer.feed.packing.remote_ranges import fetch_groups, object_changed
-from trainer.feed.shards.discovery import Shard, has_encoding, is_view, plain_type
+from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.footers import BadShard
+from trainer.feed.shards.plain_types import has_encoding, is_view, plain_type
 
 _OPEN_FILES = 32
 #: Rows decoded at a time of a row group that is too large to hold.

@@ -14,7 +14,7 @@ from trainer.config import Condition
 from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, valid_text, vectors
 from trainer.feed.packing.decoder import Reader
-from trainer.feed.shards.discovery import Shard, check_unique, scan
+from trainer.feed.shards.discovery import Shard, check_columns, check_unique, scan
 from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
 
@@ -49,7 +49,7 @@ def raw_batches(
     """
     names = [c.name for c in layout.columns]
     filtered_by = list(row_filter or {})
-    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])))
+    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])), filtered_by=filtered_by)
     # A key of one folder alone may look like a number where the training set's looked like text.
     layout_types = {c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}
     partition_types = {**shard_set.partition_types, **layout_types}
@@ -75,6 +75,7 @@ def raw_batches(
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     stored = shard.metadata.schema.to_arrow_schema().names
     check_unique(stored, stored, shard.uri)
+    check_columns(shard, stored)
     return [*stored, *(n for n in names if n not in stored)]
 
 
@@ -117,11 +118,23 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.nd
         return np.asarray(array.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), object)
     if is_text(array.type) or (column.kind == "vector") != _is_list(array.type):
         raise _unfit(column, array, where)
-    if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
-        array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
+    if pa.types.is_temporal(array.type):
+        array = _as_trained(column, array, where)
     array = _exact(column, array, where)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
+
+
+def _as_trained(column: Column, array: pa.Array, where: str) -> pa.Array:
+    """A date or timestamp as the kind and unit of time that the model was trained on."""
+    stamp = re.match(r"timestamp\[(\w+)", column.arrow)
+    if not (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
+        raise _unfit(column, array, where)
+    if stamp is not None:
+        return array.cast(pa.timestamp(stamp[1], getattr(array.type, "tz", None)), safe=False)
+    if pa.types.is_timestamp(array.type) and column.arrow.startswith("date"):
+        raise _unfit(column, array, where)  # its day depends on a time zone
+    return array
 
 
 def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray | None) -> np.ndarray:

@@ -144,11 +144,13 @@ def _scan(config: Config, cache: str | Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
-    train = scan(data.train_uris, needed, skip=skip, cache=cache)
+    filtered_by = list(data.filter)
+    train = scan(data.train_uris, needed, skip=skip, cache=cache, filtered_by=filtered_by)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
     held_uris = resolved_uris(data.validation, "run.data.validation")
-    held = scan(held_uris, needed, skip=max(0, skip - len(train.bad)), cache=cache)
+    allowed = max(0, skip - len(train.bad))
+    held = scan(held_uris, needed, skip=allowed, cache=cache, filtered_by=filtered_by)
     # A key's type follows from its values on both sides: {1, x} and {1} is text.
     partition_types = key_types_of((*train.shards, *held.shards))
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
