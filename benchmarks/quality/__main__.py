@@ -90,7 +90,7 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
     rows, label, task = sets.read(name)
     train, test = sets.split(rows, seed)
     deviation = float(train[label].std()) if task == "regression" else 1.0
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sets.write(train, folder / "train" / "0.parquet")
@@ -103,12 +103,12 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
                 else peer(side, train, test, label, task, folder / "job.yaml")
             )
             seconds = time.monotonic() - started
-            found[side] = {
+            scores[side] = {
                 "score": score(task, labels, answers, deviation),
                 "interval": interval(task, labels, answers, deviation),
                 "seconds": seconds,
             }
-    return found
+    return scores
 
 
 def holds(task: str, mean: dict[str, float]) -> bool:
@@ -118,11 +118,11 @@ def holds(task: str, mean: dict[str, float]) -> bool:
     return mean["kfit"] >= mean["linear"] - _MARGIN
 
 
-def report(found: dict[str, list[dict[str, dict[str, float]]]]) -> bool:
+def report(scores: dict[str, list[dict[str, dict[str, float]]]]) -> bool:
     """Prints the table; whether the claims hold."""
     table = Table("set", "task", *SIDES, "seconds", "≥ linear")
     means, fine = [], True
-    for name, runs in found.items():
+    for name, runs in scores.items():
         task = sets.SETS[name].task
         mean = {side: float(np.mean([r[side]["score"] for r in runs])) for side in SIDES}
         means.append([mean[side] for side in SIDES])
@@ -149,16 +149,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many splits of each set")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    found: dict[str, list[Any]] = {}
+    scores: dict[str, list[Any]] = {}
     for name in chosen.sets:
         for seed in range(chosen.seeds):
-            found.setdefault(name, []).append(measure(name, seed))
-            last = found[name][-1]
+            scores.setdefault(name, []).append(measure(name, seed))
+            last = scores[name][-1]
             print(name, seed, *(f"{side} {last[side]['score']:.4f}" for side in SIDES),
                   f"{last['kfit']['seconds']:.0f} s", flush=True)  # fmt: skip
             if chosen.json:
-                chosen.json.write_text(json.dumps(found, indent=2) + "\n")
-    raise SystemExit(0 if report(found) else 1)
+                chosen.json.write_text(json.dumps(scores, indent=2) + "\n")
+    raise SystemExit(0 if report(scores) else 1)
 
 
 if __name__ == "__main__":

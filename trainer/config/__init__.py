@@ -100,7 +100,7 @@ class Config(Strict):
         allowed = METRICS_OF_TASK[self.task]
         for name in filter(None, [self.promote.metric, *self.promote.limits]):
             if name not in allowed:
-                raise ValueError(f"promote: {name} is no metric of {self.task}; use one of {', '.join(allowed)}")
+                raise ValueError(f"promote: {name} is not a metric of {self.task}; use one of {', '.join(allowed)}")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The columns that a model sees, and how each becomes numbers."""
+"""The features of a model, and how each is encoded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from trainer.config.values import Rate, Scalar, Strict, member
 
 
 class Constant(Strict):
-    """A fixed stand-in for null."""
+    """A constant that replaces null."""
 
-    constant: Scalar = Field(description="The value that stands in for null.")
+    constant: Scalar = Field(description="The value that replaces null.")
 
 
 def _number(impute: object) -> object:
@@ -31,7 +31,9 @@ def _number(impute: object) -> object:
         except (ValueError, OverflowError):
             finite = False
         if not finite:
-            raise ValueError(f"impute.constant {impute.constant!r} is no number; give one, or impute: mean or median")
+            raise ValueError(
+                f"impute.constant {impute.constant!r} is not a number; give one, or impute: mean or median"
+            )
     return impute
 
 
@@ -64,7 +66,7 @@ class Numeric(Strict):
         | Annotated[Constant, Tag(member("Constant"))]
         | None,
         AfterValidator(_number),
-    ] = Field(None, description="What stands in for null and NaN. Without it a null is an error (exit 65).")
+    ] = Field(None, description="What replaces null and NaN. Without it a null is an error (exit 65).")
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
 
@@ -97,24 +99,24 @@ class Date(Strict):
 
 
 class Categorical(Strict):
-    """One of a set of values: a string, int, bool or dictionary column. Null has a category of its own."""
+    """One of several values: a string, int, bool or dictionary column. Null is a category of its own."""
 
     kind: Literal["categorical"]
     encode: Literal["auto", "one_hot", "embedding", "hash"] = Field(
         "auto",
         description="auto: one_hot up to 9 values, else embedding; "
-        "hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
+        "hash: into `buckets`, without a vocabulary, then an embedding where `size` is given, else one-hot.",
     )
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )
     buckets: Annotated[int, Field(gt=0, lt=2**31 - 8)] | None = Field(
-        None, description="Hash buckets; hash only, and needed there."
+        None, description="Number of hash buckets; required with hash, and only there."
     )
     max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Values with fewer training rows count as unseen.")
     impute: Annotated[Constant | None, AfterValidator(_no_empty_text)] = Field(
-        None, description="The value that stands in for null. Default: null is a category of its own."
+        None, description="The value that replaces null. Default: null is a category of its own."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
@@ -126,19 +128,19 @@ class Categorical(Strict):
 
 
 class Vector(Strict):
-    """A fixed number of numbers: a list column of one length."""
+    """A vector of fixed size: a list column of one length."""
 
     kind: Literal["vector"]
-    size: PositiveInt = Field(description="Elements of every row's vector.")
+    size: PositiveInt = Field(description="Number of elements.")
     scale: Literal["standard", "none"] = Field("none", description="standard: each element by its own mean and std.")
     impute: Annotated[Constant | None, AfterValidator(_number)] = Field(
-        None, description="Every element of a null row. Without it a null is an error (exit 65)."
+        None, description="Replaces every element of a null row. Without it a null is an error (exit 65)."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")
 
 
 class Sequence(Strict):
-    """Several values of a set: a list column of strings or ints. Each value has an embedding; a row is their mean."""
+    """A list of values: a list column of strings or ints. Each value has an embedding; a row is their mean."""
 
     kind: Literal["sequence"]
     length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
@@ -155,7 +157,7 @@ class Sequence(Strict):
 
 
 class Text(Strict):
-    """Words: a string column, in lower case, without punctuation, cut at blanks. A row is the mean of its words."""
+    """Text: a string column, in lower case, without punctuation, split at spaces. A row is the mean of its words."""
 
     kind: Literal["text"]
     length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
@@ -169,20 +171,20 @@ class Text(Strict):
 
 
 class Augment(Strict):
-    """How images are varied in training, at random but the same way in every run of one seed."""
+    """Random augmentation of training images, the same in every run with the same seed."""
 
-    flip: bool = Field(False, description="Mirror half of them, left to right.")
-    shift: Rate = Field(0.0, description="Move them by up to this share of their height and width.")
+    flip: bool = Field(False, description="Mirror half of the images, left to right.")
+    shift: Rate = Field(0.0, description="Move images by up to this fraction of their height and width.")
 
 
 class Image(Strict):
-    """A picture: a binary column of encoded PNG, JPEG, GIF or BMP files."""
+    """An image: a binary column of encoded PNG, JPEG, GIF or BMP files."""
 
     kind: Literal["image"]
-    height: PositiveInt = Field(description="Pixels; what is stored is resized.")
-    width: PositiveInt = Field(description="Pixels; what is stored is resized.")
-    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colours.")
-    augment: Augment | None = Field(None, description="Variations of the training images. Default: none.")
+    height: PositiveInt = Field(description="Pixels; stored images are resized.")
+    width: PositiveInt = Field(description="Pixels; stored images are resized.")
+    channels: Literal[1, 3] = Field(3, description="1: greyscale; 3: RGB.")
+    augment: Augment | None = Field(None, description="Augmentation of the training images. Default: none.")
     impute: ClassVar[None] = None
     indicator: ClassVar[bool] = False
 

@@ -46,7 +46,7 @@ class Features:
         width: Columns of what `encode` returns.
 
     Raises:
-        ConfigError: An imputation constant that is no number.
+        ConfigError: An imputation constant that is not a number.
     """
 
     def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:

@@ -57,7 +57,7 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
         Arrays of `layout.numbers_width` elements, float64.
 
     Raises:
-        ConfigError: A constant that is no number.
+        ConfigError: A constant that is not a number.
     """
     means, deviations, factors, fills = (np.zeros(layout.numbers_width) for _ in range(4))
     clipped = np.zeros(layout.numbers_width, np.bool_)
