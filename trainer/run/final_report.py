@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trainer.training.validation_rows import ValidationRows
 
 #: Validation rows that importance and slices are measured on, at the most.
-_SAMPLE_ROWS, _SAMPLE_BYTES = 10_000, 64 * 1024**2
+_SAMPLE_ROWS, _SAMPLE_BYTES = 5_000, 64 * 1024**2
 
 
 def judge(

@@ -51,7 +51,7 @@ def permutation_importance(
     layout: Layout,
     *,
     seed: int,
-    limit_s: float = 30.0,
+    limit_s: float = 20.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Importance | None:
     """Measures every column, or those that matter.
