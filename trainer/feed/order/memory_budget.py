@@ -101,15 +101,18 @@ def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> int
     Raises:
         ConfigError: It does not fit; names the shuffle that would.
     """
-    held = budget or default_budget()
-    need = 2 * window_bytes + other_bytes
-    if need <= held:
-        return held - need
-    whose = "data.memory" if budget else f"a third of the memory limit of {held * BUDGET_SHARE // _MIB} MiB"
-    raised = f"raise data.memory to {-(-need // _MIB)}MiB" + ("" if budget else ", with a limit that has room for it")
-    fits = (held - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
+    allowed_bytes = budget or default_budget()
+    needed_bytes = 2 * window_bytes + other_bytes
+    if needed_bytes <= allowed_bytes:
+        return allowed_bytes - needed_bytes
+    whose = "data.memory" if budget else f"a third of the memory limit of {allowed_bytes * BUDGET_SHARE // _MIB} MiB"
+    raised = f"raise data.memory to {-(-needed_bytes // _MIB)}MiB" + (
+        "" if budget else ", with a limit that has room for it"
+    )
+    shuffle_bytes = (allowed_bytes - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
     raise ConfigError(
-        f"the feed needs {-(-need // _MIB)} MiB and may hold {held // _MIB} MiB, {whose}", where="run.data.shuffle",
-        remedy=f"set data.shuffle to at most {fits // _MIB}MiB, or {raised}" if fits >= _MIB
+        f"the feed needs {-(-needed_bytes // _MIB)} MiB and may hold {allowed_bytes // _MIB} MiB, {whose}",
+        where="run.data.shuffle",
+        remedy=f"set data.shuffle to at most {shuffle_bytes // _MIB}MiB, or {raised}" if shuffle_bytes >= _MIB
         else f"{raised}, or write smaller row groups",
     )  # fmt: skip

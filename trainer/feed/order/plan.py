@@ -27,15 +27,15 @@ class Blocks:
 
     Attributes:
         rows: Of a block; the last may have fewer.
-        kept: int64 [blocks]: the split's rows in each.
+        split_rows: int64 [blocks]: the split's rows in each.
     """
 
     rows: int
-    kept: np.ndarray
+    split_rows: np.ndarray
 
     def between(self, start: int, stop: int) -> int:
         """The split's rows from a block's first row to a block's last, or the end."""
-        return int(self.kept[start // self.rows : -(-stop // self.rows)].sum())
+        return int(self.split_rows[start // self.rows : -(-stop // self.rows)].sum())
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,23 @@ def make_plan(
     units: list[tuple[int, int, int, int, int, int, float]] = []
     largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
     small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
-    for shard, (everything, wanted) in enumerate(zip(group_rows, split_rows, strict=True)):
+    for shard, (everything, split_groups) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))
-        for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
-            rows, kept = sum(everything[first:last]), sum(wanted[first:last])
-            partly = rows > window_rows and 0 < kept < rows
+        for first, last in runs_of(everything, small, [bool(n) for n in split_groups]):
+            rows, of_split = sum(everything[first:last]), sum(split_groups[first:last])
+            partly = rows > window_rows and 0 < of_split < rows
             known = blocks_of(shard, first) if partly and blocks_of is not None else None
             step = max(rows, 1)
-            if rows > window_rows and (kept == rows or known is not None):
+            if rows > window_rows and (of_split == rows or known is not None):
                 step = largest if known is None else max(1, largest // known.rows) * known.rows
             for start in range(0, rows, step):
                 stop = min(rows, start + step)
-                here = known.between(start, stop) if known is not None else stop - start if kept == rows else kept
-                if here:
+                unit_rows = (
+                    known.between(start, stop) if known is not None else stop - start if of_split == rows else of_split
+                )
+                if unit_rows:
                     middle = (seen + (start + stop) / 2) / total
-                    units.append((shard, first, last - first, start, stop, here, middle))
+                    units.append((shard, first, last - first, start, stop, unit_rows, middle))
             seen += rows
     columns = list(zip(*units, strict=True)) if units else [()] * 7
     shard_of, group_of, groups_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
@@ -130,23 +132,23 @@ def _window(rows: np.ndarray, most: int) -> int:
     return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
 
 
-def runs_of(rows: Sequence[int], most: int, wanted: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
+def runs_of(rows: Sequence[int], most: int, is_read: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
     """Cuts row groups into runs that are read together.
 
     Args:
         rows: Rows of each.
         most: Rows that a run of several may have.
-        wanted: Row groups that are read and others are not in one run; None: all are alike.
+        is_read: Row groups that are read and others are not in one run; None: all are alike.
 
     Yields:
         (first, one past the last) of each run.
     """
-    first, held = 0, 0
-    for at, here in enumerate(rows):
-        parts = wanted is not None and wanted[at] != wanted[first]
-        if at > first and (parts or held + here > most):
+    first, run_rows = 0, 0
+    for at, group_rows in enumerate(rows):
+        parts = is_read is not None and is_read[at] != is_read[first]
+        if at > first and (parts or run_rows + group_rows > most):
             yield first, at
-            first, held = at, 0
-        held += here
+            first, run_rows = at, 0
+        run_rows += group_rows
     if rows:
         yield first, len(rows)

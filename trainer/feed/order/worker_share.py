@@ -87,12 +87,12 @@ def _largest_power(workers: int) -> int:
 
 def _lanes_of_batches(plan: Plan, windows: list[ShuffleWindow], batch_size: int) -> np.ndarray:
     """int64 [batches, LANES]: rows that each batch takes of each lane."""
-    found = np.zeros((-(-plan.total_rows // batch_size), LANES), np.int64)
+    rows_of_lanes = np.zeros((-(-plan.total_rows // batch_size), LANES), np.int64)
     for part in windows:
         edges = batch_edges(part, batch_size)
         taken = np.diff(cumulative_lane_counts(edges, lane_rows_of(plan, part)), axis=0)
-        np.add.at(found, (part.start + edges[:-1]) // batch_size, taken)
-    return found
+        np.add.at(rows_of_lanes, (part.start + edges[:-1]) // batch_size, taken)
+    return rows_of_lanes
 
 
 def _part(taken: np.ndarray, groups: int) -> int:

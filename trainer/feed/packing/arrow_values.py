@@ -52,8 +52,8 @@ def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         array = array.cast(pa.int64())
     if array.null_count and not _T.is_floating(array.type):
         array = pc.cast(array, pa.float64(), safe=False)
-    found = np.asarray(array.to_numpy(zero_copy_only=False))
-    return found.astype(np.float32) if found.dtype == np.float16 else found
+    floats = np.asarray(array.to_numpy(zero_copy_only=False))
+    return floats.astype(np.float32) if floats.dtype == np.float16 else floats
 
 
 def vectors(column: Column, values: pa.ChunkedArray | pa.Array, where: str = "") -> np.ndarray:
@@ -103,8 +103,8 @@ def _plain_values(values: pa.Array) -> list[Any]:
     """Python values; through numpy where that loses nothing, being several times faster."""
     if values.null_count or _T.is_boolean(values.type):
         return [int(v) if isinstance(v, bool) else v for v in values.to_pylist()]
-    found: list[Any] = values.to_numpy(zero_copy_only=False).tolist()
-    return found
+    plain: list[Any] = values.to_numpy(zero_copy_only=False).tolist()
+    return plain
 
 
 def listed(column: Column, values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:

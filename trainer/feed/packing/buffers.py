@@ -89,13 +89,13 @@ def views_over(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
     """
     parts = _parts(layout, rows)
     at = -memory.ctypes.data % _ALIGNMENT_BYTES
-    found: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     for shape, dtype in parts:
         size = int(np.prod(shape)) * 4
-        found.append(memory[at : at + size].view(dtype).reshape(shape))
+        arrays.append(memory[at : at + size].view(dtype).reshape(shape))
         at += _aligned(size)
-    found.append(np.empty((rows, len(layout.images) + len(layout.ragged)), object))
-    return Rows(*found)
+    arrays.append(np.empty((rows, len(layout.images) + len(layout.ragged)), object))
+    return Rows(*arrays)
 
 
 def room_for(layout: Layout, rows: int) -> int:

@@ -74,11 +74,11 @@ class Reader:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
             StorageError: It is gone, or the store is out of reach.
         """
-        wanted = list(range(group, group + groups))
+        groups_read = list(range(group, group + groups))
         try:
             stored = self._stored(shard)
-            opened = self._open(shard, wanted, stored)
-            table = opened.file.read_row_groups(wanted, columns=stored, use_threads=False)
+            opened = self._open(shard, groups_read, stored)
+            table = opened.file.read_row_groups(groups_read, columns=stored, use_threads=False)
             opened.let_go()
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(shard, group, error) from error
@@ -158,14 +158,14 @@ class Reader:
     def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if storage.local_path(shard.uri) is None:
             return self._opened(shard, groups, stored)
-        held: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
+        open_files: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
-        if key not in held:
-            held[key] = self._opened(shard, groups, stored)
-        held.move_to_end(key)
-        if len(held) > _OPEN_FILES:
-            held.popitem(last=False)[1].file.close(force=True)
-        return held[key]
+        if key not in open_files:
+            open_files[key] = self._opened(shard, groups, stored)
+        open_files.move_to_end(key)
+        if len(open_files) > _OPEN_FILES:
+            open_files.popitem(last=False)[1].file.close(force=True)
+        return open_files[key]
 
     def _opened(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if (path := storage.local_path(shard.uri)) is None:
@@ -190,10 +190,10 @@ class Reader:
             self._casts = table.schema, casts
         for index, plain in casts:
             table = table.set_column(index, table.field(index).name, table.column(index).cast(plain))
-        found = table.column_names
-        if found == self._columns:
+        stored_names = table.column_names
+        if stored_names == self._columns:
             return table
-        for name in set(self._columns).difference(found):
+        for name in set(self._columns).difference(stored_names):
             value = shard.partition_value(name)
             table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
@@ -260,19 +260,19 @@ class SequentialDecoder:
 
     def take(self, start: int, stop: int) -> pa.Table:
         """Rows [start, stop), start not being before `at`."""
-        kept = []
+        slices = []
         while self.at < stop:
             assert self.batches is not None
             batch = next(self.batches) if self._rest is None else self._rest
             low = min(max(start - self.at, 0), len(batch))
             high = min(stop - self.at, len(batch))
             if low < high:
-                kept.append(batch.slice(low, high - low))
+                slices.append(batch.slice(low, high - low))
             self._rest = batch.slice(high) if high < len(batch) else None
             self.at += high
         if self._opened is not None:
             self._opened.let_go()
-        return pa.Table.from_batches(kept)
+        return pa.Table.from_batches(slices)
 
 
 def _unreadable(shard: Shard, group: int, error: Exception) -> BadShard:

@@ -91,20 +91,20 @@ def undecodable(where: str) -> DataError:
 
 def augments(config: Config, columns: Sequence[Column]) -> dict[str, Augment]:
     """How the columns are varied in training, by key; those that are not are left out."""
-    wanted = {}
+    augment_by_key = {}
     for index, column in enumerate(columns):
         feature = config.data.features[column.name]
         if isinstance(feature, Image) and feature.augment is not None:
-            wanted[image_key(index)] = feature.augment
-    return wanted
+            augment_by_key[image_key(index)] = feature.augment
+    return augment_by_key
 
 
-def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place: tf.Tensor) -> dict[str, Any]:
+def varied(x: Mapping[str, Any], augment_by_key: Mapping[str, Augment], seed: int, place: tf.Tensor) -> dict[str, Any]:
     """Flips and shifts images at random.
 
     Args:
         x: A batch.
-        wanted: What to do, by key.
+        augment_by_key: What to do, by key.
         seed: The run's seed.
         place: int64 [2]: epoch and step of the batch.
 
@@ -112,7 +112,7 @@ def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place
         The batch with these keys replaced.
     """
     out = dict(x)
-    for number, (key, augment) in enumerate(wanted.items()):
+    for number, (key, augment) in enumerate(augment_by_key.items()):
         pixels = out[key]
         key_seed = tf.stack([seed + place[0] * 1_000_003, place[1] * 1_009 + number])
         size = pixels.shape[0]

@@ -72,8 +72,8 @@ class Packer:
         out.weight[:] = 1.0
         weight = out.weight[:, 0]
         if self.layout.sample_weight:
-            found = numbers(columns[self.layout.sample_weight])
-            weight[:] = found if pick is None else found[pick]
+            stored_weight = numbers(columns[self.layout.sample_weight])
+            weight[:] = stored_weight if pick is None else stored_weight[pick]
         if self._class_weight:
             factors = np.ones(int(max(out.label.max(initial=0), max(self._class_weight))) + 1, np.float32)
             for index, factor in self._class_weight.items():
@@ -84,8 +84,8 @@ class Packer:
 def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
     """[N] or [N, size] of any dtype that casts to float32; null is NaN."""
     column = field.column
-    found = vectors(column, values) if column.kind == "vector" else numbers(values)
-    return found.astype(np.float64) - field.offset if field.offset else found
+    stored = vectors(column, values) if column.kind == "vector" else numbers(values)
+    return stored.astype(np.float64) - field.offset if field.offset else stored
 
 
 def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
@@ -98,19 +98,19 @@ def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
         DataError: A value that is none of the classes.
     """
     if label.task != "multiclass":
-        found = numbers(values)
-        return np.asarray(found.astype(np.float64) - label.offset if label.offset else found, np.float32)
+        labels = numbers(values)
+        return np.asarray(labels.astype(np.float64) - label.offset if label.offset else labels, np.float32)
     index = {value: i for i, value in enumerate(label.classes)}
     distinct, places = encode(values)
     known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
-    found = np.asarray(known[places])
-    if (found < 0).any():
+    labels = np.asarray(known[places])
+    if (labels < 0).any():
         bad = next((v for v in distinct if v not in index), None)
         raise DataError(
             f"label value {bad!r} is none of the {len(index)} classes of the training rows",
             where=f"column {label.name!r}", remedy="give the class training rows, or leave such rows out",
         )  # fmt: skip
-    return found
+    return labels
 
 
 class _Codes:
@@ -141,20 +141,20 @@ class _Codes:
         rows, _, codes = self._kept(values)
         ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(values)))]) * 4
         buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(codes.astype("<i4"))]
-        found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
-        return np.asarray(found.to_numpy(zero_copy_only=False), object)
+        binary = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+        return np.asarray(binary.to_numpy(zero_copy_only=False), object)
 
     def _kept(self, values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first `size` values of every row: row, place in the row, and code, each [M]."""
         rows, flat = listed(self.field.column, values)
         at = places(rows, len(values))
-        kept = at < self.field.column.size
-        return rows[kept], at[kept], self._of_values(flat)[kept]
+        within = at < self.field.column.size
+        return rows[within], at[within], self._of_values(flat)[within]
 
     def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """int32 codes [N]."""
-        if self._table is not None and (found := self._table.codes(as_array(values), self._null)) is not None:
-            return found
+        if self._table is not None and (codes := self._table.codes(as_array(values), self._null)) is not None:
+            return codes
         distinct, places = encode(values)
         known = np.append(self._known(distinct), np.int32(self._null)).astype(np.int32)
         return np.take(known, places, mode="wrap")
@@ -197,10 +197,10 @@ class _Table:
         missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
         plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
         # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
-        found: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
+        codes: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
         if missing is not None:
-            found[missing] = null
-        return found
+            codes[missing] = null
+        return codes
 
 
 def hashed(distinct: Sequence[Any], buckets: int) -> np.ndarray:

@@ -121,8 +121,8 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.nd
     if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
         array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
     array = _exact(column, array, where)
-    found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
-    return _as_dtype(column, found, where)
+    values_of_rows = vectors(column, array, where) if column.kind == "vector" else numbers(array)
+    return _as_dtype(column, values_of_rows, where)
 
 
 def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray | None) -> np.ndarray:
@@ -146,11 +146,11 @@ def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
     rows, flat = listed(column, array)
     flat = flat.cast(pa.string()) if text else _exact(column, flat, where)
     at = places(rows, len(array))
-    kept = at < column.size
-    width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
+    within = at < column.size
+    width = max(1, int(at[within].max(initial=-1)) + 1) if column.ragged else column.size
     out = np.full((len(array), width), "", object) if text else np.full((len(array), width), np.nan)
-    found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
-    out[rows[kept], at[kept]] = found[kept]
+    flat_values = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
+    out[rows[within], at[within]] = flat_values[within]
     return out
 
 
@@ -171,19 +171,19 @@ def _is_list(arrow: pa.DataType) -> bool:
     return bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow))
 
 
-def _as_dtype(column: Column, found: np.ndarray, where: str) -> np.ndarray:
+def _as_dtype(column: Column, stored: np.ndarray, where: str) -> np.ndarray:
     dtype = np.dtype(column.dtype)
-    if found.dtype == dtype:
-        return found
-    if dtype.kind != "f" and found.dtype.kind == "f":
-        missing = int(np.isnan(found).sum())
+    if stored.dtype == dtype:
+        return stored
+    if dtype.kind != "f" and stored.dtype.kind == "f":
+        missing = int(np.isnan(stored).sum())
         if missing:
             raise DataError(
                 f"column {column.name!r} is null in {missing} rows; in training it never was", where=where,
                 remedy="fill the column, or train with impute so that null has a meaning",
             )  # fmt: skip
-    out = found.astype(dtype)
-    if dtype.kind in "iub" and not np.array_equal(out, found):
+    out = stored.astype(dtype)
+    if dtype.kind in "iub" and not np.array_equal(out, stored):
         raise DataError(
             f"column {column.name!r} has values that {column.dtype} cannot hold", where=where,
             remedy=f"write the column as {column.arrow}, as in training",

@@ -50,12 +50,12 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
 
 def _fetched(shard: Shard, start: int, stop: int) -> bytes:
     try:
-        found = storage.read_version(shard.uri, start, stop, shard.version)
+        fetched = storage.read_version(shard.uri, start, stop, shard.version)
     except storage.Changed as changed:
         raise object_changed(shard) from changed
-    if len(found) != stop - start:
+    if len(fetched) != stop - start:
         raise object_changed(shard)
-    return found
+    return fetched
 
 
 def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -60,10 +60,10 @@ class Turner:
     def _stage(self, width: int, rows: int, dtype: np.dtype) -> np.ndarray:
         """[width, rows] of this thread's memory, content undefined."""
         size = width * (rows + _APART)
-        held: np.ndarray | None = getattr(self._local, "held", None)
-        if held is None or len(held) < size:
-            held = self._local.held = np.empty(size, np.float32)
-        return held[:size].view(dtype).reshape(width, rows + _APART)[:, :rows]
+        memory: np.ndarray | None = getattr(self._local, "stage", None)
+        if memory is None or len(memory) < size:
+            memory = self._local.stage = np.empty(size, np.float32)
+        return memory[:size].view(dtype).reshape(width, rows + _APART)[:, :rows]
 
 
 def _write(columns: Sequence[tuple[int, np.ndarray]], start: int, stop: int, block: np.ndarray) -> None:

@@ -156,14 +156,14 @@ class Feed:
         layout = self._layout
         size = self._source.batch_size if self._source.worker.workers == 1 else None
         label = tf.int32 if layout.label.task == "multiclass" else tf.float32
-        found = (
+        plain = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
             tf.TensorSpec([None, size, layout.codes_width], tf.int32),
             tf.TensorSpec([None, size], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
         encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)
-        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else found
+        return (*plain, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else plain
 
     @property
     def _has_encoded(self) -> bool:
@@ -272,9 +272,9 @@ class _Cursor:
     def advance(self) -> tuple[int, int]:
         """Epoch and step to begin at; the next time it is the next epoch."""
         with self._lock:
-            found = self.epoch, self.step
+            position = self.epoch, self.step
             self.epoch, self.step = self.epoch + 1, 0
-        return found
+        return position
 
 
 def _is_deterministic() -> bool:
@@ -288,8 +288,8 @@ def _ragged(encoded: tf.Tensor, *, padded: bool) -> Any:
     """The bytes of rows' codes, string [B] -> int32 [B, longest], 0 after the last; at least one wide."""
     lengths = tf.strings.length(encoded) // 4
     codes = tf.io.decode_raw(tf.strings.reduce_join(encoded), tf.int32)
-    found = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
+    ragged = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
     if not padded:
-        return found
-    dense = found.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
+        return ragged
+    dense = ragged.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
     return tf.ensure_shape(dense, [encoded.shape[0], None])

@@ -93,8 +93,8 @@ class Source:
         for table, out, rows in zip(tables, targets, ranges, strict=True):
             keep = None
             if len(table) != len(out):
-                held = range(group, group + groups)
-                keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
+                group_range = range(group, group + groups)
+                keep = kept_mask(self.rule, self.rows_of, shard, group_range, table, self.split, rows)
                 assert keep is not None, "a read unit that is kept in part has a rule that says which part"
             self.packer.pack(table, out, keep)
 
@@ -170,10 +170,12 @@ def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle:
 
 def _blocks(prepared: Prepared, split: SplitName, shard: int, group: int) -> Blocks | None:
     """Where in a row group a split's rows stand: by position every row is known, by content what the pass counted."""
-    found, rule = prepared.shards[shard], prepared.rule
+    split_shard, rule = prepared.shards[shard], prepared.rule
     if rule.kind == "position" and prepared.rows_of is None:
-        counts = position_counts(found.identity, found.group_rows, rule.fraction)
-        mask = position_mask(found.identity, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
+        counts = position_counts(split_shard.identity, split_shard.group_rows, rule.fraction)
+        mask = position_mask(
+            split_shard.identity, sum(split_shard.group_rows[:group]), split_shard.group_rows[group], counts[group]
+        )
         return Blocks(1, mask if split == "validation" else ~mask)
-    kept = found.blocks.get(split, {}).get(group)
-    return None if kept is None else Blocks(found.block_rows(group), np.array(kept))
+    block_rows = split_shard.blocks.get(split, {}).get(group)
+    return None if block_rows is None else Blocks(split_shard.block_rows(group), np.array(block_rows))

@@ -19,7 +19,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         with tf.init_scope(), tf.device("CPU:0"):
-            self._found = tf.raw_ops.StatsAggregatorHandle(shared_name=f"kfit_wait_{next(_numbers)}")
+            self._aggregator = tf.raw_ops.StatsAggregatorHandle(shared_name=f"kfit_wait_{next(_numbers)}")
 
     def timed(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """The same batches, timed."""
@@ -32,16 +32,18 @@ class Stopwatch:
                 output_shapes=shapes,
             )  # fmt: skip
             added = tf.raw_ops.SetStatsAggregatorDataset(
-                input_dataset=asked, stats_aggregator=self._found, tag="", counter_prefix="", output_types=types,
+                input_dataset=asked, stats_aggregator=self._aggregator, tag="", counter_prefix="", output_types=types,
                 output_shapes=shapes,
             )  # fmt: skip
-        found = tf.data.experimental.from_variant(added, spec)
+        timed = tf.data.experimental.from_variant(added, spec)
         # A dataset made of a variant forgets what it came from, and with it the generator behind it would go.
-        found.kept_alive = dataset
-        return found
+        timed.kept_alive = dataset
+        return timed
 
     def read(self) -> float:
         """Seconds so far."""
         with tf.device("CPU:0"):
-            summary = tf.compat.v1.Summary.FromString(tf.raw_ops.StatsAggregatorSummary(iterator=self._found).numpy())
+            summary = tf.compat.v1.Summary.FromString(
+                tf.raw_ops.StatsAggregatorSummary(iterator=self._aggregator).numpy()
+            )
         return float(sum(v.histo.sum for v in summary.value if v.tag.endswith(_TAG))) / 1e6

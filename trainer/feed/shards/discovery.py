@@ -228,11 +228,11 @@ def _opened(
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:
         parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
-        for found in (shard for shards in pool.map(some, parts) for shard in shards):
-            if isinstance(found, BadShard):
-                refuse(found)
+        for outcome in (shard for shards in pool.map(some, parts) for shard in shards):
+            if isinstance(outcome, BadShard):
+                refuse(outcome)
             else:
-                yield found
+                yield outcome
     footers.store()
 
 
@@ -314,11 +314,11 @@ def _fault(
     shard: Shard, schema: Mapping[str, pa.DataType], types: Mapping[str, pa.DataType], keys: Sequence[str]
 ) -> BadShard | None:
     for name, expected in types.items():
-        found = schema.get(name)
-        if found is None:
+        stored_type = schema.get(name)
+        if stored_type is None:
             return bad_shard(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
-        if found != expected:
-            return bad_shard(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
+        if stored_type != expected:
+            return bad_shard(shard.uri, f"column {name!r} is {stored_type}; expected {expected} as in the other shards")
     for key in keys:
         if key not in shard.partitions:
             return bad_shard(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
@@ -337,7 +337,7 @@ def key_types_of(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
             values.setdefault(key, set())
             if (value := shard.partition_value(key)) is not None:
                 values[key].add(value)
-    return {key: _text_type(found) for key, found in values.items()}
+    return {key: _text_type(texts) for key, texts in values.items()}
 
 
 def _text_type(values: set[str]) -> pa.DataType:

@@ -75,13 +75,13 @@ def _load(folder: str | Path, name: str) -> dict[str, bytes]:
     """What is kept; nothing where it cannot be read."""
     try:
         head, _, body = (local_cache.read(folder, name) or b"[]\n").partition(b"\n")
-        found, at = {}, 0
+        footers, at = {}, 0
         for uri, length in json.loads(head):
-            found[str(uri)] = body[at : at + int(length)]
+            footers[str(uri)] = body[at : at + int(length)]
             at += int(length)
     except (ValueError, TypeError):
         return {}
-    return found if at == len(body) else {}
+    return footers if at == len(body) else {}
 
 
 class Footers:
@@ -106,10 +106,10 @@ class Footers:
         Raises:
             BadShard: It has none.
         """
-        found = self._known.get(stored.uri)
-        if found is None:
-            found = self._new[stored.uri] = read_footer(stored.uri, stored.size_bytes, stored.version)
-        return found
+        footer = self._known.get(stored.uri)
+        if footer is None:
+            footer = self._new[stored.uri] = read_footer(stored.uri, stored.size_bytes, stored.version)
+        return footer
 
     def store(self) -> None:
         """Keeps what was read for the next run; a folder that cannot be written costs that run the reading."""

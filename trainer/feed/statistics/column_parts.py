@@ -45,32 +45,32 @@ def column_part(column: Column, values: pa.ChunkedArray, place: Place) -> Column
     if column.kind in ("sequence", "text"):
         return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
-    found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
-    return numeric_part(found, values, place)
+    as_numbers = vectors(column, values, where) if column.kind == "vector" else numbers(values)
+    return numeric_part(as_numbers, values, place)
 
 
-def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+def numeric_part(as_numbers: np.ndarray, values: pa.ChunkedArray, place: Place) -> ColumnPart:
     """Moments, a sample, and what is null or not finite.
 
     Args:
-        found: [N] or [N, size]: the values as numbers.
+        as_numbers: [N] or [N, size]: the values as numbers.
         values: The same as stored, which tells null from NaN.
         place: Where they stand.
     """
-    chosen = found if len(place.rows) == len(found) else found[place.rows]
-    moments = Moments.of(chosen)
+    of_split = as_numbers if len(place.rows) == len(as_numbers) else as_numbers[place.rows]
+    moments = Moments.of(of_split)
     part = ColumnPart(rows=len(place.rows), moments=moments)
-    flat = found if found.ndim == 1 else found[:, 0]
+    flat = as_numbers if as_numbers.ndim == 1 else as_numbers[:, 0]
     part.lowest, part.highest = _stored_range(moments, values, place.rows)
-    part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
-    if found.dtype.kind != "f":
+    part.sample = [flat[place.sampled].astype(np.float64)] if as_numbers.ndim == 1 else []
+    if as_numbers.dtype.kind != "f":
         return part
-    finite = np.isfinite(chosen)
+    finite = np.isfinite(of_split)
     if finite.all() and not values.null_count:
         return part
-    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(found), bool)
-    present = ~null if found.ndim == 1 else ~null[:, None]
-    nan, inf = np.isnan(found) & present, np.isinf(found)
+    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(as_numbers), bool)
+    present = ~null if as_numbers.ndim == 1 else ~null[:, None]
+    nan, inf = np.isnan(as_numbers) & present, np.isinf(as_numbers)
     part.nulls = int(null[place.rows].sum())
     part.nans, part.infinities = int(nan[place.rows].sum()), int(inf[place.rows].sum())
     bad = inf | nan
@@ -134,9 +134,9 @@ def _listed_part(column: Column, values: pa.ChunkedArray, place: Place) -> Colum
 def label_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
     """How often each value of a label of classes occurs."""
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        found = numbers(values)
-        null = np.isnan(found)
-        distinct, counts = np.unique(found[place.rows][~null[place.rows]], return_counts=True)
+        as_numbers = numbers(values)
+        null = np.isnan(as_numbers)
+        distinct, counts = np.unique(as_numbers[place.rows][~null[place.rows]], return_counts=True)
         part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
         part.counts = Counter(
             {int(v) if float(v).is_integer() else float(v): int(n) for v, n in zip(distinct, counts, strict=True)}

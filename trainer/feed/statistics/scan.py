@@ -19,11 +19,7 @@ from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.filter import RowFilter
 from trainer.feed.shards.footers import BadShard
 from trainer.feed.shards.row_selection import kept_mask
-from trainer.feed.shards.split import (
-    SplitName,
-    SplitRule,
-    row_hashes,
-)
+from trainer.feed.shards.split import SplitName, SplitRule, row_hashes
 from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish, smallest_hashes
 from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.threads import Pool
@@ -84,8 +80,8 @@ class _RunParts:
     in_blocks: bool = False
 
     def counts_of(self, split: SplitName) -> tuple[int, ...]:
-        found = self.counts.get(split, (0,) * len(self.groups))
-        return (sum(found),) if self.in_blocks else found
+        counts = self.counts.get(split, (0,) * len(self.groups))
+        return (sum(counts),) if self.in_blocks else counts
 
 
 def survey_set(
@@ -111,27 +107,27 @@ def survey_set(
         DataError: A value that breaks the contract on reading.
     """
     whole: dict[SplitName, SplitPart] = {"train": SplitPart(), "validation": SplitPart()}
-    kept, bad, done, total = [], [], 0, sum(s.rows for s in shards)
-    for shard, found in _by_shard(survey, shards):
-        if isinstance(found, BadShard):
-            bad.append(f"{shard.uri}: {found.what}")
+    good, bad, done, total = [], [], 0, sum(s.rows for s in shards)
+    for shard, runs in _by_shard(survey, shards):
+        if isinstance(runs, BadShard):
+            bad.append(f"{shard.uri}: {runs.what}")
             if len(bad) > skip:
-                raise found
+                raise runs
             continue
-        for run in found:
+        for run in runs:
             for split, part in run.parts.items():
                 whole[split].merge(part)
                 if whole[split].sampled >= _SAMPLE_ROOM * SAMPLE_ROWS:
                     survey.largest_hashes[split] = whole[split].reduce_sample()
-        counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
+        counts = {split: tuple(n for run in runs for n in run.counts_of(split)) for split in whole}
         blocks: dict[str, dict[int, tuple[int, ...]]] = {
-            split: {run.groups.start: run.counts[split] for run in found if _has_blocks(run, split)} for split in whole
+            split: {run.groups.start: run.counts[split] for run in runs if _has_blocks(run, split)} for split in whole
         }
-        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
+        good.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
         done += shard.rows
         if progress is not None:
             progress(done, total)
-    return Findings(whole, tuple(kept), tuple(bad))
+    return Findings(whole, tuple(good), tuple(bad))
 
 
 def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
@@ -187,7 +183,7 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
             sampled = rows[smallest_hashes(hashes[rows], largest)]
             parts[split].merge(_part(survey, table, Place(shard, start + low, rows, sampled), hashes))
             counts[split] += np.diff(np.searchsorted(rows + low, edges))
-    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, groups, in_blocks)
+    return _RunParts(parts, {split: tuple(counted.tolist()) for split, counted in counts.items()}, groups, in_blocks)
 
 
 def _has_blocks(run: _RunParts, split: SplitName) -> bool:
