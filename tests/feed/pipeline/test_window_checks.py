@@ -18,10 +18,10 @@ def warnings_of(configure, folder, shuffle):
     ("rows", "group", "shuffle", "held"),
     [((120_000,), 120_000, 2, 2), ((60_000, 60_000), 10_000, 2, 4), ((60_000, 60_000), 1200, 0.5, 10)],
 )
-def test_a_window_of_few_pieces_is_a_warning_and_its_advice_mends_it(rows, group, shuffle, held, write_set, configure):
+def test_a_window_of_few_pieces_is_a_warning_and_its_advice_mends_it(rows, group, shuffle, units, write_set, configure):
     folder = write_set(rows, group=group)
     (warning,) = warnings_of(configure, folder, int(shuffle * MIB))
-    assert f"{shuffle} MiB draws from {held} row groups" in warning
+    assert f"{shuffle} MiB draws from {units} row groups" in warning
     advised = int(warning.partition("set it to ")[2].partition("MiB")[0])
     assert warnings_of(configure, folder, advised * MIB) == ()
 

@@ -1,4 +1,4 @@
-"""What reading a plan needs of memory, held against the budget."""
+"""Compares the memory that reading a plan needs with the budget."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trainer.feed.packing.memory_limit import BUDGET_SHARE, default_budget
 _MIB = 1024**2
 CHUNK_BYTES = 8 * _MIB
 CHUNKS_AHEAD = 2
-#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
+#: Two are queued, one is filled, one is handed over, and TensorFlow keeps those that it has cut batches from.
 MOST_CHUNKS = CHUNKS_AHEAD + 5
-#: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.
+#: Memory per column of a row group that is read in slices: dictionary, a decoded page and the stored page.
 #: Writers make pages of about a MiB.
 _SLICED_COLUMN_BYTES = 3 * _MIB
-#: int64 arrays as long as a window that its shuffle takes.
+#: Memory per row of a window for its order: six int64 arrays.
 _ORDER_BYTES = 6 * 8
-#: Threads, the allocator's own, and what TensorFlow holds of batches (measured: 40 to 60 MiB).
+#: Threads, the allocator's overhead, and batches that TensorFlow keeps (measured: 40 to 60 MiB).
 _BESIDE_BYTES = 64 * _MIB
 
 
@@ -41,7 +41,7 @@ def check_memory(
 
     Args:
         budget: `data.memory`; None: the default.
-        plan: What is to be read.
+        plan: The read units.
         windows: Of an epoch.
         row_bytes: Of a packed row, its encoded bytes among them.
         batch_size: Rows of a global batch.
@@ -56,7 +56,7 @@ def check_memory(
         ConfigError: It does not fit.
     """
     largest_unit = int((plan.stop - plan.start).max())
-    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    # A row group is in memory as Arrow columns, and a second time where only some of its rows are kept.
     other = 2 * min(threads, len(plan)) * largest_unit * row_bytes
     other += MOST_CHUNKS * max(CHUNK_BYTES, batch_size * row_bytes)
     decoder_bytes = _SLICED_COLUMN_BYTES * columns

@@ -11,22 +11,22 @@ from functools import cached_property
 
 import numpy as np
 
-#: A row group larger than a window is decoded bit by bit, in slices of this share of a window.
+#: A row group larger than a window is decoded in slices, this many to a window.
 _SLICES_PER_WINDOW = 2
-#: Neighbouring row groups of a shard up to so many rows are read as one: opening costs more than they do.
+#: Neighbouring row groups of a shard with up to this many rows together are one read unit: opening costs more.
 SMALL_ROWS = 8192
-#: But a window shall still hold so many read units: it mixes by drawing from all of them.
+#: A window still holds at least this many read units, since it mixes by drawing from all of them.
 _PIECES_PER_WINDOW = 64
-#: The first batch waits for all of a window, and so many read units, drawn evenly from the set, mix it well.
+#: The first batch waits for the whole window, and this many read units, drawn evenly from the dataset, mix well.
 _MOST_PIECES_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where in a row group a split's rows stand, as far as that is known.
+    """How the rows of a split are distributed over a row group.
 
     Attributes:
-        rows: Of a block; the last may have fewer.
+        rows: Rows of a block; the last may have fewer.
         split_rows: int64 [blocks]: the split's rows in each.
     """
 
@@ -34,7 +34,7 @@ class Blocks:
     split_rows: np.ndarray
 
     def between(self, start: int, stop: int) -> int:
-        """The split's rows from a block's first row to a block's last, or the end."""
+        """Returns the split's rows in [start, stop), which begin and end at a block's edge or the end."""
         return int(self.split_rows[start // self.rows : -(-stop // self.rows)].sum())
 
 
@@ -47,7 +47,7 @@ class Plan:
         group: int32 [N]: first row group in the shard. groups: int32 [N]: how many.
         start: int64 [N]: first row in those row groups. stop: one past the last.
         rows: int64 [N]: the split's rows in the unit, all > 0.
-        position: float64 [N]: where in its shard the unit stands, in (0, 1).
+        position: float64 [N]: the unit's middle as a share of its shard, in (0, 1).
         window_rows: Rows that are mixed at a time.
     """
 
@@ -84,8 +84,8 @@ def make_plan(
         split_rows: Shard -> the split's rows of each row group.
         window_rows: Rows that are mixed at a time.
         largest_rows: A row group with more rows is read in slices.
-        blocks_of: (shard, row group) -> where the split's rows stand, for large row groups that are not on one side
-            as a whole. None: nobody knows, and they are read as a whole.
+        blocks_of: (shard, row group) -> the distribution of the split's rows, for large row groups that belong to
+            both splits. None: unknown; the row group is read as a whole.
 
     Returns:
         The plan; read units without a row are left out.
@@ -126,7 +126,7 @@ def make_plan(
 
 
 def _window(rows: np.ndarray, most: int) -> int:
-    """Rows of a window, where the set is larger than one."""
+    """Returns the rows of a window of a dataset that is larger than one."""
     if rows.sum() <= most or len(rows) <= _MOST_PIECES_PER_WINDOW:
         return most
     return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
@@ -136,9 +136,9 @@ def runs_of(rows: Sequence[int], most: int, is_read: Sequence[bool] | None = Non
     """Cuts row groups into runs that are read together.
 
     Args:
-        rows: Rows of each.
-        most: Rows that a run of several may have.
-        is_read: Row groups that are read and others are not in one run; None: all are alike.
+        rows: Rows of each row group.
+        most: Most rows of a run of several.
+        is_read: Whether a row group is read at all; a run has only one kind. None: all are.
 
     Yields:
         (first, one past the last) of each run.

@@ -23,7 +23,7 @@ _ROWS_COST = 8.0
 
 @dataclass(frozen=True)
 class ShuffleWindow:
-    """What is in memory at a time.
+    """A group of read units that is in memory at once.
 
     Attributes:
         units: int64 [P]: units of the plan, ascending; the rows of the window stand in this order.
@@ -68,9 +68,9 @@ def windows_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool, lanes: bool 
 
 
 def _stratify(plan: Plan, count: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Spreads read units over windows evenly by their place in the set and by their place in their shard.
+    """Spreads read units over windows evenly by their place in the dataset and in their shard.
 
-    Sets are often sorted, by label or by time, over all shards or within each. Of every run of `count`
+    Datasets are often sorted, by label or by time, over all shards or within each. Of every run of `count`
     neighbours each window takes one, so the first kind of order is evened out to one read unit; which one goes
     where evens out the second kind, greedily. Left to chance a window of 16 read units was off by 5 of them.
     """
@@ -94,9 +94,9 @@ def _stratify(plan: Plan, count: int, random: np.random.Generator) -> list[np.nd
 
 
 def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
-    """Lets the slices of one row group come in its own order, so that it is decoded once an epoch.
+    """Reorders the slices of each row group to ascend over the windows, so that it is decoded once an epoch.
 
-    Which windows hold a slice of it stays as it was drawn; which slice is where changes places.
+    The windows that hold a slice of the row group stay the same; which slice each of them holds changes.
     """
     names = plan.shard.astype(np.int64) << 32 | plan.group
     _, first, counts = np.unique(names, return_index=True, return_counts=True)
@@ -111,7 +111,7 @@ def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _cut(order: np.ndarray, plan: Plan, count: int) -> list[np.ndarray]:
-    """Cuts an order of read units into parts of about equal rows."""
+    """Cuts a sequence of read units into parts of about equally many rows."""
     rows = plan.rows[order]
     middle = np.cumsum(rows) - rows / 2
     part = np.minimum((middle * count / plan.total_rows).astype(np.int64), count - 1)
@@ -129,7 +129,7 @@ def _numbered(plan: Plan, cut: list[np.ndarray], random: np.random.Generator | N
 
 
 def _deal(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Lanes of read units, balanced by rows: the largest first, each to the lane with the fewest rows."""
+    """Deals read units to lanes: the largest first, each to the lane with the fewest rows."""
     lanes = np.empty(len(rows), np.int8)
     load = [0] * LANES
     for unit in np.lexsort((random.random(len(rows)), -rows)):
@@ -211,7 +211,7 @@ def row_order(
 
 
 def batch_edges(part: ShuffleWindow, batch_size: int) -> np.ndarray:
-    """int64 [E], ascending: where batches begin and end, counted in the window."""
+    """Returns where batches begin and end in the window: int64 [E], ascending."""
     first = -part.start % batch_size
     inner = np.arange(first, part.rows, batch_size, dtype=np.int64)
     return np.unique(np.concatenate([[0], inner, [part.rows]]).astype(np.int64))

@@ -1,7 +1,7 @@
-"""Decodes row groups: only the columns asked for, hive keys appended, any number of threads.
+"""Decodes the requested columns of row groups, with hive keys appended, from any number of threads.
 
-Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
-request, into a sparse mapping of the object's size, in memory or on the disk: Arrow never calls back into Python
+Local files are memory-mapped. The needed column chunks of remote objects are fetched, neighbours in one
+request, into a sparse mapping of the object's size, in memory or on disk: Arrow never calls back into Python
 (apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
 
 Long because the decoder of slices, the open files and their mappings share one reader's locks and limits.
@@ -32,10 +32,10 @@ _BATCH_ROWS = 65_536
 
 
 class Reader:
-    """Reads row groups of a set.
+    """Reads row groups of shards.
 
     A `ParquetFile` must not be shared between threads (`ReadRangeCache did not find matching cache
-    entry`), so each thread keeps a few of its own, newest used.
+    entry`), so each thread keeps its most recently used ones.
 
     Args:
         columns: Names to read, stored or hive keys.
@@ -60,7 +60,7 @@ class Reader:
         self._decoders: dict[tuple[str, int], SequentialDecoder] = {}
 
     def read(self, shard: Shard, group: int, *, groups: int = 1) -> pa.Table:
-        """Neighbouring row groups.
+        """Reads neighbouring row groups.
 
         Args:
             shard: The shard.
@@ -72,7 +72,7 @@ class Reader:
 
         Raises:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
-            StorageError: It is gone, or the store is out of reach.
+            StorageError: The object is gone, or the store cannot be reached.
         """
         groups_read = list(range(group, group + groups))
         try:
@@ -85,10 +85,10 @@ class Reader:
         return self._with_partitions(shard, table)
 
     def slices(self, shard: Shard, group: int, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
-        """Parts of a row group too large to hold; what stands between them is decoded and dropped.
+        """Reads slices of a row group that is too large to hold; the rows between them are decoded and dropped.
 
-        The decoder stays where it is, so that the next call goes on from there: asked for in ascending
-        order, a row group is decoded once.
+        The decoder stays open at the last row, and the next call continues there: a row group whose slices are
+        requested in ascending order is decoded once.
 
         Args:
             shard: The shard.
@@ -120,12 +120,12 @@ class Reader:
 
     @contextlib.contextmanager
     def _decoder(self, shard: Shard, group: int) -> Iterator[SequentialDecoder]:
-        """The open decoder of a row group, for this thread alone; closes others that are too many."""
+        """Lends the open decoder of a row group to this thread; closes unused ones beyond `most_decoders`."""
         key = (shard.uri, group)
         with self._lock:
             decoder = self._decoders.setdefault(key, SequentialDecoder())
             decoder.users += 1
-            # To come back to its place, a closed decoder decodes all rows before it again: those with the fewest go.
+            # A decoder that was closed has to decode all rows before its place again: close those with the fewest.
             unused = sorted((d.at, k) for k, d in self._decoders.items() if not d.users)
             for _, old in unused[: max(0, len(self._decoders) - self.most_decoders)]:
                 self._decoders.pop(old).close()
@@ -139,9 +139,9 @@ class Reader:
                     del self._decoders[key]
 
     def stream(self, shard: Shard, rows: int, *, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-        """The rows of a shard, or of some of its row groups, at most `rows` at a time.
+        """Yields the rows of a shard, or of some of its row groups, at most `rows` at a time.
 
-        A row group is never held decoded as a whole.
+        A row group is never decoded as a whole.
         """
         for group in range(len(shard.group_rows)) if groups is None else groups:
             try:
@@ -209,7 +209,7 @@ def _columns_to_cast(schema: pa.Schema) -> list[tuple[int, pa.DataType]]:
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
-    """A column that holds one value.
+    """Returns a column of one repeated value.
 
     Args:
         text: The value as a path spells it; None: null.
@@ -221,25 +221,25 @@ def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A shard, and its mapping where that is of a file."""
+    """An open shard, and its mapping if that is of a file."""
 
     file: pq.ParquetFile
     mapped: mmap.mmap | None
 
     def let_go(self) -> None:
-        """Gives back the pages of a mapping: the system still has them, but they count as this process's memory."""
+        """Releases the pages of a mapping: they would count as this process's memory, and the page cache has them."""
         if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class SequentialDecoder:
-    """A decoder in the middle of a large row group, which can only go forwards.
+    """A decoder at some row of a large row group, which only moves forwards.
 
     Attributes:
         lock: Held while the decoder works.
         users: Threads that use it or wait for it; changed under the reader's lock.
-        batches: What comes next; None: nothing is open.
-        at: The row that comes next.
+        batches: The batches that follow; None: nothing is open.
+        at: The next row.
     """
 
     def __init__(self) -> None:
@@ -251,15 +251,15 @@ class SequentialDecoder:
         self._opened: _Opened | None = None
 
     def restart(self, opened: _Opened, batches: Iterator[pa.RecordBatch]) -> None:
-        """Begins at the first row."""
+        """Starts again at the first row."""
         self._opened, self.batches, self.at, self._rest = opened, batches, 0, None
 
     def close(self) -> None:
-        """Lets go of the decoder and its file."""
+        """Releases the decoder and its file."""
         self._opened = self.batches = self._rest = None
 
     def take(self, start: int, stop: int) -> pa.Table:
-        """Rows [start, stop), start not being before `at`."""
+        """Returns rows [start, stop); `start` must not lie before `at`."""
         slices = []
         while self.at < stop:
             assert self.batches is not None

@@ -1,6 +1,6 @@
-"""Encoded images to pixels, in the graph: decoded, brought to one size, and in training varied a little.
+"""Encoded images to pixels, in the graph: decode, resize, and augment in training.
 
-What is varied is a function of (seed, epoch, step), as the order of rows is.
+The augmentation is a function of (seed, epoch, step), as the order of rows is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.schema import Column, image_key
 
 
 def decoded(columns: Sequence[Column], encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Pixels of a batch.
+    """Decodes the images of a batch.
 
     Args:
         columns: The image columns.
@@ -47,7 +47,7 @@ def _decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 def decode_all(
     column: Column, encoded: Sequence[bytes], where: str = "", row_numbers: np.ndarray | None = None
 ) -> np.ndarray:
-    """Pixels of a column of rows: uint8 [N, height, width, channels].
+    """Decodes a column of rows: uint8 [N, height, width, channels].
 
     Args:
         column: The image column.
@@ -56,7 +56,7 @@ def decode_all(
         row_numbers: int64 [N]: each row's number in the shard; None: 0 to N - 1.
 
     Raises:
-        DataError: One cannot be decoded; or does not fit into memory; names `where` and its row.
+        DataError: An image cannot be decoded or does not fit into memory; names `where` and the row.
     """
     out = np.empty((len(encoded), *column.shape), np.uint8)
     budget = default_budget()
@@ -90,7 +90,7 @@ def undecodable(where: str) -> DataError:
 
 
 def augments(config: Config, columns: Sequence[Column]) -> dict[str, Augment]:
-    """How the columns are varied in training, by key; those that are not are left out."""
+    """Returns the augmentation of the columns that have one, by key."""
     augment_by_key = {}
     for index, column in enumerate(columns):
         feature = config.data.features[column.name]
@@ -104,7 +104,7 @@ def varied(x: Mapping[str, Any], augment_by_key: Mapping[str, Augment], seed: in
 
     Args:
         x: A batch.
-        augment_by_key: What to do, by key.
+        augment_by_key: The augmentation of each image.
         seed: The run's seed.
         place: int64 [2]: epoch and step of the batch.
 
@@ -124,7 +124,7 @@ def varied(x: Mapping[str, Any], augment_by_key: Mapping[str, Augment], seed: in
             for axis in (1, 2):
                 length = pixels.shape[axis]
                 moved = tf.cast(tf.round(chance[axis] * augment.shift * length), tf.int32)
-                # What moves in from outside repeats the edge.
+                # Pixels beyond the edge repeat it.
                 index = tf.clip_by_value(tf.range(length)[None, :] + moved[:, None], 0, length - 1)
                 pixels = tf.gather(pixels, index, axis=axis, batch_dims=1)
         out[key] = pixels

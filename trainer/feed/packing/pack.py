@@ -16,7 +16,7 @@ from trainer.feed.packing.buffers import Rows
 from trainer.feed.packing.transpose import Turner
 from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
 
-#: Integers that lie no farther apart than this are looked up in an array: 4 MiB at the most.
+#: Vocabularies of integers that span no more than this are looked up in an array of at most 4 MiB.
 _TABLE_VALUES = 2**20
 
 
@@ -24,7 +24,7 @@ class Packer:
     """Packs tables by a layout.
 
     Args:
-        layout: What goes where.
+        layout: The columns of a packed row.
         class_weight: Label index -> factor of the row's weight.
     """
 
@@ -43,7 +43,7 @@ class Packer:
 
     @property
     def encoded(self) -> list[str]:
-        """Columns that are best read as dictionaries."""
+        """Columns to read as dictionaries, which is faster."""
         return encoded_names([f.column for f in self.layout.codes])
 
     def pack(self, table: pa.Table, out: Rows, keep: np.ndarray | None = None) -> None:
@@ -51,11 +51,11 @@ class Packer:
 
         Args:
             table: Has at least `names`.
-            out: K rows, written whole; K rows are kept.
-            keep: bool [len(table)] or None for all.
+            out: K rows, all of them overwritten.
+            keep: bool [len(table)], true for K rows; None: all rows.
 
         Raises:
-            DataError: A vector of another length, a label that is none of the classes.
+            DataError: A vector of another length, or a label that is not one of the classes.
         """
         pick = None if keep is None else np.flatnonzero(keep)
         columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -89,13 +89,13 @@ def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
 
 
 def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
-    """The label as the model learns it.
+    """Returns the label as the model learns it.
 
     Returns:
         float32 [N], minus the label's offset; int32 class indices [N] for multiclass.
 
     Raises:
-        DataError: A value that is none of the classes.
+        DataError: A value that is not one of the classes.
     """
     if label.task != "multiclass":
         labels = numbers(values)
@@ -114,7 +114,7 @@ def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
 
 
 class _Codes:
-    """Codes of one categorical column; work per distinct value, then one lookup per row."""
+    """Encodes one categorical column: work per distinct value, then one lookup per row."""
 
     def __init__(self, field: CodeField) -> None:
         self.field = field
@@ -127,7 +127,7 @@ class _Codes:
         return str(value) if self._text else int(value)
 
     def of(self, values: pa.ChunkedArray) -> np.ndarray:
-        """int32 codes [N]; of a sequence or a text [N, size], 0 after its last."""
+        """Returns int32 codes [N]; of a sequence or a text [N, size], 0 after the last."""
         column = self.field.column
         if column.kind == "categorical":
             return self._of_values(values)
@@ -167,11 +167,11 @@ class _Codes:
 
 @dataclass(frozen=True)
 class _Table:
-    """The codes of neighbouring integers, so that a value's code is one look at an array.
+    """The codes of a range of integers as an array that is indexed by value.
 
     Attributes:
-        first: What the array's second entry stands for.
-        known: int32: a code for each integer; the first and the last stand for everything below and above.
+        first: The integer of the second entry.
+        known: int32: a code for each integer; the first entry stands for all below, the last for all above.
     """
 
     first: int
@@ -179,7 +179,7 @@ class _Table:
 
     @classmethod
     def of(cls, vocabulary: Mapping[Any, int]) -> _Table | None:
-        """None where the values lie too far apart."""
+        """Returns the table of a vocabulary; None where it spans too wide a range."""
         if not vocabulary:
             return None
         first, last = min(vocabulary), max(vocabulary)
@@ -191,7 +191,7 @@ class _Table:
         return cls(first, known)
 
     def codes(self, values: pa.Array, null: int) -> np.ndarray | None:
-        """int32 codes [N]; None for a type that this is not made for."""
+        """Returns int32 codes [N]; None for types other than integers up to int64."""
         if not pa.types.is_integer(values.type) or pa.types.is_uint64(values.type):
             return None
         missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
@@ -204,7 +204,7 @@ class _Table:
 
 
 def hashed(distinct: Sequence[Any], buckets: int) -> np.ndarray:
-    """Codes 1 … buckets of distinct values, by TensorFlow's own hash of their text."""
+    """Returns codes 1 … buckets of distinct values, by TensorFlow's hash of their text."""
     if not len(distinct):
         return np.empty(0, np.int32)
     import tensorflow as tf

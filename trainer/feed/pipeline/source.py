@@ -1,4 +1,4 @@
-"""From prepared data to one split's source: what its read units are, and how one becomes packed rows."""
+"""One split as a source of packed rows: its read units, their order, and how a unit is read."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from trainer.feed.shards.row_selection import kept_mask
 from trainer.feed.shards.split import SplitName, SplitRule, position_counts, position_mask
 from trainer.feed.statistics.prepare import Prepared
 
-#: What is read at a time where nothing is shuffled.
+#: Size of a window where nothing is shuffled.
 _UNSHUFFLED_BYTES = 32 * 1024**2
-#: What Python adds to a row's encoded bytes.
+#: Overhead of a Python bytes object.
 _BYTES_OBJECT = 48
 
 
@@ -33,7 +33,7 @@ class Source:
 
     Attributes:
         shards: The shards. split: which of their rows.
-        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        rule: How rows are split. rows_of: `data.filter`; None: all rows.
         plan: The read units.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
@@ -65,11 +65,11 @@ class Source:
 
     @property
     def lanes(self) -> bool:
-        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
+        """Whether unshuffled batches take from all lanes, so that workers share them; a validation's order is free."""
         return self.worker.workers > 1 and self.split == "validation"
 
     def order(self, epoch: int, part: ShuffleWindow) -> np.ndarray:
-        """The order in which a window gives its rows."""
+        """Returns the order in which a window yields its rows; see `row_order`."""
         return row_order(
             self.plan,
             part,
@@ -81,7 +81,7 @@ class Source:
         )
 
     def pack_units(self, units: Sequence[int], targets: Sequence[Rows]) -> None:
-        """Reads and packs one read unit, or slices of one row group, into their places."""
+        """Reads one read unit, or several slices of one row group, and packs each into its target."""
         plan, first = self.plan, units[0]
         shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
         ranges = [(int(plan.start[unit]), int(plan.stop[unit])) for unit in units]
@@ -109,7 +109,7 @@ def source_of(
     class_weight: Mapping[int, float] | None,
     worker: Worker | None,
 ) -> Source:
-    """The source of a split; arguments as those of `Feed`."""
+    """Returns the source of a split; the arguments are those of `Feed`."""
     packer = Packer(prepared.layout, class_weight)
     bytes_a_row = _packed_row_bytes(prepared)
     plan = _plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
@@ -157,7 +157,7 @@ def _packed_row_bytes(prepared: Prepared) -> int:
 
 
 def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
-    """The read units of a split, with a window of `data.shuffle` bytes of packed rows."""
+    """Returns the read units of a split, with windows of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(
@@ -169,7 +169,7 @@ def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle:
 
 
 def _blocks(prepared: Prepared, split: SplitName, shard: int, group: int) -> Blocks | None:
-    """Where in a row group a split's rows stand: by position every row is known, by content what the pass counted."""
+    """Where the rows of a split are in a row group: exactly under a split by position, else as the pass counted."""
     split_shard, rule = prepared.shards[shard], prepared.rule
     if rule.kind == "position" and prepared.rows_of is None:
         counts = position_counts(split_shard.identity, split_shard.group_rows, rule.fraction)

@@ -1,4 +1,4 @@
-"""From the job file's features and the shards' types to columns: what each is, and whether it can be that."""
+"""Resolves features of the job file and stored types to columns, and refuses kinds that do not fit the type."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def resolve_columns(
     nulls: Mapping[str, int] | None = None,
     largest: Mapping[str, int] | None = None,
 ) -> dict[str, Column]:
-    """Holds each feature against its stored type.
+    """Validates each feature against its Arrow type.
 
     Args:
         config: The configuration.
         shard_set: The shards' types.
-        nulls: Nulls of each column, once they are known: a categorical int that has some enters as float64.
-        largest: Largest magnitude of each column of integer categories, once it is known: what float64 cannot hold
-            enters as text.
+        nulls: Nulls of each column, from the statistics: a categorical int with nulls becomes float64.
+        largest: Largest magnitude of each column of integer categories, from the statistics: what float64 cannot
+            represent becomes text.
 
     Returns:
         Columns by name, in the order of the job file.
 
     Raises:
         DataError: A stored type that does not fit the kind.
-        ConfigError: A vector whose stored length is another one.
+        ConfigError: A vector of another stored length.
     """
     return {
         name: _as_text_if_wide(
@@ -62,7 +62,7 @@ def _as_text_if_wide(column: Column, feature: Feature, largest: int) -> Column:
 
 
 def key_types(shard_set: ShardSet, columns: Iterable[Column]) -> dict[str, pa.DataType]:
-    """Types that hive keys are read with: a category made of dates is text."""
+    """Returns the types that hive keys are read with: a category of dates is text."""
     texts = {c.name: pa.string() for c in columns if c.partition and c.stores_text}
     return {**shard_set.partition_types, **texts}
 
@@ -165,10 +165,10 @@ def input_dtype(arrow: pa.DataType, nullable: bool) -> str:
 
 
 def check_label(config: Config, shard_set: ShardSet) -> pa.DataType:
-    """Type of the label, held against the task.
+    """Returns the type of the label after checking that it fits the task.
 
     Raises:
-        DataError: The task cannot be learnt from that type.
+        DataError: The type does not fit the task.
     """
     name, task = config.data.label.column, config.task
     arrow = shard_set.types.get(name, shard_set.partition_types.get(name))
@@ -192,7 +192,7 @@ def check_weight(config: Config, shard_set: ShardSet) -> None:
     """Checks that the sample weight is a number.
 
     Raises:
-        DataError: It is none.
+        DataError: It is not.
     """
     name = config.data.sample_weight
     if name is None:
@@ -206,7 +206,7 @@ def check_weight(config: Config, shard_set: ShardSet) -> None:
 
 
 def check_by(config: Config, shard_set: ShardSet) -> pa.DataType | None:
-    """Type of the column that the validation split goes by, None where it goes by none.
+    """Returns the type of the column that the validation split uses; None where it uses none.
 
     Raises:
         ConfigError: Not a date or timestamp for `newest`, not a plain value for `fraction`.

@@ -1,6 +1,6 @@
-"""Which rows belong to the set: `data.filter` on rows, and on row groups by what their footers say.
+"""`data.filter` on rows, and on row groups by the statistics in their footers.
 
-A row group whose footer shows that no row can fit is never read.
+A row group whose footer shows that no row can pass is never read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMPARISONS = {"at_least": pc.greater_equal, "above": pc.greater, "at_most": pc
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Conditions that all have to hold.
+    """Conditions that a row has to meet, all of them.
 
     Attributes:
         conditions: By column; values are arrays of the column's type, of one element but for lists.
@@ -40,7 +40,7 @@ class RowFilter:
         return list(dict.fromkeys([*self.conditions, *self.nulls]))
 
     def mask(self, table: pa.Table) -> np.ndarray:
-        """Which rows belong to the set: bool [rows]. A null fits no comparison."""
+        """Returns which rows pass: bool [rows]. A null meets no comparison."""
         fits = np.ones(len(table), bool)
         for name, conditions in self.conditions.items():
             values = _plain(table.column(name))
@@ -51,7 +51,7 @@ class RowFilter:
         return fits
 
     def may_hold(self, shard: Shard, group: int, partition_types: Mapping[str, pa.DataType]) -> bool:
-        """Whether a row of a row group can belong to the set, as far as its footer and its path tell."""
+        """Whether a row of a row group can pass, by its footer and its path."""
         for name, conditions in self.conditions.items():
             if name in shard.stored:
                 low, high = _range(shard, group, name)
@@ -69,14 +69,14 @@ class RowFilter:
 
 
 def make_filter(configured: Mapping[str, Condition], types: Mapping[str, pa.DataType]) -> RowFilter | None:
-    """The filter of a configuration.
+    """Returns the filter of a configuration.
 
     Args:
         configured: `data.filter`.
         types: Arrow types of the columns.
 
     Returns:
-        The filter; None where everything belongs to the set.
+        The filter; None without conditions.
 
     Raises:
         ConfigError: A value that the column's type cannot be compared with.
@@ -119,7 +119,7 @@ def _holds(key: str, values: pa.ChunkedArray, bounds: pa.Array) -> np.ndarray:
 
 
 def _range(shard: Shard, group: int, name: str) -> tuple[Any, Any]:
-    """Least and greatest value of a column in a row group; None where the footer does not say."""
+    """Returns least and greatest value of a column in a row group; None where the footer has none."""
     indices = shard.leaves[name]
     known = statistics_of(shard.metadata, group, indices[0]) if len(indices) == 1 else None
     return (known.min, known.max) if known is not None and known.has_min_max else (None, None)

@@ -1,4 +1,4 @@
-"""The data's contract, held against what one pass found: the first breach is an error, oddities are warnings."""
+"""Checks the statistics against the data's contract: the first breach is an error, oddities are warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 
-#: Steps of a number format that are a larger share of a column's standard deviation lose what is to be learnt.
+#: Number formats whose steps exceed this share of a column's standard deviation lose too much of it.
 _COARSE = 0.01
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: TensorFlow flushes what is smaller to 0.
@@ -24,10 +24,10 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
 
     Args:
         config: The configuration.
-        parts: What the pass found.
+        parts: Statistics of the splits.
 
     Raises:
-        DataError: The first breach: which column, how many rows, where the first one stands.
+        DataError: The first breach; names the column, the number of rows, and the first of them.
     """
     for split, part in parts.items():
         if not part.rows:
@@ -143,7 +143,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
 
 
 def _check_resolution(name: str, part: ColumnPart) -> None:
-    """Values that lie so far from 0, and so near each other, that float64 cannot tell them apart."""
+    """Refuses large values that lie so near each other that float64 cannot tell them apart."""
     assert part.moments is not None
     largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
     step, deviation = float(np.spacing(largest)), float(np.sqrt(part.moments.pooled()[1]))
@@ -176,7 +176,7 @@ def _check_images(name: str, split: SplitName, part: ColumnPart, memory: int | N
 
 
 def odd_columns(config: Config, part: SplitPart) -> list[str]:
-    """One line for each column from which nothing can be learnt."""
+    """Returns one warning for each constant column."""
     out = []
     for name in config.data.features:
         column = part.columns[name]

@@ -1,4 +1,4 @@
-"""From configuration to everything the feed and the model must know of the data, without TensorFlow.
+"""From a configuration to all that the feed and the model need to know of the data; without TensorFlow.
 
 `inspect` reads footers alone and is what `trainer check` needs; `prepare` adds one pass over the rows.
 """
@@ -41,17 +41,17 @@ __all__ = ["Inspection", "Prepared", "SplitName", "inspect", "prepare"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What footers tell.
+    """What the footers say about the dataset.
 
     Attributes:
         config: The configuration.
-        shards: Good shards; those of one side only say so in `membership`.
+        shards: The readable shards; `membership` names the split of each.
         columns: The feature columns.
         label_type: Arrow type of the label.
         rows: Rows by split.
         estimated: Whether `rows` is an estimate: a filter, or a split by a stored column, is known after the pass.
         fingerprint: Changes when a shard comes, goes or changes.
-        bad_shards: What was left out, and why.
+        bad_shards: Shards that were left out, `uri: why`.
         warnings: One line each.
     """
 
@@ -71,7 +71,7 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is known of the data before the first step.
+    """All that is known of the data before the first step.
 
     Attributes:
         config: The configuration; what is `auto` in `fit` is resolved.
@@ -79,12 +79,12 @@ class Prepared:
         statistics: `train` and, where there is one, `validation`.
         rows: Rows by split.
         fingerprint: SHA-256 over the shards' names, sizes and versions.
-        shards: The shards, with rows of each side by row group.
-        bad_shards: What was left out, `uri: why`.
+        shards: The shards, with the rows of each split in every row group.
+        bad_shards: Shards that were left out, `uri: why`.
         warnings: One line each.
         partition_types: Arrow types of the hive keys.
-        rule: How the set is split.
-        rows_of: Which rows belong to the set; None: all.
+        rule: How rows are split.
+        rows_of: `data.filter`; None: all rows.
     """
 
     config: Config
@@ -101,7 +101,7 @@ class Prepared:
 
 
 def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
-    """Reads every footer and holds schema, kinds, label and split against the configuration.
+    """Reads every footer and checks schema, kinds, label and split against the configuration.
 
     Args:
         config: The configuration.
@@ -123,7 +123,7 @@ def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
     rows, estimated = _count(rule, shards)
     rows_of = make_filter(config.data.filter, key_types(shard_set, columns.values()) | dict(shard_set.types))
     if not sum(s.rows for s in shards):
-        raise DataError("the set has no rows", where=str(config.data.train), remedy="point run.data.train at data")
+        raise DataError("the dataset has no rows", where=str(config.data.train), remedy="point run.data.train at data")
     extra = shard_set.extra
     shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
     return Inspection(
@@ -143,7 +143,7 @@ def _scan(config: Config, cache: str | Path | None) -> ShardSet:
     validation_uris = resolved_uris(data.validation, "run.data.validation")
     allowed = max(0, skip - len(train.bad))
     validation = scan(validation_uris, needed, skip=allowed, cache=cache, filtered_by=filtered_by)
-    # A key's type follows from its values on both sides: {1, x} and {1} is text.
+    # The type of a key follows from its values in both splits: {1, x} and {1} is text.
     partition_types = key_types_of((*train.shards, *validation.shards))
     shared = {s.uri for s in train.shards} & {s.uri for s in validation.shards}
     if shared:
@@ -164,7 +164,7 @@ def _scan(config: Config, cache: str | Path | None) -> ShardSet:
 
 
 def _place(config: Config, shard_set: ShardSet, by_type: pa.DataType | None) -> tuple[SplitRule, tuple[Shard, ...]]:
-    """The rule as far as footers tell, and each shard's side. A cutoff within files is found by `prepare`."""
+    """Returns the split rule and the shards with their split. `prepare` finds a cutoff day that lies within files."""
     split = config.data.validation
     if isinstance(split, FractionSplit):
         rule = SplitRule("position" if split.by is None else "value", split.fraction, split.by)
@@ -179,11 +179,11 @@ def _place(config: Config, shard_set: ShardSet, by_type: pa.DataType | None) -> 
         for s in shard_set.shards
     ]
     cutoff = first_validation_day(days, split.newest)
-    sides = tuple(
+    placed = tuple(
         replace(s, membership="validation" if day >= cutoff else "train")
         for s, day in zip(shard_set.shards, days, strict=True)
     )
-    return replace(rule, kind="none", cutoff_day=cutoff), sides
+    return replace(rule, kind="none", cutoff_day=cutoff), placed
 
 
 def _count(rule: SplitRule, shards: tuple[Shard, ...]) -> tuple[dict[str, int], bool]:
@@ -211,18 +211,18 @@ def prepare(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Reads footers, then every row once; checks the data's contract on the way.
+    """Reads the footers, then every row once, and checks the data against its contract.
 
     Args:
         config: The configuration.
         cache: Folder where footers and the result of the pass are kept for the next run; None: nowhere.
-        progress: Told (rows done, all rows).
+        progress: Called with (rows done, all rows).
 
     Returns:
-        Everything known of the data.
+        All that is known of the data.
 
     Raises:
-        ConfigError: Configuration and data do not fit each other, e.g. a batch larger than the set.
+        ConfigError: Configuration and data do not fit each other, e.g. a batch larger than the dataset.
         DataError: The data breaks its contract.
         StorageError: The store is out of reach.
     """
@@ -318,7 +318,7 @@ def _check_rows(config: Config, rows: Mapping[str, int]) -> None:
 
 
 def _with_cutoff(seen: Inspection) -> SplitRule:
-    """The rule with its first validation day, for which one column is read where the days stand in the files."""
+    """Returns the rule with its first validation day; reads the column of days where it is stored in the files."""
     rule = seen.rule
     if rule.kind != "days" or rule.by is None:
         return rule

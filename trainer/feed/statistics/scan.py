@@ -1,4 +1,4 @@
-"""One pass over the set: statistics of both splits, and how many rows of each row group are on which side."""
+"""One pass over the dataset: statistics of both splits, and the rows of each split in every row group."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from trainer.feed.threads import Pool
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
-#: Rows of a row group that are looked at at a time.
+#: Rows of a large row group that are processed at a time.
 _SLICE_ROWS = 262_144
-#: The sample is cut back to size when it has grown by so much: wide sets sample many columns.
+#: The sample is reduced when it has grown by this factor: wide datasets sample many columns.
 _SAMPLE_ROOM = 1.5
-#: Hashed columns may have as many values as rows, and nobody needs the rare ones.
+#: Hashed columns may have as many values as rows; only the most frequent are stored.
 _HASHED_VALUES = 1000
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the pass looks at.
+    """What the pass reads, and how it is split.
 
     Attributes:
         config: The configuration.
         columns: Feature columns by name.
         partition_types: Types of hive keys.
-        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        rule: How rows are split. rows_of: `data.filter`; None: all rows.
         largest_hashes: Split -> the largest hash that can still be among its sample. From the split's rows where
             they are known beforehand, else lowered as parts are merged, so that threads sample few rows; the final
             sample does not depend on it.
@@ -57,13 +57,13 @@ class Survey:
 
     @property
     def by_content(self) -> bool:
-        """Whether a row's content decides where it belongs, so that nobody knows before it is read."""
+        """Whether a row's split is known only after it is read."""
         return self.rule.kind in ("value", "days") or self.rows_of is not None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the pass found: its parts by split, the shards with rows of each side, what was left out."""
+    """Result of the pass: statistics by split, the shards with their rows of each split, and what was left out."""
 
     parts: Mapping[SplitName, SplitPart]
     shards: tuple[Shard, ...]
@@ -72,7 +72,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _RunParts:
-    """A run of row groups: its parts by split, and how many rows of each row group, or block of one, are in them."""
+    """Statistics of neighbouring row groups by split, and the rows of each split in every row group or block of one."""
 
     parts: Mapping[SplitName, SplitPart]
     counts: Mapping[SplitName, tuple[int, ...]]
@@ -94,13 +94,13 @@ def survey_set(
     """Reads every row once.
 
     Args:
-        survey: What to look at.
-        shards: Ordered by name; parts are merged in this order, so results do not depend on threads.
+        survey: What to read.
+        shards: Ordered by name. Parts are merged in this order, so the result does not depend on threads.
         skip: How many shards that cannot be decoded may be left out.
-        progress: Told (rows done, all rows).
+        progress: Called with (rows done, all rows).
 
     Returns:
-        The findings.
+        The statistics of both splits, and the shards with their rows of each.
 
     Raises:
         BadShard: One shard too many cannot be decoded.
@@ -131,7 +131,7 @@ def survey_set(
 
 
 def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
-    """Parts of every row group, in the order of the set, a few row groups ahead."""
+    """Yields the parts of each shard in the order of the dataset, computed a few row groups ahead."""
     reader = Reader(_read_names(survey), survey.partition_types, encoded_names(list(survey.columns.values())))
     pool = Pool(_THREADS, "kfit-statistics")
     runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
@@ -191,7 +191,7 @@ def _has_blocks(run: _RunParts, split: SplitName) -> bool:
 
 
 def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-    """The rows of a run in their order, and which they are; a very large row group is never there as a whole."""
+    """Yields tables with their range of rows in the run; a very large row group is never decoded as a whole."""
     if len(groups) > 1 or rows <= _SLICE_ROWS:
         yield (0, rows), reader.read(shard, groups.start, groups=len(groups))
         return
@@ -218,7 +218,7 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
 
 
 def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
-    """Statistics of a split."""
+    """Returns the statistics of a split."""
     part.reduce_sample()
     features = survey.config.data.features
     return Statistics(
