@@ -13,15 +13,15 @@ from trainer.run.record import CURVES_S
 
 
 @contextmanager
-def tensorboard_folder(folder: RunFolder, *, wanted: bool) -> Iterator[str | None]:
+def tensorboard_folder(folder: RunFolder, *, enabled: bool) -> Iterator[str | None]:
     """Gives a local folder, uploaded at the end where the run's own folder is not local; of a failed run in short time.
 
     Args:
         folder: The run's folder.
-        wanted: Whether files are to be written at all; None is given where not.
+        enabled: Whether files are written at all; None is given where not.
     """
     target = folder.path("tensorboard")
-    if not wanted:
+    if not enabled:
         yield None
     elif (local := storage.local_path(target)) is not None:
         yield str(local)
