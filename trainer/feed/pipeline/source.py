@@ -15,10 +15,8 @@ from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.buffers import Rows, row_bytes
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.packing.pack import Packer
-from trainer.feed.shards.discovery import Shard
-from trainer.feed.shards.filter import RowFilter
 from trainer.feed.shards.row_selection import kept_mask
-from trainer.feed.shards.split import SplitName, SplitRule, position_counts, position_mask
+from trainer.feed.shards.split import SplitName, position_counts, position_mask
 from trainer.feed.statistics.prepare import Prepared
 
 #: Size of a window where nothing is shuffled.
@@ -32,8 +30,7 @@ class Source:
     """One split, ready to be read in any order.
 
     Attributes:
-        shards: The shards. split: which of their rows.
-        rule: How rows are split. rows_of: `data.filter`; None: all rows.
+        prepared: The dataset. split: which of its rows.
         plan: The read units.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
@@ -41,10 +38,8 @@ class Source:
         worker: Which of several workers reads.
     """
 
-    shards: tuple[Shard, ...]
+    prepared: Prepared
     split: SplitName
-    rule: SplitRule
-    rows_of: RowFilter | None
     plan: Plan
     reader: Reader
     packer: Packer
@@ -83,7 +78,7 @@ class Source:
     def pack_units(self, units: Sequence[int], targets: Sequence[Rows]) -> None:
         """Reads one read unit, or several slices of one row group, and packs each into its target."""
         plan, first = self.plan, units[0]
-        shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
+        shard, group, groups = self.prepared.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
         ranges = [(int(plan.start[unit]), int(plan.stop[unit])) for unit in units]
         whole = sum(shard.group_rows[group : group + groups])
         if ranges == [(0, whole)]:
@@ -94,7 +89,7 @@ class Source:
             keep = None
             if len(table) != len(out):
                 group_range = range(group, group + groups)
-                keep = kept_mask(self.rule, self.rows_of, shard, group_range, table, self.split, rows)
+                keep = kept_mask(self.prepared.rule, self.prepared.rows_of, shard, group_range, table, self.split, rows)
                 assert keep is not None, "a read unit that is kept in part has a rule that says which part"
             self.packer.pack(table, out, keep)
 
@@ -117,10 +112,8 @@ def source_of(
     names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
     reader = Reader(names, prepared.partition_types, packer.encoded)
     return Source(
-        shards=prepared.shards,
+        prepared=prepared,
         split=split,
-        rule=prepared.rule,
-        rows_of=prepared.rows_of,
         plan=plan,
         reader=reader,
         packer=packer,

@@ -53,7 +53,12 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             remedy="fix the label, or leave those rows out",
         )  # fmt: skip
     if config.task == "regression":
-        _check_scale(config, split, part)
+        assert part.moments is not None
+        if config.data.label.transform == "log1p" and part.moments.minimum <= -1:
+            raise DataError(
+                f"label {name!r} is {part.moments.minimum:g} in {split} rows; log1p takes what is above -1",
+                where="run.data.label.transform", remedy="set transform: standard",
+            )  # fmt: skip
         return
     classes = sorted(part.counts)
     if config.task == "binary" and not set(classes) <= {0, 1}:
@@ -69,39 +74,21 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
         )  # fmt: skip
 
 
-def _check_scale(config: Config, split: SplitName, part: ColumnPart) -> None:
-    assert part.moments is not None
-    name, least = config.data.label.column, part.moments.minimum
-    if config.data.label.transform == "log1p" and least <= -1:
-        raise DataError(
-            f"label {name!r} is {least:g} in {split} rows; log1p takes what is above -1",
-            where="run.data.label.transform", remedy="set transform: standard",
-        )  # fmt: skip
-
-
 def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
     assert part.moments is not None
-    broken = part.nulls + part.nans + part.infinities
-    if broken:
-        raise DataError(
-            f"sample weight {name!r} is null, NaN or infinite in {broken} {split} rows",
-            where=part.first_null or part.first_bad, remedy="give every row a finite weight >= 0",
-        )  # fmt: skip
-    if part.moments.minimum < 0:
-        raise DataError(
-            f"sample weight {name!r} is negative in {split} rows (least: {part.moments.minimum:g})",
-            where="run.data.sample_weight", remedy="give every row a finite weight >= 0",
-        )  # fmt: skip
-    if split == "train" and part.moments.maximum == 0:
-        raise DataError(
-            f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
-            remedy="give some rows a weight above 0",
-        )  # fmt: skip
-    if split == "train" and part.moments.maximum < _FLOAT32_LEAST:
-        raise DataError(
-            f"sample weight {name!r} is at most {part.moments.maximum:g}, which float32 arithmetic takes for 0",
-            where="run.data.sample_weight", remedy="scale the weights, so that they are about 1",
-        )  # fmt: skip
+    broken, least, largest = part.nulls + part.nans + part.infinities, part.moments.minimum, part.moments.maximum
+    finite, train = "give every row a finite weight >= 0", split == "train"
+    too_small = f"is at most {largest:g}, which float32 arithmetic takes for 0"
+    faults = (
+        (broken > 0, f"is null, NaN or infinite in {broken} {split} rows", finite),
+        (least < 0, f"is negative in {split} rows (least: {least:g})", finite),
+        (train and largest == 0, "is 0 in all training rows", "give some rows a weight above 0"),
+        (train and largest < _FLOAT32_LEAST, too_small, "scale the weights, so that they are about 1"),
+    )
+    for is_fault, what, remedy in faults:
+        if is_fault:
+            where = part.first_null or part.first_bad or "run.data.sample_weight"
+            raise DataError(f"sample weight {name!r} {what}", where=where, remedy=remedy)
 
 
 def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart, memory: int | None) -> None:

@@ -121,7 +121,8 @@ def survey_set(
                     survey.largest_hashes[split] = whole[split].reduce_sample()
         counts = {split: tuple(n for run in runs for n in run.counts_of(split)) for split in whole}
         blocks: dict[str, dict[int, tuple[int, ...]]] = {
-            split: {run.groups.start: run.counts[split] for run in runs if _has_blocks(run, split)} for split in whole
+            split: {run.groups.start: run.counts[split] for run in runs if run.in_blocks and split in run.counts}
+            for split in whole
         }
         good.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
         done += shard.rows
@@ -186,10 +187,6 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
     return _RunParts(parts, {split: tuple(counted.tolist()) for split, counted in counts.items()}, groups, in_blocks)
 
 
-def _has_blocks(run: _RunParts, split: SplitName) -> bool:
-    return run.in_blocks and split in run.counts
-
-
 def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:
     """Yields tables with their range of rows in the run; a very large row group is never decoded as a whole."""
     if len(groups) > 1 or rows <= _SLICE_ROWS:
@@ -220,15 +217,12 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
 def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
     """Returns the statistics of a split."""
     part.reduce_sample()
-    features = survey.config.data.features
+    features = survey.config.data.features.items()
+    hashed = {name for name, feature in features if isinstance(feature, Categorical) and feature.encode == "hash"}
     return Statistics(
         part.rows,
         {
-            name: finish(column, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
+            name: finish(column, most_values=_HASHED_VALUES if name in hashed else None)
             for name, column in part.columns.items()
         },
     )
-
-
-def _is_hashed(feature: object) -> bool:
-    return isinstance(feature, Categorical) and feature.encode == "hash"
