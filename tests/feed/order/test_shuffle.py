@@ -106,7 +106,7 @@ def test_small_row_groups_of_a_shard_are_read_together():
     assert actual == [(0, 0, 1, 10), (0, 2, 2, 5020), (0, 4, 2, 8100), (1, 0, 4, 12)]
 
 
-def test_a_window_holds_no_more_pieces_than_mixing_needs():
+def test_a_window_holds_no_more_read_units_than_mixing_needs():
     many = plan_for([[1000]] * 2000, 1_500_000)
     assert {len(r.units) for r in windows_of(many, 0, 0, shuffle=True)} == {250}
     all_fits = plan_for([[1000]] * 2000, 2_000_000)

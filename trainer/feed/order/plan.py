@@ -16,9 +16,9 @@ _SLICES_PER_WINDOW = 2
 #: Neighbouring row groups of a shard with up to this many rows together are one read unit: opening costs more.
 SMALL_ROWS = 8192
 #: A window still holds at least this many read units, since it mixes by drawing from all of them.
-_PIECES_PER_WINDOW = 64
+_UNITS_PER_WINDOW = 64
 #: The first batch waits for the whole window, and this many read units, drawn evenly from the dataset, mix well.
-_MOST_PIECES_PER_WINDOW = 256
+_MOST_UNITS_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def make_plan(
     """
     units: list[tuple[int, int, int, int, int, int, float]] = []
     largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
-    small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
+    small = min(SMALL_ROWS, window_rows // _UNITS_PER_WINDOW)
     for shard, (everything, split_groups) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))
         for first, last in runs_of(everything, small, [bool(n) for n in split_groups]):
@@ -127,9 +127,9 @@ def make_plan(
 
 def _window(rows: np.ndarray, most: int) -> int:
     """Returns the rows of a window of a dataset that is larger than one."""
-    if rows.sum() <= most or len(rows) <= _MOST_PIECES_PER_WINDOW:
+    if rows.sum() <= most or len(rows) <= _MOST_UNITS_PER_WINDOW:
         return most
-    return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
+    return min(most, max(1, int(rows.mean() * _MOST_UNITS_PER_WINDOW)))
 
 
 def runs_of(rows: Sequence[int], most: int, is_read: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:

@@ -159,8 +159,8 @@ class BufferPool:
     Args:
         layout: What a row holds.
         rows: The usual request; no less memory is ever made at once.
-        most: How many pieces of memory should do. TensorFlow drops arrays late and several at a time, so where all are
-            out, `take` waits a while for the next before it makes one more.
+        most: How many buffers should be enough. TensorFlow drops arrays late and several at a time, so where all are
+            in use, `take` waits a while for one to return before it makes one more.
     """
 
     def __init__(self, layout: Layout, rows: int = 0, most: int = 1_000_000) -> None:
