@@ -15,7 +15,7 @@ def warnings_of(configure, folder, shuffle):
 
 
 @pytest.mark.parametrize(
-    ("rows", "group", "shuffle", "held"),
+    ("rows", "group", "shuffle", "units"),
     [((120_000,), 120_000, 2, 2), ((60_000, 60_000), 10_000, 2, 4), ((60_000, 60_000), 1200, 0.5, 10)],
 )
 def test_a_window_of_few_read_units_is_a_warning_and_its_advice_fixes_it(

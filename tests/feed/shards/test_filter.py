@@ -27,7 +27,7 @@ def ids_of(prepared, split="train"):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "holds"),
+    ("conditions", "holds"),
     [
         ({"id": {"at_least": 30, "below": 75}}, lambda r: 30 <= r["id"] < 75),
         ({"id": {"above": 30, "at_most": 75}}, lambda r: 30 < r["id"] <= 75),
@@ -38,7 +38,7 @@ def ids_of(prepared, split="train"):
         ({"word": {"null": False}, "gaps": {"at_least": 3.5}}, lambda r: r["word"] and (r["gaps"] or 0) >= 3.5),
     ],
 )
-def test_only_rows_that_fit_are_in_the_set(write_set, configure, conditions, holds):
+def test_only_rows_that_pass_the_filter_are_read(write_set, configure, conditions, holds):
     folder = write_set((60, 0, 1, 39))
     prepared = prepare(configure(folder, features=WITH_ID, filter=conditions, batch_size=4))
     expected = [row["id"] for row in pq.read_table(folder).to_pylist() if holds(row)]
