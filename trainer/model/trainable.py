@@ -41,7 +41,7 @@ class Trainable(BuildsOnce):
         return self.model(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on one replica's share of a batch."""
+        """Runs one training step on a replica's part of a batch."""
         x, y, w = data
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
@@ -55,7 +55,7 @@ class Trainable(BuildsOnce):
         return mean_of_logs(self.compute_metrics(x, y, y_pred, sample_weight=w))
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """One evaluation step on one replica's share of a batch."""
+        """Runs one evaluation step on a replica's part of a batch."""
         x, y, w = data
         y_pred = self(x, training=False)
         self._track_loss(self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=False), w)
@@ -83,13 +83,13 @@ class Trainable(BuildsOnce):
 
 
 def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
-    """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
+    """Prepares a model for `fit` and creates all its variables, so that no batch is needed to build it.
 
     Args:
         model: From `build`, in the scope of the strategy that will train it.
         config: The job.
         steps_total: Steps of the whole run, a schedule's default length.
-        label: What is predicted, and its scale. Default: a label that is learnt as it is.
+        label: The label and its scale. Default: a label that is not scaled.
 
     Raises:
         ConfigError: A metric that does not go with the task, or a schedule with reduce_on_plateau.
