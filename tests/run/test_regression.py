@@ -78,7 +78,7 @@ def test_log1p_learns_amounts_over_many_orders_of_magnitude(tmp_path: Path):
     assert published_model.load(result.uri).layout.label.transform == "log1p"
 
 
-@pytest.mark.parametrize(("transform", "label"), [("standard", 500 * Y + 3e5)])
+@pytest.mark.parametrize(("transform", "label"), [("standard", 500 * Y + 3e5), ("log1p", np.expm1(Y / 4 + 8))])
 def test_gate_and_report_speak_in_the_label_s_own_units(tmp_path: Path, transform: str, label: np.ndarray):
     write(tmp_path / "data", label)
     write(tmp_path / "fresh", label)
