@@ -109,6 +109,10 @@ class Config(Strict):
             raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
         if self.task != "regression" and self.fit.loss != "auto":
             raise ValueError(f"fit.loss {self.fit.loss!r} goes with regression; leave it out")
+        if self.fit.calibrate is not None and self.task == "regression":
+            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
+        if self.fit.calibrate is not None and self.data.validation is None:
+            raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
         if self.data.validation is None:
             for name in ("early_stopping", "reduce_on_plateau"):
                 part = getattr(self.fit, name)

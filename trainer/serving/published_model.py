@@ -85,14 +85,14 @@ class Published:
 
         def answer(columns: Any) -> dict[str, Any]:
             predictions = self.model(columns, training=False)
-            logits = _logits_under(predictions)
+            logits = logits_under(predictions)
             return {"predictions": predictions} | ({} if logits is None else {"logits": logits})
 
         # One trace for every number of rows.
         return tf.function(answer, reduce_retracing=True)
 
 
-def _logits_under(predictions: Any) -> Any:
+def logits_under(predictions: Any) -> Any:
     """The input of the sigmoid or softmax whose output a tensor of a graph is; None where it is another's."""
     operation = predictions.op
     while operation.type == "Identity":
