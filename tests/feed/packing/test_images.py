@@ -27,10 +27,12 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (20, 6, 8, 1), np.uint8)
 
 
-def prepared_for(folder, configure, encoded, feature, batch_size=8):
+def prepared_for(folder, configure, encoded, feature, batch_size=8, stored=None):
     rows = len(encoded)
     table = pa.table({
-        "image": pa.array(encoded, pa.binary()), "n": np.arange(rows, dtype="f4"), "label": np.arange(rows) % 2,
+        "image": pa.array(encoded, stored or pa.binary()),
+        "n": np.arange(rows, dtype="f4"),
+        "label": np.arange(rows) % 2,
     })  # fmt: skip
     pq.write_table(table, folder / "a.parquet", row_group_size=7)
     features = {"image": feature, "n": {"kind": "numeric"}}
@@ -55,6 +57,19 @@ def test_pixels_are_those_of_the_files_and_stay_with_their_rows(tmp_path, config
         np.testing.assert_array_equal(x["image_0"], pixels[x["numbers"][:, 0].astype(int)])
     (column,) = prepared.layout.images
     np.testing.assert_array_equal(raw_columns([column], table)["image"], pixels)
+
+
+def test_an_image_column_may_be_stored_as_any_binary_type(tmp_path, configure, pixels):
+    encoded = png(pixels)
+    for stored in (pa.binary_view(), pa.large_binary()):
+        folder = tmp_path / str(stored)
+        folder.mkdir()
+        prepared, _ = prepared_for(folder, configure, encoded, GREY, stored=stored)
+        with Feed(prepared, "train", batch_size=20, seed=0, shuffle=False) as feed:
+            ((x, _, _),) = batches(feed)
+        np.testing.assert_array_equal(x["image_0"], pixels)
+        served = np.concatenate([columns["image"] for _, columns in raw_batches(prepared.layout, str(folder))])
+        np.testing.assert_array_equal(served, pixels)
 
 
 def test_images_of_any_size_and_format_are_brought_to_one(tmp_path, configure):

@@ -195,6 +195,17 @@ def test_the_library_gives_columns_by_name(write_set, configure):
     assert (y.shape, w.shape) == ((16,), (16,))
 
 
+def test_statistics_of_the_library_are_kept_in_a_folder_given_as_text_or_path(write_set, configure, tmp_path):
+    config = configure(write_set())
+    for folder in (str(tmp_path / "text"), tmp_path / "path"):
+        first, second = (
+            [x["number"].numpy().tolist() for x, _, _ in trainer.dataset(config, "train", cache=folder)]
+            for _ in range(2)
+        )
+        assert first == second
+        assert any(Path(folder).iterdir())
+
+
 def test_ten_datasets_dropped_half_read_leave_no_thread_and_no_file(write_set, configure):
     config = configure(write_set((90, 109), group=10), shuffle=50 * ROW_BYTES)
 
