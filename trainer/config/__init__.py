@@ -27,8 +27,21 @@ from trainer.config.data import (
     resolved_uris,
 )
 from trainer.config.features import Augment, Categorical, Constant, Feature, Image, Numeric, Sequence, Text, Vector
+from trainer.config.objective import (
+    AnyOptimizer,
+    KerasOptimizer,
+    KerasSchedule,
+    Loss,
+    Named,
+    Optimizer,
+    Schedule,
+    WatchedMetric,
+    better,
+    check_task,
+    metrics_of,
+)
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
-from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Optimizer, ReduceOnPlateau, Schedule
+from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, ReduceOnPlateau
 from trainer.config.values import (
     Days,
     Duration,
@@ -46,6 +59,7 @@ from trainer.config.values import (
 __all__ = [
     "LESS_IS_BETTER",
     "METRICS_OF_TASK",
+    "AnyOptimizer",
     "Augment",
     "Builtin",
     "Categorical",
@@ -67,10 +81,14 @@ __all__ = [
     "FractionSplit",
     "Image",
     "KeepRuns",
+    "KerasOptimizer",
+    "KerasSchedule",
     "Label",
     "Limits",
+    "Loss",
     "Metric",
     "Model",
+    "Named",
     "NewestSplit",
     "Notify",
     "Numeric",
@@ -87,8 +105,11 @@ __all__ = [
     "Text",
     "Validation",
     "Vector",
+    "WatchedMetric",
     "Window",
+    "better",
     "duration_s",
+    "metrics_of",
     "parse_days",
     "parse_size",
     "resolve_automatic",
@@ -123,8 +144,8 @@ class Config(Strict):
     def _parts_match(self) -> Config:
         if self.task == "regression" and self.fit.class_weight is not None:
             raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
-        if self.task != "regression" and self.fit.loss != "auto":
-            raise ValueError(f"fit.loss {self.fit.loss!r} goes with regression; leave it out")
+        check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
+        self._check_averages()
         if self.data.validation is None:
             for name in ("early_stopping", "reduce_on_plateau"):
                 part = getattr(self.fit, name)
@@ -134,6 +155,15 @@ class Config(Strict):
                         f"set it, or watch a training metric"
                     )
         return self
+
+    def _check_averages(self) -> None:
+        optimizer, stop = self.fit.optimizer, self.fit.early_stopping
+        restores = stop == "auto" or (stop is not None and stop.restore_best_weights)
+        if isinstance(optimizer, KerasOptimizer) and optimizer.averages and restores:
+            raise ValueError(
+                "use_ema ends a run with averaged weights, and early_stopping with those of the best epoch; "
+                "set fit.early_stopping: null, or its restore_best_weights: false"
+            )
 
     @classmethod
     def load(

@@ -12,9 +12,9 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
-    model_validator,
 )
 
+from trainer.config.objective import AnyOptimizer, Loss, Optimizer, WatchedMetric
 from trainer.config.values import DurationOrNever, Fraction, Rate, Strict, Uri
 
 
@@ -66,55 +66,6 @@ Model = Annotated[
 ]
 
 
-class Schedule(Strict):
-    """A learning rate that changes by step."""
-
-    name: Literal["cosine", "exponential", "piecewise"]
-    initial: PositiveFloat = Field(description="Learning rate at the first step after the warm-up.")
-    decay_steps: PositiveInt | None = Field(
-        None, description="cosine, exponential: steps of one decay. Default: all steps of the run."
-    )
-    decay_rate: PositiveFloat = Field(0.96, description="exponential: factor for each decay_steps.")
-    alpha: Rate = Field(0.0, description="cosine: the last rate as a share of the initial one.")
-    warmup_steps: int = Field(0, ge=0, description="cosine: steps that rise linearly from 0.")
-    boundaries: list[PositiveInt] = Field([], description="piecewise: steps at which the rate changes.")
-    values: list[PositiveFloat] = Field([], description="piecewise: the rate after each boundary.")
-
-    @model_validator(mode="after")
-    def _piecewise_matches(self) -> Schedule:
-        if self.name == "piecewise" and not (
-            self.boundaries
-            and self.boundaries == sorted(set(self.boundaries))
-            and len(self.values) == len(self.boundaries)
-        ):
-            raise ValueError("piecewise needs rising boundaries and one value for each of them")
-        return self
-
-
-class Optimizer(Strict):
-    """How weights move."""
-
-    name: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion"] = "adamw"
-    learning_rate: PositiveFloat | Schedule | Literal["auto"] = Field(
-        "auto", description="A rate, or a schedule. auto: a warm-up and a cosine down to 0 over the whole run."
-    )
-    momentum: Rate = Field(0.0, description="sgd, rmsprop: momentum.")
-    weight_decay: float | None = Field(
-        None, ge=0.0, description="Decoupled weight decay of the kernels. Default: 0.05 with adamw, else none."
-    )
-    clip_norm: PositiveFloat | None = Field(None, description="Clip each gradient's norm.")
-    global_clip_norm: PositiveFloat | None = Field(None, description="Clip the norm over all gradients.")
-    clip_value: PositiveFloat | None = Field(None, description="Clip each gradient's elements.")
-
-    @model_validator(mode="after")
-    def _one_clip(self) -> Optimizer:
-        if sum(c is not None for c in (self.clip_norm, self.global_clip_norm, self.clip_value)) > 1:
-            raise ValueError("give one of clip_norm, global_clip_norm and clip_value")
-        if self.momentum and self.name not in ("sgd", "rmsprop"):
-            raise ValueError(f"momentum goes with sgd and rmsprop, not with {self.name}")
-        return self
-
-
 class EarlyStopping(Strict):
     """Stop when a metric no longer improves."""
 
@@ -147,12 +98,17 @@ class Fit(Strict):
         "auto",
         description="Rows of a step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
     )
-    optimizer: Optimizer = Field(default_factory=lambda: Optimizer(), description="How weights move.")
-    loss: Literal["auto", "mse", "mae", "huber"] = Field(
-        "auto", description="auto: cross-entropy; for regression mse. The others are for regression."
+    optimizer: AnyOptimizer = Field(default_factory=lambda: Optimizer(), description="How weights move.")
+    loss: Loss = Field(
+        "auto",
+        validate_default=True,
+        description="auto: cross-entropy; for regression mse. mse, mae, huber: of a regression, on the scale on "
+        "which it is learnt. Else a loss of Keras, which sees labels and predictions in their own units.",
     )
-    metrics: list[Literal["auc", "pr_auc", "accuracy", "precision", "recall", "mae", "rmse", "r2", "top5"]] | None = (
-        Field(None, description="Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.")
+    metrics: list[WatchedMetric] | None = Field(
+        None,
+        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
+        "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
     )
     class_weight: Literal["balanced"] | dict[int | str, float] | None = Field(
         None,

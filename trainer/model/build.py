@@ -16,7 +16,7 @@ def build(features: Features, config: Config) -> keras.Model:
 
     Returns:
         An uncompiled functional model: packed inputs -> float32 [B, features.outputs], a regression's in the
-        learnt scale (`trainer.model.label_scale`).
+        learnt scale (`trainer.model.objective.label_scale`).
 
     Raises:
         ConfigError: An activation that Keras does not know, or a model larger than memory.

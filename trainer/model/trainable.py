@@ -9,9 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import Config
-from trainer.model.label_scale import from_learnt, loss_unit, to_learnt
-from trainer.model.objective import make_loss, make_metrics
-from trainer.model.optimizer import make_optimizer
+from trainer.model.objective.label_scale import from_learnt
+from trainer.model.objective.losses import RunLoss, make_loss
+from trainer.model.objective.metrics import check_one_number, make_metrics
+from trainer.model.objective.optimizer import make_optimizer
 from trainer.model.upstream import BuildsOnce, mean_over_replicas
 from trainer.model.workers import mean_of_logs
 from trainer.schema import LabelField
@@ -27,14 +28,14 @@ class Trainable(BuildsOnce):
     Args:
         model: Uncompiled, packed inputs -> float32 [B, outputs], a regression's in the learnt scale.
         label: What is predicted, and its scale.
-        loss_unit: What a loss in the learnt scale is multiplied by to be reported.
+        loss: What is minimised.
     """
 
-    def __init__(self, model: keras.Model, label: LabelField, loss_unit: float = 1.0) -> None:
+    def __init__(self, model: keras.Model, label: LabelField, loss: RunLoss) -> None:
         super().__init__(name="trainable")
         self.model = model
         self.clips = False
-        self._label, self._loss_unit = label, loss_unit
+        self._label, self._loss = label, loss
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's output: float32 [B, outputs]."""
@@ -64,9 +65,9 @@ class Trainable(BuildsOnce):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The loss of one replica's rows: sum of weight * loss / rows, plus what regularizers add."""
-        learnt = to_learnt(self._label, _as_column(y))
-        return super().compute_loss(x, learnt, y_pred, sample_weight[:, 0], training)
+        """The loss of one replica's rows, plus what regularizers add; over all replicas the loss of the batch."""
+        loss = self._loss(_as_column(y), y_pred, sample_weight)
+        return ops.sum([loss, *(self._aggregate_additional_loss(one) for one in self.losses)])
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """The metrics so far: rows of weight 0 are padding, all others count once."""
@@ -79,7 +80,7 @@ class Trainable(BuildsOnce):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
         # A batch counts by its fill on any number of replicas together: a run may go on with more or fewer.
-        self._loss_tracker.update_state(loss * (replicas * self._loss_unit), sample_weight=w[0, 1] / replicas)
+        self._loss_tracker.update_state(loss * (replicas * self._loss.unit), sample_weight=w[0, 1] / replicas)
 
 
 def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
@@ -92,28 +93,24 @@ def compile_model(model: keras.Model, config: Config, steps_total: int, label: L
         label: What is predicted, and its scale. Default: a label that is learnt as it is.
 
     Raises:
-        ConfigError: A metric that does not go with the task, or a schedule with reduce_on_plateau.
+        ConfigError: Keras refuses an argument, a metric is no single number, or a schedule with reduce_on_plateau.
     """
     strategy = model.distribute_strategy
     label = label or LabelField(config.data.label.column, "", config.task)
     with strategy.scope():
-        trainable = Trainable(model, label, loss_unit(label, config.fit.loss))
+        metrics = make_metrics(config, label)
+        trainable = Trainable(model, label, make_loss(config, label))
         trainable.compile(
             optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync),
-            loss=make_loss(config),
-            weighted_metrics=make_metrics(config),
+            weighted_metrics=metrics,
             jit_compile=config.fit.jit_compile,
             steps_per_execution=config.fit.steps_per_execution,
         )
-        trainable.clips = _clips(config)
+        trainable.clips = bool(config.fit.optimizer.clips)
         trainable._symbolic_build(data_batch=_batch_spec(model, config))
+        check_one_number(metrics)
         trainable.optimizer.build(trainable.trainable_variables)
     return trainable
-
-
-def _clips(config: Config) -> bool:
-    wanted = config.fit.optimizer
-    return any(clip is not None for clip in (wanted.clip_norm, wanted.global_clip_norm, wanted.clip_value))
 
 
 def _batch_spec(model: keras.Model, config: Config) -> tuple[Any, Any, Any]:

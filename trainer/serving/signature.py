@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.model.codes import lookup, shares_lookup
-from trainer.model.label_scale import predicted
+from trainer.model.objective.label_scale import predicted
 from trainer.model.trainable import Trainable
 from trainer.schema import CodeField, Column, Layout, NumberField, image_key, ragged_key
 from trainer.serving.published_model import KERAS_FILE

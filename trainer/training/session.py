@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
-from trainer.config import Config
+from trainer.config import Config, metrics_of
 from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
@@ -19,8 +19,7 @@ from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model.build import build
 from trainer.model.features import Features
-from trainer.model.label_scale import predicted
-from trainer.model.objective import make_metrics
+from trainer.model.objective.label_scale import predicted
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import compile_model
 from trainer.model.workers import local_replicas, several_workers
@@ -88,7 +87,9 @@ class Session:
             )
         self._pending: Snapshot | None = None
         stock_callbacks.check_monitors(
-            config, [m.name for m in make_metrics(config)], validation=self._validation is not None
+            config,
+            [m.log_name for m in metrics_of(config.task, config.fit.metrics)],
+            validation=self._validation is not None,
         )
 
     def _meet(self) -> None:
@@ -245,7 +246,7 @@ class Session:
             context.state,
             stock,
             monitor=monitor,
-            mode=stock_callbacks.mode_of(monitor, early.mode if early else "auto"),
+            mode=stock_callbacks.mode_of(config, monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
             restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )

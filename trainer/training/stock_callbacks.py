@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import keras
 
-from trainer.config import Config, EarlyStopping, ReduceOnPlateau
+from trainer.config import Config, EarlyStopping, ReduceOnPlateau, better, metrics_of
 from trainer.errors import ConfigError
 
-#: Metrics of which less is better; of the others more is.
-_LESS_IS_BETTER = {"loss", "mae", "rmse", "mse"}
 
-
-def mode_of(monitor: str, mode: str) -> str:
-    """Returns `min` or `max`: the direction in which a metric of that name is better."""
-    if mode != "auto":
-        return mode
-    return "min" if monitor.removeprefix("val_") in _LESS_IS_BETTER else "max"
+def mode_of(config: Config, monitor: str, mode: str) -> str:
+    """Returns `min` or `max`: the direction in which a metric of that name is better; `auto` where nobody knows."""
+    return mode if mode != "auto" else better(metrics_of(config.task, config.fit.metrics), monitor) or "auto"
 
 
 def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> None:
@@ -27,7 +22,7 @@ def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> N
         validation: Whether there is a validation split.
 
     Raises:
-        ConfigError: A `monitor` names no metric of the run.
+        ConfigError: A `monitor` names no metric of the run, or one without a direction.
     """
     names = ["loss", *metrics]
     available = names + ([f"val_{n}" for n in names] if validation else [])
@@ -38,6 +33,12 @@ def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> N
                 f"there is no metric {part.monitor!r}",
                 where=f"run.fit.{key}.monitor",
                 remedy=f"choose one of {', '.join(available)}",
+            )
+        if part is not None and mode_of(config, part.monitor, part.mode) == "auto":
+            raise ConfigError(
+                f"nobody knows whether less or more of {part.monitor} is better",
+                where=f"run.fit.{key}.mode",
+                remedy="set mode: min or mode: max",
             )
 
 
@@ -55,7 +56,7 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
                 monitor=stop.monitor,
                 patience=stop.patience,
                 min_delta=stop.min_delta,
-                mode=mode_of(stop.monitor, stop.mode),
+                mode=mode_of(config, stop.monitor, stop.mode),
             )
         )
     if plateau := config.fit.reduce_on_plateau:
@@ -67,7 +68,7 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
                 min_delta=plateau.min_delta,
                 cooldown=plateau.cooldown,
                 min_lr=plateau.min_learning_rate,
-                mode=mode_of(plateau.monitor, plateau.mode),
+                mode=mode_of(config, plateau.monitor, plateau.mode),
             )
         )
     if tensorboard_folder is not None:

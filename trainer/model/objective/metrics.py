@@ -1,4 +1,4 @@
-"""What is minimised and what is reported: the loss and the metrics of a job."""
+"""The metrics of a job, exact for padded batches and any number of replicas."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from trainer.config import Config
+from trainer.config import Config, WatchedMetric, metrics_of
 from trainer.errors import ConfigError
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of
+from trainer.model.objective.losses import refused
+from trainer.schema import LabelField
 
 # Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
 _THRESHOLDS = 4001
-_DEFAULTS = {"binary": ["auc", "pr_auc", "accuracy"], "multiclass": ["accuracy"], "regression": ["mae", "rmse", "r2"]}
 
 
 class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
@@ -65,28 +67,48 @@ _METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
 }
 
 
-def make_loss(config: Config) -> keras.losses.Loss:
-    """The job's loss, averaged over the rows of a batch."""
-    if config.task == "binary":
-        return keras.losses.BinaryCrossentropy()
-    if config.task == "multiclass":
-        return keras.losses.SparseCategoricalCrossentropy()
-    losses = {"mae": keras.losses.MeanAbsoluteError, "huber": keras.losses.Huber}
-    return losses.get(config.fit.loss, keras.losses.MeanSquaredError)()
+class _OfKeras(_Float64Sums):
+    """A metric of Keras that is given labels and predictions as it takes them, and answers with one number."""
+
+    inputs: Inputs
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(*self.inputs(y_true, y_pred), sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        value = super().result()
+        return ops.squeeze(value) if tuple(value.shape) == (1,) else value
 
 
-def make_metrics(config: Config) -> list[keras.metrics.Metric]:
+def make_metrics(config: Config, label: LabelField) -> list[keras.metrics.Metric]:
     """The job's metrics, by the names they have in logs.
 
     Raises:
-        ConfigError: A metric that does not go with the task.
+        ConfigError: Keras refuses an argument.
     """
-    known = _METRICS[config.task]
-    wanted = _DEFAULTS[config.task] if config.fit.metrics is None else config.fit.metrics
-    if strange := [name for name in wanted if name not in known]:
-        raise ConfigError(
-            f"{', '.join(strange)} cannot be measured on a {config.task} task",
-            where="run.fit.metrics",
-            remedy=f"Take some of {', '.join(known)}.",
-        )
-    return [known[name]() for name in dict.fromkeys(wanted)]
+    short = _METRICS[config.task]
+    wanted = metrics_of(config.task, config.fit.metrics)
+    return [short[metric.name]() if metric.is_short else _of_keras(metric, label) for metric in wanted]
+
+
+def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
+    arguments = arguments_of(label, wanted.name, wanted.arguments)
+    arguments.pop("as", None)
+    kind = type(wanted.name, (_OfKeras, getattr(keras.metrics, wanted.name)), {})
+    try:
+        metric = kind(**arguments, name=wanted.log_name, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.metrics", error) from error
+    metric.inputs = inputs_of(label, wanted.name, arguments)
+    return metric
+
+
+def check_one_number(metrics: list[keras.metrics.Metric]) -> None:
+    """Raises ConfigError where a metric, which has seen a batch's shapes, answers with several numbers."""
+    for metric in metrics:
+        if shape := tuple(ops.shape(metric.result())):
+            raise ConfigError(
+                f"{metric.name} answers with {shape[0]} numbers; a metric is one number",
+                where="run.fit.metrics",
+                remedy="set the argument that averages them (average, class_aggregation)",
+            )

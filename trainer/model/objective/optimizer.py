@@ -6,8 +6,10 @@ from typing import Any
 
 import keras
 
-from trainer.config import Fit, Schedule
+from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, Schedule
+from trainer.config.keras_names import entry
 from trainer.errors import ConfigError
+from trainer.model.objective.losses import refused
 
 _ADAMW_DECAY = 0.05
 #: Highest rates of `auto`; those of sgd and lion are the usual ten times and a tenth of Adam's.
@@ -31,17 +33,32 @@ def make_optimizer(fit: Fit, steps_total: int, replicas: int) -> keras.optimizer
         replicas: The clips are divided by it; see `upstream.mean_over_replicas`.
 
     Raises:
-        ConfigError: A schedule together with reduce_on_plateau.
+        ConfigError: A schedule together with reduce_on_plateau, or Keras refuses an argument.
     """
     wanted = fit.optimizer
-    options: dict[str, Any] = {"learning_rate": _learning_rate(fit, steps_total)}
+    clips = {name: clip / replicas for name, clip in wanted.clips.items()}
+    rate = _learning_rate(fit, steps_total)
+    if isinstance(wanted, KerasOptimizer):
+        return _of_keras(wanted, {**wanted.arguments, **clips}, rate)
+    return _short(wanted, clips, rate)
+
+
+def _of_keras(wanted: KerasOptimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+    if rate is not None:
+        options["learning_rate"] = rate
+    try:
+        return getattr(keras.optimizers, wanted.name)(**options)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.optimizer", error) from error
+
+
+def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+    options["learning_rate"] = rate
     if wanted.momentum:
         options["momentum"] = wanted.momentum
     decay = _ADAMW_DECAY if wanted.weight_decay is None and wanted.name == "adamw" else wanted.weight_decay
     if decay is not None:
         options["weight_decay"] = decay
-    clips = {"clipnorm": wanted.clip_norm, "global_clipnorm": wanted.global_clip_norm, "clipvalue": wanted.clip_value}
-    options |= {name: clip / replicas for name, clip in clips.items() if clip is not None}
     optimizer = _CLASSES[wanted.name](**options)
     if decay:
         # Biases and embeddings are no slopes: pulling them to 0 moves the prior and forgets rare categories.
@@ -49,11 +66,11 @@ def make_optimizer(fit: Fit, steps_total: int, replicas: int) -> keras.optimizer
     return optimizer
 
 
-def _learning_rate(fit: Fit, steps_total: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def _learning_rate(fit: Fit, steps_total: int) -> float | keras.optimizers.schedules.LearningRateSchedule | None:
     rate = fit.optimizer.learning_rate
     if rate == "auto":
         rate = automatic_rate(fit, steps_total)
-    if not isinstance(rate, Schedule):
+    if not isinstance(rate, Schedule | KerasSchedule):
         return rate
     if fit.reduce_on_plateau is not None:
         raise ConfigError(
@@ -61,7 +78,14 @@ def _learning_rate(fit: Fit, steps_total: int) -> float | keras.optimizers.sched
             where="run.fit",
             remedy="Give learning_rate as a number, or leave reduce_on_plateau out.",
         )
-    return _schedule(rate, steps_total)
+    return _keras_schedule(rate) if isinstance(rate, KerasSchedule) else _schedule(rate, steps_total)
+
+
+def _keras_schedule(wanted: KerasSchedule) -> keras.optimizers.schedules.LearningRateSchedule:
+    try:
+        return getattr(keras.optimizers.schedules, wanted.name)(**wanted.arguments)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.optimizer.learning_rate", error) from error
 
 
 def automatic_rate(fit: Fit, steps_total: int) -> float | Schedule:
@@ -69,7 +93,9 @@ def automatic_rate(fit: Fit, steps_total: int) -> float | Schedule:
 
     Where `reduce_on_plateau` lowers the rate, it begins constant.
     """
-    initial = _INITIAL_RATES[fit.optimizer.name]
+    initial = (
+        _INITIAL_RATES.get(fit.optimizer.name) or entry("optimizers", fit.optimizer.name)["arguments"]["learning_rate"]
+    )
     if fit.reduce_on_plateau is not None:
         return initial
     return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))

@@ -1,0 +1,145 @@
+"""The loss of a job, exact for padded batches and any number of replicas.
+
+Keras averages over the rows of a replica's share of a batch. Here the last batch of an epoch holds rows that are
+padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import Config, Loss
+from trainer.errors import ConfigError
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of
+from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
+from trainer.schema import LabelField
+
+_SHORT = {
+    "mse": keras.losses.MeanSquaredError,
+    "mae": keras.losses.MeanAbsoluteError,
+    "huber": keras.losses.Huber,
+}
+_BY_TASK = {
+    "binary": keras.losses.BinaryCrossentropy,
+    "multiclass": keras.losses.SparseCategoricalCrossentropy,
+    "regression": keras.losses.MeanSquaredError,
+}
+#: A value for each row, which yet depends on the other rows of the batch.
+_COMPARES_ROWS = ("Circle",)
+
+
+class RunLoss:
+    """The loss of one replica's share of a batch; the sum over all replicas is the loss of the batch.
+
+    Args:
+        loss: A Keras loss. One without a value for each row, such as Dice over the whole batch, is taken of all
+            replicas' rows together, without padding.
+        inputs: Labels [B, 1] and what the model returns -> both as the loss takes them.
+        unit: What the loss is multiplied by to be reported.
+        compares_rows: Whether a row's value depends on the other rows.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False) -> None:
+        self.unit = unit
+        self._inputs, self._compares_rows = inputs, compares_rows
+        self._reduction = loss.reduction
+        loss.reduction = "none"
+        self._loss = loss
+
+    def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
+        """The loss, a float32 scalar.
+
+        Args:
+            y: Labels [B, 1].
+            y_pred: What the model returns, [B, outputs].
+            w: [B, 2], see `trainer.schema`: the rows' weights and the batch's fill.
+        """
+        y, y_pred = self._inputs(y, y_pred)
+        values = None if self._compares_rows else self._loss(y, y_pred)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        fill = w[0, 1]
+        if values is not None and len(values.shape):
+            return self._reduced(values, w[:, 0], rows=ops.shape(w)[0] * replicas, fill=fill)
+        y, y_pred, weights = _of_all_replicas(y, y_pred, w[:, 0])
+        values = ops.broadcast_to(self._loss(y, y_pred), ops.shape(weights))
+        rows = ops.shape(weights)[0]
+        # Every replica has the whole batch's loss, so each takes its part.
+        return self._reduced(values, weights * fill, rows=rows, fill=1.0, of_all=True) / replicas
+
+    def _reduced(self, values: Any, weights: Any, *, rows: Any, fill: Any, of_all: bool = False) -> Any:
+        """Weighted values reduced as Keras does for the batch without its padding.
+
+        A weight holds the factor B / real rows, so that a mean over B is one over the real rows; a sum takes it out.
+        """
+        weights = ops.cast(weights, "float32")
+        total = ops.sum(_by_row(values) * weights)
+        if self._reduction == "sum":
+            return total * fill
+        if self._reduction == "mean_with_sample_weight":
+            return ops.divide_no_nan(total, ops.sum(weights) if of_all else _sum_over_replicas(ops.sum(weights)))
+        return total / ops.cast(rows, "float32")
+
+
+def _by_row(values: Any) -> Any:
+    """[B, …] -> [B], float32: Keras's mean over a batch is over all elements."""
+    values = ops.cast(values, "float32")
+    return ops.mean(values, axis=tuple(range(1, len(values.shape)))) if len(values.shape) > 1 else values
+
+
+def _sum_over_replicas(value: Any) -> Any:
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def _of_all_replicas(y: Any, y_pred: Any, weights: Any) -> list[Any]:
+    """The rows of all replicas that are no padding."""
+    context = tf.distribute.get_replica_context()
+    together = [y, y_pred, weights]
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        together = [context.all_gather(part, axis=0) for part in together]
+    real = together[-1] > 0
+    return [tf.boolean_mask(part, real) for part in together]
+
+
+def make_loss(config: Config, label: LabelField) -> RunLoss:
+    """The job's loss.
+
+    Raises:
+        ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
+    """
+    wanted = config.fit.loss
+    if wanted.is_short:
+        made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
+        return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
+    loss = keras_loss(wanted, label)
+    sums_rows = wanted.name in ("Dice", "Tversky") and wanted.arguments.get("axis") is None
+    if (sums_rows or wanted.name in _COMPARES_ROWS) and config.fit.jit_compile:
+        raise ConfigError(
+            f"{wanted.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
+            where="run.fit.loss",
+            remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
+        )
+    inputs = inputs_of(label, wanted.name, wanted.arguments)
+    return RunLoss(loss, lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=wanted.name in _COMPARES_ROWS)
+
+
+def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:
+    """A loss of Keras; in float64 where the label needs it.
+
+    Raises:
+        ConfigError: Keras refuses an argument.
+    """
+    dtype = "float64" if label.offset else None
+    arguments = arguments_of(label, wanted.name, wanted.arguments)
+    try:
+        return getattr(keras.losses, wanted.name)(**arguments, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.loss", error) from error
+
+
+def refused(name: str, where: str, error: Exception) -> ConfigError:
+    """What Keras says of an argument whose value it refuses."""
+    return ConfigError(f"{name}: {str(error).strip()}", where=where, remedy="docs/job-file.md lists the arguments")
