@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, WithJsonSchema
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Tag, WithJsonSchema
 
 from k8s.chart.kubernetes_types import EgressRule, EnvVarSource
 from trainer.config import Strict
+from trainer.config.values import member
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
@@ -33,6 +34,7 @@ Quantity = Annotated[
     ),
 ]
 """A Kubernetes quantity: 4, 500m, 16Gi."""
+OptionalQuantity = Annotated[Quantity, Tag(member("quantity"))] | Annotated[Literal[""], Tag(member("none"))]
 
 _CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
 _CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
@@ -68,9 +70,7 @@ class Claim(Strict):
 class TemporaryFolder(Strict):
     """`/tmp`, where the feed keeps large row groups of object storage while they are read."""
 
-    size: Quantity | Literal[""] = Field(
-        "", description="Largest size; a pod that exceeds it is evicted. Default: none."
-    )
+    size: OptionalQuantity = Field("", description="Largest size; a pod that exceeds it is evicted. Default: none.")
     medium: Literal["", "Memory"] = Field("", description="Empty: the node's disk. Memory: counts as memory.")
 
 
@@ -86,7 +86,7 @@ class Resources(Strict):
     memory: Quantity = Field("4Gi", description="Memory of each pod, `/dev/shm` included.")
     shm: Quantity = Field("1Gi", description="Size of `/dev/shm`; NCCL between GPUs needs it. Counts as memory.")
     tmp: TemporaryFolder = Field(default_factory=lambda: TemporaryFolder(), description="The folder `/tmp`.")
-    ephemeralStorage: Quantity | Literal[""] = Field(
+    ephemeralStorage: OptionalQuantity = Field(
         "", description="Disk of each pod: `/tmp`, logs and the container's own layer. Default: no request, no limit."
     )
     extra: dict[str, Quantity] = Field(

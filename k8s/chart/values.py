@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, Tag
 
 from k8s.chart.kubernetes_types import (
     Affinity,
@@ -44,6 +44,7 @@ from k8s.chart.value_models import (
 from trainer.config import Config, Strict
 from trainer.config.loader import validate
 from trainer.config.overrides import apply_override
+from trainer.config.values import member
 from trainer.config.yaml_file import load_yaml
 
 #: Restricted Pod Security; 10001 is the image's user.
@@ -76,7 +77,7 @@ class JobFile(Strict):
     image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
-    queue: LabelValue | Queue = Field(
+    queue: Annotated[LabelValue, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))] = Field(
         "",
         description="Kueue's LocalQueue, by name or as `{name, priority, topology}`. "
         "Kueue suspends the Job until it is admitted.",

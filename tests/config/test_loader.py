@@ -1,11 +1,11 @@
-"""Job files: what is wrong is said with its line and its remedy; `--set` means what helm means by it."""
+"""Job files: every fault is reported with its line and its remedy."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-import subprocess
+import re
+import typing
 from pathlib import Path
 
 import jsonschema
@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from k8s.chart.values import JobFile
-from trainer.config import Config
+from trainer.config import Config, Feature
 from trainer.config.loader import CHART_KEYS
-from trainer.config.overrides import apply_override
+from trainer.config.values import is_member
 from trainer.config.yaml_file import load_yaml
 from trainer.errors import ConfigError
 
@@ -80,6 +80,33 @@ def test_the_other_keys_belong_to_the_chart(job):
         ("{kind: numeric}", "{kind: vector}", 8, "distance.size: missing; it must be set"),
         ("{builtin: mlp}", "{entrypoint: nonsense}", 13, "'nonsense' is not package.module:function"),
         ("{fraction: 0.1}", "{fraction: 1.5}", 5, "should be less than 1"),
+        (
+            "{kind: numeric}",
+            "{kind: image, height: 1, width: 1, augment: {flop: 1}}",
+            8,
+            "augment.flop: unknown key; did ",
+        ),
+        (
+            "epochs: 3",
+            "reduce_on_plateau: {factr: 1}",
+            15,
+            "reduce_on_plateau.factr: unknown key; did you mean 'factor'?",
+        ),
+        ("epochs: 3", "class_weight: {a: x}", 15, "fit.class_weight.a: 'x' (text): should be a valid number"),
+        (
+            "label: late",
+            "label: late\n    filter: {Window: {equls: 1}}",
+            7,
+            "filter.Window.equls: unknown key; did you mean",
+        ),
+        ("epochs: 3", "epochs: [1]", 15, "fit.epochs: a list: should be a valid integer or should be 'auto'\n"),
+        ("{kind: numeric}", "{scale: none}", 8, "features.distance: `kind` is missing; it should be 'numeric', "),
+        (
+            "{kind: numeric}",
+            "numeric",
+            8,
+            "features.distance: 'numeric' (text): should be a mapping with `kind`, which ",
+        ),
     ],
 )
 def test_a_fault_is_said_with_its_line(job, old, new, line, said):
@@ -89,6 +116,31 @@ def test_a_fault_is_said_with_its_line(job, old, new, line, said):
     text = str(caught.value)
     assert f"{path}:{line}: run." in text
     assert said in text
+
+
+def unions(schema):
+    """The unions of a pydantic core schema, each as the names of its members."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "union":
+            yield [member[1] if isinstance(member, tuple) else member for member in schema["choices"]]
+        elif schema.get("type") == "tagged-union":
+            yield list(schema["choices"])
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list | tuple) else ():
+        yield from unions(part)
+
+
+def test_members_of_unions_are_no_keys_in_the_location_of_a_fault():
+    names = list(unions(JobFile.__pydantic_core_schema__))
+    assert len(names) > 20
+    assert all(is_member(name) for members in names for name in members)
+
+
+def test_the_kinds_of_features_are_all_named_where_one_is_unknown(job):
+    kinds = {model.model_fields["kind"].annotation.__args__[0] for model in typing.get_args(Feature.__origin__)}
+    with pytest.raises(ConfigError) as caught:
+        Config.load(job("{kind: numeric}", "{kind: 3}"))
+    assert "features.distance.kind: 3 (a whole number): should be " in str(caught.value)
+    assert set(re.findall(r"'(\w+)'", str(caught.value))) == kinds
 
 
 def test_all_faults_are_said_at_once(job):
@@ -175,100 +227,6 @@ def test_a_path_in_python_is_as_good_as_a_text(job):
     assert Config.load(str(job())) == Config.load(job())
 
 
-# --- --set, as helm's -----------------------------------------------------------------------------
-
-BEFORE = {"run": {"fit": {"epochs": 3}, "list": ["a", "b"]}, "name": "x"}
-
-
-@pytest.mark.parametrize(
-    ("expression", "path", "value"),
-    [
-        ("run.fit.epochs=5", ("run", "fit", "epochs"), 5),
-        ("run.fit.seed=-1", ("run", "fit", "seed"), -1),
-        ("run.fit.jit=true", ("run", "fit", "jit"), True),
-        ("run.fit.jit=false", ("run", "fit", "jit"), False),
-        ("name=007", ("name",), "007"),
-        ("name=a=b", ("name",), "a=b"),
-        ("name=", ("name",), ""),
-        (r"name=a\,b", ("name",), "a,b"),
-        ("run.rate=0.5", ("run", "rate"), 0.5),
-        ("run.rate=1e-3", ("run", "rate"), 0.001),
-        ("image.tag=1.10", ("image", "tag"), "1.10"),
-        ("image.tag=1e3", ("image", "tag"), "1e3"),
-        ("new[1].b=1", ("new",), [None, {"b": 1}]),
-        ("new[2][1]=x", ("new",), [None, None, [None, "x"]]),
-        ("run.list={x,y}", ("run", "list"), ["x", "y"]),
-        ("run.list={}", ("run", "list"), []),
-        ("run.list[1]=z", ("run", "list"), ["a", "z"]),
-        ("run.list[2]=z", ("run", "list"), ["a", "b", "z"]),
-        ("new[0].a=1", ("new",), [{"a": 1}]),
-        (r"run.a\.b=1", ("run", "a.b"), 1),
-        ("name=1,other=2", ("other",), 2),
-    ],
-)
-def test_set_means_what_helm_means(expression, path, value):
-    document = copy.deepcopy(BEFORE)
-    apply_override(document, expression)
-    found = document
-    for key in path:
-        found = found[key]
-    assert found == value
-    assert type(found) is type(value)
-
-
-HELM_TOO = [
-    *["a[1].b=1", "a[3].b=1", "a[1][2]=x", "list[1].q=2", "x=1.10", "x=1e-3", "x=TRUE", "x=+5", "x=-5", "x=0", "x=00"],
-    *["x=99999999999999999999", "x=9223372036854775808", "x=1_000", "x={1,1.5,true,null}", r"x={a\,b,c}", "x= 5"],
-    *[r"a.b\.c=1", "x=a=b", "x=", "x=a{b", "x=-", "a[0].b=1,a[1].b=2", "x=[1]"],
-]
-HELM_REFUSES = [
-    "list[65537]=1",
-    "list.a=1",
-    "m[0]=1",
-    "m.x.k.z=1",
-    "x={a",
-    "x",
-    "a[0]b=1",
-    "list[-1]=1",
-    "a" + ".a" * 31 + "=1",
-]
-
-
-@pytest.fixture(scope="module")
-def helm_chart(tmp_path_factory):
-    """A chart that prints its values."""
-    chart = tmp_path_factory.mktemp("chart")
-    (chart / "templates").mkdir()
-    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: t\nversion: 0.1.0\n")
-    (chart / "job.yaml").write_text("list: [a, b]\nm: {x: {k: 1}}\n")
-    (chart / "templates" / "values.yaml").write_text("values: {{ .Values | toJson }}\n")
-    return chart
-
-
-def helm_values(chart, expression):
-    done = subprocess.run(
-        ["helm", "template", str(chart), "--values", str(chart / "job.yaml"), "--set", expression],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return yaml.safe_load(done.stdout)["values"] if done.returncode == 0 else None
-
-
-@pytest.mark.parametrize("expression", HELM_TOO)
-def test_helm_itself_reads_a_set_the_same_way(helm_chart, expression):
-    document = {"list": ["a", "b"], "m": {"x": {"k": 1}}}
-    apply_override(document, expression)
-    assert helm_values(helm_chart, expression) == document
-
-
-@pytest.mark.parametrize("expression", HELM_REFUSES)
-def test_what_helm_refuses_is_refused(helm_chart, expression):
-    assert helm_values(helm_chart, expression) is None
-    with pytest.raises(ConfigError, match="--set"):
-        apply_override({"list": ["a", "b"], "m": {"x": {"k": 1}}}, expression)
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -313,19 +271,6 @@ def test_equal_signs_are_words_to_helm_and_here(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text("a: =\nb: [<<, x]\nc: &c {d: 1}\ne: {<<: *c, f: 2}\n")
     assert load_yaml(path)[0] == {"a": "=", "b": ["<<", "x"], "c": {"d": 1}, "e": {"d": 1, "f": 2}}
-
-
-def test_set_to_null_removes_the_key():
-    document = copy.deepcopy(BEFORE)
-    apply_override(document, "run.fit.epochs=null,run.fit.never=null")
-    assert document["run"]["fit"] == {}
-
-
-@pytest.mark.parametrize("expression", ["run.fit.epochs", "=3", "run.list.a=1", "run.fit[0]=1"])
-def test_a_set_that_cannot_be_is_refused(expression):
-    with pytest.raises(ConfigError, match="--set") as caught:
-        apply_override(copy.deepcopy(BEFORE), expression)
-    assert caught.value.remedy
 
 
 def test_an_override_is_checked_as_the_file_is(job):

@@ -98,6 +98,62 @@ def test_init_leaves_out_what_says_nothing_and_gives_the_reason(tmp_path):
     ]
 
 
+INTEGERS = {
+    "flags": ([0, 1] * 500, "categorical"),
+    "months": ([1 + i % 12 for i in range(1000)], "categorical"),
+    "codes_with_gaps": ([(20, 30, 60, 85, 190)[i % 5] for i in range(1000)], "categorical"),
+    "nullable_codes": ([None, 1, 2, 3] * 250, "categorical"),
+    "years": ([2001 + i % 9 for i in range(1000)], "numeric"),
+    "odd_years": ([(1995, 2000, 2003)[i % 3] for i in range(1000)], "numeric"),
+    "rooms": ([1 + i % 4 for i in range(980)] + [5] * 15 + [6, 6, 7, 9, 12], "numeric"),
+    "ages": ([30 + i % 15 for i in range(1000)], "numeric"),
+    "doses": ([(0, 50, 100, 150)[i % 4] for i in range(1000)], "numeric"),
+    "amounts": ([i * i % 997 for i in range(1000)], "numeric"),
+    "rare_flag": ([int(i < 20) for i in range(1000)], "numeric"),
+    "beyond_int64": ([2**63 + i % 700 for i in range(1000)], "numeric"),
+}
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_init_tells_integer_codes_from_amounts(tmp_path, name):
+    values, kind = INTEGERS[name]
+    column = pa.array(values, pa.uint64() if name == "beyond_int64" else pa.int64())
+    label = pa.array([i / 7 for i in range(1000)])
+    pq.write_table(pa.table({"x": column, "y": label}), tmp_path / "a.parquet", row_group_size=300)
+    text = job_file(str(tmp_path), label="y", task=None, output="o", name="n")
+    assert yaml.safe_load(text)["run"]["data"]["features"]["x"]["kind"] == kind
+
+
+def test_init_reads_the_first_row_groups_of_a_large_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr("k8s.commands.author.init._MOST_READ_BYTES", 40_000)
+    codes = pa.array([3, 7, 12] * 10_000)
+    pq.write_table(
+        pa.table({"x": codes, "z": pa.array([i / 7 for i in range(30_000)]), "y": pa.array([0, 1] * 15_000)}),
+        tmp_path / "a.parquet",
+        row_group_size=3000,
+    )
+    assert (tmp_path / "a.parquet").stat().st_size > 80_000
+    text = job_file(str(tmp_path), label="y", task=None, output="o", name="n")
+    assert "x: {kind: categorical}" in text
+    assert "task: binary" in text
+
+
+LABELS = {
+    "0.0 and 1.0": (pa.array([0.0, 1.0] * 100), "binary"),
+    "1 and 2": (pa.array([1, 2] * 100), "multiclass"),
+    "-1 and 1": (pa.array([-1, 1] * 100), "multiclass"),
+    "many integers": (pa.array([i * 7 % 1009 for i in range(200)]), "regression"),
+    "fractions": (pa.array([i / 3 for i in range(200)]), "regression"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_init_infers_a_task_from_the_labels_values(tmp_path, name):
+    column, task = LABELS[name]
+    pq.write_table(pa.table({"x": pa.array([i / 7 for i in range(200)]), "y": column}), tmp_path / "a.parquet")
+    assert f"task: {task}\n" in job_file(str(tmp_path), label="y", task=None, output="o", name="n")
+
+
 def test_init_names_the_columns_when_the_label_is_none_of_them(lake):
     with pytest.raises(ConfigError, match="no column 'lat'") as caught:
         job_file(str(lake), label="lat", task=None, output="o", name="n")

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from trainer.config.features import Feature
-from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uri
+from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uris, member
 from trainer.errors import ConfigError
 
 _DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")
@@ -73,31 +73,31 @@ class Window(Strict):
     max_missing: PositiveInt = Field(3, description="warn: at most so many days, then exit 65 all the same.")
 
 
-def _uris_tag(value: object) -> str:
-    return "Window" if isinstance(value, dict | Strict) else "URIs"
+def _uris_member(value: object) -> str:
+    return member("Window" if isinstance(value, dict | Strict) else "URIs")
 
 
 DataUris = Annotated[
-    Annotated[Window, Tag("Window")] | Annotated[Uri | list[Uri], Tag("URIs")],
-    Discriminator(_uris_tag),
+    Annotated[Window, Tag(member("Window"))] | Annotated[Uris, Tag(member("URIs"))],
+    Discriminator(_uris_member),
 ]
 
 
-def _split_tag(value: object) -> str:
+def _split_member(value: object) -> str:
     if not isinstance(value, dict | Strict):
-        return "URIs"
+        return member("URIs")
     if isinstance(value, Window) or (isinstance(value, dict) and "uri" in value):
-        return "Window"
+        return member("Window")
     newest = "newest" in value if isinstance(value, dict) else isinstance(value, NewestSplit)
-    return "NewestSplit" if newest else "FractionSplit"
+    return member("NewestSplit" if newest else "FractionSplit")
 
 
 Validation = Annotated[
-    Annotated[FractionSplit, Tag("FractionSplit")]
-    | Annotated[NewestSplit, Tag("NewestSplit")]
-    | Annotated[Window, Tag("Window")]
-    | Annotated[Uri | list[Uri], Tag("URIs")],
-    Discriminator(_split_tag),
+    Annotated[FractionSplit, Tag(member("FractionSplit"))]
+    | Annotated[NewestSplit, Tag(member("NewestSplit"))]
+    | Annotated[Window, Tag(member("Window"))]
+    | Annotated[Uris, Tag(member("URIs"))],
+    Discriminator(_split_member),
 ]
 
 
@@ -214,7 +214,7 @@ class Data(Strict):
     filter: dict[str, Condition] = Field(
         {}, description="Rows that belong to the set, by column. Row groups that cannot hold one are not read."
     )
-    shuffle: SizeBytes | Literal[False] = Field(
+    shuffle: Annotated[SizeBytes, Tag(member("size"))] | Annotated[Literal[False], Tag(member("false"))] = Field(
         256 * 1024**2,
         description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and "
         "takes memory. Part of what decides the order of rows, so it never follows the machine. false: file order.",

@@ -7,12 +7,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
     PositiveInt,
+    Tag,
     model_validator,
 )
 
-from trainer.config.values import Rate, Scalar, Strict
+from trainer.config.values import Rate, Scalar, Strict, member
 
 
 class Constant(Strict):
@@ -47,9 +49,12 @@ class Numeric(Strict):
         description="robust_clip: (x - median) / interquartile range, bent so that outliers stay within ±3; "
         "standard: (x - mean) / std; min_max: to [0, 1]; robust: as robust_clip without the bend.",
     )
-    impute: Annotated[Literal["mean", "median"] | Constant | None, AfterValidator(_number)] = Field(
-        None, description="What stands in for null and NaN. Without it a null is an error (exit 65)."
-    )
+    impute: Annotated[
+        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
+        | Annotated[Constant, Tag(member("Constant"))]
+        | None,
+        AfterValidator(_number),
+    ] = Field(None, description="What stands in for null and NaN. Without it a null is an error (exit 65).")
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
 
@@ -144,4 +149,20 @@ class Image(Strict):
     indicator: ClassVar[bool] = False
 
 
-Feature = Annotated[Numeric | Categorical | Vector | Sequence | Text | Image, Field(discriminator="kind")]
+def _kind_member(value: object) -> str:
+    return member(str(value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)))
+
+
+Feature = Annotated[
+    Annotated[Numeric, Tag(member("numeric"))]
+    | Annotated[Categorical, Tag(member("categorical"))]
+    | Annotated[Vector, Tag(member("vector"))]
+    | Annotated[Sequence, Tag(member("sequence"))]
+    | Annotated[Text, Tag(member("text"))]
+    | Annotated[Image, Tag(member("image"))],
+    Discriminator(
+        _kind_member,
+        custom_error_type="unknown_kind",
+        custom_error_message="should be 'numeric', 'categorical', 'vector', 'sequence', 'text' or 'image'",
+    ),
+]

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from trainer.config.overrides import apply_override
+from trainer.config.values import is_member
 from trainer.config.yaml_file import KeyPath, describe, load_yaml
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from trainer.config import Config
 
 
@@ -72,8 +75,7 @@ def _unknown_keys(path: Path, document: dict[str, Any], lines: dict[KeyPath, int
     """A warning for each key beside `run:` that is none of the chart's."""
     for key in document:
         if key != "run" and key not in CHART_KEYS:
-            near = difflib.get_close_matches(str(key), sorted(CHART_KEYS | {"run"}), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; the chart knows {', '.join(sorted(CHART_KEYS))}"
+            hint = _nearest(key, sorted(CHART_KEYS | {"run"})) or f"; the chart knows {', '.join(sorted(CHART_KEYS))}"
             yield f"{_place(str(path), lines, (str(key),))}: unknown key, which has no effect{hint}"
 
 
@@ -99,18 +101,13 @@ def validate(model: type[M], values: Any, *, source: str, lines: dict[KeyPath, i
     try:
         return model.model_validate(values)
     except ValidationError as invalid:
-        faults: dict[KeyPath, list[str]] = {}
+        faults: dict[KeyPath, list[tuple[str, str]]] = {}
         for error in invalid.errors():
-            at = _real_path(error["loc"], values)
-            if error["type"] == "union_tag_invalid":
-                at = (*at, "kind")
-            faults.setdefault(at, []).append(_message(model, error, at, values))
+            at, value, message = _fault(model, error)
+            faults.setdefault(at, []).append((value, message))
     # A union reports each member it tried: a fault further down says more than one at the union itself.
-    kept = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
-    shown = [
-        f"{_place(source, lines, (*prefix, *at))}: {' or '.join(dict.fromkeys(messages))}"
-        for at, messages in kept.items()
-    ]
+    deepest = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
+    shown = [f"{_place(source, lines, (*prefix, *at))}: {_joined(messages)}" for at, messages in deepest.items()]
     raise ConfigError(
         shown[0] if len(shown) == 1 else "\n  ".join([f"{len(shown)} faults", *shown]),
         remedy="docs/job-file.md describes every key",
@@ -123,83 +120,70 @@ def _place(source: str, lines: dict[KeyPath, int], at: KeyPath) -> str:
     return f"{source}:{line}: {key}" if line else f"{source}: {key}"
 
 
-def _real_path(loc: KeyPath, values: Any) -> KeyPath:
-    """The part of a pydantic location that stands in the file: tags of unions are left out."""
-    path: list[str | int] = []
-    at = values
-    for index, part in enumerate(loc):
-        if isinstance(at, dict) and (part in at or (index == len(loc) - 1 and not _is_tag(part))):
-            path.append(part)
-            at = at.get(part)
-        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
-            path.append(part)
-            at = at[part]
-    return tuple(path)
-
-
-def _is_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (
-        part[:1].isupper()
-        or "[" in part
-        or part.startswith("constrained-")
-        or part in ("str", "int", "float", "bool", "numeric", "categorical", "vector")
-    )
-
-
-def _message(model: type[BaseModel], error: Any, at: KeyPath, values: Any) -> str:
-    kind, given = error["type"], error.get("input")
-    if kind == "extra_forbidden":
-        allowed = sorted(_keys_at(model, error["loc"][:-1]))
-        near = difflib.get_close_matches(str(at[-1]), allowed, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"allowed here: {', '.join(allowed)}"
-        return f"unknown key; {hint}"
-    if kind == "missing":
-        return "missing; it must be set"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tags = str(error.get("ctx", {}).get("expected_tags", ""))
-        near = difflib.get_close_matches(str(error.get("ctx", {}).get("tag", "")), re.findall(r"'(\w+)'", tags), n=1)
-        return f"`kind` must be one of {tags}" + (f"; did you mean {near[0]!r}?" if near else "")
+def _fault(model: type[BaseModel], error: ErrorDetails) -> tuple[KeyPath, str, str]:
+    """Where a fault stands in the file, the value where it helps, and what is wrong with it."""
+    kind, given, loc = error["type"], error["input"], error["loc"]
+    at = _file_path(loc)
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "literal_error":
-        near = difflib.get_close_matches(str(given), re.findall(r"'(\w+)'", text), n=1)
-        text += f"; did you mean {near[0]!r}?" if near else ""
-    return text if kind == "value_error" else f"{describe(given)}: {text}"
+    if kind == "extra_forbidden":
+        allowed = _keys_at(model, loc[:-1])
+        return at, "", "unknown key" + (_nearest(at[-1], allowed) or f"; allowed here: {', '.join(allowed)}")
+    if kind == "missing":
+        return at, "", "missing; it must be set"
+    if kind == "value_error":
+        return at, "", text
+    if kind == "unknown_kind":
+        if not isinstance(given, dict):
+            return at, describe(given), f"should be a mapping with `kind`, which {text}"
+        if "kind" not in given:
+            return at, "", f"`kind` is missing; it {text}"
+        at, given = (*at, "kind"), given["kind"]
+    hint = _nearest(given, re.findall(r"'(\w+)'", text)) if kind in ("literal_error", "unknown_kind") else ""
+    return at, describe(given), text + hint
 
 
-def _keys_at(model: Any, loc: KeyPath) -> set[str]:
-    """The keys a model allows at a pydantic location."""
-    if not loc:
-        fields = getattr(model, "model_fields", None)
-        return set(fields) if fields else set()
-    part, rest = loc[0], loc[1:]
-    members = _members(model)
-    if len(members) > 1:
-        chosen = [m for m in members if part in (getattr(m, "__name__", ""), _kind_of(m))]
-        if chosen:
-            return _keys_at(chosen[0], rest)
-        return set().union(*(_keys_at(m, loc) for m in members))
-    if members[0] is not model and hasattr(members[0], "model_fields"):
-        only = members[0]
-        return _keys_at(only, rest if part in (only.__name__, _kind_of(only)) else loc)
-    origin = typing.get_origin(model)
-    if origin in (dict, list):
-        return _keys_at(_plain(typing.get_args(model)[-1]), rest)
-    fields = getattr(model, "model_fields", {})
-    return _keys_at(_plain(fields[part].annotation), rest) if part in fields else set()
+def _joined(faults: list[tuple[str, str]]) -> str:
+    """The faults of one place: the value once, then what each member of a union says of it."""
+    value = faults[0][0] if len({value for value, _ in faults}) == 1 else ""
+    texts = " or ".join(dict.fromkeys(text for _, text in faults))
+    return f"{value}: {texts}" if value else texts
 
 
-def _plain(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+def _nearest(given: object, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(str(given), allowed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _members(annotation: Any) -> list[Any]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        inner = [m for a in typing.get_args(annotation) for m in _members(_plain(a))]
-        models = [m for m in inner if hasattr(m, "model_fields") or typing.get_origin(m) is dict]
-        return models or inner
-    return [annotation]
+def _file_path(loc: KeyPath) -> KeyPath:
+    """The part of a pydantic location that stands in the file."""
+    keys = tuple(part for part in loc if not is_member(part))
+    return keys[:-1] if keys[-1:] == ("[key]",) else keys  # pydantic's mark of a mapping's key that is wrong itself
 
 
-def _kind_of(member: Any) -> str:
-    field = getattr(member, "model_fields", {}).get("kind")
-    return str(typing.get_args(field.annotation)[0]) if field else ""
+def _keys_at(model: type[BaseModel], loc: KeyPath) -> list[str]:
+    """The keys of the model at a pydantic location."""
+    annotation: Any = model
+    for part in loc:
+        annotation = _below(annotation, part)
+    return sorted(annotation.model_fields)
+
+
+def _below(annotation: Any, part: str | int) -> Any:
+    """The type at one part of a location: a union's member, a model's field, or what a mapping or a list holds."""
+    arguments = typing.get_args(annotation)
+    if is_member(part):
+        return _bare(next(m for m in arguments if Tag(str(part)) in getattr(m, "__metadata__", ())))
+    fields = getattr(annotation, "model_fields", None)
+    return _bare(fields[part].annotation if fields else arguments[-1])
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without its metadata and without None."""
+    arguments = [a for a in typing.get_args(annotation) if a is not types.NoneType]
+    if typing.get_origin(annotation) is typing.Annotated or (len(arguments) == 1 and _is_union(annotation)):
+        return _bare(arguments[0])
+    return annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from trainer.config.keras_names import Kind, check_arguments, check_name, entry, table
-from trainer.config.values import Rate, Strict
+from trainer.config.values import Rate, Strict, member
 
 #: Metrics by short name and task, and those of a task by default.
 SHORT_METRICS = {
@@ -160,20 +160,20 @@ class KerasSchedule(Named):
     kind = "schedules"
 
 
-def _tag_of_rate(value: object) -> str:
+def _member_of_rate(value: object) -> str:
     if isinstance(value, Schedule | KerasSchedule):
-        return type(value).__name__
+        return member(type(value).__name__)
     if isinstance(value, dict):
-        return "Schedule" if value.get("name") in (*_SHORT_SCHEDULES, None) else "KerasSchedule"
-    return "Auto" if isinstance(value, str) and not re.match(r"[\d.+-]", value) else "Rate"
+        return member("Schedule" if value.get("name") in (*_SHORT_SCHEDULES, None) else "KerasSchedule")
+    return member("Auto" if isinstance(value, str) and not re.match(r"[\d.+-]", value) else "Rate")
 
 
 LearningRate = Annotated[
-    Annotated[PositiveFloat, Tag("Rate")]
-    | Annotated[Literal["auto"], Tag("Auto")]
-    | Annotated[Schedule, Tag("Schedule")]
-    | Annotated[KerasSchedule, Tag("KerasSchedule")],
-    Discriminator(_tag_of_rate),
+    Annotated[PositiveFloat, Tag(member("Rate"))]
+    | Annotated[Literal["auto"], Tag(member("Auto"))]
+    | Annotated[Schedule, Tag(member("Schedule"))]
+    | Annotated[KerasSchedule, Tag(member("KerasSchedule"))],
+    Discriminator(_member_of_rate),
 ]
 
 
@@ -240,16 +240,16 @@ class KerasOptimizer(Named):
         return handler(self)
 
 
-def _tag_of_optimizer(value: object) -> str:
+def _member_of_optimizer(value: object) -> str:
     if isinstance(value, Optimizer | KerasOptimizer):
-        return type(value).__name__
+        return member(type(value).__name__)
     name = value.get("name", "adamw") if isinstance(value, dict) else None
-    return "KerasOptimizer" if isinstance(name, str) and name not in _SHORT_OPTIMIZERS else "Optimizer"
+    return member("KerasOptimizer" if isinstance(name, str) and name not in _SHORT_OPTIMIZERS else "Optimizer")
 
 
 AnyOptimizer = Annotated[
-    Annotated[Optimizer, Tag("Optimizer")] | Annotated[KerasOptimizer, Tag("KerasOptimizer")],
-    Discriminator(_tag_of_optimizer),
+    Annotated[Optimizer, Tag(member("Optimizer"))] | Annotated[KerasOptimizer, Tag(member("KerasOptimizer"))],
+    Discriminator(_member_of_optimizer),
 ]
 
 

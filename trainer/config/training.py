@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from trainer.config.objective import AnyOptimizer, Loss, Optimizer, WatchedMetric
-from trainer.config.values import DurationOrNever, Fraction, Rate, Strict, Uri
+from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
 
 
 def _entrypoint(value: str) -> str:
@@ -55,14 +55,14 @@ class Entrypoint(Strict):
     args: dict[str, Any] = Field({}, description="Keyword arguments handed to the function.")
 
 
-def _model_tag(value: object) -> str:
+def _model_member(value: object) -> str:
     own = "entrypoint" in value if isinstance(value, dict) else isinstance(value, Entrypoint)
-    return "Entrypoint" if own else "Builtin"
+    return member("Entrypoint" if own else "Builtin")
 
 
 Model = Annotated[
-    Annotated[Builtin, Tag("Builtin")] | Annotated[Entrypoint, Tag("Entrypoint")],
-    Discriminator(_model_tag),
+    Annotated[Builtin, Tag(member("Builtin"))] | Annotated[Entrypoint, Tag(member("Entrypoint"))],
+    Discriminator(_model_member),
 ]
 
 
@@ -91,10 +91,10 @@ class ReduceOnPlateau(Strict):
 class Fit(Strict):
     """How the model is fitted."""
 
-    epochs: PositiveInt | Literal["auto"] = Field(
+    epochs: Annotated[PositiveInt, Tag(member("number"))] | Auto = Field(
         "auto", description="Passes over the training rows at the most. auto: 60, and fewer of many rows, at least 12."
     )
-    batch_size: PositiveInt | Literal["auto"] = Field(
+    batch_size: Annotated[PositiveInt, Tag(member("number"))] | Auto = Field(
         "auto",
         description="Rows of a step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
     )
@@ -110,11 +110,18 @@ class Fit(Strict):
         description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
         "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
     )
-    class_weight: Literal["balanced"] | dict[int | str, float] | None = Field(
+    class_weight: (
+        Annotated[Literal["balanced"], Tag(member("balanced"))]
+        | Annotated[
+            dict[Annotated[int, Tag(member("int"))] | Annotated[str, Tag(member("str"))], float],
+            Tag(member("weights")),
+        ]
+        | None
+    ) = Field(
         None,
         description="balanced: rows / (classes * rows of the class); or class -> weight. Never touches validation.",
     )
-    early_stopping: EarlyStopping | Literal["auto"] | None = Field(
+    early_stopping: Annotated[EarlyStopping, Tag(member("EarlyStopping"))] | Auto | None = Field(
         "auto",
         description="Stop when a metric no longer improves. auto: where there is validation, by val_loss, with a "
         "patience of a third of the epochs. null: never.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Tag,
     WithJsonSchema,
 )
 
@@ -25,6 +26,17 @@ _EVERY = re.compile(r"(\d+)\s*(s|m|h|steps?|epochs?)")
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DAYS = re.compile(r"(-?\d+)\s*d")
+_MEMBER = "union|"
+
+
+def member(name: str) -> str:
+    """The tag of a union's member. Every union tags its members so: pydantic puts tags among the keys of a location."""
+    return _MEMBER + name
+
+
+def is_member(part: object) -> bool:
+    """Whether a part of a pydantic location is a union's tag and no key of the job file."""
+    return isinstance(part, str) and part.startswith(_MEMBER)
 
 
 def parse_size(value: object) -> object:
@@ -78,6 +90,7 @@ def _uri(value: object) -> object:
 
 
 Uri = Annotated[str, BeforeValidator(_uri)]
+Uris = Annotated[Uri, Tag(member("URI"))] | Annotated[list[Uri], Tag(member("list"))]
 SizeBytes = Annotated[
     int,
     BeforeValidator(parse_size),
@@ -97,7 +110,14 @@ Every = Annotated[str, AfterValidator(_check_every)]
 Duration = Annotated[str, AfterValidator(_check_duration)]
 #: `never` and not `off`, which YAML reads as a truth value.
 DurationOrNever = Annotated[str, AfterValidator(lambda value: value if value == "never" else _check_duration(value))]
-Scalar = bool | int | float | str
+Scalar = (
+    Annotated[bool, Tag(member("bool"))]
+    | Annotated[int, Tag(member("int"))]
+    | Annotated[float, Tag(member("float"))]
+    | Annotated[str, Tag(member("str"))]
+)
+#: A key that may be left to the trainer.
+Auto = Annotated[Literal["auto"], Tag(member("auto"))]
 
 
 class Strict(BaseModel):

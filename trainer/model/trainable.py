@@ -76,6 +76,10 @@ class Trainable(BuildsOnce):
         logs: dict[str, Any] = super().compute_metrics(x, _as_column(y), answers, real)
         return logs
 
+    def finish_weights(self) -> None:
+        """Takes the optimizer's moving average of the weights, where it keeps one, as the run's last step."""
+        type(self.optimizer).finalize_variable_values(self.optimizer, self.trainable_weights)
+
     def _track_loss(self, loss: Any, w: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
@@ -110,6 +114,8 @@ def compile_model(model: keras.Model, config: Config, steps_total: int, label: L
         trainable._symbolic_build(data_batch=_batch_spec(model, config))
         check_one_number(metrics)
         trainable.optimizer.build(trainable.trainable_variables)
+        # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
+        trainable.optimizer.finalize_variable_values = lambda _: None
     return trainable
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
-from trainer.config import Config, metrics_of
+from trainer.config import Config
 from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
@@ -86,11 +86,7 @@ class Session:
                 self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
             )
         self._pending: Snapshot | None = None
-        stock_callbacks.check_monitors(
-            config,
-            [m.log_name for m in metrics_of(config.task, config.fit.metrics)],
-            validation=self._validation is not None,
-        )
+        stock_callbacks.check_monitors(config, validation=self._validation is not None)
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
@@ -265,7 +261,8 @@ class Session:
         ]
 
     def settle(self, state: TrainingState) -> None:
-        """Restores the best epoch's weights where the configuration asks for them."""
+        """Takes the weights that count: the optimizer's average, or the best epoch's, as the configuration says."""
+        self.model.finish_weights()
         stop = self._config.fit.known_early_stopping
         if stop is not None and stop.restore_best_weights and state.best_weights is not None:
             model_state.set_weights(self.model, state.best_weights)

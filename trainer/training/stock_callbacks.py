@@ -13,18 +13,17 @@ def mode_of(config: Config, monitor: str, mode: str) -> str:
     return mode if mode != "auto" else better(metrics_of(config.task, config.fit.metrics), monitor) or "auto"
 
 
-def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> None:
+def check_monitors(config: Config, *, validation: bool) -> None:
     """Checks that the metrics that callbacks watch exist.
 
     Args:
         config: The configuration.
-        metrics: Names of the run's metrics, without the loss.
         validation: Whether there is a validation split.
 
     Raises:
         ConfigError: A `monitor` names no metric of the run, or one without a direction.
     """
-    names = ["loss", *metrics]
+    names = ["loss", *(metric.log_name for metric in metrics_of(config.task, config.fit.metrics))]
     available = names + ([f"val_{n}" for n in names] if validation else [])
     for key in ("early_stopping", "reduce_on_plateau"):
         part: EarlyStopping | ReduceOnPlateau | None = getattr(config.fit, key)

@@ -7,9 +7,11 @@ so that a person decides.
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,11 +22,17 @@ from trainer import storage
 from trainer.errors import ConfigError, DataError
 
 _MAGIC = b"PAR1"
-#: A larger first shard is not read; init then goes by the schema alone.
-_LARGEST_READ_BYTES = 64 * 1024**2
+#: So many compressed bytes of the first shard are read at most; where its first row group has more, init goes by
+#: the schema alone.
+_MOST_READ_BYTES = 64 * 1024**2
 _SAMPLE_ROWS = 65_536
 #: Fewer rows say little about how many values a column has.
 _FEWEST_ROWS = 100
+#: Integers of more values than this are amounts.
+_MOST_CODES = 20
+#: Rows that each code needs.
+_ROWS_OF_A_CODE = 50
+_YEARS = range(1900, 2101)
 #: A text column with more values than this share of its rows names the row more than it describes it.
 _MOST_VALUES = 0.5
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
@@ -64,7 +72,7 @@ def job_file(data_uri: str, *, label: str, task: str | None, output: str, name: 
             f"no column {label!r}", where=shard.uri, remedy=f"--label is one of: {', '.join(schema.names)}"
         )
     nulls = nulls_by_column(metadata)
-    sample = read_sample(shard)
+    sample = read_sample(shard, metadata)
     task = task or infer_task(schema.field(label), None if sample is None else sample.column(label))
     guesses = {
         f.name: guess(f, nulls.get(f.name, 0), None if sample is None else sample.column(f.name))
@@ -91,15 +99,40 @@ def read_footer(shard: storage.StoredObject) -> pq.FileMetaData:
         raise DataError(f"unreadable footer: {broken}", where=shard.uri, remedy="write the shard again") from broken
 
 
-def read_sample(shard: storage.StoredObject) -> pa.Table | None:
-    """The first rows of a shard; None where it is too large to be read for them, or does not decode."""
-    if shard.size_bytes > _LARGEST_READ_BYTES:
+def read_sample(shard: storage.StoredObject, metadata: pq.FileMetaData) -> pa.Table | None:
+    """Rows of a shard's first row groups, evenly spaced; None where they are too large, or do not decode."""
+    groups = _first_groups(metadata)
+    if not groups:
         return None
+    spans = [_span(metadata.row_group(g)) for g in groups]
+    start, stop = min(first for first, _ in spans), max(last for _, last in spans)
+    sparse = mmap.mmap(-1, shard.size_bytes)  # pages that nobody writes take no memory
+    sparse[start:stop] = storage.read(shard.uri, start, stop)
     try:
-        table = pq.read_table(pa.BufferReader(storage.read(shard.uri)))
+        table = pq.ParquetFile(pa.BufferReader(sparse), metadata=metadata).read_row_groups(groups)
     except (pa.ArrowException, OSError):
         return None  # `trainer check` names the fault
-    return table.slice(0, _SAMPLE_ROWS)
+    every = max(1, -(-len(table) // _SAMPLE_ROWS))
+    return table.take(pa.array(range(0, len(table), every), pa.int64()))
+
+
+def _first_groups(metadata: pq.FileMetaData) -> list[int]:
+    """The first row groups that have no more than `_MOST_READ_BYTES` together."""
+    groups, size = [], 0
+    for g in range(metadata.num_row_groups):
+        start, stop = _span(metadata.row_group(g))
+        size += stop - start
+        if size > _MOST_READ_BYTES:
+            break
+        groups.append(g)
+    return groups
+
+
+def _span(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    """Where a row group's bytes begin and end in its file."""
+    chunks = [group.column(c) for c in range(group.num_columns)]
+    starts = [min(c.data_page_offset, c.dictionary_page_offset or c.data_page_offset) for c in chunks]
+    return min(starts), max(start + c.total_compressed_size for start, c in zip(starts, chunks, strict=True))
 
 
 def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
@@ -121,18 +154,17 @@ def infer_task(label: pa.Field, values: pa.ChunkedArray | None = None) -> str:
         ConfigError: They leave it open.
     """
     kind = label.type.value_type if types.is_dictionary(label.type) else label.type
-    if types.is_boolean(kind):
+    enough = values is not None and len(values) >= _FEWEST_ROWS
+    distinct = set(values.unique().drop_null().to_pylist()) if enough and values is not None else set()
+    if types.is_boolean(kind) or distinct == {0, 1}:
         return "binary"
     if types.is_floating(kind) or types.is_decimal(kind):
         return "regression"
-    if types.is_string(kind) or types.is_large_string(kind):
+    # Two integers other than 0 and 1 are two classes: nobody learns an amount that has two values.
+    if types.is_string(kind) or types.is_large_string(kind) or len(distinct) == 2:
         return "multiclass"
-    if values is not None and types.is_integer(kind) and len(values) >= _FEWEST_ROWS:
-        distinct = set(values.unique().drop_null().to_pylist())
-        if distinct == {0, 1}:
-            return "binary"
-        if len(distinct) > max(100, len(values) // 10):
-            return "regression"
+    if values is not None and types.is_integer(kind) and len(distinct) > max(100, len(values) // 10):
+        return "regression"
     raise ConfigError(
         f"a label of type {label.type} may be a class or an amount",
         where=label.name,
@@ -149,7 +181,7 @@ def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) ->
         return Guess(None, "an identifier by its name")
     if values is not None and len(values) >= _FEWEST_ROWS and (why := _useless(kind, values)):
         return Guess(None, why)
-    if types.is_boolean(kind):
+    if types.is_boolean(kind) or (types.is_integer(kind) and values is not None and is_code(values)):
         return Guess("{kind: categorical}")
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return Guess(f"{{kind: numeric{missing}}}")
@@ -160,6 +192,29 @@ def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) ->
     if types.is_temporal(kind):
         return Guess(None, f"{kind}: newer rows lie outside what was trained on")
     return Guess(None, f"{kind} is no column kind")
+
+
+def is_code(values: pa.ChunkedArray) -> bool:
+    """Whether integers name things instead of counting or measuring them.
+
+    They do where there are at most 20 different ones, and either
+
+    * all are frequent (in at least 50 rows), and there are two, or they run from 0 or 1 without a gap: a count, such
+      as rooms, has a thin tail, or
+    * the frequent ones have gaps of unequal width, and are not all years (1900 to 2100).
+
+    Runs that start elsewhere are years, ages or grades, and equal gaps are doses or rounded amounts.
+    """
+    if len(values) < _FEWEST_ROWS:
+        return False
+    rows = {c["values"]: c["counts"] for c in values.drop_null().value_counts().to_pylist()}
+    frequent = sorted(value for value, count in rows.items() if count >= _ROWS_OF_A_CODE)
+    if len(rows) > _MOST_CODES or len(frequent) < 2:
+        return False
+    gaps = {after - before for before, after in pairwise(frequent)}
+    if len(gaps) > 1:
+        return not all(value in _YEARS for value in frequent)
+    return len(frequent) == len(rows) and (len(rows) == 2 or (gaps == {1} and frequent[0] in (0, 1)))
 
 
 def _useless(kind: pa.DataType, values: pa.ChunkedArray) -> str:
@@ -173,7 +228,7 @@ def _useless(kind: pa.DataType, values: pa.ChunkedArray) -> str:
     if text and distinct > _MOST_VALUES * len(values):
         return f"{distinct:,} values in {len(values):,} rows; kind: text reads its words"
     if types.is_integer(kind) and not values.null_count and distinct == len(values):
-        steps = pc.unique(pc.pairwise_diff(values.combine_chunks().cast(pa.int64())).drop_null())
+        steps = pc.unique(pc.pairwise_diff(values.combine_chunks()).drop_null())
         if len(steps) == 1:
             return "it counts the rows"
     return ""

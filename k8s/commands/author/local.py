@@ -28,7 +28,9 @@ def _older_output(context: click.Context, parameter: click.Parameter, uri: str |
 @click.argument("data_uri")
 @click.option("--label", required=True, help="Column to predict.")
 @click.option(
-    "--task", type=click.Choice(["binary", "multiclass", "regression"]), help="Needed for a label of integers."
+    "--task",
+    type=click.Choice(["binary", "multiclass", "regression"]),
+    help="Needed where the label may be classes or amounts.",
 )
 @click.option(
     "--output-uri", default="runs", show_default=True, metavar="URI", help="Folder or URI that runs write to."

@@ -11,7 +11,8 @@ from trainer.schema import LabelField
 
 #: Labels [B, 1] and predictions [B, outputs] -> both as Keras takes them.
 Inputs = Callable[[Any, Any], tuple[Any, Any]]
-_TAKES_INDICES = frozenset({"CategoricalGeneralizedCrossEntropy", "Circle"})
+#: Class indices [B]: of [B, 1] Keras (3.15) would pair every row with every other.
+_TAKES_A_LIST = frozenset({"CategoricalGeneralizedCrossEntropy", "Circle"})
 _SPARSE_BY_ARGUMENT = frozenset({"IoU", "MeanIoU"})
 
 
@@ -28,6 +29,8 @@ def inputs_of(label: LabelField, name: str, arguments: Mapping[str, Any]) -> Inp
         scale. Classes become one-hot rows [B, classes] unless the class of Keras takes indices; to a regression the
         label's offset is added back, in float64.
     """
+    if name in _TAKES_A_LIST:
+        return lambda y, p: (ops.squeeze(y, -1), p)
     if label.task == "multiclass" and not _takes_indices(name, arguments):
         return lambda y, p: (ops.one_hot(ops.squeeze(y, -1), p.shape[-1]), p)
     if label.task == "regression" and label.offset:
@@ -45,7 +48,7 @@ def arguments_of(label: LabelField, name: str, arguments: Mapping[str, Any]) -> 
 def _takes_indices(name: str, arguments: Mapping[str, Any]) -> bool:
     if name in _SPARSE_BY_ARGUMENT:
         return bool(arguments.get("sparse_y_true", True))
-    return name.startswith("Sparse") or name in _TAKES_INDICES
+    return name.startswith("Sparse")
 
 
 def _plus(values: Any, offset: float) -> Any:

@@ -93,12 +93,16 @@ def automatic_rate(fit: Fit, steps_total: int) -> float | Schedule:
 
     Where `reduce_on_plateau` lowers the rate, it begins constant.
     """
-    initial = (
-        _INITIAL_RATES.get(fit.optimizer.name) or entry("optimizers", fit.optimizer.name)["arguments"]["learning_rate"]
-    )
+    initial = _initial_rate(fit.optimizer)
     if fit.reduce_on_plateau is not None:
         return initial
     return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))
+
+
+def _initial_rate(wanted: Optimizer | KerasOptimizer) -> float:
+    if isinstance(wanted, Optimizer):
+        return _INITIAL_RATES[wanted.name]
+    return float(entry("optimizers", wanted.name)["arguments"]["learning_rate"])
 
 
 def _schedule(wanted: Schedule, steps_total: int) -> keras.optimizers.schedules.LearningRateSchedule:
