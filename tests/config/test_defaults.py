@@ -90,6 +90,10 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "seed": 0,
         "deterministic": None,
     },
+    "KerasOptimizer": {"learning_rate": None},
+    "KerasSchedule": {},
+    "Loss": {},
+    "WatchedMetric": {},
     "Optimizer": {
         "name": "adamw",
         "learning_rate": "auto",

@@ -177,6 +177,14 @@ def test_a_loss_is_reduced_as_keras_reduces_it(reduction, replicas):
     assert_loss_is_kerass("BinaryFocalCrossentropy", replicas, reduction)
 
 
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_rows_of_a_class_that_is_ignored_do_not_count(replicas):
+    loss = {"ignore_class": 2}
+    expected = plain("multiclass", loss=keras.losses.SparseCategoricalCrossentropy(**loss))
+    found = ours("multiclass", {"loss": {"name": "SparseCategoricalCrossentropy", **loss}, "metrics": []}, replicas)
+    np.testing.assert_allclose(found.history.history["loss"], expected.history.history["loss"], **CLOSE)
+
+
 @cache
 def logs_of_all_metrics(task: str, replicas: int) -> tuple[dict[str, float], np.ndarray]:
     metrics = [{"name": n, "as": f"own_{n}", **arguments} for n, (of, arguments) in METRICS.items() if of == task]
@@ -281,7 +289,11 @@ def test_every_name_left_out_has_a_reason_and_is_kerass():
         ("binary", {"metrics": [{"name": "AUC", "curve": "ROCK"}]}, "AUC: .*ROCK"),
         ("regression", {"metrics": [{"name": "R2Score", "class_aggregation": "mean"}]}, "R2Score: .*mean"),
         ("binary", {"optimizer": {"name": "SGD", "momentum": 7}}, "SGD: .*momentum"),
-        ("binary", {"loss": {"name": "BinaryCrossentropy", "label_smoothing": 3}}, "BinaryCrossentropy: .*smoothing"),
+        (
+            "multiclass",
+            {"loss": {"name": "CategoricalGeneralizedCrossEntropy", "q": 3}},
+            "CategoricalGeneralized.*: .*q",
+        ),
         ("multiclass", {"loss": "Circle", "jit_compile": True}, "Circle compares the rows of a batch"),
     ],
 )

@@ -48,13 +48,19 @@ class Named(Strict):
     Attributes:
         kind: Which table of Keras the name is looked up in.
         short: Names of our own, which take no arguments.
+        elsewhere: Names of our own with keys of their own, which another part describes.
+        text_will_do: Whether the name may stand alone.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=False, allow_inf_nan=False)
     kind: ClassVar[Kind]
     short: ClassVar[tuple[str, ...]] = ()
+    elsewhere: ClassVar[tuple[str, ...]] = ()
+    text_will_do: ClassVar[bool] = True
 
-    name: str
+    name: str = Field(
+        description="A short name of kfit's, or the name of a class of Keras; its arguments stand beside it."
+    )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -91,10 +97,12 @@ class Named(Strict):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        names = {"anyOf": [{"enum": [*cls.short, *table()[cls.kind]]}, {"type": "string"}]}
-        properties = {"name": names}
-        named = {"type": "object", "required": ["name"], "properties": properties, "additionalProperties": True}
-        return {"description": " ".join((cls.__doc__ or "").split()), "anyOf": [*names["anyOf"], named]}
+        found = handler.resolve_ref_schema(handler(core_schema))
+        names: dict[str, Any] = {"anyOf": [{"enum": [*cls.short, *table()[cls.kind]]}, {"type": "string"}]}
+        if cls.elsewhere:
+            names["not"] = {"enum": [*cls.elsewhere]}
+        found["properties"] = {**found["properties"], "name": names}
+        return {"anyOf": [names, found]} if cls.text_will_do else found
 
 
 class Loss(Named):
@@ -158,6 +166,8 @@ class KerasSchedule(Named):
     """A schedule of Keras with its arguments."""
 
     kind = "schedules"
+    elsewhere = _SHORT_SCHEDULES
+    text_will_do = False
 
 
 def _member_of_rate(value: object) -> str:
@@ -211,6 +221,8 @@ class KerasOptimizer(Named):
     """An optimizer of Keras with its arguments and Keras's defaults."""
 
     kind = "optimizers"
+    elsewhere = _SHORT_OPTIMIZERS
+    text_will_do = False
 
     learning_rate: LearningRate | None = Field(
         None, description="A rate, a schedule, or auto (then from Keras's default rate down). Default: Keras's."

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import traceback
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import keras
 
 from trainer.config import Entrypoint
-from trainer.errors import ConfigError, ModelCodeError
+from trainer.errors import ModelCodeError
+from trainer.model import own_code
 from trainer.model.features import Features
-from trainer.user_code import add_working_folder
 
 _WHERE = "run.model.entrypoint"
 
@@ -29,44 +24,8 @@ def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
         ConfigError: There is no such module or function.
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
-    function = _load(wanted.entrypoint)
-    try:
-        made = function(features, **wanted.args)
-    except Exception as error:
-        raise _fault(f"{wanted.entrypoint} raised", error) from error
-    if not isinstance(made, keras.Model):
-        raise ModelCodeError(
-            f"{wanted.entrypoint} returned {_describe(made)}, not a Keras model",
-            where=_WHERE,
-            remedy="Return an uncompiled keras.Model from features.inputs() to features.outputs units.",
-        )
+    made = own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
     return _checked(features, made, wanted.entrypoint)
-
-
-def _load(name: str) -> Callable[..., Any]:
-    module_name, function_name = name.split(":")
-    add_working_folder()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _fault(f"{module_name} does not import", error) from error  # it lacks a module of its own
-        raise ConfigError(
-            f"there is no module {error.name!r}",
-            where=_WHERE,
-            remedy="correct the name, run where it lies, or add its folder to PYTHONPATH",
-        ) from error
-    except Exception as error:
-        raise _fault(f"{module_name} does not import", error) from error
-    function: Callable[..., Any] | None = getattr(module, function_name, None)
-    if function is None or not callable(function):
-        what = "has no function" if function is None else "has no callable"
-        raise ConfigError(
-            f"{module_name} {what} {function_name!r}",
-            where=_WHERE,
-            remedy=f"Define {function_name}(features) in {getattr(module, '__file__', None) or module_name}.",
-        )
-    return function
 
 
 def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
@@ -75,11 +34,11 @@ def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
     try:
         output = made(taken)
     except Exception as error:
-        raise _fault(f"the model of {name} does not take the packed inputs", error) from error
+        raise own_code.fault(f"the model of {name} does not take the packed inputs", error, _WHERE) from error
     shape = tuple(getattr(output, "shape", ()))
     if not isinstance(output, keras.KerasTensor) or shape != (None, features.outputs):
         raise ModelCodeError(
-            f"the model of {name} returns {_describe(output)}, expected shape (None, {features.outputs})",
+            f"the model of {name} returns {own_code.describe(output)}, expected shape (None, {features.outputs})",
             where=_WHERE,
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
         )
@@ -130,38 +89,3 @@ def _check_loads_again(made: keras.Model, name: str) -> None:
             where=_WHERE,
             remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
-
-
-def _fault(what: str, error: Exception) -> ModelCodeError:
-    reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-    return ModelCodeError(
-        f"{what}: {reason}",
-        where=_place(error) or _WHERE,
-        remedy="Mend it and run again; `python -c 'import …'` shows the whole traceback of an import.",
-    )
-
-
-def _place(error: Exception) -> str:
-    """file:line of the user's code: the innermost frame that is neither ours nor a library's."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in _frames(error.__traceback__) if _is_users(frame.filename)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return list(traceback.extract_tb(trace)) if trace else []
-
-
-def _is_users(filename: str) -> bool:
-    if filename.startswith("<") or "site-packages" in filename:
-        return False
-    path = Path(filename).resolve()
-    return not path.is_relative_to(Path(__file__).parents[1]) and not path.is_relative_to(
-        Path(importlib.__file__).parent
-    )
-
-
-def _describe(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")

@@ -43,7 +43,9 @@ def judge(
     validation = dict(document["metrics"]["validation"])
     lines: list[str] = []
     if whole:
-        exact, lines = exact_metrics([name for name in validation if name not in foreign], label.task, labels, predictions)
+        exact, lines = exact_metrics(
+            [name for name in validation if name not in foreign], label.task, labels, predictions
+        )
         validation |= exact
     trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
     result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}

@@ -6,6 +6,7 @@ padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import keras
@@ -28,8 +29,6 @@ _BY_TASK = {
     "multiclass": keras.losses.SparseCategoricalCrossentropy,
     "regression": keras.losses.MeanSquaredError,
 }
-#: A value for each row, which yet depends on the other rows of the batch.
-_COMPARES_ROWS = ("Circle",)
 
 
 class RunLoss:
@@ -37,7 +36,7 @@ class RunLoss:
 
     Args:
         loss: A Keras loss. One without a value for each row, such as Dice over the whole batch, is taken of all
-            replicas' rows together, without padding.
+            replicas' rows together.
         inputs: Labels [B, 1] and what the model returns -> both as the loss takes them.
         unit: What the loss is multiplied by to be reported.
         compares_rows: Whether a row's value depends on the other rows.
@@ -46,9 +45,8 @@ class RunLoss:
     def __init__(self, loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False) -> None:
         self.unit = unit
         self._inputs, self._compares_rows = inputs, compares_rows
-        self._reduction = loss.reduction
-        loss.reduction = "none"
-        self._loss = loss
+        self._loss, self._of_rows = loss, copy.copy(loss)
+        self._of_rows.reduction = "none"
 
     def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
         """The loss, a float32 scalar.
@@ -59,29 +57,39 @@ class RunLoss:
             w: [B, 2], see `trainer.schema`: the rows' weights and the batch's fill.
         """
         y, y_pred = self._inputs(y, y_pred)
-        values = None if self._compares_rows else self._loss(y, y_pred)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        fill = w[0, 1]
-        if values is not None and len(values.shape):
-            return self._reduced(values, w[:, 0], rows=ops.shape(w)[0] * replicas, fill=fill)
-        y, y_pred, weights = _of_all_replicas(y, y_pred, w[:, 0])
-        values = ops.broadcast_to(self._loss(y, y_pred), ops.shape(weights))
-        rows = ops.shape(weights)[0]
-        # Every replica has the whole batch's loss, so each takes its part.
-        return self._reduced(values, weights * fill, rows=rows, fill=1.0, of_all=True) / replicas
+        if not self._compares_rows:
+            values = self._of_rows(y, y_pred)
+            if len(values.shape):
+                return self._reduced(values, w)
+        return self._of_whole_batch(y, y_pred, w)
 
-    def _reduced(self, values: Any, weights: Any, *, rows: Any, fill: Any, of_all: bool = False) -> Any:
+    def _reduced(self, values: Any, w: Any) -> Any:
         """Weighted values reduced as Keras does for the batch without its padding.
 
         A weight holds the factor B / real rows, so that a mean over B is one over the real rows; a sum takes it out.
         """
-        weights = ops.cast(weights, "float32")
+        weights = w[:, 0]
         total = ops.sum(_by_row(values) * weights)
-        if self._reduction == "sum":
-            return total * fill
-        if self._reduction == "mean_with_sample_weight":
-            return ops.divide_no_nan(total, ops.sum(weights) if of_all else _sum_over_replicas(ops.sum(weights)))
-        return total / ops.cast(rows, "float32")
+        if self._loss.reduction == "sum":
+            return total * w[0, 1]
+        if self._loss.reduction == "mean_with_sample_weight":
+            return ops.divide_no_nan(total, _sum_over_replicas(ops.sum(weights)))
+        return total / ops.cast(ops.shape(w)[0] * _replicas(), "float32")
+
+    def _of_whole_batch(self, y: Any, y_pred: Any, w: Any) -> Any:
+        """What Keras makes of the rows of all replicas that are no padding; every replica takes its part of it."""
+        context = tf.distribute.get_replica_context()
+        together = [y, y_pred, w[:, 0] * w[0, 1]]
+        if _replicas() > 1:
+            together = [context.all_gather(part, axis=0) for part in together]
+        y, y_pred, weights = (tf.boolean_mask(part, together[-1] > 0) for part in together)
+        loss = self._loss(y, y_pred, sample_weight=weights)
+        # Keras has divided a mean by the number of replicas, and nothing else.
+        return ops.cast(loss / _replicas() if self._loss.reduction == "sum" else loss, "float32")
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def _by_row(values: Any) -> Any:
@@ -94,16 +102,6 @@ def _sum_over_replicas(value: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def _of_all_replicas(y: Any, y_pred: Any, weights: Any) -> list[Any]:
-    """The rows of all replicas that are no padding."""
-    context = tf.distribute.get_replica_context()
-    together = [y, y_pred, weights]
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        together = [context.all_gather(part, axis=0) for part in together]
-    real = together[-1] > 0
-    return [tf.boolean_mask(part, real) for part in together]
-
-
 def make_loss(config: Config, label: LabelField) -> RunLoss:
     """The job's loss.
 
@@ -114,16 +112,18 @@ def make_loss(config: Config, label: LabelField) -> RunLoss:
     if wanted.is_short:
         made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
         return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
-    loss = keras_loss(wanted, label)
+    compares_rows = wanted.name == "Circle" or wanted.arguments.get("ignore_class") is not None
     sums_rows = wanted.name in ("Dice", "Tversky") and wanted.arguments.get("axis") is None
-    if (sums_rows or wanted.name in _COMPARES_ROWS) and config.fit.jit_compile:
+    if (compares_rows or sums_rows) and config.fit.jit_compile:
         raise ConfigError(
             f"{wanted.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
             where="run.fit.loss",
             remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
         )
     inputs = inputs_of(label, wanted.name, wanted.arguments)
-    return RunLoss(loss, lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=wanted.name in _COMPARES_ROWS)
+    return RunLoss(
+        keras_loss(wanted, label), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
+    )
 
 
 def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:
