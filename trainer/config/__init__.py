@@ -36,11 +36,13 @@ from trainer.config.objective import (
     Optimizer,
     Schedule,
     WatchedMetric,
-    better,
     check_task,
+    direction,
     metrics_of,
+    short_names,
 )
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
+from trainer.config.own_code import OwnCallback, OwnCode
 from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, ReduceOnPlateau
 from trainer.config.values import (
     Days,
@@ -94,6 +96,8 @@ __all__ = [
     "Numeric",
     "Optimizer",
     "Output",
+    "OwnCallback",
+    "OwnCode",
     "Promote",
     "Rate",
     "ReduceOnPlateau",
@@ -107,13 +111,14 @@ __all__ = [
     "Vector",
     "WatchedMetric",
     "Window",
-    "better",
+    "direction",
     "duration_s",
     "metrics_of",
     "parse_days",
     "parse_size",
     "resolve_automatic",
     "resolved_uris",
+    "short_names",
 ]
 
 
@@ -155,6 +160,14 @@ class Config(Strict):
                         f"set it, or watch a training metric"
                     )
         return self
+
+    @property
+    def entrypoints(self) -> list[str]:
+        """Every `package.module:name` of the job, each once, in order."""
+        fit = self.fit
+        parts = [self.model, fit.loss, *(fit.metrics or ()), fit.optimizer, *fit.callbacks]
+        named = [part.entrypoint for part in parts if isinstance(part, Entrypoint | OwnCode | OwnCallback)]
+        return list(dict.fromkeys(named))
 
     def _check_averages(self) -> None:
         optimizer, stop = self.fit.optimizer, self.fit.early_stopping

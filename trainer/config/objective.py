@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from trainer.config.keras_names import Kind, check_arguments, check_name, entry, table
+from trainer.config.own_code import OwnCode, is_own
 from trainer.config.values import Rate, Strict, member
 
 #: Metrics by short name and task, and those of a task by default.
@@ -37,6 +38,8 @@ DEFAULT_METRICS = {
 }
 _SHORT_NAMES_OF_METRICS = tuple(dict.fromkeys(name for names in SHORT_METRICS.values() for name in names))
 _SHORT_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lion")
+#: Keras's arguments that clip gradients.
+CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _SHORT_SCHEDULES = ("cosine", "exponential", "piecewise")
 #: These compare classes, so they need a column of predictions for each class.
 _OF_CLASSES = re.compile(r"(Sparse|Categorical|TopKCategorical|OneHot|MeanIoU|IoU|Circle)")
@@ -135,6 +138,19 @@ class WatchedMetric(Named):
         if type(self.arguments.get("thresholds")) is list:
             raise ValueError(f"{self.name}: give one threshold, and each other one to a metric with its own `as`")
         return self
+
+
+def _named_or_own(value: object) -> str:
+    return member("OwnCode" if is_own(value) else "Named")
+
+
+AnyLoss = Annotated[
+    Annotated[Loss, Tag(member("Named"))] | Annotated[OwnCode, Tag(member("OwnCode"))], Discriminator(_named_or_own)
+]
+AnyMetric = Annotated[
+    Annotated[WatchedMetric, Tag(member("Named"))] | Annotated[OwnCode, Tag(member("OwnCode"))],
+    Discriminator(_named_or_own),
+]
 
 
 class Schedule(Strict):
@@ -239,8 +255,7 @@ class KerasOptimizer(Named):
     @property
     def clips(self) -> dict[str, float]:
         """Clips by the names of Keras."""
-        clips = ("clipnorm", "global_clipnorm", "clipvalue")
-        return {name: self.arguments[name] for name in clips if self.arguments.get(name) is not None}
+        return {name: self.arguments[name] for name in CLIPS if self.arguments.get(name) is not None}
 
     @property
     def averages(self) -> bool:
@@ -253,6 +268,8 @@ class KerasOptimizer(Named):
 
 
 def _member_of_optimizer(value: object) -> str:
+    if is_own(value):
+        return member("OwnCode")
     if isinstance(value, Optimizer | KerasOptimizer):
         return member(type(value).__name__)
     name = value.get("name", "adamw") if isinstance(value, dict) else None
@@ -260,26 +277,30 @@ def _member_of_optimizer(value: object) -> str:
 
 
 AnyOptimizer = Annotated[
-    Annotated[Optimizer, Tag(member("Optimizer"))] | Annotated[KerasOptimizer, Tag(member("KerasOptimizer"))],
+    Annotated[Optimizer, Tag(member("Optimizer"))]
+    | Annotated[KerasOptimizer, Tag(member("KerasOptimizer"))]
+    | Annotated[OwnCode, Tag(member("OwnCode"))],
     Discriminator(_member_of_optimizer),
 ]
 
 
-def check_task(task: str, loss: Loss, metrics: Iterable[WatchedMetric]) -> None:
-    """Raises ValueError where a loss or a metric cannot be computed of a task's labels and predictions."""
-    if loss.is_short and loss.name != "auto" and task != "regression":
+def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric | OwnCode]) -> None:
+    """Raises ValueError where a loss or a metric of Keras cannot be computed of a task's labels and predictions."""
+    watched = [metric for metric in metrics if isinstance(metric, WatchedMetric)]
+    parts: list[tuple[Loss | WatchedMetric, str]] = [(loss, "fit.loss")] if isinstance(loss, Loss) else []
+    if isinstance(loss, Loss) and loss.is_short and loss.name != "auto" and task != "regression":
         raise ValueError(f"fit.loss {loss.name!r} goes with regression; leave it out, or give a loss of Keras")
-    for part, key in [(loss, "fit.loss"), *((metric, "fit.metrics") for metric in metrics)]:
+    for part, key in [*parts, *((one, "fit.metrics") for one in watched)]:
         if isinstance(part, WatchedMetric) and part.is_short and part.name not in SHORT_METRICS[task]:
             raise ValueError(f"{key}: {part.name} cannot be measured on a {task} task; use {_names_for(task)}")
         if task != "multiclass" and not part.is_short and _OF_CLASSES.match(part.name):
             raise ValueError(f"{key}: {part.name} compares classes; it goes with multiclass, not with {task}")
         if task != "regression" and part.arguments.get("from_logits"):
             raise ValueError(f"{key}: {part.name}: the model answers with probabilities; leave from_logits out")
-    counts = Counter(metric.log_name for metric in metrics)
+    counts = Counter(metric.log_name for metric in watched)
     if twice := [name for name, count in counts.items() if count > 1 or name in ("loss", "learning_rate")]:
         raise ValueError(f"fit.metrics: the name {twice[0]!r} is taken; give the metric another one: `as: name`")
-    for metric in metrics:
+    for metric in watched:
         _check_one_value(task, metric)
 
 
@@ -295,20 +316,21 @@ def _names_for(task: str) -> str:
     return f"{', '.join(SHORT_METRICS[task])}, or a metric of Keras"
 
 
-def metrics_of(task: str, metrics: Iterable[WatchedMetric] | None) -> list[WatchedMetric]:
+def metrics_of(task: str, metrics: Iterable[WatchedMetric | OwnCode] | None) -> list[WatchedMetric | OwnCode]:
     """The metrics that a run watches: those asked for, or the task's."""
     return [WatchedMetric(name=name) for name in DEFAULT_METRICS[task]] if metrics is None else list(metrics)
 
 
-def better(metrics: Iterable[WatchedMetric], monitor: str) -> Literal["min", "max", ""]:
-    """In which direction a metric of a run's logs is better; empty where nobody knows."""
-    name = monitor.removeprefix("val_")
-    if name in ("loss", "mae", "rmse"):
-        return "min"
-    for metric in metrics:
-        if metric.log_name == name:
-            direction: Literal["min", "max", ""] = (
-                "max" if metric.is_short else entry("metrics", metric.name)["direction"]
-            )
-            return direction
-    return ""
+def short_names(task: str, metrics: Iterable[WatchedMetric | OwnCode] | None) -> list[str]:
+    """The metrics of a run that go by a short name."""
+    return [m.name for m in metrics_of(task, metrics) if isinstance(m, WatchedMetric) and m.is_short]
+
+
+def direction(metric: WatchedMetric | OwnCode) -> Literal["min", "max", ""]:
+    """In which direction a metric is better; empty where nobody knows."""
+    if isinstance(metric, OwnCode):
+        return ""
+    if metric.is_short:
+        return "min" if metric.name in ("mae", "rmse") else "max"
+    found: Literal["min", "max", ""] = entry("metrics", metric.name)["direction"]
+    return found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     PositiveFloat,
@@ -14,14 +12,9 @@ from pydantic import (
     Tag,
 )
 
-from trainer.config.objective import AnyOptimizer, Loss, Optimizer, WatchedMetric
+from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
+from trainer.config.own_code import EntrypointName, OwnCallback
 from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
-
-
-def _entrypoint(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        raise ValueError(f"{value!r} is not package.module:function")
-    return value
 
 
 class Builtin(Strict):
@@ -49,7 +42,7 @@ class Builtin(Strict):
 class Entrypoint(Strict):
     """A model of your own."""
 
-    entrypoint: Annotated[str, AfterValidator(_entrypoint)] = Field(
+    entrypoint: EntrypointName = Field(
         description="package.module:function; receives the features, returns an uncompiled Keras model."
     )
     args: dict[str, Any] = Field({}, description="Keyword arguments handed to the function.")
@@ -99,17 +92,18 @@ class Fit(Strict):
         description="Rows of a step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
     )
     optimizer: AnyOptimizer = Field(default_factory=lambda: Optimizer(), description="How weights move.")
-    loss: Loss = Field(
+    loss: AnyLoss = Field(
         "auto",
         validate_default=True,
         description="auto: cross-entropy; for regression mse. mse, mae, huber: of a regression, on the scale on "
         "which it is learnt. Else a loss of Keras, which sees labels and predictions in their own units.",
     )
-    metrics: list[WatchedMetric] | None = Field(
+    metrics: list[AnyMetric] | None = Field(
         None,
         description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
         "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
     )
+    callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
     class_weight: (
         Annotated[Literal["balanced"], Tag(member("balanced"))]
         | Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainer.errors import ConfigError, KfitError, ModelCodeError
@@ -74,6 +74,26 @@ def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional
             remedy=f"name a class derived from keras' {kind.__name__}, or a function that returns one",
         )
     return made
+
+
+def row_by_row(function: Callable[[Any, Any], Any], name: str, where: str) -> Callable[[Any, Any], Any]:
+    """A function of labels and predictions that is checked to answer with a value for each row.
+
+    Raises:
+        ModelCodeError: When called, it answers with one number, or with no tensor.
+    """
+
+    def checked(y_true: Any, y_pred: Any) -> Any:
+        found = function(y_true, y_pred)
+        if not hasattr(found, "shape") or not len(found.shape):
+            raise ModelCodeError(
+                f"{name} returned {describe(found)}, not a value for each row",
+                where=where,
+                remedy="return a tensor of shape [batch], so that padding and replicas can be told apart",
+            )
+        return found
+
+    return checked
 
 
 def fault(what: str, error: BaseException, where: str, remedy: str = "") -> ModelCodeError:

@@ -11,8 +11,8 @@ from keras import ops
 from trainer.config import Config
 from trainer.model.objective.label_scale import from_learnt
 from trainer.model.objective.losses import RunLoss, make_loss
-from trainer.model.objective.metrics import check_one_number, make_metrics
-from trainer.model.objective.optimizer import make_optimizer
+from trainer.model.objective.metrics import check_one_number, directions, make_metrics
+from trainer.model.objective.optimizer import clips, make_optimizer
 from trainer.model.upstream import BuildsOnce, mean_over_replicas
 from trainer.model.workers import mean_of_logs
 from trainer.schema import LabelField
@@ -29,12 +29,16 @@ class Trainable(BuildsOnce):
         model: Uncompiled, packed inputs -> float32 [B, outputs], a regression's in the learnt scale.
         label: What is predicted, and its scale.
         loss: What is minimised.
+
+    Attributes:
+        directions: The metrics of its logs, and in which direction each is better; see `metrics.directions`.
     """
 
     def __init__(self, model: keras.Model, label: LabelField, loss: RunLoss) -> None:
         super().__init__(name="trainable")
         self.model = model
         self.clips = False
+        self.directions: dict[str, str] = {}
         self._label, self._loss = label, loss
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -110,9 +114,10 @@ def compile_model(model: keras.Model, config: Config, steps_total: int, label: L
             jit_compile=config.fit.jit_compile,
             steps_per_execution=config.fit.steps_per_execution,
         )
-        trainable.clips = bool(config.fit.optimizer.clips)
+        trainable.clips = clips(trainable.optimizer)
         trainable._symbolic_build(data_batch=_batch_spec(model, config))
         check_one_number(metrics)
+        trainable.directions = directions(config, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
         # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
         trainable.optimizer.finalize_variable_values = lambda _: None

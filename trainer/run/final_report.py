@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from trainer.config import METRICS_OF_TASK, Config, metrics_of
+from trainer.config import METRICS_OF_TASK, Config, short_names
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.formatting import metric
 from trainer.report.page import ReportData, render
@@ -39,17 +39,15 @@ def judge(
     """
     label, config = prepared.layout.label, prepared.config
     # A metric of Keras may have the name of one of ours, and another threshold or curve.
-    foreign = {m.log_name for m in metrics_of(config.task, config.fit.metrics) if not m.is_short}
+    own = {"loss", *short_names(config.task, config.fit.metrics)}
     validation = dict(document["metrics"]["validation"])
     lines: list[str] = []
     if whole:
-        exact, lines = exact_metrics(
-            [name for name in validation if name not in foreign], label.task, labels, predictions
-        )
+        exact, lines = exact_metrics([name for name in validation if name in own], label.task, labels, predictions)
         validation |= exact
     trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
     result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
-    lines += findings.warnings(_without(foreign, result), label.task, trivial, labels.reshape(-1))
+    lines += findings.warnings(_only(own, result), label.task, trivial, labels.reshape(-1))
     shown = [f"{name} {metric(trivial[name])}" for name in METRICS_OF_TASK[label.task] if name in trivial]
     if shown:
         note(f"trivial baseline on validation: {', '.join(shown)}")
@@ -58,10 +56,10 @@ def judge(
     return {**result, "warnings": [*prepared.warnings, *lines]}
 
 
-def _without(names: Collection[str], result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result without some metrics."""
+def _only(names: Collection[str], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with some metrics alone."""
     splits = result["metrics"].items()
-    return {**result, "metrics": {s: {n: v for n, v in found.items() if n not in names} for s, found in splits}}
+    return {**result, "metrics": {s: {n: v for n, v in found.items() if n in names} for s, found in splits}}
 
 
 def page(

@@ -28,7 +28,7 @@ from trainer.run import agreement, final_report, nightly_hooks
 from trainer.run.nightly_hooks import Night
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
-from trainer.run.tensorboard_files import tensorboard_folder
+from trainer.run.run_files import callbacks_folder, tensorboard_folder
 from trainer.run_id import new_run_id
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
@@ -310,10 +310,15 @@ class _Run:
             watchdog=self.watchdog,
         )
         wanted = start.config.output.tensorboard and self.rank.chief
-        with self.ledger.phase("fit"), tensorboard_folder(self.folder, wanted=wanted) as board:
+        own = bool(start.config.fit.callbacks)
+        with (
+            self.ledger.phase("fit"),
+            tensorboard_folder(self.folder, wanted=wanted) as board,
+            callbacks_folder(self.folder, self.rank.index, self.store.fence.check, wanted=own) as (files, upload),
+        ):
             try:
                 with self.stop.training():
-                    session.fit(replace(context, tensorboard=board))
+                    session.fit(replace(context, tensorboard=board, files=files, upload_files=upload))
                     self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             finally:

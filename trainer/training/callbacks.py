@@ -16,18 +16,14 @@ import keras
 from trainer.errors import Preempted
 from trainer.training import model_state
 from trainer.training.context import TrainingContext
+from trainer.training.own_callbacks import STATE_OF_STOCK_CALLBACKS, OwnCallbacks
 from trainer.training.training_state import TrainingState, number, plain, take_snapshot
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
 Logs = Mapping[str, Any]
 
+
 #: Attributes of stock callbacks that must outlive the process.
-_STATE_OF_STOCK_CALLBACKS = {
-    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-}
-
-
 class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps the training state up to date, and gives stock callbacks back what they forget. Stands after them.
 
@@ -56,7 +52,7 @@ class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # 
         self._stateful = [
             (callback, names)
             for callback in stock
-            for kind, names in _STATE_OF_STOCK_CALLBACKS.items()
+            for kind, names in STATE_OF_STOCK_CALLBACKS.items()
             if isinstance(callback, kind)
         ]
         self._monitor, self._sign = monitor, 1.0 if mode == "max" else -1.0
@@ -118,12 +114,19 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         every: The job file's `output.checkpoint.every`.
         steps: Steps of an epoch.
         coordinator: Of the run's workers.
+        own: The job's own callbacks, whose state and files belong to a checkpoint; None where there are none.
     """
 
     def __init__(
-        self, context: TrainingContext, every: str, steps: int, coordinator: Coordinator | SingleWorker
+        self,
+        context: TrainingContext,
+        every: str,
+        steps: int,
+        coordinator: Coordinator | SingleWorker,
+        own: OwnCallbacks | None = None,
     ) -> None:
         super().__init__()
+        self._own = own
         self._context, self._state, self._writer = context, context.state, context.writer
         self._steps, self._coordinator = steps, coordinator
         amount, unit = parse_every(every)
@@ -187,6 +190,9 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
             self._keep_epoch_logs()
         with self._context.ledger.phase("checkpoint_stall"), self._context.watchdog.paused():
             self._writer.join()
+            if self._own is not None:
+                self._own.keep()
+                self._context.upload_files()
             snapshot = take_snapshot(self.model, self._state, self._context.identity, self._coordinator)
             if snapshot is not None:
                 self._writer.submit(snapshot)

@@ -17,14 +17,16 @@ from trainer.feed.packing.images import augments
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
+from trainer.model import own_code
 from trainer.model.build import build
 from trainer.model.features import Features
 from trainer.model.objective.label_scale import predicted
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
-from trainer.model.trainable import compile_model
+from trainer.model.trainable import Trainable, compile_model
 from trainer.model.workers import local_replicas, several_workers
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
+from trainer.training.own_callbacks import OwnCallbacks
 from trainer.training.training_state import TrainingState, first_replica, state_from
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
@@ -82,11 +84,10 @@ class Session:
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
-            self.model = compile_model(
-                self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
-            )
+            self.model = self._compile(fitted)
         self._pending: Snapshot | None = None
-        stock_callbacks.check_monitors(config, validation=self._validation is not None)
+        self._own: OwnCallbacks | None = None
+        stock_callbacks.check_monitors(config, self.model.directions, validation=self._validation is not None)
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
@@ -98,6 +99,15 @@ class Session:
                 remedy="give every worker the same number; in pods resources.gpus does",
             )
         self._coordinator.broadcast_json()
+
+    def _compile(self, config: Config) -> Trainable:
+        for index, callback in enumerate(config.fit.callbacks):
+            own_code.load(callback.entrypoint, f"run.fit.callbacks[{index}]")  # told now, not after the first epoch
+        steps = self._train.steps * config.fit.known_epochs
+        try:
+            return compile_model(self.built, config, steps, self._prepared.layout.label)
+        except Exception as error:
+            raise own_code.fault_in_training(error) or error from error
 
     def _place(self) -> Worker | None:
         """Returns the part of the data that this worker reads; None: all of it, and it takes a slice of every batch."""
@@ -190,7 +200,7 @@ class Session:
             metrics = self.model.evaluate(
                 self._batches(validation),
                 steps=validation.steps,
-                callbacks=listeners[-1:],
+                callbacks=[*([self._own] if self._own else []), listeners[-1]],
                 verbose=0,
                 return_dict=True,
             )
@@ -232,17 +242,27 @@ class Session:
             verbose=0,
         )
 
+    def _own_callbacks(self, context: TrainingContext) -> OwnCallbacks | None:
+        """The job's own callbacks, made once: an epoch that was cut is a call of `fit` by itself."""
+        wanted = self._config.fit.callbacks
+        if wanted and self._own is None:
+            self._own = OwnCallbacks(
+                wanted, self._coordinator, context.files, context.state, self._config.fit.known_epochs
+            )
+        return self._own
+
     def _callbacks(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
         config = self._config
-        stock = stock_callbacks.keras_callbacks(config, context.tensorboard)
+        stock = stock_callbacks.keras_callbacks(config, self.model.directions, context.tensorboard)
         early = config.fit.known_early_stopping
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
         pending, self._pending = self._pending, None
+        own = self._own_callbacks(context)
         keeps_state = callbacks.TrainingStateCallback(
             context.state,
             stock,
             monitor=monitor,
-            mode=stock_callbacks.mode_of(config, monitor, early.mode if early else "auto"),
+            mode=stock_callbacks.mode_of(self.model.directions, monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
             restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )
@@ -254,10 +274,11 @@ class Session:
         every = config.output.checkpoint.every
         return [
             *stock,
+            *([own] if own else []),
             keeps_state,
             callbacks.FiniteLossCallback(context.state, explain, every=look_every),
             callbacks.ProgressCallback(context),
-            callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator),
+            callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator, own),
         ]
 
     def settle(self, state: TrainingState) -> None:

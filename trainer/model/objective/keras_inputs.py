@@ -33,6 +33,11 @@ def inputs_of(label: LabelField, name: str, arguments: Mapping[str, Any]) -> Inp
         return lambda y, p: (ops.squeeze(y, -1), p)
     if label.task == "multiclass" and not _takes_indices(name, arguments):
         return lambda y, p: (ops.one_hot(ops.squeeze(y, -1), p.shape[-1]), p)
+    return inputs_of_own(label)
+
+
+def inputs_of_own(label: LabelField) -> Inputs:
+    """What a loss or metric of the job's own code gets: class indices [B, 1], values in the label's own units."""
     if label.task == "regression" and label.offset:
         return lambda y, p: (_plus(y, label.offset), _plus(p, label.offset))
     return lambda y, p: (y, p)

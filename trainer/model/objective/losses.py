@@ -7,15 +7,18 @@ padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
 from __future__ import annotations
 
 import copy
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, Loss
-from trainer.errors import ConfigError
-from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of
+from trainer.config import Config, Loss, OwnCode
+from trainer.errors import ConfigError, ModelCodeError
+from trainer.model import own_code
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_own
 from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
 from trainer.schema import LabelField
 
@@ -107,8 +110,12 @@ def make_loss(config: Config, label: LabelField) -> RunLoss:
 
     Raises:
         ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
+        ModelCodeError: The job's own loss does not import, raises, or is none.
     """
     wanted = config.fit.loss
+    if isinstance(wanted, OwnCode):
+        in_own_units = inputs_of_own(label)
+        return RunLoss(_own_loss(wanted), lambda y, z: in_own_units(y, from_learnt(label, z)))
     if wanted.is_short:
         made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
         return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
@@ -124,6 +131,31 @@ def make_loss(config: Config, label: LabelField) -> RunLoss:
     return RunLoss(
         keras_loss(wanted, label), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
     )
+
+
+def _own_loss(wanted: OwnCode) -> keras.losses.Loss:
+    found = own_code.load(wanted.entrypoint, "run.fit.loss", "y_true, y_pred")
+    if isinstance(found, type):
+        return own_code.make(wanted.entrypoint, wanted.args, "run.fit.loss", keras.losses.Loss)
+    return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint)
+
+
+class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """A function of labels and predictions as a loss."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str) -> None:
+        super().__init__(name=entrypoint.partition(":")[2])
+        self._function, self._entrypoint = function, entrypoint
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        found = self._function(y_true, y_pred)
+        if not hasattr(found, "shape"):
+            raise ModelCodeError(
+                f"{self._entrypoint} returned {own_code.describe(found)}, not a tensor",
+                where="run.fit.loss",
+                remedy="return a value for each row, [batch], or one for the batch",
+            )
+        return found
 
 
 def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:

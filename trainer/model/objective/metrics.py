@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, WatchedMetric, metrics_of
+from trainer.config import Config, OwnCode, WatchedMetric, direction, metrics_of
 from trainer.errors import ConfigError
-from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of
+from trainer.model import own_code
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_own
 from trainer.model.objective.losses import refused
 from trainer.schema import LabelField
 
@@ -84,11 +89,65 @@ def make_metrics(config: Config, label: LabelField) -> list[keras.metrics.Metric
     """The job's metrics, by the names they have in logs.
 
     Raises:
-        ConfigError: Keras refuses an argument.
+        ConfigError: Keras refuses an argument, or two have one name.
+        ModelCodeError: A metric of the job's own does not import, raises, or is none.
     """
     short = _METRICS[config.task]
     wanted = metrics_of(config.task, config.fit.metrics)
-    return [short[metric.name]() if metric.is_short else _of_keras(metric, label) for metric in wanted]
+    made = [
+        _own(metric, label, index)
+        if isinstance(metric, OwnCode)
+        else short[metric.name]()
+        if metric.is_short
+        else _of_keras(metric, label)
+        for index, metric in enumerate(wanted)
+    ]
+    _check_names([metric.name for metric in made])
+    return made
+
+
+def directions(config: Config, metrics: list[keras.metrics.Metric]) -> dict[str, str]:
+    """The names of a run's metrics in its logs, and in which direction each is better: min, max, or nobody knows."""
+    known = {"up": "max", "down": "min"}
+    wanted = metrics_of(config.task, config.fit.metrics)
+    return {"loss": "min"} | {
+        metric.name: direction(asked) or known.get(getattr(metric, "_direction", ""), "")
+        for metric, asked in zip(metrics, wanted, strict=True)
+    }
+
+
+def _check_names(names: list[str]) -> None:
+    """A metric of one's own has a name that only its object knows."""
+    for name, count in Counter(names).items():
+        if count > 1 or name in ("loss", "learning_rate") or name.startswith("val_"):
+            raise ConfigError(
+                f"the name {name!r} is taken",
+                where="run.fit.metrics",
+                remedy="give the metric another one: `as` of Keras's, `name` of your own",
+            )
+
+
+def _own(wanted: OwnCode, label: LabelField, index: int) -> keras.metrics.Metric:
+    where = f"run.fit.metrics[{index}]"
+    found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
+    if isinstance(found, type):
+        metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
+    else:
+        name = wanted.entrypoint.partition(":")[2]
+        rows = own_code.row_by_row(functools.partial(found, **wanted.args), wanted.entrypoint, where)
+        metric = keras.metrics.MeanMetricWrapper(rows, name=name, dtype="float64")
+    inputs, update = inputs_of_own(label), metric.update_state
+    takes_weights = "sample_weight" in inspect.signature(update).parameters
+
+    def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        y, p = inputs(y_true, y_pred)
+        if takes_weights:
+            return update(y, p, sample_weight=sample_weight)
+        real = sample_weight > 0  # the others are padding
+        return update(tf.boolean_mask(y, real), tf.boolean_mask(p, real))
+
+    metric.update_state = update_state
+    return metric
 
 
 def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:

@@ -6,9 +6,11 @@ from typing import Any
 
 import keras
 
-from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, Schedule
+from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, OwnCode, Schedule
 from trainer.config.keras_names import entry
+from trainer.config.objective import CLIPS
 from trainer.errors import ConfigError
+from trainer.model import own_code
 from trainer.model.objective.losses import refused
 
 _ADAMW_DECAY = 0.05
@@ -36,8 +38,10 @@ def make_optimizer(fit: Fit, steps_total: int, replicas: int) -> keras.optimizer
         ConfigError: A schedule together with reduce_on_plateau, or Keras refuses an argument.
     """
     wanted = fit.optimizer
+    if isinstance(wanted, OwnCode):
+        return _own(wanted, fit, replicas)
     clips = {name: clip / replicas for name, clip in wanted.clips.items()}
-    rate = _learning_rate(fit, steps_total)
+    rate = _learning_rate(fit, wanted, steps_total)
     if isinstance(wanted, KerasOptimizer):
         return _of_keras(wanted, {**wanted.arguments, **clips}, rate)
     return _short(wanted, clips, rate)
@@ -50,6 +54,30 @@ def _of_keras(wanted: KerasOptimizer, options: dict[str, Any], rate: Any) -> ker
         return getattr(keras.optimizers, wanted.name)(**options)
     except (TypeError, ValueError) as error:
         raise refused(wanted.name, "run.fit.optimizer", error) from error
+
+
+def _own(wanted: OwnCode, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
+    made = own_code.make(wanted.entrypoint, wanted.args, "run.fit.optimizer", keras.optimizers.Optimizer)
+    schedule = isinstance(made._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    if fit.reduce_on_plateau is not None and schedule:
+        raise _no_plateau("learning-rate")
+    for name in CLIPS:
+        if (clip := getattr(made, name, None)) is not None:
+            setattr(made, name, clip / replicas)
+    return made
+
+
+def clips(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer clips gradients."""
+    return any(getattr(optimizer, name, None) is not None for name in CLIPS)
+
+
+def _no_plateau(schedule: str) -> ConfigError:
+    return ConfigError(
+        f"reduce_on_plateau cannot lower the rate of a {schedule} schedule",
+        where="run.fit",
+        remedy="Give learning_rate as a number, or leave reduce_on_plateau out.",
+    )
 
 
 def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
@@ -66,18 +94,16 @@ def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optim
     return optimizer
 
 
-def _learning_rate(fit: Fit, steps_total: int) -> float | keras.optimizers.schedules.LearningRateSchedule | None:
-    rate = fit.optimizer.learning_rate
+def _learning_rate(
+    fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule | None:
+    rate = wanted.learning_rate
     if rate == "auto":
-        rate = automatic_rate(fit, steps_total)
+        rate = automatic_rate(fit, wanted, steps_total)
     if not isinstance(rate, Schedule | KerasSchedule):
         return rate
     if fit.reduce_on_plateau is not None:
-        raise ConfigError(
-            f"reduce_on_plateau cannot lower the rate of a {rate.name} schedule",
-            where="run.fit",
-            remedy="Give learning_rate as a number, or leave reduce_on_plateau out.",
-        )
+        raise _no_plateau(rate.name)
     return _keras_schedule(rate) if isinstance(rate, KerasSchedule) else _schedule(rate, steps_total)
 
 
@@ -88,12 +114,12 @@ def _keras_schedule(wanted: KerasSchedule) -> keras.optimizers.schedules.Learnin
         raise refused(wanted.name, "run.fit.optimizer.learning_rate", error) from error
 
 
-def automatic_rate(fit: Fit, steps_total: int) -> float | Schedule:
+def automatic_rate(fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int) -> float | Schedule:
     """What `learning_rate: auto` is: a short warm-up, then a cosine down to 0 at the run's last step.
 
     Where `reduce_on_plateau` lowers the rate, it begins constant.
     """
-    initial = _initial_rate(fit.optimizer)
+    initial = _initial_rate(wanted)
     if fit.reduce_on_plateau is not None:
         return initial
     return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))
