@@ -72,7 +72,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "cross_layers": 3,
     },
     "Label": {"transform": "standard"},
-    "Entrypoint": {"args": {}},
+    "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
     "Fit": {
         "epochs": "auto",
         "batch_size": "auto",

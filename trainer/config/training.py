@@ -37,15 +37,24 @@ class Builtin(Strict):
         0.2, description="periodic: standard deviation of the first frequencies; larger bends more."
     )
     cross_layers: PositiveInt = Field(3, description="dcn: layers that multiply the features with each other.")
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
 class Entrypoint(Strict):
     """A model of your own."""
 
     entrypoint: EntrypointName = Field(
-        description="package.module:function; receives the features, returns an uncompiled Keras model."
+        description="package.module:name of a function, or of a class, that gives a Keras model. With inputs: packed "
+        "it receives the features; else it does where it has an argument `features`."
     )
-    args: dict[str, Any] = Field({}, description="Keyword arguments handed to the function.")
+    args: dict[str, Any] = Field({}, description="Keyword arguments handed to it.")
+    inputs: Literal["packed", "encoded", "raw"] = Field(
+        "packed",
+        description="What the model takes. packed: what features.inputs() gives. encoded: columns by name, numbers "
+        "scaled and imputed, categories as codes; all in one tensor for a model that takes one. raw: columns by name "
+        "as the data has them.",
+    )
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
 def _model_member(value: object) -> str:

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
 
-from trainer.config import Entrypoint
-from trainer.errors import ModelCodeError
+from trainer.config import Entrypoint, Fit
+from trainer.errors import KfitError, ModelCodeError
 from trainer.model import own_code
+from trainer.model.column_inputs import call_on_columns
 from trainer.model.features import Features
+from trainer.model.objective.compiled import Compiled, compiled_by
 
 _WHERE = "run.model.entrypoint"
 
 
-def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
+def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
     """Calls `package.module:function(features, **args)` and checks what comes back.
 
     Returns:
-        An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
+        An uncompiled functional model: packed inputs -> float32 [B, features.outputs]; and what its code compiled.
 
     Raises:
         ConfigError: There is no such module or function.
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
-    made = own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
-    return _checked(features, made, wanted.entrypoint)
+    made = _made(features, wanted)
+    return _checked(features, made, wanted), compiled_by(made, fit)
 
 
-def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
-    inputs = features.inputs()
-    taken = _taken_inputs(made, inputs, name)
+def _made(features: Features, wanted: Entrypoint) -> keras.Model:
+    found = own_code.load(wanted.entrypoint, _WHERE, "features" if wanted.inputs == "packed" else "")
+    if wanted.inputs == "packed":
+        return own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
+    takes_features = "features" in inspect.signature(found).parameters
+    args = {**wanted.args, **({"features": features} if takes_features else {})}
+    return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
+
+
+def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> keras.Model:
+    inputs, name = features.inputs(), wanted.entrypoint
     try:
-        output = made(taken)
+        if wanted.inputs == "packed":
+            output = made(_taken_inputs(made, inputs, name))
+        else:
+            output = call_on_columns(features, made, inputs, wanted.inputs)
+    except KfitError:
+        raise
     except Exception as error:
-        raise own_code.fault(f"the model of {name} does not take the packed inputs", error, _WHERE) from error
+        raise own_code.fault(f"the model of {name} does not take the {wanted.inputs} inputs", error, _WHERE) from error
     shape = tuple(getattr(output, "shape", ()))
     if not isinstance(output, keras.KerasTensor) or shape != (None, features.outputs):
         raise ModelCodeError(

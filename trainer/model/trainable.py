@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import Config
+from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.label_scale import from_learnt
 from trainer.model.objective.losses import RunLoss, make_loss
 from trainer.model.objective.metrics import check_one_number, directions, make_metrics
@@ -91,7 +92,13 @@ class Trainable(BuildsOnce):
         self._loss_tracker.update_state(loss * (replicas * self._loss.unit), sample_weight=w[0, 1] / replicas)
 
 
-def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
+def compile_model(
+    model: keras.Model,
+    config: Config,
+    steps_total: int,
+    label: LabelField | None = None,
+    compiled: Compiled = NOTHING,
+) -> Trainable:
     """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
 
     Args:
@@ -99,6 +106,7 @@ def compile_model(model: keras.Model, config: Config, steps_total: int, label: L
         config: The job.
         steps_total: Steps of the whole run, a schedule's default length.
         label: What is predicted, and its scale. Default: a label that is learnt as it is.
+        compiled: What the model's code has compiled; its parts are used in place of the job file's.
 
     Raises:
         ConfigError: Keras refuses an argument, a metric is no single number, or a schedule with reduce_on_plateau.
@@ -106,10 +114,10 @@ def compile_model(model: keras.Model, config: Config, steps_total: int, label: L
     strategy = model.distribute_strategy
     label = label or LabelField(config.data.label.column, "", config.task)
     with strategy.scope():
-        metrics = make_metrics(config, label)
-        trainable = Trainable(model, label, make_loss(config, label))
+        metrics = make_metrics(config, label, compiled)
+        trainable = Trainable(model, label, make_loss(config, label, compiled))
         trainable.compile(
-            optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync),
+            optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync, compiled),
             weighted_metrics=metrics,
             jit_compile=config.fit.jit_compile,
             steps_per_execution=config.fit.steps_per_execution,

@@ -286,7 +286,10 @@ class _Run:
             self.watchdog.beat()
             from trainer.training.session import Session
 
-            return Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+            session = Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+        for line in session.notes:
+            self.progress.note(line)
+        return session
 
     def _train(self, session: Any, start: _Start, prepared: Prepared) -> _Trained:
         state = self.record.state = session.resume(start.snapshot)

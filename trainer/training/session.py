@@ -18,8 +18,9 @@ from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model import own_code
-from trainer.model.build import build
+from trainer.model.build import build_job
 from trainer.model.features import Features
+from trainer.model.objective.compiled import Compiled
 from trainer.model.objective.label_scale import predicted
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import Trainable, compile_model
@@ -51,6 +52,7 @@ class Session:
     Attributes:
         features: What the model was built with.
         built: The model on packed inputs, without training's wrapping.
+        notes: What a person should know of the model, a line each.
         wait_s: Seconds that training waited for the feed.
     """
 
@@ -80,11 +82,12 @@ class Session:
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
             self.features = Features(prepared.layout, config, prepared.statistics["train"])
-            self.built = build(self.features, config)
+            job = build_job(self.features, config)
+            self.built, self.notes = job.model, job.compiled.notes
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
-            self.model = self._compile(fitted)
+            self.model = self._compile(fitted, job.compiled)
         self._pending: Snapshot | None = None
         self._own: OwnCallbacks | None = None
         stock_callbacks.check_monitors(config, self.model.directions, validation=self._validation is not None)
@@ -100,12 +103,12 @@ class Session:
             )
         self._coordinator.broadcast_json()
 
-    def _compile(self, config: Config) -> Trainable:
+    def _compile(self, config: Config, compiled: Compiled) -> Trainable:
         for index, callback in enumerate(config.fit.callbacks):
             own_code.load(callback.entrypoint, f"run.fit.callbacks[{index}]")  # told now, not after the first epoch
         steps = self._train.steps * config.fit.known_epochs
         try:
-            return compile_model(self.built, config, steps, self._prepared.layout.label)
+            return compile_model(self.built, config, steps, self._prepared.layout.label, compiled)
         except Exception as error:
             raise own_code.fault_in_training(error) or error from error
 

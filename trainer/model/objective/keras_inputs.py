@@ -43,6 +43,15 @@ def inputs_of_own(label: LabelField) -> Inputs:
     return lambda y, p: (y, p)
 
 
+def inputs_of_object(label: LabelField, made: Any) -> Inputs:
+    """As `inputs_of`, for a loss or metric, or a function, that a model is compiled with."""
+    kind = made if callable(made) and hasattr(made, "__name__") else type(made)
+    if not kind.__module__.startswith("keras."):
+        return inputs_of_own(label)
+    name = "".join(word.capitalize() for word in kind.__name__.split("_")) if "_" in kind.__name__ else kind.__name__
+    return inputs_of(label, name, {key: getattr(made, key) for key in ("sparse_y_true",) if hasattr(made, key)})
+
+
 def arguments_of(label: LabelField, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments, and those that a model's answers decide: a row of probabilities is no class index."""
     if label.task == "multiclass" and name in _SPARSE_BY_ARGUMENT:

@@ -18,7 +18,8 @@ from keras import ops
 from trainer.config import Config, Loss, OwnCode
 from trainer.errors import ConfigError, ModelCodeError
 from trainer.model import own_code
-from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_own
+from trainer.model.objective.compiled import NOTHING, Compiled
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
 from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
 from trainer.schema import LabelField
 
@@ -105,14 +106,25 @@ def _sum_over_replicas(value: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def make_loss(config: Config, label: LabelField) -> RunLoss:
+def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> RunLoss:
     """The job's loss.
+
+    Args:
+        config: The job.
+        label: What is predicted.
+        compiled: What the model brings; used where it has a loss.
 
     Raises:
         ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
         ModelCodeError: The job's own loss does not import, raises, or is none.
     """
     wanted = config.fit.loss
+    if compiled.loss is not None:
+        loss = compiled.loss
+        if not isinstance(loss, keras.losses.Loss):
+            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"))
+        given = inputs_of_object(label, compiled.loss)
+        return RunLoss(loss, lambda y, z: given(y, from_learnt(label, z)))
     if isinstance(wanted, OwnCode):
         in_own_units = inputs_of_own(label)
         return RunLoss(_own_loss(wanted), lambda y, z: in_own_units(y, from_learnt(label, z)))
@@ -144,7 +156,7 @@ class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no ty
     """A function of labels and predictions as a loss."""
 
     def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str) -> None:
-        super().__init__(name=entrypoint.partition(":")[2])
+        super().__init__(name=entrypoint.rpartition(":")[2])
         self._function, self._entrypoint = function, entrypoint
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

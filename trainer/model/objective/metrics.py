@@ -15,7 +15,8 @@ from keras import ops
 from trainer.config import Config, OwnCode, WatchedMetric, direction, metrics_of
 from trainer.errors import ConfigError
 from trainer.model import own_code
-from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_own
+from trainer.model.objective.compiled import NOTHING, Compiled
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
 from trainer.model.objective.losses import refused
 from trainer.schema import LabelField
 
@@ -85,8 +86,13 @@ class _OfKeras(_Float64Sums):
         return ops.squeeze(value) if tuple(value.shape) == (1,) else value
 
 
-def make_metrics(config: Config, label: LabelField) -> list[keras.metrics.Metric]:
+def make_metrics(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> list[keras.metrics.Metric]:
     """The job's metrics, by the names they have in logs.
+
+    Args:
+        config: The job.
+        label: What is predicted.
+        compiled: What the model brings; used where it has metrics.
 
     Raises:
         ConfigError: Keras refuses an argument, or two have one name.
@@ -94,6 +100,10 @@ def make_metrics(config: Config, label: LabelField) -> list[keras.metrics.Metric
     """
     short = _METRICS[config.task]
     wanted = metrics_of(config.task, config.fit.metrics)
+    if compiled.metrics is not None:
+        made = [short["accuracy"]() if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
+        _check_names([metric.name for metric in made])
+        return made
     made = [
         _own(metric, label, index)
         if isinstance(metric, OwnCode)
@@ -109,11 +119,12 @@ def make_metrics(config: Config, label: LabelField) -> list[keras.metrics.Metric
 def directions(config: Config, metrics: list[keras.metrics.Metric]) -> dict[str, str]:
     """The names of a run's metrics in its logs, and in which direction each is better: min, max, or nobody knows."""
     known = {"up": "max", "down": "min"}
-    wanted = metrics_of(config.task, config.fit.metrics)
-    return {"loss": "min"} | {
-        metric.name: direction(asked) or known.get(getattr(metric, "_direction", ""), "")
-        for metric, asked in zip(metrics, wanted, strict=True)
-    }
+    asked = {one.log_name: one for one in metrics_of(config.task, config.fit.metrics) if isinstance(one, WatchedMetric)}
+    found = {"loss": "min"}
+    for metric in metrics:
+        named = direction(asked[metric.name]) if metric.name in asked else ""
+        found[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
+    return found
 
 
 def _check_names(names: list[str]) -> None:
@@ -133,10 +144,23 @@ def _own(wanted: OwnCode, label: LabelField, index: int) -> keras.metrics.Metric
     if isinstance(found, type):
         metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
     else:
-        name = wanted.entrypoint.partition(":")[2]
-        rows = own_code.row_by_row(functools.partial(found, **wanted.args), wanted.entrypoint, where)
-        metric = keras.metrics.MeanMetricWrapper(rows, name=name, dtype="float64")
-    inputs, update = inputs_of_own(label), metric.update_state
+        metric = _of_function(functools.partial(found, **wanted.args), wanted.entrypoint.partition(":")[2], where)
+    return _adapted(metric, inputs_of_own(label))
+
+
+def _object(one: Any, label: LabelField) -> keras.metrics.Metric:
+    """A metric or a function that the model is compiled with."""
+    if isinstance(one, keras.metrics.Metric):
+        return _adapted(one, inputs_of_object(label, one))
+    return _adapted(_of_function(one, one.__name__, "run.model.entrypoint"), inputs_of_object(label, one))
+
+
+def _of_function(function: Callable[[Any, Any], Any], name: str, where: str) -> keras.metrics.Metric:
+    return keras.metrics.MeanMetricWrapper(own_code.row_by_row(function, name, where), name=name, dtype="float64")
+
+
+def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metric:
+    update = metric.update_state
     takes_weights = "sample_weight" in inspect.signature(update).parameters
 
     def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

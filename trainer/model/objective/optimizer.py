@@ -11,6 +11,7 @@ from trainer.config.keras_names import entry
 from trainer.config.objective import CLIPS
 from trainer.errors import ConfigError
 from trainer.model import own_code
+from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.losses import refused
 
 _ADAMW_DECAY = 0.05
@@ -26,20 +27,26 @@ _CLASSES = {
 }
 
 
-def make_optimizer(fit: Fit, steps_total: int, replicas: int) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    fit: Fit, steps_total: int, replicas: int, compiled: Compiled = NOTHING
+) -> keras.optimizers.Optimizer:
     """The optimizer a job asks for.
 
     Args:
         fit: The job's `fit`.
         steps_total: Steps of the whole run; a schedule's default length.
         replicas: The clips are divided by it; see `upstream.mean_over_replicas`.
+        compiled: What the model brings; used where it has an optimizer.
 
     Raises:
         ConfigError: A schedule together with reduce_on_plateau, or Keras refuses an argument.
     """
     wanted = fit.optimizer
+    if compiled.optimizer is not None:
+        return _given(compiled.optimizer, fit, replicas)
     if isinstance(wanted, OwnCode):
-        return _own(wanted, fit, replicas)
+        made = own_code.make(wanted.entrypoint, wanted.args, "run.fit.optimizer", keras.optimizers.Optimizer)
+        return _given(made, fit, replicas)
     clips = {name: clip / replicas for name, clip in wanted.clips.items()}
     rate = _learning_rate(fit, wanted, steps_total)
     if isinstance(wanted, KerasOptimizer):
@@ -56,8 +63,7 @@ def _of_keras(wanted: KerasOptimizer, options: dict[str, Any], rate: Any) -> ker
         raise refused(wanted.name, "run.fit.optimizer", error) from error
 
 
-def _own(wanted: OwnCode, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
-    made = own_code.make(wanted.entrypoint, wanted.args, "run.fit.optimizer", keras.optimizers.Optimizer)
+def _given(made: keras.optimizers.Optimizer, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
     schedule = isinstance(made._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
     if fit.reduce_on_plateau is not None and schedule:
         raise _no_plateau("learning-rate")
