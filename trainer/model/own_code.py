@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,12 +111,19 @@ def fault_in_training(error: BaseException) -> ModelCodeError | None:
     """What a user's code raised while the model was compiled or fitted; None where the error is none of its."""
     if isinstance(error, KfitError) or not place_of(error):
         return None
-    reason = str(error).strip().splitlines()
     return ModelCodeError(
-        f"{type(error).__name__}: {reason[0] if reason else 'no message'}",
+        f"{type(error).__name__}: {_reason(error)}",
         where=place_of(error),
         remedy="the code of the job raised while the model was trained; fix it and run again",
     )
+
+
+def _reason(error: BaseException) -> str:
+    """An error's first line, without what Keras puts around one that a layer raised."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
+    inner = re.match(r"Exception encountered when calling .*?\n\n(.*?)(\n\nArguments received.*)?$", text, re.DOTALL)
+    lines = (inner[1] if inner else text).strip().splitlines()
+    return lines[0] if lines else "no message"
 
 
 def describe(value: object) -> str:

@@ -61,44 +61,43 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
             for index, one in enumerate(wanted)
             if chief or one.workers == "all"
         }
-        self._called = keras.callbacks.CallbackList(list(self._own.values()))
         self._first_step = 0
         self._stop_asked = False
 
     def set_model(self, model: Any) -> None:
         """Gives the callbacks the job's model, which answers for the training one too."""
         super().set_model(model)
-        self._called.set_model(JobModel(model))
+        self._each("set_model", JobModel(model))
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Gives the callbacks the number of epochs and steps."""
         super().set_params(params)
         steps = params["steps"]
         whole = {"epochs": self._epochs, "steps": steps and steps + self._state.cursor.step}
-        self._called.set_params({**params, **whole})
+        self._each("set_params", {**params, **whole})
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Lets them begin, once a process, and gives them back what they carried."""
         if self._begun:
             return
         self._begun = True
-        self._called.on_train_begin(logs)
+        self._each("on_train_begin", logs)
         for index, callback in self._own.items():
             _restore(callback, self._state.own_callbacks.get(index))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Lets them end with the run, and not with an epoch that was interrupted and is done now."""
         if self._state.cursor.epoch >= self._epochs or self.model.stop_training:
-            self._called.on_train_end(logs)
+            self._each("on_train_end", logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Begins an epoch; one that was interrupted goes on at its step."""
         self._first_step = self._state.cursor.step
-        self._called.on_epoch_begin(epoch, logs)
+        self._each("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Ends an epoch. What the chief's callbacks say of stopping is said to every worker."""
-        self._called.on_epoch_end(epoch, logs)
+        self._each("on_epoch_end", epoch, logs)
         if self._coordinator.rank.workers > 1:
             mine = {"stop": bool(self.model.stop_training or self._stop_asked)}
             told = self._coordinator.broadcast_json(mine) if self._coordinator.rank.chief else None
@@ -107,29 +106,34 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begins a step."""
-        self._called.on_train_batch_begin(self._first_step + batch, logs)
+        self._each("on_train_batch_begin", self._first_step + batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Ends a step. Of several workers none stops within an epoch: the others would wait for it."""
-        self._called.on_train_batch_end(self._first_step + batch, logs)
+        self._each("on_train_batch_end", self._first_step + batch, logs)
         if self._coordinator.rank.workers > 1 and self.model.stop_training:
             self._stop_asked, self.model.stop_training = True, False
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Begins a validation."""
-        self._called.on_test_begin(logs)
+        self._each("on_test_begin", logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Ends a validation."""
-        self._called.on_test_end(logs)
+        self._each("on_test_end", logs)
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begins a batch of a validation."""
-        self._called.on_test_batch_begin(batch, logs)
+        self._each("on_test_batch_begin", batch, logs)
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Ends a batch of a validation."""
-        self._called.on_test_batch_end(batch, logs)
+        self._each("on_test_batch_end", batch, logs)
+
+    def _each(self, method: str, *arguments: Any) -> None:
+        """Calls every callback with the same objects: what one adds to `logs` the next one sees."""
+        for callback in self._own.values():
+            getattr(callback, method)(*arguments)
 
     def keep(self) -> None:
         """Puts what the callbacks carry into the training state.

@@ -6,7 +6,6 @@ padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -49,8 +48,7 @@ class RunLoss:
     def __init__(self, loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False) -> None:
         self.unit = unit
         self._inputs, self._compares_rows = inputs, compares_rows
-        self._loss, self._of_rows = loss, copy.copy(loss)
-        self._of_rows.reduction = "none"
+        self._loss, self._reduction = loss, loss.reduction
 
     def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
         """The loss, a float32 scalar.
@@ -62,10 +60,18 @@ class RunLoss:
         """
         y, y_pred = self._inputs(y, y_pred)
         if not self._compares_rows:
-            values = self._of_rows(y, y_pred)
+            values = self._values(y, y_pred)
             if len(values.shape):
                 return self._reduced(values, w)
         return self._of_whole_batch(y, y_pred, w)
+
+    def _values(self, y: Any, y_pred: Any) -> Any:
+        """What the loss gives before it is reduced: [B], [B, …], or a scalar."""
+        self._loss.reduction = "none"  # not on a copy: Keras copies by serializing, which an own class may not bear
+        try:
+            return self._loss(y, y_pred)
+        finally:
+            self._loss.reduction = self._reduction
 
     def _reduced(self, values: Any, w: Any) -> Any:
         """Weighted values reduced as Keras does for the batch without its padding.
@@ -74,9 +80,9 @@ class RunLoss:
         """
         weights = w[:, 0]
         total = ops.sum(_by_row(values) * weights)
-        if self._loss.reduction == "sum":
+        if self._reduction == "sum":
             return total * w[0, 1]
-        if self._loss.reduction == "mean_with_sample_weight":
+        if self._reduction == "mean_with_sample_weight":
             return ops.divide_no_nan(total, _sum_over_replicas(ops.sum(weights)))
         return total / ops.cast(ops.shape(w)[0] * _replicas(), "float32")
 
@@ -89,7 +95,7 @@ class RunLoss:
         y, y_pred, weights = (tf.boolean_mask(part, together[-1] > 0) for part in together)
         loss = self._loss(y, y_pred, sample_weight=weights)
         # Keras has divided a mean by the number of replicas, and nothing else.
-        return ops.cast(loss / _replicas() if self._loss.reduction == "sum" else loss, "float32")
+        return ops.cast(loss / _replicas() if self._reduction == "sum" else loss, "float32")
 
 
 def _replicas() -> int:
