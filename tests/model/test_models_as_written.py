@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from tests.model.packed_sets import FEATURES, batches, every_kind, labels, make_config
@@ -60,6 +61,31 @@ def compiled():
 def compiled_for_two_outputs():
     model = sequential()
     model.compile(loss={"a": "mse", "b": "mse"})
+    return model
+
+
+class WithItsOwnStep(keras.Model):
+    """The custom `train_step` of Keras's guide, with a doubled loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Dense(4, "relu")
+        self.last = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.last(self.first(ops.concatenate(list(inputs.values()), axis=-1)))
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = 2 * self.compute_loss(y=y, y_pred=self(x, training=True))
+        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        return {"loss": loss, "rows": ops.cast(ops.shape(y)[0], "float32")}
+
+
+def with_its_own_step():
+    model = WithItsOwnStep()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=keras.losses.BinaryCrossentropy())
     return model
 
 
@@ -125,6 +151,25 @@ def test_what_a_model_is_compiled_with_is_used_where_the_job_file_is_silent(repl
     assert sorted(model.history.history) == sorted(history)
     for name, values in history.items():
         np.testing.assert_allclose(model.history.history[name], values, atol=1e-5, err_msg=name)
+
+
+def test_a_train_step_of_ones_own_trains_as_in_a_plain_script():
+    names = ("f32", "i64", "vec")
+    model, rows, job = made("with_its_own_step", "encoded", names)
+    (note,) = job.compiled.notes
+    assert note.startswith("WithItsOwnStep.train_step is used: ")
+    features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in names}), rows.statistics)
+    inputs = features.inputs()
+    x = keras.Model(inputs, features.columns(inputs))(rows.x)
+    script = with_its_own_step()
+    script(x)
+    script.set_weights(model.get_weights()[-4:])
+    script.fit(x, labels(ROWS, "binary")[:, None], batch_size=16, epochs=2, verbose=0, shuffle=False)
+    model.fit(batches(rows.x, labels(ROWS, "binary"), 16), epochs=2, verbose=0, shuffle=False)
+    assert model.history.history["rows"] == script.history.history["rows"] == [12, 12]
+    np.testing.assert_allclose(model.history.history["loss"], script.history.history["loss"], atol=1e-6)
+    for a, b in zip(model.get_weights()[-4:], script.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_what_the_job_file_overrides_is_named():

@@ -21,8 +21,8 @@ NULL_INTEGER, UNSEEN_INTEGER = -2, -1
 UNSEEN_TEXT = "[UNK]"
 
 
-def call_on_columns(features: Features, made: keras.Model, inputs: Mapping[str, Any], kind: str) -> Any:
-    """Calls a model on columns by name, or on one tensor where it takes one.
+def columns_for(features: Features, made: keras.Model, inputs: Mapping[str, Any], kind: str) -> Any:
+    """What a model is called on: columns by name, or one tensor where it takes one.
 
     Args:
         features: The packed features.
@@ -31,7 +31,7 @@ def call_on_columns(features: Features, made: keras.Model, inputs: Mapping[str, 
         kind: `raw` or `encoded`.
 
     Returns:
-        What the model returns.
+        A tensor, a list or a dict of tensors.
 
     Raises:
         ConfigError: A column cannot be given as it is stored.
@@ -40,7 +40,7 @@ def call_on_columns(features: Features, made: keras.Model, inputs: Mapping[str, 
     columns = by_column(features, inputs, kind)
     wanted = _names(made)
     if wanted is None:  # a subclass
-        return made(next(iter(columns.values())) if len(columns) == 1 else columns)
+        return next(iter(columns.values())) if len(columns) == 1 else columns
     if unknown := [name for name in wanted if name not in columns]:
         if len(wanted) > 1:
             raise ModelCodeError(
@@ -48,12 +48,12 @@ def call_on_columns(features: Features, made: keras.Model, inputs: Mapping[str, 
                 where=_WHERE,
                 remedy="name each keras.Input as its column: keras.Input((1,), name='…')",
             )
-        return made(_one_tensor(features, columns, inputs, kind))
+        return _one_tensor(features, columns, inputs, kind)
     given = {name: columns[name] for name in wanted}
     structure = getattr(made, "_inputs_struct", None)
     if isinstance(structure, dict):
-        return made({key: given[tensor.name] for key, tensor in structure.items()})
-    return made(list(given.values()) if len(given) > 1 else next(iter(given.values())))
+        return {key: given[tensor.name] for key, tensor in structure.items()}
+    return list(given.values()) if len(given) > 1 else next(iter(given.values()))
 
 
 def by_column(features: Features, inputs: Mapping[str, Any], kind: str) -> dict[str, Any]:

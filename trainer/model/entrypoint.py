@@ -10,9 +10,9 @@ import keras
 from trainer.config import Entrypoint, Fit
 from trainer.errors import KfitError, ModelCodeError
 from trainer.model import own_code
-from trainer.model.column_inputs import call_on_columns
+from trainer.model.column_inputs import columns_for
 from trainer.model.features import Features
-from trainer.model.objective.compiled import Compiled, compiled_by
+from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
 
 _WHERE = "run.model.entrypoint"
 
@@ -28,7 +28,9 @@ def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
     made = _made(features, wanted)
-    return _checked(features, made, wanted), compiled_by(made, fit)
+    model, front = _checked(features, made, wanted)
+    own_step = OwnStep(made, front) if type(made).train_step is not keras.Model.train_step else None
+    return model, compiled_by(made, fit, own_step)
 
 
 def _made(features: Features, wanted: Entrypoint) -> keras.Model:
@@ -40,13 +42,15 @@ def _made(features: Features, wanted: Entrypoint) -> keras.Model:
     return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
 
 
-def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> keras.Model:
+def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> tuple[keras.Model, keras.Model]:
+    """The model on packed inputs, and what stands in front of the one that was made."""
     inputs, name = features.inputs(), wanted.entrypoint
     try:
         if wanted.inputs == "packed":
-            output = made(_taken_inputs(made, inputs, name))
+            taken = _taken_inputs(made, inputs, name)
         else:
-            output = call_on_columns(features, made, inputs, wanted.inputs)
+            taken = columns_for(features, made, inputs, wanted.inputs)
+        output = made(taken)
     except KfitError:
         raise
     except Exception as error:
@@ -62,7 +66,7 @@ def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> keras
     _check_loads_again(made, name)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
-    return keras.Model(inputs, output, name=made.name)
+    return keras.Model(inputs, output, name=made.name), keras.Model(inputs, taken)
 
 
 def _taken_inputs(made: keras.Model, inputs: dict[str, Any], name: str) -> Any:

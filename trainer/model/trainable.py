@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import Config
-from trainer.model.objective.compiled import NOTHING, Compiled
-from trainer.model.objective.label_scale import from_learnt
+from trainer.model.objective.compiled import NOTHING, Compiled, OwnStep
+from trainer.model.objective.label_scale import from_learnt, to_learnt
 from trainer.model.objective.losses import RunLoss, make_loss
 from trainer.model.objective.metrics import check_one_number, directions, make_metrics
 from trainer.model.objective.optimizer import clips, make_optimizer
@@ -30,17 +30,27 @@ class Trainable(BuildsOnce):
         model: Uncompiled, packed inputs -> float32 [B, outputs], a regression's in the learnt scale.
         label: What is predicted, and its scale.
         loss: What is minimised.
+        own_step: The user's model, where its own `train_step` is used.
+        weighted: Whether that is given the rows' weights.
 
     Attributes:
         directions: The metrics of its logs, and in which direction each is better; see `metrics.directions`.
     """
 
-    def __init__(self, model: keras.Model, label: LabelField, loss: RunLoss) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        label: LabelField,
+        loss: RunLoss,
+        own_step: OwnStep | None = None,
+        weighted: bool = False,
+    ) -> None:
         super().__init__(name="trainable")
         self.model = model
         self.clips = False
         self.directions: dict[str, str] = {}
         self._label, self._loss = label, loss
+        self._own_step, self._weighted = own_step, weighted
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's output: float32 [B, outputs]."""
@@ -49,6 +59,8 @@ class Trainable(BuildsOnce):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on one replica's share of a batch."""
         x, y, w = data
+        if self._own_step is not None:
+            return mean_of_logs(self._own_step.model.train_step(self._own_data(self._own_step, x, y, w)))
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=True)
@@ -59,6 +71,20 @@ class Trainable(BuildsOnce):
             gradients = mean_over_replicas(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return mean_of_logs(self.compute_metrics(x, y, y_pred, sample_weight=w))
+
+    def _own_data(self, own: OwnStep, x: Any, y: Any, w: Any) -> tuple[Any, ...]:
+        """A batch as a user's `train_step` takes it: (x, y), or (x, y, weights); without padding on one replica."""
+        weights = w[:, 0] * w[0, 1]
+        data = (own.front(x), to_learnt(self._label, _as_column(y)), *([weights] if self._weighted else []))
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1 or self.jit_compile:
+            return data
+        return tuple(tf.nest.map_structure(lambda part: tf.boolean_mask(part, weights > 0), data))
+
+    def reset_metrics(self) -> None:
+        """Begins the metrics of an epoch."""
+        super().reset_metrics()
+        if self._own_step is not None:
+            self._own_step.model.reset_metrics()
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One evaluation step on one replica's share of a batch."""
@@ -115,7 +141,9 @@ def compile_model(
     label = label or LabelField(config.data.label.column, "", config.task)
     with strategy.scope():
         metrics = make_metrics(config, label, compiled)
-        trainable = Trainable(model, label, make_loss(config, label, compiled))
+        loss = make_loss(config, label, compiled)
+        weighted = config.data.sample_weight is not None or config.fit.class_weight is not None
+        trainable = Trainable(model, label, loss, compiled.own_step, weighted)
         trainable.compile(
             optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync, compiled),
             weighted_metrics=metrics,
@@ -128,6 +156,8 @@ def compile_model(
         trainable.directions = directions(config, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
         # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
+        if compiled.own_step is not None:
+            compiled.own_step.compile(trainable.optimizer, loss.of_keras)
         trainable.optimizer.finalize_variable_values = lambda _: None
     return trainable
 

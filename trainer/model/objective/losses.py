@@ -50,6 +50,11 @@ class RunLoss:
         self._inputs, self._compares_rows = inputs, compares_rows
         self._loss, self._reduction = loss, loss.reduction
 
+    @property
+    def of_keras(self) -> keras.losses.Loss:
+        """The Keras loss."""
+        return self._loss
+
     def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
         """The loss, a float32 scalar.
 

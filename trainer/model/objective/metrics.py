@@ -165,8 +165,8 @@ def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metr
 
     def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y, p = inputs(y_true, y_pred)
-        if takes_weights:
-            return update(y, p, sample_weight=sample_weight)
+        if takes_weights or sample_weight is None:
+            return update(y, p, **({} if sample_weight is None else {"sample_weight": sample_weight}))
         real = sample_weight > 0  # the others are padding
         return update(tf.boolean_mask(y, real), tf.boolean_mask(p, real))
 
