@@ -87,6 +87,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "steps_per_execution": 1,
         "extend": None,
         "warm_start": None,
+        "profile": None,
         "stall": "10m",
         "seed": 0,
         "deterministic": None,
@@ -97,6 +98,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "KerasSchedule": {},
     "Loss": {},
     "WatchedMetric": {},
+    "Profile": {},
     "Optimizer": {
         "name": "adamw",
         "learning_rate": "auto",

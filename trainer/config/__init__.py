@@ -43,7 +43,7 @@ from trainer.config.objective import (
 )
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
 from trainer.config.own_code import OwnCallback, OwnCode
-from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, ReduceOnPlateau
+from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
 from trainer.config.values import (
     Days,
     Duration,
@@ -98,6 +98,7 @@ __all__ = [
     "Output",
     "OwnCallback",
     "OwnCode",
+    "Profile",
     "Promote",
     "Rate",
     "ReduceOnPlateau",
@@ -168,6 +169,12 @@ class Config(Strict):
         parts = [self.model, fit.loss, *(fit.metrics or ()), fit.optimizer, *fit.callbacks]
         named = [part.entrypoint for part in parts if isinstance(part, Entrypoint | OwnCode | OwnCallback)]
         return list(dict.fromkeys(named))
+
+    @model_validator(mode="after")
+    def _profile_has_a_place(self) -> Config:
+        if self.fit.profile is not None and not self.output.tensorboard:
+            raise ValueError("fit.profile needs output.tensorboard: true, where its result is")
+        return self
 
     def _check_averages(self) -> None:
         optimizer, stop = self.fit.optimizer, self.fit.early_stopping

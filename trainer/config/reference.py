@@ -128,6 +128,8 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         return " or ".join(dict.fromkeys(_type(a) for a in args if a is not type(None)))
     if origin is list:
         return f"list of {_type(args[0])}"
+    if origin is tuple:
+        return f"list of {len(args)}: {', '.join(_type(a) for a in args)}"
     if origin is dict:
         return f"mapping of {_type(args[0])} to {_type(args[1])}"
     if is_model(annotation):

@@ -10,6 +10,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    model_validator,
 )
 
 from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
@@ -90,6 +91,20 @@ class ReduceOnPlateau(Strict):
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
 
 
+class Profile(Strict):
+    """Which steps TensorFlow's profiler sees; TensorBoard shows them."""
+
+    steps: tuple[PositiveInt, PositiveInt] = Field(
+        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> Profile:
+        if self.steps[0] > self.steps[1]:
+            raise ValueError(f"steps {list(self.steps)} end before they begin")
+        return self
+
+
 class Fit(Strict):
     """How the model is fitted."""
 
@@ -145,6 +160,7 @@ class Fit(Strict):
         description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
         "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",
     )
+    profile: Profile | None = Field(None, description="Steps to profile; output.tensorboard has the result.")
     stall: DurationOrNever = Field(
         "10m",
         description="A run in which no step is finished for so long shows the stacks of all threads and ends with exit "

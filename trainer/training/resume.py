@@ -28,6 +28,7 @@ _NOT_IN_SIGNATURE = {
     "fit.extend",
     "fit.jit_compile",
     "fit.stall",
+    "fit.profile",
 }
 
 

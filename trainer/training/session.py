@@ -28,6 +28,7 @@ from trainer.model.workers import local_replicas, several_workers
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.own_callbacks import OwnCallbacks
+from trainer.training.profiler import ProfileCallback
 from trainer.training.training_state import TrainingState, first_replica, state_from
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
@@ -245,6 +246,12 @@ class Session:
             verbose=0,
         )
 
+    def _profilers(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
+        wanted = self._config.fit.profile
+        if wanted is None or context.tensorboard is None:  # the chief alone has it
+            return []
+        return [ProfileCallback(wanted, context.tensorboard, context.state)]
+
     def _own_callbacks(self, context: TrainingContext) -> OwnCallbacks | None:
         """The job's own callbacks, made once: an epoch that was cut is a call of `fit` by itself."""
         wanted = self._config.fit.callbacks
@@ -279,6 +286,7 @@ class Session:
             *stock,
             *([own] if own else []),
             keeps_state,
+            *self._profilers(context),
             callbacks.FiniteLossCallback(context.state, explain, every=look_every),
             callbacks.ProgressCallback(context),
             callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator, own),
