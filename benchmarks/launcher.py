@@ -24,6 +24,7 @@ from k8s.api.client import Cluster
 from k8s.chart.render import chart_folder
 from k8s.chart.render_many import render_many
 from k8s.chart.yaml_documents import to_yaml
+from trainer.config import load_document
 
 RUNS = 100
 HELP_S, STATUS_S, SUBMIT_RATIO = 0.10, 0.30, 1.2
@@ -77,7 +78,7 @@ def submit_s(folder: Path) -> tuple[float, float]:
     jobs = [str(path) for path in sorted(folder.glob("*.yaml"))]
     manifests = folder / "manifests"
     manifests.mkdir()
-    for job, objects in zip(jobs, render_many(jobs, [], ""), strict=True):
+    for job, objects in zip(jobs, render_many([load_document(job) for job in jobs], ""), strict=True):
         (manifests / Path(job).name).write_text(to_yaml(objects))
     ours, theirs = [], []
     for n in range(ROUNDS):

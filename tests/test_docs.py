@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from tests import markdown
 from trainer.config import Config, reference
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +49,7 @@ def test_links_lead_somewhere(page):
             continue
         goal = (page.parent / path) if path else page
         assert goal.exists(), target
-        assert not anchor or anchor in reference.anchors_of(goal.read_text()), target
+        assert not anchor or anchor in markdown.anchors(goal.read_text()), target
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda p: p.parent.name)

@@ -16,6 +16,7 @@ import click
 
 from trainer import __version__, termination
 from trainer.errors import ConfigError, ExitCode, KfitError
+from trainer.job_options import JobSource, job_source
 from trainer.progress import terminal
 from trainer.termination import leave
 
@@ -24,16 +25,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from trainer.config import Config
+    from trainer.config import Config, JobDocument
 
 __all__ = ["cli", "leave", "main", "run"]
 
 Command = Callable[..., Any]
 
-_job = click.argument("job", type=click.Path(dir_okay=False))
-_set = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
-)
 _date = click.option("--date", metavar="DAY", help="Day that windows of the data are counted from: 2013-03-01.")
 _output = click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
 
@@ -49,16 +46,14 @@ def cli() -> None:
 
 
 @cli.command()
-@_job
-@_set
+@job_source
 @click.option("--run", "run_id", envvar="KFIT_RUN", help="The run's id; the same id goes on where it stopped.")
 @click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of this machine.")
 @_date
 @_output
 def fit(
-    job: str,
-    overrides: tuple[str, ...],
+    job: JobSource,
     run_id: str | None,
     devices: str,
     workers: int,
@@ -68,7 +63,8 @@ def fit(
     """Train, checkpoint, export and report one run of JOB."""
     # As a container's first process it would not get the signal at all without a handler.
     signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
-    config = _load(job, overrides)
+    document = _read(job)
+    config = _checked(document)
     from trainer.progress.progress import Notes, make_progress, metrics_table
     from trainer.run.fit import fit as run_fit
     from trainer.run_id import new_run_id
@@ -77,13 +73,13 @@ def fit(
     rank = rank_from(os.environ)
     if rank.workers > 1 and not run_id:
         raise ConfigError("several workers need one name for their run", where="--run", remedy="give --run or KFIT_RUN")
-    run_id = run_id or new_run_id(_job_name(job))
+    run_id = run_id or new_run_id(_job_name(job, document))
     if workers > 1:
         if rank.workers > 1:
             raise ConfigError(
                 "this process is one of several workers already", where="--workers", remedy="leave it out"
             )
-        leave(_run_workers(job, overrides, run_id, devices, form, workers, date))
+        leave(_run_workers(job, document, run_id, devices, form, workers, date))
     err = _console()
     progress = make_progress(err) if rank.chief or not rank.local else Notes(err)
     result = run_fit(config, run_id=run_id, devices=devices, progress=progress, date=_day(date), rank=rank)
@@ -102,43 +98,47 @@ def fit(
 
 
 def _run_workers(
-    job: str, overrides: tuple[str, ...], run_id: str, devices: str, form: str, workers: int, date: str | None
+    job: JobSource, document: JobDocument, run_id: str, devices: str, form: str, workers: int, date: str | None
 ) -> int:
+    import tempfile
+    from pathlib import Path
+
     from trainer.workers.local_launch import run_workers
 
-    words = ["fit", job, "--run", run_id, "--devices", devices, "--output-format", form]
+    words = ["--run", run_id, "--devices", devices, "--output-format", form]
     words += ["--date", date] if date else []
-    for override in overrides:
-        words += ["--set", override]
-    return run_workers(words, workers)
+    if "-" not in job.files:
+        return run_workers(["fit", *job.words(), *words], workers)
+    with tempfile.TemporaryDirectory(prefix="kfit-job-") as folder:  # stdin can be read once
+        whole = Path(folder, "job.yaml")
+        whole.write_text(document.as_yaml())
+        return run_workers(["fit", str(whole), *words], workers)
 
 
 @cli.command()
-@_job
-@_set
+@job_source
 @_date
 @_output
-def check(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
+def check(job: JobSource, date: str | None, form: str) -> None:
     """All that can be known of JOB before a GPU is held: configuration, shards, schema, rows, output."""
-    config = _load_for(job, overrides, date)
+    config = _load_for(job, date)
     from trainer.run.preflight import check as run_check
     from trainer.run.preflight import check_table
 
-    found = run_check(config)
+    findings = run_check(config)
     if form == "json":
-        _print_json(found)
+        _print_json(findings)
     else:
-        _out().print(check_table(found))
+        _out().print(check_table(findings))
 
 
 @cli.command()
-@_job
-@_set
+@job_source
 @_date
 @_output
-def statistics(job: str, overrides: tuple[str, ...], date: str | None, form: str) -> None:
+def statistics(job: JobSource, date: str | None, form: str) -> None:
     """One pass over JOB's training rows: nulls, distribution and values of every column."""
-    config = _load_for(job, overrides, date)
+    config = _load_for(job, date)
     from trainer.feed.statistics.prepare import prepare
     from trainer.local_cache import local_cache
     from trainer.progress.progress import make_progress
@@ -176,7 +176,7 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     else:
         _out().print(values_table(f"{found['run']}: {found['rows']:,} rows", found["metrics"]))
         for name, why in found["undefined"].items():
-            click.echo(f"{name} is not defined: {why}", err=True)
+            terminal.echo(terminal.visible(f"{name} is not defined: {why}"), err=True)
 
 
 @cli.command()
@@ -203,10 +203,16 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
 # --- the edges ------------------------------------------------------------------------------------
 
 
-def _load(job: str, overrides: tuple[str, ...]) -> Config:
+def _read(job: JobSource) -> JobDocument:
+    from trainer.config import load_document
+
+    return load_document(job.files, job.overrides)
+
+
+def _checked(document: JobDocument) -> Config:
     from trainer.config import Config
 
-    return Config.load(job, list(overrides), warn=lambda text: terminal.echo(f"warning: {text}", err=True))
+    return Config.from_document(document, warn=terminal.warn)
 
 
 def _day(text: str | None) -> date | None:
@@ -215,26 +221,24 @@ def _day(text: str | None) -> date | None:
     return None if text is None else parse_date(text, "--date")
 
 
-def _load_for(job: str, overrides: tuple[str, ...], day: str | None) -> Config:
+def _load_for(job: JobSource, day: str | None) -> Config:
     """The configuration as a run of that day reads it: windows are days."""
     from datetime import UTC, datetime
 
     from trainer.nightly import windows
 
-    config = _load(job, overrides)
+    config = _checked(_read(job))
     if not windows.has_window(config):
         return config
     return windows.resolve(config, _day(day) or windows.logical_date(os.environ, datetime.now(UTC)))[0]
 
 
-def _job_name(job: str) -> str:
-    """The job file's `name`, which belongs to the chart; the file's own name without one."""
+def _job_name(job: JobSource, document: JobDocument) -> str:
+    """The job file's `name`, which belongs to the chart; the first file's own name without one."""
     import re
     from pathlib import Path
 
-    from trainer.config.yaml_file import load_yaml
-
-    name = str(load_yaml(Path(job))[0].get("name") or Path(job).stem)
+    name = str(document.values.get("name") or Path(job.files[0]).stem)
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"
 
 
@@ -282,8 +286,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         command.main(args=arguments, standalone_mode=False)
     except KfitError as error:
         if not error.told:
-            terminal.echo(f"error: {error}", err=True)
-        termination.write(error.exit_code, str(error))
+            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
+        termination.write(error.exit_code, terminal.error_text(error))
         return int(error.exit_code)
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -291,7 +295,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
         # A word click does not know is configuration, not its own exit code 2.
         context = getattr(wrong, "ctx", None)
         hint = f"; try {context.command_path} --help" if context else ""
-        terminal.echo(f"error: {wrong.format_message().rstrip('.')}{hint}", err=True)
+        told = terminal.error_text(ConfigError(wrong.format_message().rstrip(".")))
+        terminal.echo(f"error: {told}{hint}", err=True)
         return int(ConfigError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         terminal.echo("interrupted", err=True)

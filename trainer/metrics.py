@@ -240,49 +240,42 @@ def _hit_share(positive: NDArray[np.bool_], predicted: NDArray[np.bool_], *, of_
 
 def _auc(positive: NDArray[np.bool_], scores: Floats) -> CountMetric:
     """Area under the ROC: the share of pairs in the right order, ties half (Mann and Whitney 1947)."""
-    order, starts = _ranked(scores)
-    ranked = positive[order].astype(np.float64)
 
-    def over(counts: Floats) -> Floats:
-        true, false = _by_score(counts, order, starts, ranked)
+    def area(true: Floats, false: Floats) -> Floats:
         below = np.cumsum(false, axis=1) - false
         pairs = true.sum(axis=1) * false.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((true * (below + false / 2)).sum(axis=1) / pairs)
+        return np.asarray((true * (below + false / 2)).sum(axis=1) / pairs)
 
-    return over
+    return _area_by_score(positive, scores, area)
 
 
 def _average_precision(positive: NDArray[np.bool_], scores: Floats) -> CountMetric:
     """Precision over recall, summed without interpolation. Not defined for rows of one class."""
-    order, starts = _ranked(scores)
-    ranked = positive[order].astype(np.float64)
 
-    def over(counts: Floats) -> Floats:
-        true, false = _by_score(counts, order, starts, ranked)
+    def area(true: Floats, false: Floats) -> Floats:
         # From the highest score down: [draws, scores].
         true, false = true[:, ::-1], false[:, ::-1]
         hits, misses = np.cumsum(true, axis=1), np.cumsum(false, axis=1)
         precision = hits / np.maximum(hits + misses, 1.0)
+        share = (true * precision).sum(axis=1) / hits[:, -1]
+        return np.asarray(np.where(misses[:, -1] > 0, share, np.nan))
+
+    return _area_by_score(positive, scores, area)
+
+
+def _area_by_score(
+    positive: NDArray[np.bool_], scores: Floats, area: Callable[[Floats, Floats], Floats]
+) -> CountMetric:
+    """A metric of the positive and negative rows of each distinct score, in rising order: [draws, scores] each."""
+    order = np.argsort(scores, kind="stable")
+    ranked, true_of_row = scores[order], positive[order].astype(np.float64)
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else order
+
+    def over(counts: Floats) -> Floats:
+        taken = counts[:, order]
+        everything = np.add.reduceat(taken, starts, axis=1)
+        true = np.add.reduceat(taken * true_of_row, starts, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            area = (true * precision).sum(axis=1) / hits[:, -1]
-        return np.asarray(np.where(misses[:, -1] > 0, area, np.nan))
+            return area(true, everything - true)
 
     return over
-
-
-def _ranked(scores: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows by rising score, and where each distinct score begins among them."""
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    return order, np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else order
-
-
-def _by_score(
-    counts: Floats, order: NDArray[np.intp], starts: NDArray[np.intp], ranked: Floats
-) -> tuple[Floats, Floats]:
-    """Positive and negative rows of each distinct score: [draws, scores] each."""
-    taken = counts[:, order]
-    everything = np.add.reduceat(taken, starts, axis=1)
-    true = np.add.reduceat(taken * ranked, starts, axis=1)
-    return true, everything - true

@@ -16,8 +16,8 @@ from unittest import mock
 
 from rich.console import Console
 
+from tests.faults.wire import toxiproxy
 from tests.servers import environment, seaweed
-from tests.wire import toxiproxy
 from trainer import storage
 
 LATENCY_MS, KB_PER_S = 20, 1_000_000

@@ -14,7 +14,7 @@ from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
 from k8s.api.credentials import Impersonation
 from k8s.api.kinds import KINDS, collection_path, object_path
-from k8s.api.messages import Reply, Request
+from k8s.api.messages import JSON, Reply, Request
 from k8s.api.transport import ANSWER_S, PATIENCE_S, Broken, Refused, Transport
 from k8s.errors import ClusterError, NotFound
 
@@ -113,30 +113,36 @@ class Cluster:
         except NotFound:
             return None
 
-    def select(self, kind: str, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Returns the objects of a kind that match the selectors."""
-        return self.snapshot(kind, labels=labels, fields=fields)[0]
+    def select(self, kind: str, *, labels: str = "", fields: str = "", everywhere: bool = False) -> list[Object]:
+        """Returns the objects of a kind that match the selectors; `everywhere`: in all namespaces."""
+        return self._listed(kind, labels, fields, everywhere)[0]
 
     def names(self, kind: str) -> set[str]:
         """Returns the names of all objects of a kind; only their metadata is sent."""
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-        names: set[str] = set()
-        page = {"limit": "500"}
-        while True:
-            request = Request("GET", self._collection_path(kind), page, accept=accept)
-            found = self._json(request, KINDS[kind].plural, ("list", kind))
-            items, metadata = self._list(kind, found)
-            names |= {item["metadata"]["name"] for item in items}
-            page = {"limit": "500", "continue": metadata.get("continue", "")}
-            if not page["continue"]:
-                return names
+        found = self._pages(self._collection_path(kind), kind, accept=accept)[0]
+        return {str(item["metadata"]["name"]) for item in found}
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
+        return self._listed(kind, labels, fields)
+
+    def _listed(self, kind: str, labels: str, fields: str, everywhere: bool = False) -> tuple[list[Object], str]:
+        namespace = None if everywhere else self.namespace
+        try:
+            return self._pages(collection_path(kind, namespace), kind, labels, fields)
+        except NotFound:
+            if not KINDS[kind].older:
+                raise
+            return self._pages(collection_path(kind, namespace, older=True), kind, labels, fields)
+
+    def _pages(
+        self, path: str, kind: str, labels: str = "", fields: str = "", accept: str = JSON
+    ) -> tuple[list[Object], str]:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         while True:
-            found = self._json(Request("GET", self._collection_path(kind), page), KINDS[kind].plural, ("list", kind))
+            found = self._json(Request("GET", path, page, accept=accept), KINDS[kind].plural, ("list", kind))
             more, metadata = self._list(kind, found)
             items += more
             page["continue"] = metadata.get("continue", "")
@@ -218,6 +224,35 @@ class Cluster:
         query |= {"sinceTime": since, "tailLines": "" if tail is None else str(tail)}
         request = Request("GET", f"{self._object_path('Pod', pod)}/log", query)
         return self._stream(request, QUIET_S, ("get", "Pod", "log"))
+
+    def pending_workloads(self, queue: str) -> list[Object]:
+        """Returns what waits in a queue of Kueue's, in its order. Asked once: the API behind it may be away for long.
+
+        Raises:
+            NotFound: There is no such queue, or no such API.
+            ClusterError: The API is away.
+            AccessError: The right is missing.
+        """
+        try:
+            return self._pending_workloads(queue, older=False)
+        except NotFound:
+            return self._pending_workloads(queue, older=True)
+
+    def _pending_workloads(self, queue: str, *, older: bool) -> list[Object]:
+        path = f"{object_path('LocalQueue', self.namespace, queue, older=older)}/pendingworkloads"
+        what, right = f"LocalQueue {queue}", ("get", "LocalQueue", "pendingworkloads")
+        try:
+            data = b"".join(self._transport.stream(Request("GET", path, {"limit": "1000"}), ANSWER_S))
+        except Broken as lost:
+            raise ClusterError(str(lost), where=self.server) from lost
+        except Refused as refused:
+            raise fault(refused.reply, what, right, self._where) from refused
+        items = self._field(self._object(Reply(200, data, 1), what, right), "items") or []
+        return [item for item in items if _is_metadata(item.get("metadata"))]
+
+    def serves(self, group: str) -> bool:
+        """Returns whether the server has an API group."""
+        return self._transport.send(Request("GET", f"/apis/{group}")).status == 200
 
     def allowed(self, verb: str, kind: str, subresource: str = "") -> bool:
         """Returns whether the user may use a verb on a kind, by a SelfSubjectAccessReview."""

@@ -18,11 +18,19 @@ _NAME_LENGTH = 253
 
 @dataclass(frozen=True)
 class Kind:
-    """Where objects of a kind lie."""
+    """Where objects of a kind lie.
+
+    Attributes:
+        group: The API group.
+        version: Its version.
+        plural: The resource.
+        older: The version to ask for where the server has not got `version`; empty for none.
+    """
 
     group: str
     version: str
     plural: str
+    older: str = ""
 
     @property
     def api_version(self) -> str:
@@ -47,13 +55,19 @@ KINDS = {
     "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
     "ResourceClaimTemplate": Kind("resource.k8s.io", "v1", "resourceclaimtemplates"),
     "PrometheusRule": Kind("monitoring.coreos.com", "v1", "prometheusrules"),
-    "Workload": Kind("kueue.x-k8s.io", "v1beta1", "workloads"),
-    "LocalQueue": Kind("kueue.x-k8s.io", "v1beta1", "localqueues"),
+    "Workload": Kind("kueue.x-k8s.io", "v1beta2", "workloads", older="v1beta1"),
+    # of Kueue's visibility API, where its subresource `pendingworkloads` is the queue in its order
+    "LocalQueue": Kind("visibility.kueue.x-k8s.io", "v1beta2", "localqueues", older="v1beta1"),
 }
 
 
-def collection_path(kind: str, namespace: str) -> str:
+def collection_path(kind: str, namespace: str | None, *, older: bool = False) -> str:
     """Returns the path of all objects of a kind in a namespace: for list, watch and create.
+
+    Args:
+        kind: The kind.
+        namespace: The namespace; None for all, which the API only lists.
+        older: In the older version of a kind that has one.
 
     Raises:
         RefusedError: The kind is unknown to the launcher, or the namespace is not a DNS label.
@@ -61,15 +75,16 @@ def collection_path(kind: str, namespace: str) -> str:
     known = KINDS.get(kind)
     if known is None:
         raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=f"it knows {', '.join(KINDS)}")
-    if not re.fullmatch(_LABEL, namespace):
+    if namespace is not None and not re.fullmatch(_LABEL, namespace):
         raise RefusedError(
             f"{namespace!r} is not a name of a namespace",
             remedy="a name has at most 63 lower-case letters, digits and hyphens; -n names the namespace",
         )
-    return f"{known.api}/namespaces/{namespace}/{known.plural}"
+    api = f"/apis/{known.group}/{known.older}" if older and known.older else known.api
+    return f"{api}/{known.plural}" if namespace is None else f"{api}/namespaces/{namespace}/{known.plural}"
 
 
-def object_path(kind: str, namespace: str, name: str) -> str:
+def object_path(kind: str, namespace: str, name: str, *, older: bool = False) -> str:
     """Returns the path of one object: for get, patch, replace and delete. It is never the path of a collection.
 
     Raises:
@@ -81,4 +96,4 @@ def object_path(kind: str, namespace: str, name: str) -> str:
             where=f"namespace {namespace}",
             remedy="a name has lower-case letters, digits, hyphens and dots; `kfit list` shows what is there",
         )
-    return f"{collection_path(kind, namespace)}/{name}"
+    return f"{collection_path(kind, namespace, older=older)}/{name}"

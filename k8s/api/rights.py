@@ -39,6 +39,9 @@ VERBS: dict[str, tuple[Right, ...]] = {
     "trigger": (("get", "CronJob"), ("create", "Job")),
 }  # fmt: skip
 
+#: What `status`, `why`, `wait` and following read of a run in a queue of Kueue's; without it they say so and go on.
+QUEUE: tuple[Right, ...] = (("list", "Workload"), ("get", "LocalQueue", "pendingworkloads"))
+
 
 def rule(right: Right) -> str:
     """The rule of a Role that grants a right, as YAML."""
@@ -50,7 +53,7 @@ def rule(right: Right) -> str:
 def role() -> list[tuple[str, str, list[str]]]:
     """All rights as rules: group, resource, verbs."""
     rules: dict[tuple[str, str], set[str]] = {}
-    for rights in VERBS.values():
+    for rights in (*VERBS.values(), QUEUE):
         for verb, kind, *sub in rights:
             rules.setdefault((KINDS[kind].group, "/".join([KINDS[kind].plural, *sub])), set()).add(verb)
     return [(group, resource, sorted(verbs)) for (group, resource), verbs in sorted(rules.items())]

@@ -51,7 +51,7 @@ class Refused(Exception):
 
 def show_warning(text: str) -> None:
     """Shows a warning of the API server on stderr."""
-    terminal.echo(f"warning: {text}", err=True)
+    terminal.warn(text)
 
 
 class Transport:

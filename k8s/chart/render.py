@@ -12,6 +12,7 @@ from pathlib import Path
 
 from k8s.chart.yaml_documents import Object, from_yaml
 from k8s.errors import AccessError
+from trainer.config.job_document import JobDocument
 from trainer.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,33 +47,38 @@ def chart_folder() -> Path:
     )
 
 
-def render(job_file: str, sets: Sequence[str] = (), *, kube_version: str = "") -> list[Object]:
+def render(document: JobDocument, *, kube_version: str = "") -> list[Object]:
     """Returns the manifests of a job file, in the order in which they are sent.
 
     Args:
-        job_file: The job file, which helm itself reads.
-        sets: helm's own arguments, `--set` and the like with their values.
+        document: The job file, its overrides applied: helm gets these values and no other.
         kube_version: The cluster's version; helm's default where empty.
 
     Raises:
         ConfigError: The chart refuses the values.
         AccessError: No helm program.
     """
-    done = template([str(chart_folder()), "--values", job_file, *sets], kube_version)
+    done = template([str(chart_folder()), "--values", "-"], kube_version, document.as_yaml())
     if done.returncode:
-        raise _fault(job_file, done.stderr.decode(errors="replace"))
+        raise _fault(document.source, done.stderr.decode(errors="replace"))
     return in_order(from_yaml(done.stdout))
 
 
-def template(arguments: Sequence[str], kube_version: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs `helm template` with these arguments and returns the ended process, whatever its exit code."""
+def template(arguments: Sequence[str], kube_version: str, values: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Runs `helm template` with these arguments and returns the ended process, whatever its exit code.
+
+    Args:
+        arguments: The chart and flags.
+        kube_version: The cluster's version; helm's default where empty.
+        values: What helm reads at `--values -`.
+    """
     version = ["--kube-version", kube_version] if kube_version else []
     with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
         helm_folders = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
         # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
         environ = {**os.environ, **helm_folders, "KUBECONFIG": os.devnull}
         command = [helm_program(), "template", "kfit", *arguments, *version]
-        return subprocess.run(command, capture_output=True, env=environ, check=False)
+        return subprocess.run(command, input=values.encode(), capture_output=True, env=environ, check=False)
 
 
 def in_order(manifests: list[Object]) -> list[Object]:

@@ -2,8 +2,8 @@
 
 Starting helm and reading the chart takes longer than rendering it. So many files are rendered as one chart
 that has the real one as a dependency once for each file, under an alias. The manifests are the same: the one
-label that contains the alias is corrected, and a file that could be read differently that way (a null, several
-documents) is rendered by itself.
+label that contains the alias is corrected, and a file with a null, which removes a default of the chart, is rendered
+by itself.
 """
 
 from __future__ import annotations
@@ -20,84 +20,63 @@ import yaml
 
 from k8s.chart.render import chart_folder, in_order, render, template
 from k8s.chart.yaml_documents import Object, from_yaml
+from trainer.config.job_document import JobDocument
 
 _SOURCE = re.compile(r"^---\n# Source: many/charts/j(\d+)/", re.MULTILINE)
 #: helm processes at a time; each uses one CPU.
 _PROGRAMS = max(2, os.cpu_count() or 2)
 
 
-def render_many(job_files: Sequence[str], sets: Sequence[str], kube_version: str) -> list[list[Object]]:
-    """Returns the manifests of each job file, in the order of the files.
+def render_many(documents: Sequence[JobDocument], kube_version: str) -> list[list[Object]]:
+    """Returns the manifests of each job file, in their order.
 
     Args:
-        job_files: The job files, each already checked by its model.
-        sets: helm's own arguments, for all of them.
+        documents: The job files; each is checked by its model too.
         kube_version: The cluster's version; helm's default where empty.
 
     Raises:
         ConfigError: The chart refuses one.
     """
-    together = [n for n, file in enumerate(job_files) if len(job_files) > 2 and _joins(file) and _joinable(sets)]
+    together = [n for n, one in enumerate(documents) if len(documents) > 2 and not _has_null(one.values)]
     chunks = [together[n::_PROGRAMS] for n in range(_PROGRAMS)]
     rendered: dict[int, list[Object]] = {}
     with ThreadPoolExecutor(_PROGRAMS) as pool:
-        results = pool.map(lambda chunk: _together([job_files[n] for n in chunk], sets, kube_version), chunks)
+        results = pool.map(lambda chunk: _together([documents[n] for n in chunk], kube_version), chunks)
         for chunk, manifests in zip(chunks, results, strict=True):
             rendered |= dict(zip(chunk, manifests, strict=False))
-        alone = [n for n in range(len(job_files)) if n not in rendered]
-        one_by_one = pool.map(lambda n: render(job_files[n], sets, kube_version=kube_version), alone)
+        alone = [n for n in range(len(documents)) if n not in rendered]
+        one_by_one = pool.map(lambda n: render(documents[n], kube_version=kube_version), alone)
         rendered |= dict(zip(alone, one_by_one, strict=True))
-    return [rendered[n] for n in range(len(job_files))]
+    return [rendered[n] for n in range(len(documents))]
 
 
-def _together(job_files: Sequence[str], sets: Sequence[str], kube_version: str) -> list[list[Object]]:
+def _together(documents: Sequence[JobDocument], kube_version: str) -> list[list[Object]]:
     """Returns the manifests of each; none where helm refuses one, since rendered by itself it has a better message."""
-    if not job_files:
+    if not documents:
         return []
     with tempfile.TemporaryDirectory(prefix="kfit-charts-") as scratch:
-        _write(Path(scratch), job_files)
-        words = [w for n in range(len(job_files)) for w in _under(f"j{n}", sets)]
+        _write(Path(scratch), documents)
         # The model that the schema is made from has checked each, and the check would be most of helm's time.
-        done = template([scratch, *words, "--skip-schema-validation"], kube_version)
+        done = template([scratch, "--skip-schema-validation"], kube_version)
     if done.returncode:
         return []
     text = done.stdout.decode()
-    parts: list[list[str]] = [[] for _ in job_files]
+    parts: list[list[str]] = [[] for _ in documents]
     starts = list(_SOURCE.finditer(text))
     for start, end in zip(starts, [*(s.start() for s in starts[1:]), len(text)], strict=True):
         parts[int(start[1])].append(text[start.start() : end])
     return [in_order([_own_label(m, f"j{n}") for m in from_yaml("".join(part))]) for n, part in enumerate(parts)]
 
 
-def _write(folder: Path, job_files: Sequence[str]) -> None:
+def _write(folder: Path, documents: Sequence[JobDocument]) -> None:
     real = chart_folder()
     version = yaml.safe_load((real / "Chart.yaml").read_text())["version"]
     (folder / "charts").mkdir()
     (folder / "charts" / real.name).symlink_to(real)
-    aliases = (f"  - {{name: {real.name}, version: {version}, alias: j{n}}}\n" for n in range(len(job_files)))
+    aliases = (f"  - {{name: {real.name}, version: {version}, alias: j{n}}}\n" for n in range(len(documents)))
     (folder / "Chart.yaml").write_text("apiVersion: v2\nname: many\nversion: 0.0.0\ndependencies:\n" + "".join(aliases))
-    # As text, so that helm reads the file itself and not what Python makes of it.
-    values = (f"j{n}:\n{_indented(Path(file).read_text())}" for n, file in enumerate(job_files))
-    (folder / "values.yaml").write_text("".join(values))
-
-
-def _indented(text: str) -> str:
-    return "".join(f"  {line}\n" for line in text.splitlines())
-
-
-def _under(alias: str, sets: Sequence[str]) -> list[str]:
-    return [word if word.startswith("--set") else f"{alias}.{word}" for word in sets]
-
-
-def _joinable(sets: Sequence[str]) -> bool:
-    return not any("," in word or word.endswith("=null") for word in sets)
-
-
-def _joins(job_file: str) -> bool:
-    text = Path(job_file).read_text()
-    if re.search(r"^(---|\.\.\.|%|\t)", text, re.MULTILINE):
-        return False
-    return not _has_null(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    values = "".join(f"j{n}: {document.as_yaml()}\n" for n, document in enumerate(documents))
+    (folder / "values.yaml").write_text(values)
 
 
 def _has_null(value: Any) -> bool:

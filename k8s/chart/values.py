@@ -7,7 +7,7 @@ on several keys at once is checked by the chart (`fail`), in one place for both.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, Tag
@@ -42,10 +42,10 @@ from k8s.chart.value_models import (
     VolumeMount,
 )
 from trainer.config import Config, Strict
+from trainer.config.job_document import Files, JobDocument, load_document
 from trainer.config.loader import validate
-from trainer.config.overrides import apply_override
+from trainer.config.overrides import Override
 from trainer.config.values import member
-from trainer.config.yaml_file import load_yaml
 
 #: Restricted Pod Security; 10001 is the image's user.
 _POD_SECURITY: dict[str, Any] = {
@@ -74,6 +74,11 @@ class JobFile(Strict):
     )
     run: Config = Field(description="The trainer's configuration: `docs/job-file.md`.")
     nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Pods that train together, each on a node.")
+    minNodes: NonNegativeInt = Field(
+        0,
+        description="Fewest pods to begin with where the queue has no room for `nodes`: Kueue admits fewer, and "
+        "the run begins with those that come within a minute of each other. 0: all of them.",
+    )
     image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
@@ -180,12 +185,12 @@ class JobFile(Strict):
     )
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> JobFile:
+    def load(cls, files: Files, overrides: Sequence[Override] = ()) -> JobFile:
         """Reads a whole job file.
 
         Args:
-            path: The job file.
-            overrides: `--set` expressions, applied as helm does: `nodes=2`.
+            files: The job file, or several: the later wins; see `trainer.config.Config.load`.
+            overrides: `--set` expressions, `nodes=2`, or pairs of another flag and its expression.
 
         Returns:
             The job file, its `run` included.
@@ -193,7 +198,9 @@ class JobFile(Strict):
         Raises:
             ConfigError: Not there, not YAML, or wrong; all faults in one message, each with its line.
         """
-        document, lines = load_yaml(Path(path))
-        for expression in overrides or []:
-            apply_override(document, expression)
-        return validate(cls, document, source=str(path), lines=lines, prefix=())
+        return cls.from_document(load_document(files, overrides))
+
+    @classmethod
+    def from_document(cls, document: JobDocument) -> JobFile:
+        """Checks a job file that was read before; see `load`."""
+        return validate(cls, document.values, document)

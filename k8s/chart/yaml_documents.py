@@ -1,4 +1,4 @@
-"""Manifests as text: YAML that Python and Go read alike, and `--set` arguments that helm types as the trainer does."""
+"""Manifests as text: YAML that Python and Go read alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ Object = dict[str, Any]
 #: Go reads these as a number or as a truth value, PyYAML as text.
 _GO_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _GO_BOOL = re.compile(r"[yYnN]")
-_FLOAT_SET = re.compile(r"run\.[\w.\[\]-]+=-?(0|[1-9]\d*)(\.\d+(e[-+]?\d+)?|e[-+]?\d+)", re.IGNORECASE)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -53,20 +52,6 @@ def from_yaml(text: bytes | str) -> list[Object]:
 def to_yaml(manifests: Sequence[Object]) -> str:
     """Returns manifests as one YAML stream, which kubectl and `from_yaml` read alike."""
     return "".join(f"---\n{yaml.dump(m, Dumper=_Dumper, sort_keys=False, width=1000)}" for m in manifests)
-
-
-def helm_sets(expressions: Sequence[str]) -> list[str]:
-    """Returns `--set` expressions as arguments of helm.
-
-    helm's own `--set` leaves a number with a point as text, which the chart's schema refuses below `run:`; the
-    trainer reads a number. `--set-json` passes such a number. Elsewhere it stays text: `image.tag=1.10` is not 1.1.
-    """
-    arguments: list[str] = []
-    for expression in expressions:
-        plain = not re.search(r"[{}\\]", expression)
-        for part in expression.split(",") if plain else [expression]:
-            arguments += ["--set-json" if _FLOAT_SET.fullmatch(part) else "--set", part]
-    return arguments
 
 
 def workload(manifests: Sequence[Object]) -> Object:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from trainer.job_options import job_files
+
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
 
@@ -145,40 +147,36 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def confirm(question: str, yes: bool) -> None:
-    """Asks on a terminal before a verb acts on more than one thing; elsewhere the command line is the answer.
+def confirmed(names: Sequence[str], what: str, verb: str, done: str, *, dry_run: bool, yes: bool) -> bool:
+    """Whether a verb is to act on these objects: only names them in a dry run, and asks on a terminal before several.
+
+    Elsewhere the command line is the answer.
+
+    Args:
+        names: The objects, as kubectl names them: `job.batch/flights`.
+        what: A run or a schedule, for the question.
+        verb: What is done to them: cancel.
+        done: What is said afterwards: cancelled.
+        dry_run: Only say it.
+        yes: Do not ask.
 
     Raises:
         click.Abort: The answer is no.
     """
-    if not yes and _is_interactive():
-        click.confirm(question, abort=True, err=True)
+    if dry_run:
+        for name in names:
+            click.echo(f"{name} would be {done} (dry run)")
+        return False
+    if len(names) > 1 and not yes and _is_interactive():
+        shown = ", ".join(name.partition("/")[2] for name in names)
+        click.confirm(f"{verb.capitalize()} {len(names)} {what}s: {shown}?", abort=True, err=True)
+    return True
 
 
 def _is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
-def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Returns names of runs, for the shell."""
-    from k8s.commands.cluster.completion import names
-
-    return names(context, "Job", incomplete)
-
-
-def complete_schedules(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Returns names of schedules, for the shell."""
-    from k8s.commands.cluster.completion import names
-
-    return names(context, "CronJob", incomplete)
-
-
-job_argument = click.argument("job", type=click.Path(dir_okay=False))
-run_argument = click.argument("run", shell_complete=complete_runs)
-schedule_argument = click.argument("schedule", shell_complete=complete_schedules)
-set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as helm does: run.fit.epochs=3."
-)
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 timeout_option = click.option(
     "--timeout", type=DURATION, metavar="DURATION", help="Wait no longer than 90s, 10m, 1h30m; then exit 124."
@@ -232,6 +230,25 @@ def storage_format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
-def one_or_more(words: Sequence[str], what: str) -> str:
-    """Returns `run x`, or `3 runs: x, y, z`, for a question."""
-    return f"{what} {words[0]}" if len(words) == 1 else f"{len(words)} {what}s: {', '.join(words)}"
+def place_options(*flags: str) -> Callable[[F], F]:
+    """Adds `-f JOB` and `--output-uri URI` to a verb that finds a run whose Job may be gone.
+
+    The function gets the job's `output.uri` as `output_uri`; empty where neither is given.
+
+    Args:
+        flags: In place of `-f`, `--file`.
+    """
+
+    def add(function: F) -> F:
+        @functools.wraps(function)
+        def with_place(*args: Any, files: tuple[str, ...], output_uri: str | None, **kwargs: Any) -> Any:
+            if files and not output_uri:
+                from trainer.config import Config
+
+                output_uri = str(Config.load(files).output.uri)
+            return function(*args, output_uri=output_uri or "", **kwargs)
+
+        uri = click.option("--output-uri", metavar="URI", help="Or the output.uri itself, for a run whose Job is gone.")
+        return job_files("Its job file: says where it wrote.", *flags)(uri(with_place))  # type: ignore[return-value]
+
+    return add

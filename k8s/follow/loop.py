@@ -138,7 +138,7 @@ class _Loop:
                 self._act(self._follower.step(seen, now_s), now_s)
             if self._final is None and timeout_s is not None and now_s - began_s > timeout_s:
                 raise TimedOut
-            if not self._follower.started and now_s - looked_s > _POD_EVENTS_S:
+            if self._follower.waits and now_s - looked_s > _POD_EVENTS_S:
                 looked_s = now_s
                 self._watch.look_closer()
 

@@ -56,6 +56,11 @@ class Follower:
     _reported: set[str] = field(default_factory=set)
     _ended: dict[str, tuple[Ended, float]] = field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the Job waits for what more than its own object and pods explain: before its start, or in a queue."""
+        return not self.started or (self.state is not None and self.state.phase is Phase.QUEUED)
+
     def step(self, seen: Seen, now_s: float) -> list[Action]:
         """Returns the actions for what is seen now. To be called within `SETTLE_S` even when nothing changes."""
         if seen.job is None and self.state is not None and self.state.exit_code is not None:

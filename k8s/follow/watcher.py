@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from k8s.api.client import Cluster, Cut, Gone, Object
 from k8s.errors import AccessError, ClusterError, NotFound
-from k8s.status.job_state import Seen, State, queue_of, read
+from k8s.follow import queue_reader
+from k8s.status.job_state import Seen, State, read
 from k8s.status.pods import has_started
+from k8s.status.queue import QueueView
 from trainer.errors import KfitError
 
 #: After this time without a response from the API server, watching ends; the Job goes on.
@@ -31,7 +33,7 @@ class Watch:
         self._lock = threading.Lock()
         self._objects: dict[str, dict[str, Object]] = {}
         self._pod_events: list[Object] = []
-        self._workload: Object | None = None
+        self._queued: QueueView | None = None
         self._fault: KfitError | None = None
         self._answered_s = time.monotonic()
         self._stop = threading.Event()
@@ -74,10 +76,10 @@ class Watch:
                 return None
             job = next(iter(self._objects["Job"].values()), None)
             events = [*self._objects.get("Event", {}).values(), *self._pod_events]
-            return Seen(job, list(self._objects["Pod"].values()), events, self._workload)
+            return Seen(job, list(self._objects["Pod"].values()), events, self._queued)
 
     def look_closer(self) -> None:
-        """Fetches what explains waiting: events of pods that have not started, and Kueue's Workload."""
+        """Fetches what explains waiting: events of pods that have not started, and what Kueue knows."""
         with self._lock:
             job = next(iter(self._objects.get("Job", {}).values()), None)
             waiting = [p["metadata"]["name"] for p in self._objects.get("Pod", {}).values() if not has_started(p)]
@@ -87,9 +89,9 @@ class Watch:
                 events += self._cluster.select("Event", fields=f"involvedObject.name={pod}")
             except (ClusterError, AccessError):
                 return
-        workload = _workload(self._cluster, job) if job else None
+        queued = queue_reader.read(self._cluster, job) if job else None
         with self._lock:
-            self._pod_events, self._workload = events, workload
+            self._pod_events, self._queued = events, queued
 
     def _keep(self, kind: str, labels: str, fields: str) -> None:
         while not self._stop.is_set():
@@ -146,19 +148,8 @@ def look(cluster: Cluster, name: str) -> tuple[Seen, State]:
     """
     job = cluster.get("Job", name)
     pods = cluster.select("Pod", labels=f"batch.kubernetes.io/job-name={name}")
-    seen = Seen(job, pods, _events(cluster, name), _workload(cluster, job))
+    seen = Seen(job, pods, _events(cluster, name), queue_reader.read(cluster, job))
     return seen, read(seen)
-
-
-def _workload(cluster: Cluster, job: Object) -> Object | None:
-    """Returns Kueue's Workload of a Job that waits in a queue; None without Kueue, or without the right to list it."""
-    if not job["spec"].get("suspend") or not queue_of(job):
-        return None
-    try:
-        workloads = cluster.select("Workload", labels=f"kueue.x-k8s.io/job-uid={job['metadata']['uid']}")
-    except (AccessError, NotFound):
-        return None
-    return workloads[0] if workloads else None
 
 
 def _events(cluster: Cluster, name: str) -> list[Object]:

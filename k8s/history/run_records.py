@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.job_options import job_files
 
 #: Where a command keeps a URI that was given by an older flag, in click's `meta`.
 OUTPUT_URI = "kfit.output_uri"
@@ -45,26 +45,26 @@ class Record:
 
 def of_a_job(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say whose runs are meant: `-f JOB` or `--output-uri URI`."""
-    file = click.option("-f", "--file", "job", type=click.Path(dir_okay=False), help="The job file.")
+    file = job_files("The job file.")
     uri = click.option("--output-uri", metavar="URI", help="Its output.uri, in place of a job file.")
     return file(uri(command))
 
 
-def output_of(job: str | None, output_uri: str | None) -> str:
+def output_of(files: tuple[str, ...], output_uri: str | None) -> str:
     """Returns the `output.uri` that the options name.
 
     Raises:
         ConfigError: Neither or both are given, or the job file is wrong.
     """
     output_uri = older_output_uri(output_uri)
-    if (job is None) == (output_uri is None):
+    if bool(files) == (output_uri is not None):
         remedy = "give -f JOB.yaml, or --output-uri URI"
         raise ConfigError("say which job's runs", where="-f, --output-uri", remedy=remedy)
     if output_uri is not None:
         return output_uri
     from trainer.config import Config
 
-    return Config.load(Path(str(job))).output.uri
+    return Config.load(files).output.uri
 
 
 def older_output_uri(output_uri: str | None) -> str | None:

@@ -123,17 +123,31 @@ def kind_name(kind: str, name: str) -> str:
     return f"{kind.lower()}.batch/{name}" if kind in ("Job", "CronJob") else f"{kind.lower()}/{name}"
 
 
-def runs(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
-    """Prints a list of runs; an empty namespace stands for all, and adds a column."""
+def runs(found: Sequence[dict[str, Any]], form: str, namespace: str, *, heads: bool = True) -> None:
+    """Prints a list of runs.
+
+    Args:
+        found: The runs.
+        form: `table`, `wide`, `json`, `yaml` or `name`.
+        namespace: Theirs; empty stands for all, and adds a column.
+        heads: Begin a table with its heads.
+    """
+    if not _listed(found, form, "Job", f"no runs in namespace {namespace}" if namespace else "no runs"):
+        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found], heads=heads)
+
+
+def _listed(found: Sequence[dict[str, Any]], form: str, kind: str, nothing: str) -> bool:
+    """Prints a list in every form but a table's; False where the table is left to print."""
     if form == "name":
-        for run in found:
-            terminal.echo(kind_name("Job", run["name"]))
+        for one in found:
+            terminal.echo(kind_name(kind, one["name"]))
     elif form in ("json", "yaml"):
         documents(found, form, many=True)
     elif not found:
-        terminal.echo(f"no runs in namespace {namespace}" if namespace else "no runs", err=True)
+        terminal.echo(nothing, err=True)
     else:
-        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found])
+        return False
+    return True
 
 
 def run_row(run: dict[str, Any], *, wide: bool, namespaced: bool) -> dict[str, str]:
@@ -147,6 +161,14 @@ def run_row(run: dict[str, Any], *, wide: bool, namespaced: bool) -> dict[str, s
         row |= {"NODES": str(run["nodes"]), "RESOURCES": limits}
         row |= {"IMAGE": _cell(run["image"]), "OUTPUT": _cell(run["output"])}
     return row | {"WHY": "" if run["phase"] == "Succeeded" else _cell(run["why"])}
+
+
+def offered(found: Sequence[dict[str, Any]]) -> None:
+    """Prints runs to choose from on stderr, each with its number."""
+    width = max(len(run["name"]) for run in found)
+    for number, run in enumerate(found, 1):
+        line = f"{number}  {run['name'].ljust(width)}  {run['phase']}  {ago(run['age_s'])} old"
+        terminal.echo(line, err=True)
 
 
 def status(document: dict[str, Any], form: str) -> None:
@@ -167,6 +189,8 @@ def _status_rows(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "why", run["why"]
     if run["remedy"]:
         yield "fix", run["remedy"]
+    if run["queue"]:
+        yield "queue", _place(run["queue"])
     if run["epochs"]:
         yield "epoch", f"{run['epoch']}/{run['epochs']}   step {run['step']:,}/{run['steps']:,}"
     if run["doing"]:
@@ -186,6 +210,16 @@ def _status_rows(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if run["run"] != run["name"]:
         yield "continues", f"run {run['run']}"
     yield "output", f"{run['output'].rstrip('/')}/runs/{run['run']}"
+
+
+def _place(queue: dict[str, Any]) -> str:
+    """A run's place in its queue, as words."""
+    if queue["position"] is not None:
+        return f"{queue['name']}   position {queue['position']} of {queue['length']}"
+    if queue["admitted_nodes"] is None:
+        return str(queue["name"])
+    fewer = f", {queue['admitted_nodes']} of {queue['asked_nodes']} nodes"
+    return f"{queue['name']}   admitted{fewer if queue['admitted_nodes'] < queue['asked_nodes'] else ''}"
 
 
 def summary_words(metrics: dict[str, float]) -> str:
@@ -210,13 +244,13 @@ def ago(seconds: float | None) -> str:
     return f"{hours}h{whole % 3600 // 60}m" if hours < 10 else f"{hours}h" if hours < 48 else f"{hours // 24}d"
 
 
-def table(rows: Sequence[dict[str, str]]) -> None:
+def table(rows: Sequence[dict[str, str]], *, heads: bool = True) -> None:
     """Prints rows under their heads, as kubectl does: no frame, so that awk and cut can read it."""
-    heads = list(rows[0])
-    shown = [{h: terminal.visible(row[h]) for h in heads} for row in rows]
-    widths = {h: max(len(h), *(len(row[h]) for row in shown)) for h in heads}
-    for row in [dict(zip(heads, heads, strict=True)), *shown]:
-        click.echo("   ".join(row[h].ljust(widths[h]) for h in heads).rstrip())
+    columns = list(rows[0])
+    shown = [{c: terminal.visible(row[c]) for c in columns} for row in rows]
+    widths = {c: max(len(c), *(len(row[c]) for row in shown)) for c in columns}
+    for row in [*([dict(zip(columns, columns, strict=True))] if heads else []), *shown]:
+        click.echo("   ".join(row[c].ljust(widths[c]) for c in columns).rstrip())
 
 
 _COLORS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Cancelled": "red"}
@@ -246,14 +280,7 @@ def why(report: dict[str, Any]) -> None:
 
 def schedules(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
     """Prints a list of schedules."""
-    if form == "name":
-        for one in found:
-            terminal.echo(kind_name("CronJob", one["name"]))
-    elif form in ("json", "yaml"):
-        documents(found, form, many=True)
-    elif not found:
-        terminal.echo(f"no schedules in namespace {namespace}", err=True)
-    else:
+    if not _listed(found, form, "CronJob", f"no schedules in namespace {namespace}"):
         heads = {"NAME": "name", "CRON": "cron", "ZONE": "time_zone"}
         table([
             {head: _cell(one[key]) for head, key in heads.items()}

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8s.errors import WaitCode
-from k8s.status import pods
+from k8s.status import pods, queue
 from k8s.status.pods import Ended, Object, Waiting
+from k8s.status.queue import QueueView, queue_of
 from trainer.errors import ExitCode
 
 #: Workers leave within half a minute of each other.
 _TOGETHER_S = 60.0
-_QUEUE = "kueue.x-k8s.io/queue-name"
 
 
 class Phase(enum.Enum):
@@ -44,14 +44,14 @@ class Seen:
         job: The Job; None where it was deleted.
         pods: Its pods that still exist.
         events: Events about the Job and its pods.
-        workload: Kueue's object for it, where there is one.
+        queued: What Kueue knows of it; None where it was not asked.
         ran: Whether a pod was seen to run before, even if it was deleted since.
     """
 
     job: Object | None
     pods: Sequence[Object] = ()
     events: Sequence[Object] = ()
-    workload: Object | None = None
+    queued: QueueView | None = None
     ran: bool = False
 
 
@@ -213,14 +213,10 @@ def _last_waiting(seen: Seen) -> Waiting | None:
 
 def _suspended(seen: Seen) -> Waiting:
     assert seen.job is not None
-    queue, name = queue_of(seen.job), seen.job["metadata"]["name"]
-    if not queue:
-        resume = f"""kubectl patch job {name} --type=merge -p '{{"spec":{{"suspend":false}}}}' resumes it"""
-        return Waiting("suspended", "suspended: no pod starts until it is resumed", resume)
-    conditions = (seen.workload or {}).get("status", {}).get("conditions") or []
-    message = next((c["message"] for c in conditions if c["type"] == "QuotaReserved" and c["status"] != "True"), "")
-    return Waiting(f"queue:{message}", f"waits in queue {queue}" + (f": {message}" if message else ""),
-                   f"kubectl get localqueue {queue} shows what is ahead of it")  # fmt: skip
+    if queue_of(seen.job):
+        return queue.waiting(seen.job, seen.queued)
+    resume = f"""kubectl patch job {seen.job["metadata"]["name"]} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
+    return Waiting("suspended", "suspended: no pod starts until it is resumed", f"{resume} resumes it")
 
 
 def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
@@ -290,11 +286,6 @@ def _restarts(seen: Seen) -> int:
     completions = int(seen.job["spec"].get("completions") or 1)
     created = sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")
     return max(0, max(created, len(seen.pods)) - completions)
-
-
-def queue_of(job: Object) -> str:
-    """Returns the Kueue queue of a Job; empty without one."""
-    return str((job["metadata"].get("labels") or {}).get(_QUEUE, ""))
 
 
 def _condition(job: Object, kind: str) -> Mapping[str, Any] | None:

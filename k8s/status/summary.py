@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from k8s.chart.yaml_documents import annotation, label, run_id
-from k8s.status import pods
+from k8s.status import pods, queue
 from k8s.status.job_state import Phase, State
 from k8s.status.pods import Object
+from k8s.status.queue import QueueView
 from k8s.status.training_progress import Progress
 
 
-def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
+def summary(job: Object, state: State, now: datetime, queued: QueueView | None = None) -> dict[str, Any]:
     """Returns a Job as plain keys; scripts read them, so names and meanings stay."""
     status = job.get("status", {})
     began, ended = pods.moment(status.get("startTime") or ""), _ended_at(job)
@@ -33,6 +34,7 @@ def summary(job: Object, state: State, now: datetime) -> dict[str, Any]:
         "restarts": state.restarts,
         "nodes": int(job["spec"].get("completions") or 1),
         "resources": dict(limits),
+        "queue": queue.document(job, queued),
         "image": trainer.get("image"),
         "schedule": label(job, "kfit.dev/cronjob") or None,
         "output": annotation(job, "output-uri"),
@@ -69,11 +71,12 @@ def progress_document(progress: Progress, now: datetime) -> dict[str, Any]:
 
 def of_jobs(jobs: Sequence[Object], all_pods: Sequence[Object]) -> list[tuple[Object, list[Object]]]:
     """Returns each Job with its own pods, the newest Job first."""
-    by_job: dict[str, list[Object]] = {}
+    by_job: dict[tuple[Any, str], list[Object]] = {}
     for pod in all_pods:
-        by_job.setdefault(label(pod, "batch.kubernetes.io/job-name"), []).append(pod)
+        key = pod["metadata"].get("namespace"), label(pod, "batch.kubernetes.io/job-name")
+        by_job.setdefault(key, []).append(pod)
     newest = sorted(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), reverse=True)
-    return [(job, by_job.get(job["metadata"]["name"], [])) for job in newest]
+    return [(job, by_job.get((job["metadata"].get("namespace"), job["metadata"]["name"]), [])) for job in newest]
 
 
 def metric_words(metrics: Mapping[str, float]) -> dict[str, float]:

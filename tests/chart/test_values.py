@@ -12,8 +12,8 @@ import yaml
 
 from k8s.chart import reference
 from k8s.chart.values import JobFile
+from tests import markdown
 from tests.chart.charts import CHART, JOB, refusal, render, values
-from trainer.config.reference import anchors_of
 from trainer.errors import ConfigError
 
 DEFAULTS = {
@@ -43,6 +43,7 @@ DEFAULTS = {
         "failedJobsHistoryLimit": 3,
     },
     "queue": "",
+    "minNodes": 0,
     "suspend": False,
     "runId": "",
     "again": "",
@@ -153,7 +154,7 @@ def test_every_value_is_described_where_it_stands():
 
 def test_the_readme_names_every_value_and_its_links_lead_somewhere():
     page = (CHART / "README.md").read_text()
-    anchors = anchors_of(page)
+    anchors = markdown.anchors(page)
     for key in DEFAULTS:
         assert f"\n| `{key}` | " in page
     for part in ("containerimage", "resources", "cronschedule", "networkpolicy", "claim", "alerts"):
@@ -161,7 +162,7 @@ def test_the_readme_names_every_value_and_its_links_lead_somewhere():
     for target in [piece.split(")")[0] for piece in page.split("](")[1:]]:
         path, _, anchor = target.partition("#")
         assert (CHART / path).exists()
-        known = anchors_of((CHART / path).read_text()) if path else anchors
+        known = markdown.anchors((CHART / path).read_text()) if path else anchors
         assert not anchor or anchor in known, target
 
 

@@ -29,15 +29,19 @@ def test_more_rows_never_mean_smaller_batches_or_more_epochs():
     assert (sizes[0], sizes[-1], epochs[0], epochs[-1]) == (1, 6144, 60, 12)
 
 
+def test_large_tables_keep_more_steps_an_epoch_than_small_ones():
+    assert [rows // automatic_batch_size(rows) for rows in (20_000, 236_000, 4_000_000)] == [52, 153, 651]
+
+
 def test_what_the_job_says_stays_and_the_rest_is_resolved():
     asked = config(epochs=7)
     fit = resolve_automatic(asked, 10_000, 1_000).fit
-    assert (fit.epochs, fit.batch_size) == (7, 384)
+    assert (fit.epochs, fit.batch_size) == (7, 192)
     assert fit.known_early_stopping is not None
     assert fit.known_early_stopping.patience == 3
     chosen = automatic_choices(asked.fit, fit)
     assert sorted(chosen) == ["batch_size", "early_stopping"]
-    assert describe_choices(chosen) == "batch_size 384, early_stopping after 3 epochs without a better one"
+    assert describe_choices(chosen) == "batch_size 192, early_stopping after 3 epochs without a better one"
 
 
 def test_without_validation_nothing_stops_early():

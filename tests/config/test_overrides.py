@@ -1,13 +1,19 @@
-"""`--set` means what helm means by it."""
+"""Several job files and `--set` as one document: what helm makes of the same words."""
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
+import json
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from trainer.config import JobDocument, load_document
 from trainer.config.overrides import apply_override
 from trainer.errors import ConfigError
 
@@ -53,7 +59,20 @@ def test_set_means_what_helm_means(expression, path, value):
 HELM_TOO = [
     *["a[1].b=1", "a[3].b=1", "a[1][2]=x", "list[1].q=2", "x=1.10", "x=1e-3", "x=TRUE", "x=+5", "x=-5", "x=0", "x=00"],
     *["x=99999999999999999999", "x=9223372036854775808", "x=1_000", "x={1,1.5,true,null}", r"x={a\,b,c}", "x= 5"],
-    *[r"a.b\.c=1", "x=a=b", "x=", "x=a{b", "x=-", "a[0].b=1,a[1].b=2", "x=[1]"],
+    *[
+        "x=null",
+        "m.x.k=null",
+        "list=null",
+        "list[0]=null",
+        "a[0]=null",
+        r"a.b\.c=1",
+        "x=a=b",
+        "x=",
+        "x=a{b",
+        "x=-",
+        "a[0].b=1,a[1].b=2",
+        "x=[1]",
+    ],
 ]
 HELM_REFUSES = [
     "list[65537]=1",
@@ -79,9 +98,9 @@ def helm_chart(tmp_path_factory):
     return chart
 
 
-def helm_values(chart, expression):
+def helm_values(chart, *words):
     done = subprocess.run(
-        ["helm", "template", str(chart), "--values", str(chart / "job.yaml"), "--set", expression],
+        ["helm", "template", str(chart), "--values", str(chart / "job.yaml"), *words],
         capture_output=True,
         text=True,
         check=False,
@@ -93,20 +112,117 @@ def helm_values(chart, expression):
 def test_helm_itself_reads_a_set_the_same_way(helm_chart, expression):
     document = {"list": ["a", "b"], "m": {"x": {"k": 1}}}
     apply_override(document, expression)
-    assert helm_values(helm_chart, expression) == document
+    assert helm_values(helm_chart, "--set", expression) == document
 
 
 @pytest.mark.parametrize("expression", HELM_REFUSES)
 def test_what_helm_refuses_is_refused(helm_chart, expression):
-    assert helm_values(helm_chart, expression) is None
+    assert helm_values(helm_chart, "--set", expression) is None
     with pytest.raises(ConfigError, match="--set"):
         apply_override({"list": ["a", "b"], "m": {"x": {"k": 1}}}, expression)
 
 
-def test_set_to_null_removes_the_key():
+OTHER_FLAGS = [
+    *[("--set-string", e) for e in ["x=5", "x=true", "x=null", "x={1,true}", r"a.b[1]=1\,2", "x=", "x=1,m.x.k=2"]],
+    *[("--set-json", e) for e in ['x={"a":[1,null,"b,c"]}', "x=1,m.x.k=[2, 3] ,y=null", "x=", 'x="a=b"', "x= 1.5e3"]],
+    *[("--set-json", e) for e in ['{"m":{"x":{"k":null,"l":1}},"list":[]}', ' {"new": 1.5} ', 'list[1]={"a":1}']],
+    *[("--set-file", e) for e in ["x=text.txt", "x.y=text.txt,list[0]=text.txt"]],
+]
+
+
+@pytest.mark.parametrize(("flag", "expression"), OTHER_FLAGS)
+def test_helm_reads_the_other_flags_the_same_way(helm_chart, monkeypatch, flag, expression):
+    monkeypatch.chdir(helm_chart)
+    (helm_chart / "text.txt").write_text("a: 1,\n  b\n")
+    document = {"list": ["a", "b"], "m": {"x": {"k": 1}}}
+    apply_override(document, expression, flag)
+    assert helm_values(helm_chart, flag, expression) == document
+
+
+@pytest.mark.parametrize(
+    ("flag", "expression"),
+    [
+        ("--set-json", "x={"),
+        ("--set-json", "x=abc"),
+        ("--set-json", "x=NaN"),
+        ("--set-json", "x"),
+        ("--set-json", "list.a=1"),
+        ("--set-json", '{"a": 1} b'),
+        ("--set-file", "x=no-such-file"),
+        ("--set-string", "x"),
+        ("--set-string", "m[0]=1"),
+    ],
+)
+def test_what_helm_refuses_of_the_other_flags_is_refused(helm_chart, flag, expression):
+    assert helm_values(helm_chart, flag, expression) is None
+    with pytest.raises(ConfigError, match=flag) as caught:
+        apply_override({"list": ["a", "b"], "m": {"x": {"k": 1}}}, expression, flag)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("flag", ["--set", "--set-json"])
+def test_a_whole_number_that_helm_rounds_is_refused(flag):
+    with pytest.raises(ConfigError, match="above 2\\^53"):
+        apply_override({}, "x=9007199254740993", flag)
+
+
+def test_several_files_are_merged_as_helm_merges_them(helm_chart):
+    above = "list: [c]\nm: {x: {l: 2}, z: null}\nnew: {a: 1}\n"
+    (helm_chart / "above.yaml").write_text(above)
+    (helm_chart / "top.yaml").write_text("m: {x: {k: {deep: 1}}}\nnew: 3\n")
+    files = [helm_chart / name for name in ("job.yaml", "above.yaml", "top.yaml")]
+    words = [word for file in files[1:] for word in ("--values", str(file))]
+    document = load_document(files, [("--set-json", "n=1"), ("--set", "n=2"), ("--set-string", "list[1]=3")])
+    assert document.values == helm_values(
+        helm_chart, *words, "--set-json", "n=1", "--set", "n=2", "--set-string", "list[1]=3"
+    )
+    assert document.values == {
+        "list": ["c", "3"], "m": {"x": {"k": {"deep": 1}, "l": 2}, "z": None}, "new": 3, "n": 2,
+    }  # fmt: skip
+
+
+def test_a_fault_names_the_file_or_the_flag_that_wrote_the_key(tmp_path):
+    (tmp_path / "a.yaml").write_text("run:\n  task: binary\n  fit: {epochs: 3}\n")
+    (tmp_path / "b.yaml").write_text("run:\n  fit:\n    seed: x\n")
+    document = load_document([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["run.fit.epochs=no"])
+    assert document.places["run", "task"] == f"{tmp_path}/a.yaml:2"
+    assert document.places["run", "fit", "seed"] == f"{tmp_path}/b.yaml:3"
+    assert document.places["run", "fit", "epochs"] == "--set run.fit.epochs=no"
+
+
+def test_a_hyphen_is_stdin(monkeypatch, tmp_path):
+    (tmp_path / "a.yaml").write_text("a: 1\nb: 1\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"b: 2\n")))
+    document = load_document([tmp_path / "a.yaml", "-"])
+    assert document.values == {"a": 1, "b": 2}
+    assert document.places["b",] == "(stdin):1"
+
+
+TEXTS = ["\x7f", "\x85", "\u2028", "\ufeff", "😀", "\t\n", "y", "1e3", "007", "<<", "=", "a: b", "#", "'", '"', "\\"]
+
+
+def test_helm_reads_the_values_as_they_are_in_the_document(tmp_path):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: t\nversion: 0.1.0\n")
+    (tmp_path / "templates" / "values.yaml").write_text("values: {{ .Values | toJson | b64enc }}\n")
+    values = {"texts": TEXTS, "numbers": [1, -5, 1e-07, 2.5e30, 2**53, 1000000], "rest": [True, None, [], {}]}
+    done = subprocess.run(
+        ["helm", "template", str(tmp_path), "--values", "-"],
+        input=JobDocument(values).as_yaml().encode(), capture_output=True, check=True,
+    )  # fmt: skip
+    assert json.loads(base64.b64decode(done.stdout.partition(b"values: ")[2])) == values
+
+
+@pytest.mark.parametrize("value", [float("inf"), b"x", {"a"}])
+def test_a_value_that_helm_does_not_take_is_refused(value):
+    with pytest.raises(ConfigError, match="does not take"):
+        JobDocument({"a": value}).as_yaml()
+
+
+def test_set_to_null_is_the_null_that_helm_gives_the_pod():
     document = copy.deepcopy(BEFORE)
     apply_override(document, "run.fit.epochs=null,run.fit.never=null")
-    assert document["run"]["fit"] == {}
+    assert document["run"]["fit"] == {"epochs": None, "never": None}
 
 
 @pytest.mark.parametrize("expression", ["run.fit.epochs", "=3", "run.list.a=1", "run.fit[0]=1"])

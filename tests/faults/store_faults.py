@@ -34,8 +34,8 @@ from rich.table import Table
 from tests import sets
 from tests.faults import mortal
 from tests.faults.ends import differences, unpublished
+from tests.faults.wire import Proxy, toxiproxy
 from tests.servers import environment, free_ports, seaweed
-from tests.wire import Proxy, toxiproxy
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore

@@ -80,7 +80,7 @@ class Memory:
             wanted = dict(p.split("=") for p in parse_qs(url.query).get("labelSelector", [""])[0].split(",") if p)
             items = [
                 o for p, o in sorted(self.objects.items())
-                if p.rpartition("/")[0] == path and wanted.items() <= (o["metadata"].get("labels") or {}).items()
+                if path in _collections(p) and wanted.items() <= (o["metadata"].get("labels") or {}).items()
             ]  # fmt: skip
             return 200, {"items": items, "metadata": {"resourceVersion": "1"}}
         if path not in self.objects:
@@ -111,6 +111,13 @@ class Memory:
     @staticmethod
     def _status(code, reason, message):
         return code, {"kind": "Status", "code": code, "reason": reason, "message": message}
+
+
+def _collections(path):
+    """The paths of the lists that hold an object: of its namespace, and of all."""
+    own = path.rpartition("/")[0]
+    before, _, behind = own.partition("/namespaces/")
+    return own, f"{before}/{behind.partition('/')[2]}"
 
 
 def merged(found, change):

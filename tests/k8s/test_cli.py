@@ -173,14 +173,14 @@ def test_check_and_run_become_the_trainer(monkeypatch):
     runner = CliRunner()
     for words in (
         ["check", "j.yaml", "--set", "a=1"],
-        ["fit", "j.yaml"],
+        ["fit", "j.yaml", "-f", "-", "--set-string", "b=2"],
         ["run", "--local", "j.yaml", "--devices", "cpu:2"],
     ):
         assert runner.invoke(cli.cli, words).exit_code == 0
     assert became == [
-        ["-m", "trainer", "check", "j.yaml", "--set", "a=1", "-o", "table"],
-        ["-m", "trainer", "fit", "j.yaml", "--devices", "auto"],
-        ["-m", "trainer", "fit", "j.yaml", "--devices", "cpu:2"],
+        ["-m", "trainer", "check", "--file", "j.yaml", "--set", "a=1", "-o", "table"],
+        ["-m", "trainer", "fit", "--file", "j.yaml", "--file", "-", "--set-string", "b=2", "--devices", "auto"],
+        ["-m", "trainer", "fit", "--file", "j.yaml", "--devices", "cpu:2"],
     ]
 
 

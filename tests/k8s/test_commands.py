@@ -22,6 +22,18 @@ from tests.k8s.namespace_contents import JOBS, OVER, PODS, failed_job, ours, put
 from tests.k8s.objects import RUNNING, event, job, terminated
 
 
+def logged(monkeypatch, text):
+    """Gives every pod the log that `text` says for its name; the options it is asked with are in the list."""
+    asked = []
+
+    def log(_, name, **options):
+        asked.append(options)
+        return iter([b"", text(name)])
+
+    monkeypatch.setattr("k8s.api.client.Cluster.log", log)
+    return asked
+
+
 def test_every_verb_has_its_help():
     assert list(cli.commands) == []  # nothing is imported before it is asked for
     for verb, where in VERBS.items():
@@ -80,7 +92,7 @@ def test_status_has_what_scripts_read(server, kfit, monkeypatch):
     step = '{"kfit": "step", "epoch": 2, "epochs": 9, "step": 5, "steps": 10, "eta_s": 60, "logs": {"loss": 0.5}}'
     saved = '{"kfit": "checkpoint", "step": 15}'
     log = f"2026-01-01T00:01:00Z {saved}\n2026-01-01T00:01:01Z {step}\n".encode()
-    monkeypatch.setattr("k8s.api.client.Cluster.log", lambda *_, **__: iter([b"", log]))
+    logged(monkeypatch, lambda _: log)
     found = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
     expected = {
         "name": "train-1a2b3c4d", "run": "train-1a2b3c4d", "phase": "Running", "epoch": 2, "epochs": 9, "step": 5,
@@ -165,7 +177,7 @@ def test_cancel_of_several_asks_on_a_terminal(server, kubeconfig, monkeypatch, a
 def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monkeypatch):
     put(server, job(), ours(state=RUNNING))
     log = b'2026-01-01T00:00:01Z hello\n2026-01-01T00:00:02Z {"kfit": "stop"}\n'
-    monkeypatch.setattr("k8s.api.client.Cluster.log", lambda *_, **__: iter([b"", log]))
+    logged(monkeypatch, lambda _: log)
     assert kfit("logs", "train-1a2b3c4d") == "hello\n"
     assert kfit("logs", "train-1a2b3c4d", "--raw") == 'hello\n{"kfit": "stop"}\n'
     with pytest.raises(NotFound, match="no pod 3"):
@@ -175,13 +187,7 @@ def test_logs_leave_the_events_out_unless_they_are_asked_for(server, kfit, monke
 def test_logs_are_of_the_newest_pod_unless_the_replaced_ones_are_asked_for(server, kfit, monkeypatch):
     put(server, job(), ours("train-1a2b3c4d-a", phase="Failed", state=terminated(75)), ours(state=RUNNING))
     server.behind.objects[f"{PODS}/train-1a2b3c4d-x"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
-    asked = []
-
-    def log(_, name, **options):
-        asked.append(options)
-        return iter([b"", f"2026-01-01T00:00:01Z from {name[-1]}\n".encode()])
-
-    monkeypatch.setattr("k8s.api.client.Cluster.log", log)
+    asked = logged(monkeypatch, lambda name: f"2026-01-01T00:00:01Z from {name[-1]}\n".encode())
     assert kfit("logs", "train") == "from x\n"
     assert kfit("logs", "train", "--all-pods") == "from a\nfrom x\n"
     assert kfit("logs", "train", "--previous") == "from a\n"
@@ -197,13 +203,8 @@ def test_every_flag_of_logs_goes_with_follow(server, kfit, monkeypatch):
     put(server, ours("train-1a2b3c4d-a", phase="Failed", state=terminated(75)))
     put(server, ours(phase="Succeeded", state=terminated(0)))
     server.behind.objects[f"{PODS}/train-1a2b3c4d-x"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
-    asked = []
-
-    def log(_, name, **options):
-        asked.append(options)
-        return iter([b"", f'2026-01-01T00:00:01Z from {name[-1]}\n2026-01-01T00:00:02Z {{"kfit": 1}}\n'.encode()])
-
-    monkeypatch.setattr("k8s.api.client.Cluster.log", log)
+    lines = '2026-01-01T00:00:01Z from {}\n2026-01-01T00:00:02Z {{"kfit": 1}}\n'
+    asked = logged(monkeypatch, lambda name: lines.format(name[-1]).encode())
     flags = ["--since", "1h", "--timestamps", "--tail", "5", "--raw"]
     printed = kfit("logs", "-f", "train", "--all-pods", *flags).splitlines()
     expected = ["2026-01-01T00:00:01Z from a", '2026-01-01T00:00:02Z {"kfit": 1}']
@@ -226,7 +227,7 @@ def test_wrong_contexts_are_told(kfit):
 
 def test_names_of_runs_are_completed(server, kubeconfig):
     put(server, job(), job("other-00000000", uid="2"))
-    from k8s.commands.options import complete_runs
+    from k8s.commands.arguments import complete_runs
 
     with click.Context(cli) as top, click.Context(cli.get_command(top, "status"), parent=top) as context:
         context.params = {"kubeconfig": kubeconfig}

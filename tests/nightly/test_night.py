@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from tests import sets
 from tests.conftest import S3
 from tests.nightly import days
+from tests.trainer_process import environment, trainer
 from trainer import storage
 from trainer.nightly import history, production
 
@@ -44,14 +44,7 @@ def good(promoted: Path, tmp_path: Path) -> None:
 
 def night(folder: Path, job: dict, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     path = sets.write_job(folder / "job.yaml", job)
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", "fit", str(path), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, "KFIT_CACHE": str(folder / "cache"), **env},
-    )
+    return trainer(folder, "fit", str(path), *words, **env)
 
 
 def result(folder: Path, run: str) -> dict:
@@ -183,8 +176,7 @@ def test_a_night_that_is_stopped_goes_on_with_its_days(tmp_path: Path, lake: Pat
     words = ["--date", days.on(6), "--run", "r", "--workers", str(workers)]
     path = sets.write_job(tmp_path / "job.yaml", job)
     command = [sys.executable, "-m", "trainer", "fit", str(path), *words]
-    environment = {**os.environ, "KFIT_CACHE": str(tmp_path / "cache")}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(tmp_path)) as process:
         assert process.stderr is not None
         said = ""
         for line in process.stderr:

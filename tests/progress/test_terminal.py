@@ -3,9 +3,14 @@
 import io
 import json
 
+import pyarrow as pa
 import pytest
 from rich.table import Table
 
+from k8s.cli import cli as kfit
+from tests.hostile.inputs import table_job
+from trainer.cli import cli, run
+from trainer.errors import KfitError
 from trainer.progress import terminal
 from trainer.progress.progress import make_progress, metrics_table
 
@@ -83,6 +88,34 @@ def test_json_means_the_same_after_it_was_made_visible(capsys):
     shown = capsys.readouterr().out
     assert is_harmless(shown)
     assert json.loads(shown) == document
+
+
+def test_nothing_in_an_error_passes_for_another_message():
+    error = KfitError("one\nerror: two\n  a table", where="a\nerror: b", remedy="its columns: c\nerror: d\x1b[2J")
+    assert terminal.error_text(error).split("\n") == [
+        r"a\u000aerror: b: one",
+        "  error: two",
+        "  a table",
+        r"  its columns: c\u000aerror: d\u001b[2J",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["check", "statistics", "fit", "init", "missing"])
+def test_a_line_break_in_a_column_name_begins_no_line_of_its_own(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    names = ["a\nerror: forged", "z\nerror: forged", "label"]
+    table = pa.table([[float(i) for i in range(64)], [1.0, 2.0] * 32, [0, 1] * 32], names=names)
+    feature = "x" if verb == "missing" else names[0]
+    table_job(tmp_path, table, {feature: {"kind": "numeric"}})
+    if verb == "init":
+        assert run(kfit, ["init", "data", "--label", "x"]) == 64
+    else:
+        assert run(cli, ["check" if verb == "missing" else verb, "job.yaml"]) == (65 if verb == "missing" else 0)
+    shown = capsys.readouterr()
+    forged = [line for line in (shown.out + shown.err).splitlines() if line.lstrip(" ").startswith("error: forged")]
+    assert forged == []
+    assert r"\u000aerror: forged" in shown.out + shown.err
 
 
 def test_parts_of_a_line_have_styles_and_foreign_text_has_none(capsys):

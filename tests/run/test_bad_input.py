@@ -4,7 +4,6 @@ Each case runs the real command line in a process of its own, as a pod would.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,19 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import sets
-
-ENV = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "KFIT_"))}
+from tests.trainer_process import environment, trainer
 
 
 def fit(job: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", "fit", str(job), "--run", "r", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**ENV, "KFIT_CACHE": str(job.parent / "cache"), "PYTHONPATH": str(job.parent), **(env or {})},
-    )
+    folder = job.parent
+    return trainer(folder, "fit", str(job), "--run", "r", *words, **{"PYTHONPATH": str(folder), **(env or {})})
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *says: str) -> None:
@@ -223,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     refused(fit(job), 65, "loss is not finite at epoch 1, step 1")
     # Once more, to see that the process is gone within 5 s of its error, with the feed's threads alive.
     command = [sys.executable, "-m", "trainer", "fit", str(job), "--run", "r"]
-    env = {**ENV, "KFIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+    env = environment(tmp_path, PYTHONPATH=str(tmp_path))
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env) as process:
         assert process.stderr is not None
         assert any(line.startswith("error: ") for line in process.stderr)

@@ -1,7 +1,6 @@
 """Whole runs on the real command line: what they leave, and that a stop anywhere changes nothing."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,26 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import sets
-from trainer.checkpoint.run_folder import RunFolder
-from trainer.checkpoint.store import CheckpointStore, Snapshot
+from tests.trainer_process import RUN_FILES, environment, newest_checkpoint, trainer
 
 EPOCHS = 6
-
-
-def environment(folder: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "KFIT_"))}
-    return {**kept, "KFIT_CACHE": str(folder / "cache")}
-
-
-def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        env=environment(folder),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +35,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def newest(workshop: Path, run: str) -> Snapshot:
-    store = CheckpointStore(RunFolder(str(workshop / "out"), run), keep=3, note=print)
-    found = store.newest()
-    assert found is not None
-    return found
-
-
 def lines(workshop: Path, run: str) -> list[dict[str, Any]]:
     text = (workshop / "out/runs" / run / "metrics.jsonl").read_text()
     return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in text.splitlines()]
@@ -67,7 +42,7 @@ def lines(workshop: Path, run: str) -> list[dict[str, Any]]:
 
 def same_end(workshop: Path, one: str, other: str, *but: str) -> None:
     """Weights, optimizer, best weights and metrics are equal, bit for bit; results too, `but` these keys."""
-    a, b = newest(workshop, one), newest(workshop, other)
+    a, b = newest_checkpoint(workshop / "out", one), newest_checkpoint(workshop / "out", other)
     assert a.step == b.step
     for group in ("weights", "optimizer", "best"):
         for name, array in a.groups[group].items():
@@ -83,16 +58,7 @@ def same_end(workshop: Path, one: str, other: str, *but: str) -> None:
 
 def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
     run = workshop / "out/runs/whole"
-    assert sorted(p.name for p in run.iterdir()) == [
-        "checkpoints",
-        "config.json",
-        "metrics.jsonl",
-        "model",
-        "report.html",
-        "result.json",
-        "statistics.json",
-        "tensorboard",
-    ]
+    assert {p.name for p in run.iterdir()} == RUN_FILES
     result = json.loads((run / "result.json").read_text())
     assert (result["status"], result["exit_code"], result["epochs"]) == ("succeeded", 0, EPOCHS)
     assert result["rows"] == {"train": 1920, "validation": 480}
@@ -140,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(workshop: Path, name: str, code: 
     if code == 75:
         result = json.loads((workshop / f"out/runs/{run}/result.json").read_text())
         assert (result["status"], result["exit_code"]) == ("preempted", 75)
-    assert newest(workshop, run).step < 60 * EPOCHS
+    assert newest_checkpoint(workshop / "out", run).step < 60 * EPOCHS
     done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", run)
     assert done.returncode == 0, done.stderr
     assert "going on from the checkpoint" in done.stderr
@@ -203,7 +169,8 @@ def test_a_warm_start_begins_with_the_published_weights(workshop: Path) -> None:
     done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", "warm", *changes)
     assert done.returncode == 0, done.stderr
     assert "begins with the weights of run whole" in done.stderr
-    best, warm = newest(workshop, "whole").groups["best"], newest(workshop, "warm").groups["weights"]
+    best = newest_checkpoint(workshop / "out", "whole").groups["best"]
+    warm = newest_checkpoint(workshop / "out", "warm").groups["weights"]
     moved = [name for name in best if best[name].dtype == np.float32 and not np.allclose(best[name], warm[name])]
     assert moved == []
 
@@ -228,7 +195,7 @@ def test_two_devices_train_to_the_same_metrics(workshop: Path) -> None:
     for run, devices in (("one", "cpu"), ("two", "cpu:2")):
         done = trainer(workshop, "fit", str(workshop / "job.yaml"), "--run", run, "--devices", devices, *off)
         assert done.returncode == 0, done.stderr
-    one, two = newest(workshop, "one"), newest(workshop, "two")
+    one, two = newest_checkpoint(workshop / "out", "one"), newest_checkpoint(workshop / "out", "two")
     for name, array in one.groups["weights"].items():
         np.testing.assert_allclose(array, two.groups["weights"][name], atol=1e-4)
 

@@ -1,8 +1,5 @@
 """The same job against a real S3 server: the same weights as from a local folder, and what S3 refuses."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +7,8 @@ import pytest
 
 from tests import sets
 from tests.conftest import READER_KEY, READER_SECRET, S3
+from tests.trainer_process import RUN_FILES, newest_checkpoint, trainer
 from trainer import storage
-from trainer.checkpoint.run_folder import RunFolder
-from trainer.checkpoint.store import CheckpointStore, Snapshot
-
-
-def trainer(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, "KFIT_CACHE": str(folder / "cache"), **env},
-    )
-
-
-def newest(output: str) -> Snapshot:
-    found = CheckpointStore(RunFolder(output, "r"), keep=3, note=print).newest()
-    assert found is not None
-    return found
 
 
 def test_s3_and_a_local_folder_train_to_the_same_weights(s3: S3, tmp_path: Path) -> None:
@@ -43,20 +22,11 @@ def test_s3_and_a_local_folder_train_to_the_same_weights(s3: S3, tmp_path: Path)
         job = sets.write_job(tmp_path / f"{name}.yaml", sets.job(uri, out))
         done = trainer(tmp_path, "fit", str(job), "--run", "r")
         assert done.returncode == 0, done.stderr
-        ends[name] = newest(out)
+        ends[name] = newest_checkpoint(out, "r")
     for array_name, array in ends["local"].groups["weights"].items():
         np.testing.assert_array_equal(array, ends["s3"].groups["weights"][array_name])
     left = {o.name.partition("/")[0] for o in storage.list_objects(f"s3://{s3.bucket}/out/runs/r")}
-    assert left == {
-        "checkpoints",
-        "config.json",
-        "metrics.jsonl",
-        "model",
-        "report.html",
-        "result.json",
-        "statistics.json",
-        "tensorboard",
-    }
+    assert left == RUN_FILES
     asked = trainer(
         tmp_path,
         "predict",

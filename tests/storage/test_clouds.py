@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 from tests import sets
 from tests.nightly import runs
 from tests.servers import azure, google
+from tests.trainer_process import trainer
 from trainer import storage
 from trainer.checkpoint.fencing import Superseded
 from trainer.checkpoint.run_folder import RunFolder
@@ -124,11 +122,7 @@ def test_checkpoints_and_who_may_write_them(store: str) -> None:
 def test_a_whole_run(store: str, tmp_path: Path) -> None:
     storage.upload_folder(sets.write(tmp_path / "data"), f"{store}/set")
     job = sets.write_job(tmp_path / "job.yaml", sets.job(f"{store}/set", f"{store}/out", fit__epochs=2))
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", "fit", str(job), "--run", "r"],
-        capture_output=True, text=True, check=False, timeout=240,
-        env={**os.environ, "KFIT_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+    done = trainer(tmp_path, "fit", str(job), "--run", "r")
     assert done.returncode == 0, done.stderr
     assert json.loads(storage.read(f"{store}/out/runs/r/result.json"))["status"] == "succeeded"
     manifest = json.loads(storage.read(f"{store}/out/runs/r/model/MANIFEST.json"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ import pytest
 from tests.conftest import READER_KEY, READER_SECRET
 from trainer import storage
 from trainer.errors import ConfigError, StorageError
-from trainer.storage import filesystems
-
-
-@pytest.fixture
-def anew() -> Iterator[None]:
-    """Opens file systems again, before and after: the test changes the environment they are made from."""
-    filesystems._opened.cache_clear()
-    yield
-    filesystems._opened.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +29,8 @@ def test_a_bucket_that_does_not_exist_is_not_found(s3, verb, uri):
 
 
 @pytest.mark.parametrize(("name", "value"), [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "wrong")])
-def test_wrong_credentials_are_refused_at_once(s3, anew, monkeypatch, name, value):
+@pytest.mark.usefixtures("reopened_filesystems")
+def test_wrong_credentials_are_refused_at_once(s3, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     started = time.monotonic()
     with pytest.raises(StorageError, match="the store refuses the credentials"):
@@ -50,7 +41,8 @@ def test_wrong_credentials_are_refused_at_once(s3, anew, monkeypatch, name, valu
     assert time.monotonic() - started < 5
 
 
-def test_a_right_that_is_missing_is_refused_at_once(s3, anew, monkeypatch):
+@pytest.mark.usefixtures("reopened_filesystems")
+def test_a_right_that_is_missing_is_refused_at_once(s3, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
     assert storage.read(f"s3://{s3.bucket}/ready") == b"yes"
@@ -58,7 +50,8 @@ def test_a_right_that_is_missing_is_refused_at_once(s3, anew, monkeypatch):
         storage.write(f"s3://{s3.bucket}/new", b"")
 
 
-def test_an_endpoint_that_is_down_ends_at_the_deadline(s3, anew, monkeypatch):
+@pytest.mark.usefixtures("reopened_filesystems")
+def test_an_endpoint_that_is_down_ends_at_the_deadline(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(StorageError, match="after 1 s of retries") as caught:

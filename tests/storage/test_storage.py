@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,14 +28,6 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         server: S3 = request.getfixturevalue("s3")
         return f"s3://{server.bucket}/{uuid.uuid4().hex}"
     return str(tmp_path) if request.param == "path" else f"file://{tmp_path}"
-
-
-@pytest.fixture
-def anew() -> Iterator[None]:
-    """Opens file systems again, before and after: the test changes the environment they are made from."""
-    filesystems._opened.cache_clear()
-    yield
-    filesystems._opened.cache_clear()
 
 
 def fill(root: str, *names: str) -> None:
@@ -306,7 +298,8 @@ class Stalling:
             held.close()
 
 
-def test_a_stalled_request_is_cut_and_made_again(s3: S3, anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("reopened_filesystems")
+def test_a_stalled_request_is_cut_and_made_again(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"s3://{s3.bucket}/{uuid.uuid4().hex}"
     storage.write(uri, b"x" * 100_000)
     version = storage.stat(uri).version

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import sets
+from tests.trainer_process import trainer
 
 
 @pytest.fixture(scope="module")
@@ -21,23 +20,16 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = sets.job(sets.write(folder / "data"), folder / "out", output__tensorboard=False, fit__optimizer=constant)
     sets.write_job(folder / "job.yaml", document)
     (folder / "tmp").mkdir()
-    done = trainer(folder)
+    done = fit(folder)
     assert done.returncode == 0, done.stderr
     for name in ("result.json", "report.html"):
         (folder / "out/runs/r" / name).unlink()
     return folder
 
 
-def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def fit(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """`trainer fit` with a temporary folder of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", "fit", str(folder / "job.yaml"), "--run", "r", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, "KFIT_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")},
-    )
+    return trainer(folder, "fit", str(folder / "job.yaml"), "--run", "r", *words, TMPDIR=str(folder / "tmp"))
 
 
 def test_a_fit_leaves_nothing_in_the_temporary_folder(workshop: Path) -> None:
@@ -48,11 +40,11 @@ def test_a_run_that_has_published_its_model_is_not_trained_any_further(workshop:
     """`model/` is never replaced: report and result of more epochs would be of weights that it does not hold."""
     run = workshop / "out/runs/r"
     files = {p: p.read_bytes() for p in (run / "model").rglob("*") if p.is_file()}
-    longer = trainer(workshop, "--set", "run.fit.epochs=4")
+    longer = fit(workshop, "--set", "run.fit.epochs=4")
     assert longer.returncode == 64, longer.stderr
     assert "the run has published its model after 2 epochs and run.fit.epochs is 4" in longer.stderr
     assert "finish it with run.fit.epochs: 2, then begin a new run with run.fit.extend: r" in longer.stderr
-    same = trainer(workshop)
+    same = fit(workshop)
     assert same.returncode == 0, same.stderr
     result = json.loads((run / "result.json").read_text())
     assert (result["status"], result["epochs"]) == ("succeeded", 2)

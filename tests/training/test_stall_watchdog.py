@@ -112,7 +112,8 @@ def watched(limit_s: float | None) -> tuple[StallWatchdog, list[Stalled], io.Str
     return watchdog, ends, stream
 
 
-def test_steps_and_pauses_keep_a_run_alive_and_their_absence_ends_it_once(quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_steps_and_pauses_keep_a_run_alive_and_their_absence_ends_it_once() -> None:
     watchdog, ends, stream = watched(1.0)
     for _ in range(15):
         time.sleep(0.1)
@@ -125,17 +126,17 @@ def test_steps_and_pauses_keep_a_run_alive_and_their_absence_ends_it_once(quick:
     assert "the stacks of all threads follow" in stream.getvalue()
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("limit_s", [None, 0.3])
-def test_a_watch_that_was_stopped_or_never_began_ends_nothing(limit_s: float | None, quick: None) -> None:
+def test_a_watch_that_was_stopped_or_never_began_ends_nothing(limit_s: float | None) -> None:
     watchdog, ends, _ = watched(limit_s)
     watchdog.stop()
     time.sleep(0.8)
     assert ends == []
 
 
-def test_time_in_which_the_whole_process_was_suspended_does_not_count(
-    quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("quick")
+def test_time_in_which_the_whole_process_was_suspended_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     offset_s = [0.0]
     clock = time.monotonic
     monkeypatch.setattr(stall_watchdog.time, "monotonic", lambda: clock() + offset_s[0])

@@ -11,6 +11,7 @@ from typing import Any
 
 from trainer.errors import KfitError
 from trainer.workers.coordinator import Coordinator
+from trainer.workers.membership import Membership
 from trainer.workers.rank import Rank
 from trainer.workers.rendezvous import Rendezvous, meet
 from trainer.workers.transport import Connection
@@ -71,7 +72,7 @@ class Company:
         self.connections: list[dict[int, Connection]] = [each.connections for each in self.met]
         self.coordinators = {
             rank.index: Coordinator(
-                rank, self.connections[rank.index], self.ends[rank.index].append, silence_s=silence_s
+                Membership(rank, self.connections[rank.index], self.ends[rank.index].append, silence_s=silence_s)
             )
             for rank in members
             if rank.index not in bare

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import sets
-from trainer.checkpoint.run_folder import RunFolder
-from trainer.checkpoint.store import CheckpointStore, Snapshot
+from tests.trainer_process import newest_checkpoint, trainer
 from trainer.errors import ExitCode
 from trainer.workers.local_launch import worst
 
@@ -45,34 +42,20 @@ def with_tags(table: pa.Table, seed: int) -> pa.Table:
     return table.append_column("tags", pa.array([rng.choice(["a", "b", "c"], n).tolist() for n in lengths]))
 
 
-def trainer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "KFIT_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "trainer", "fit", str(folder / "job.yaml"), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**kept, "KFIT_CACHE": str(folder / "cache")},
-    )
-
-
-def newest(workshop: Path, run: str) -> Snapshot:
-    found = CheckpointStore(RunFolder(str(workshop / "out"), run), keep=3, note=print).newest()
-    assert found is not None
-    return found
+def fit(workshop: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return trainer(workshop, "fit", str(workshop / "job.yaml"), *words)
 
 
 def test_two_workers_train_as_one_with_two_devices(workshop: Path) -> None:
     """Weights, optimizer, history, ragged rows, a last partial batch: where replicas are does not change their sums."""
-    one = trainer(workshop, "--run", "one", "--devices", "cpu:2")
+    one = fit(workshop, "--run", "one", "--devices", "cpu:2")
     assert one.returncode == 0, one.stderr
-    two = trainer(workshop, "--run", "two", "--devices", "cpu:1", "--workers", "2", "-o", "json")
+    two = fit(workshop, "--run", "two", "--devices", "cpu:1", "--workers", "2", "-o", "json")
     assert two.returncode == 0, two.stderr
     document = json.loads(two.stdout)
     assert document == json.loads((workshop / "out/runs/two/result.json").read_text())
     assert document["status"] == "succeeded"
-    a, b = newest(workshop, "one"), newest(workshop, "two")
+    a, b = newest_checkpoint(workshop / "out", "one"), newest_checkpoint(workshop / "out", "two")
     assert (a.step, b.step) == (30, 30)
     for group in ("weights", "optimizer", "best"):
         assert a.groups[group].keys() == b.groups[group].keys()
@@ -85,7 +68,7 @@ def test_two_workers_train_as_one_with_two_devices(workshop: Path) -> None:
 
 
 def test_a_configuration_no_worker_can_use_is_told_once(workshop: Path) -> None:
-    done = trainer(workshop, "--run", "odd", "--workers", "2", "--devices", "cpu:1", "--set", "run.fit.batch_size=33")
+    done = fit(workshop, "--run", "odd", "--workers", "2", "--devices", "cpu:1", "--set", "run.fit.batch_size=33")
     assert done.returncode == 64, done.stderr
     assert done.stderr.count("batch_size 33 does not divide among 2 replicas; use 32 or 34") == 1
 

@@ -64,7 +64,7 @@ def test_a_worker_that_left_before_all_had_come_is_missing_and_its_connection_cl
         assert eventually(lambda: not server.missing())
         held, _ = server._present[1]
         gone.close()
-        assert not server.roll_call()
+        assert not server.roll_call(2)
         assert server.missing() == [second.index]
         assert held.closed
 
@@ -76,7 +76,7 @@ def test_a_worker_that_does_not_answer_the_roll_call_delays_the_others_once(monk
         mute = [arrive(first, index, f"127.0.0.1:{index}") for index in range(1, 6)]
         assert eventually(lambda: not server.missing())
         began_s = time.monotonic()
-        assert not server.roll_call()
+        assert not server.roll_call(6)
         assert time.monotonic() - began_s < 3.0
         for connection in mute:
             connection.close()

@@ -149,10 +149,7 @@ class Fence:
         return True
 
     def _tokens(self) -> list[int]:
-        try:
-            listed = storage.list_objects(self._root)
-        except storage.NotFound:
-            return []
+        listed = storage.list_objects(self._root, missing_ok=True)
         return sorted(int(m[1]) for o in listed if (m := _CLAIM.fullmatch(o.name)))
 
     def _uri(self, token: int) -> str:

@@ -156,10 +156,7 @@ class CheckpointStore:
 
     def _folders(self) -> list[str]:
         """Folders that hold a manifest, the oldest first."""
-        try:
-            listed = storage.list_objects(self._root)
-        except storage.NotFound:
-            return []
+        listed = storage.list_objects(self._root, missing_ok=True)
         return sorted((m[1] for o in listed if (m := _FOLDER.fullmatch(o.name))), key=_order)
 
     def _manifest(self, name: str) -> Manifest:

@@ -7,7 +7,7 @@ The job file is also a Helm values file; its other keys belong to the chart. Fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence as Sequence_
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -17,18 +17,15 @@ from trainer.config.data import (
     Checks,
     Condition,
     Data,
-    DataUris,
     FractionSplit,
-    Label,
     Limits,
     NewestSplit,
-    Validation,
     Window,
     resolved_uris,
 )
 from trainer.config.features import Augment, Categorical, Constant, Feature, Image, Numeric, Sequence, Text, Vector
+from trainer.config.job_document import Files, JobDocument, load_document
 from trainer.config.objective import (
-    AnyOptimizer,
     KerasOptimizer,
     KerasSchedule,
     Loss,
@@ -41,82 +38,56 @@ from trainer.config.objective import (
     metrics_of,
     short_names,
 )
-from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, Checkpoint, KeepRuns, Metric, Notify, Output, Promote
+from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Notify, Output, Promote
+from trainer.config.overrides import Override
 from trainer.config.own_code import OwnCallback, OwnCode
 from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
-from trainer.config.values import (
-    Days,
-    Duration,
-    Every,
-    Fraction,
-    Rate,
-    Scalar,
-    SizeBytes,
-    Strict,
-    duration_s,
-    parse_days,
-    parse_size,
-)
+from trainer.config.values import Strict, duration_s
 
 __all__ = [
     "LESS_IS_BETTER",
     "METRICS_OF_TASK",
-    "AnyOptimizer",
     "Augment",
     "Builtin",
     "Categorical",
-    "Checkpoint",
     "Checks",
     "Condition",
     "Config",
     "Constant",
     "Data",
-    "DataUris",
-    "Days",
-    "Duration",
     "EarlyStopping",
     "Entrypoint",
-    "Every",
     "Feature",
     "Fit",
-    "Fraction",
     "FractionSplit",
     "Image",
+    "JobDocument",
     "KeepRuns",
     "KerasOptimizer",
     "KerasSchedule",
-    "Label",
     "Limits",
     "Loss",
-    "Metric",
-    "Model",
     "Named",
     "NewestSplit",
     "Notify",
     "Numeric",
     "Optimizer",
-    "Output",
     "OwnCallback",
     "OwnCode",
     "Profile",
     "Promote",
-    "Rate",
     "ReduceOnPlateau",
-    "Scalar",
     "Schedule",
     "Sequence",
-    "SizeBytes",
     "Strict",
     "Text",
-    "Validation",
     "Vector",
     "WatchedMetric",
     "Window",
     "direction",
     "duration_s",
+    "load_document",
     "metrics_of",
-    "parse_days",
-    "parse_size",
     "resolve_automatic",
     "resolved_uris",
     "short_names",
@@ -187,13 +158,14 @@ class Config(Strict):
 
     @classmethod
     def load(
-        cls, path: str | Path, overrides: list[str] | None = None, *, warn: Callable[[str], None] = lambda _: None
+        cls, files: Files, overrides: Sequence_[Override] = (), *, warn: Callable[[str], None] = lambda _: None
     ) -> Config:
         """Reads the `run:` key of a job file.
 
         Args:
-            path: The job file.
-            overrides: `--set` expressions, applied as helm does: `run.fit.epochs=3`.
+            files: The job file, or several, merged as helm merges values files: the later wins. `-` is stdin.
+            overrides: `--set` expressions, applied as helm does: `run.fit.epochs=3`; or pairs of another flag and its
+                expression: `("--set-string", "run.task=binary")`.
             warn: Called for each key beside `run:` that is none of the chart's: a mistyped one has no effect.
 
         Returns:
@@ -202,6 +174,11 @@ class Config(Strict):
         Raises:
             ConfigError: Not there, not YAML, or wrong; all faults in one message, each with its line.
         """
-        from trainer.config.loader import load_run
+        return cls.from_document(load_document(files, overrides), warn=warn)
 
-        return load_run(cls, Path(path), overrides or [], warn)
+    @classmethod
+    def from_document(cls, document: JobDocument, *, warn: Callable[[str], None] = lambda _: None) -> Config:
+        """Checks the `run:` key of a job file that was read before; see `load`."""
+        from trainer.config.loader import run_of
+
+        return run_of(cls, document, warn)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _BATCH_SIZES = (48, 96, 192, 384, 768, 1536, 3072, 6144)
 #: Fewest steps of an epoch, where the smallest batch allows.
 _LEAST_STEPS = 24
+#: Beyond some 6,000 rows the batch grows with the square root of the rows, and so do the steps of an epoch.
+_ROWS_OF_A_BATCH_PER_ROOT = 3.2
 _MOST_EPOCHS, _LEAST_EPOCHS = 60, 12
 #: Up to so many rows a run has the most epochs; beyond, their number falls with the square root of the rows.
 _ROWS_OF_MOST_EPOCHS = 20_000
@@ -55,7 +57,8 @@ def automatic_epochs(rows: int) -> int:
 
 def automatic_batch_size(rows: int) -> int:
     """The largest size that leaves an epoch of so many training rows enough steps; never more than the rows."""
-    fitting = [size for size in _BATCH_SIZES if rows >= size * _LEAST_STEPS]
+    most = min(rows / _LEAST_STEPS, _ROWS_OF_A_BATCH_PER_ROOT * math.sqrt(rows))
+    fitting = [size for size in _BATCH_SIZES if size <= most]
     return min(max(rows, 1), fitting[-1] if fitting else _BATCH_SIZES[0])
 
 

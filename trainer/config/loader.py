@@ -1,4 +1,4 @@
-"""Reads the `run:` key of a job file: YAML with line numbers in, one configuration or one clear error out."""
+"""Checks the `run:` key of a job file: a document with line numbers in, one configuration or one clear error out."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from trainer.config.overrides import apply_override
+from trainer.config.job_document import JobDocument
 from trainer.config.values import is_member
-from trainer.config.yaml_file import KeyPath, describe, load_yaml
+from trainer.config.yaml_file import KeyPath, describe
 from trainer.errors import ConfigError
+from trainer.progress.terminal import visible
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -39,15 +39,12 @@ CHART_KEYS = frozenset(
 )
 
 
-def load_run(
-    model: type[Config], path: Path, overrides: list[str], warn: Callable[[str], None] = lambda _: None
-) -> Config:
-    """Reads and checks a job file's `run:` key.
+def run_of(model: type[Config], document: JobDocument, warn: Callable[[str], None] = lambda _: None) -> Config:
+    """Checks a job file's `run:` key.
 
     Args:
         model: The configuration's model.
-        path: The job file.
-        overrides: `--set` expressions; keys outside `run` belong to the chart and are ignored here.
+        document: The job file; keys outside `run` belong to the chart and are ignored here.
         warn: Called for each key outside `run` that is none of the chart's either: a mistyped one has no effect.
 
     Returns:
@@ -56,41 +53,37 @@ def load_run(
     Raises:
         ConfigError: With every fault, its line and its remedy.
     """
-    document, lines = load_yaml(path)
-    for expression in overrides:
-        apply_override(document, expression)
-    if "run" not in document:
-        near = difflib.get_close_matches("run", map(str, document), n=1)
+    if "run" not in document.values:
+        near = difflib.get_close_matches("run", map(str, document.values), n=1)
         raise ConfigError(
             "the key `run:` is missing" + (f"; did you mean it by {near[0]!r}?" if near else ""),
-            where=str(path),
+            where=document.source,
             remedy="put the trainer's configuration under run:, see docs/job-file.md",
         )
-    for warning in _unknown_keys(path, document, lines):
+    for warning in _unknown_keys(document):
         warn(warning)
-    return validate(model, document["run"], source=str(path), lines=lines, prefix=("run",))
+    return validate(model, document.values["run"], document, prefix=("run",))
 
 
-def _unknown_keys(path: Path, document: dict[str, Any], lines: dict[KeyPath, int]) -> Iterator[str]:
+def _unknown_keys(document: JobDocument) -> Iterator[str]:
     """A warning for each key beside `run:` that is none of the chart's."""
-    for key in document:
+    for key in document.values:
         if key != "run" and key not in CHART_KEYS:
             hint = _nearest(key, sorted(CHART_KEYS | {"run"})) or f"; the chart knows {', '.join(sorted(CHART_KEYS))}"
-            yield f"{_place(str(path), lines, (str(key),))}: unknown key, which has no effect{hint}"
+            yield f"{_place(document, (str(key),))}: unknown key, which has no effect{hint}"
 
 
 # --- errors a person can act on -------------------------------------------------------------------
 
 
-def validate(model: type[M], values: Any, *, source: str, lines: dict[KeyPath, int], prefix: KeyPath) -> M:
+def validate(model: type[M], values: Any, document: JobDocument, prefix: KeyPath = ()) -> M:
     """Checks values against a model.
 
     Args:
         model: The pydantic model.
-        values: What the file holds.
-        source: The file, for the message.
-        lines: Line of every key, by its path from the top of the file.
-        prefix: Path of `values` from the top of the file.
+        values: What is checked.
+        document: What the values are a part of: its name and the places of its keys are for the message.
+        prefix: Path of `values` in the document.
 
     Returns:
         The model's instance.
@@ -107,17 +100,17 @@ def validate(model: type[M], values: Any, *, source: str, lines: dict[KeyPath, i
             faults.setdefault(at, []).append((value, message))
     # A union reports each member it tried: a fault further down says more than one at the union itself.
     deepest = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
-    shown = [f"{_place(source, lines, (*prefix, *at))}: {_joined(messages)}" for at, messages in deepest.items()]
+    shown = [visible(f"{_place(document, (*prefix, *at))}: {_joined(messages)}") for at, messages in deepest.items()]
     raise ConfigError(
         shown[0] if len(shown) == 1 else "\n  ".join([f"{len(shown)} faults", *shown]),
         remedy="docs/job-file.md describes every key",
     ) from None
 
 
-def _place(source: str, lines: dict[KeyPath, int], at: KeyPath) -> str:
-    line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".")
-    return f"{source}:{line}: {key}" if line else f"{source}: {key}"
+def _place(document: JobDocument, at: KeyPath) -> str:
+    above = (at[:n] for n in range(len(at), 0, -1))
+    place = next((document.places[key] for key in above if key in document.places), document.source)
+    return f"{place}: " + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".")
 
 
 def _fault(model: type[BaseModel], error: ErrorDetails) -> tuple[KeyPath, str, str]:

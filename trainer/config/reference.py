@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import types
 import typing
@@ -41,7 +40,8 @@ def job_file() -> str:
         "The key `run:` is the trainer's whole configuration. The file's other keys belong to\n"
         "[the chart](../charts/training-job/README.md) and are left alone by `trainer`. An unknown key is an error\n"
         "that names the nearest right one. `--set` overrides a key on the command line as helm's does:\n"
-        "`--set run.fit.epochs=3`.\n\n"
+        "`--set run.fit.epochs=3`; several files are merged: see\n"
+        "[launcher.md](launcher.md#job-files-on-the-command-line).\n\n"
         "Editors check and complete it with [run.schema.json](run.schema.json): put\n"
         "`# yaml-language-server: $schema=…/docs/run.schema.json` on the first line.\n\n"
         "Sizes are written `256MiB`, `8Gi`, `1.5G` or as a number of bytes.\n"
@@ -187,12 +187,6 @@ def exit_codes() -> str:
         "that waits for the Job returns. `130` is an interrupt from the keyboard.\n\n"
         "| exit | meaning | podFailurePolicy | wait |\n| --- | --- | --- | --- |\n" + rows
     )
-
-
-def anchors_of(page: str) -> set[str]:
-    """The anchors that a page of ours defines, as GitHub makes them from headings."""
-    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,8 +22,8 @@ _SIZE_FACTORS = {"": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for suffix, base in (("", 1000), ("i", 1024))
 }
-_EVERY = re.compile(r"(\d+)\s*(s|m|h|steps?|epochs?)")
-_DURATION = re.compile(r"(\d+)\s*(s|m|h|d)")
+_EVERY = re.compile(r"(0*[1-9]\d*)\s*(s|m|h|steps?|epochs?)")
+_DURATION = re.compile(r"(0*[1-9]\d*)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DAYS = re.compile(r"(-?\d+)\s*d")
 _MEMBER = "union|"
@@ -43,15 +43,18 @@ def parse_size(value: object) -> object:
     """`256MiB`, `8Gi`, `1.5G` or a number of bytes -> bytes. Anything else is handed on to pydantic."""
     if not isinstance(value, str):
         return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a size; write it like 256MiB, 8Gi or 1500000")
+    match = _matched(_SIZE, value.strip(), "a size; write it like 256MiB, 8Gi or 1500000")
     return int(float(match[1]) * _SIZE_FACTORS[match[2].replace("k", "K")])
 
 
+def _matched(pattern: re.Pattern[str], value: str, what: str) -> re.Match[str]:
+    if not (match := pattern.fullmatch(value)):
+        raise ValueError(f"{value!r} is not {what}")
+    return match
+
+
 def _check_every(value: str) -> str:
-    if not (match := _EVERY.fullmatch(value)) or int(match[1]) == 0:
-        raise ValueError(f"{value!r} is not an interval; write it like 5m, 500 steps or 1 epoch")
+    _matched(_EVERY, value, "an interval; write it like 5m, 500 steps or 1 epoch")
     return value
 
 
@@ -61,8 +64,7 @@ def duration_s(value: str) -> int:
     Raises:
         ValueError: It is none of them.
     """
-    if not (match := _DURATION.fullmatch(value)) or int(match[1]) == 0:
-        raise ValueError(f"{value!r} is not a duration; write it like 90s, 30m or 2h")
+    match = _matched(_DURATION, value, "a duration; write it like 90s, 30m or 2h")
     return int(match[1]) * _SECONDS[match[2]]
 
 
@@ -75,10 +77,7 @@ def parse_days(value: object) -> object:
     """`28d`, `-1d` or a number of days -> days. Anything else is handed on to pydantic."""
     if not isinstance(value, str):
         return value
-    match = _DAYS.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a number of days; write it like 28d or -1d")
-    return int(match[1])
+    return int(_matched(_DAYS, value.strip(), "a number of days; write it like 28d or -1d")[1])
 
 
 def _uri(value: object) -> object:

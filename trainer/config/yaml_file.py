@@ -7,6 +7,7 @@ more nodes than memory holds.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _MOST_BYTES = 4 * 1024**2
 _MOST_NODES = 200_000
 _MOST_LEVELS = 100
 #: helm keeps numbers as float64, which is exact up to here.
-_LARGEST_WHOLE = 2**53
+LARGEST_WHOLE = 2**53
 _SHOWN = 200
 _REMEDY = "see docs/job-file.md"
 
@@ -32,6 +33,24 @@ class _Loader(yaml.SafeLoader):
 
     PyYAML by itself takes 1e-5 for text, 12:30 for a number and 2013-01-01 for a date.
     """
+
+    def scan_flow_scalar(self, style: str) -> yaml.ScalarToken:
+        r"""Reads a quoted scalar; joins the two escapes by which JSON writes a character above U+FFFF.
+
+        `json.dumps("😀")` is `"\ud83d\ude00"`, which PyYAML by itself reads as two characters that no text may hold.
+        """
+        token = super().scan_flow_scalar(style)
+        if any("\ud800" <= char <= "\udfff" for char in token.value):
+            try:
+                token.value = token.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                raise yaml.scanner.ScannerError(
+                    None,
+                    None,
+                    "an escape is half of a character (a surrogate without its other half)",
+                    token.start_mark,
+                ) from None
+        return token
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -55,8 +74,13 @@ _Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: str(node
 _SHORT_TRUTHS = {"y", "Y", "n", "N"}
 
 
+def display_name(path: Path) -> str:
+    """Returns a job file's name for messages."""
+    return "(stdin)" if str(path) == "-" else str(path)
+
+
 def load_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """Reads a YAML mapping.
+    """Reads a YAML mapping; `-` is stdin.
 
     Returns:
         The mapping, and the line (from 1) of every key by its path.
@@ -65,8 +89,9 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         ConfigError: Not there, not YAML, a key twice, not a mapping, or too large once aliases are expanded.
     """
     loader: Any = None
+    text, path = _text(path), Path(display_name(path))
     try:
-        loader = _Loader(_text(path))
+        loader = _Loader(text)
         node = loader.get_single_node()
         _check_bounds(node, path)
         document = loader.construct_document(node) if node is not None else None
@@ -88,8 +113,11 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:
             raise ConfigError(
                 f"a job file of more than {_MOST_BYTES:,} bytes", where=str(path), remedy="is it the file you mean?"
@@ -144,7 +172,7 @@ def _check_scalar(node: yaml.ScalarNode, place: str) -> None:
         )
     if node.tag == "tag:yaml.org,2002:int":
         digits = node.value.lstrip("+-").replace("_", "")
-        if len(digits) > 64 or abs(int(digits, 0 if digits[:2] in ("0b", "0x") else 10)) > _LARGEST_WHOLE:
+        if len(digits) > 64 or abs(int(digits, 0 if digits[:2] in ("0b", "0x") else 10)) > LARGEST_WHOLE:
             raise ConfigError(
                 f"{describe(node.value).removesuffix(' (text)')} is above 2^53, where helm rounds whole numbers",
                 where=place,

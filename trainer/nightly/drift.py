@@ -13,6 +13,7 @@ from typing import Any
 
 from trainer.config import Checks, Limits
 from trainer.errors import DataError
+from trainer.progress.terminal import visible
 from trainer.schema import ColumnStatistics, Statistics
 
 #: Categories with fewer of the reference's rows are counted together: their shares are mostly noise.
@@ -220,7 +221,8 @@ def table(findings: Sequence[Finding]) -> str:
 def _cells(finding: Finding) -> tuple[str, ...]:
     numbers = [_text(finding.check, number) for number in (finding.before, finding.now)]
     measure = f"{finding.measure:.2%}" if finding.check in ("nulls", "new_categories") else f"{finding.measure:.3g}"
-    return (finding.check, finding.column or "(all)", *numbers, measure, f"{finding.limit:g}", finding.note)
+    cells = (finding.check, finding.column or "(all)", *numbers, measure, f"{finding.limit:g}", finding.note)
+    return tuple(visible(cell) for cell in cells)
 
 
 def _text(check: str, number: float) -> str:

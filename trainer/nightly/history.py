@@ -146,7 +146,7 @@ def duration_s(ledger: Mapping[str, float | None]) -> float | None:
 
 def warn_on_terminal(line: str) -> None:
     """Tells a person on stderr."""
-    terminal.echo(f"warning: {line}", err=True)
+    terminal.warn(line)
 
 
 def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:

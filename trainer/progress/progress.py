@@ -134,7 +134,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """See `Progress.note`."""
         for view in self._views:
-            view.note(terminal.lines(text))
+            view.note(terminal.visible(text))
 
     def checkpoint(self, step: int) -> None:
         """See `Progress.checkpoint`."""
@@ -188,7 +188,7 @@ class Notes:
 
     def note(self, text: str) -> None:
         """Prints it."""
-        self._console.print(terminal.lines(text), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(terminal.visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def checkpoint(self, step: int) -> None:
         """Nothing."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from trainer.errors import KfitError
+
 #: Control, format (bidirectional marks, zero width), surrogate, and the two separators that end a line.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -50,6 +52,17 @@ def cell(text: object, style: str = "") -> Text:
     return Text(visible(text), style)
 
 
+def error_text(error: KfitError) -> str:
+    """Returns an error for a person; no text in it can pass for a line of ours.
+
+    Its place and its remedy are a line each, whatever names they hold; further lines of what is wrong are indented.
+    """
+    first, *more = lines(error.what).split("\n")
+    head = f"{visible(error.where)}: {first}" if error.where else first
+    remedy = [visible(error.remedy)] if error.remedy else []
+    return "\n".join([head, *(line if line.startswith("  ") else f"  {line}" for line in (*more, *remedy))])
+
+
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Prints `lines` of text.
 
@@ -59,6 +72,11 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
         nl: End it with a line break.
     """
     click.echo(lines(text), err=err, nl=nl)
+
+
+def warn(text: object) -> None:
+    """Prints a warning, `visible`, on one line of stderr."""
+    echo(f"warning: {visible(text)}", err=True)
 
 
 def styled(parts: Iterable[tuple[object, dict[str, Any]]], *, err: bool = False) -> None:

@@ -16,8 +16,9 @@ from trainer.feed.statistics.prepare import Prepared
 from trainer.local_cache import local_cache
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
+from trainer.workers.membership import Membership
 from trainer.workers.rank import Rank
-from trainer.workers.rendezvous import Rendezvous, meet
+from trainer.workers.rendezvous import LAST_CALL_S, Rendezvous, meet
 
 #: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
 _MEETING_S = 900.0
@@ -31,7 +32,7 @@ def meet_workers(
     note: Callable[[str], None],
     finished: Callable[[], bool],
     abandon: Callable[[KfitError], NoReturn],
-) -> tuple[Coordinator, Rendezvous]:
+) -> tuple[Coordinator | SingleWorker, Rendezvous]:
     """Waits for the run's other workers.
 
     Args:
@@ -52,9 +53,16 @@ def meet_workers(
         "version": __version__,
     }
     deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
-    met = meet(rank, identity, deadline_s=deadline_s, note=note, finished=finished)
-    note(f"worker {rank.index} of {rank.workers}; all are there")
-    return Coordinator(rank, met.connections, abandon), met
+    last_call_s = float(os.environ.get("KFIT_LAST_CALL_S") or LAST_CALL_S)
+    met = meet(rank, identity, deadline_s=deadline_s, note=note, finished=finished, last_call_s=last_call_s)
+    began = met.rank.workers
+    if began < rank.workers:
+        note(f"worker {rank.index} of {began}; the run begins without the other {rank.workers - began}")
+    else:
+        note(f"worker {rank.index} of {rank.workers}; all are there")
+    if began == 1:
+        return SingleWorker(), met
+    return Coordinator(Membership(met.rank, met.connections, abandon)), met
 
 
 def checkpoint_mark(snapshot: Snapshot | None) -> str:

@@ -179,7 +179,7 @@ class _Run:
             return result
 
     def _meet(self) -> Sequence[str]:
-        """Waits for the other workers; returns the addresses of all."""
+        """Waits for the other workers; returns the addresses of all, none for a run that begins with one."""
         self.coordinator, met = agreement.meet_workers(
             self.rank,
             self.folder,
@@ -188,7 +188,8 @@ class _Run:
             finished=lambda: _finished(self.folder) is not None,
             abandon=self._abandon,
         )
-        return met.addresses
+        self.rank = met.rank
+        return met.addresses if met.rank.workers > 1 else ()
 
     def _begin(self) -> _Start:
         """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""
@@ -229,8 +230,8 @@ class _Run:
         self.record.write_failure(error)
         self.progress.stop()
         if not self.told_elsewhere:
-            terminal.echo(f"error: {error}", err=True)
-        termination.write(error.exit_code, str(error))
+            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
+        termination.write(error.exit_code, terminal.error_text(error))
         termination.leave(error.exit_code)
 
     def _end_stalled(self, error: Stalled) -> None:

@@ -11,6 +11,7 @@ from trainer.config import Config, resolve_automatic
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared, inspect
 from trainer.nightly import windows
+from trainer.progress import terminal
 from trainer.progress.formatting import metric
 from trainer.schema import ColumnStatistics
 
@@ -81,7 +82,7 @@ def values_table(title: str, values: dict[str, Any]) -> Table:
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("value")
     for name, value in values.items():
-        table.add_row(name, metric(value) if isinstance(value, float) else str(value))
+        table.add_row(name, metric(value) if isinstance(value, float) else terminal.cell(value))
     return table
 
 
@@ -110,7 +111,9 @@ def statistics_table(prepared: Prepared) -> Table:
     kinds = {c.name: c.kind for c in prepared.layout.columns}
     for name, column in statistics.columns.items():
         table.add_row(
-            name, kinds.get(name, "label" if name == prepared.layout.label.name else "weight"), *_cells(column)
+            terminal.visible(name),
+            kinds.get(name, "label" if name == prepared.layout.label.name else "weight"),
+            *map(terminal.visible, _cells(column)),
         )
     return table
 

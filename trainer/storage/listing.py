@@ -95,10 +95,7 @@ def _expand_glob(uri: str) -> list[StoredObject]:
     if (path := local_path(folder)) is not None:
         return calls.call("list", uri, lambda: _local_glob(uri, folder, path, glob))
     pattern = re.compile(glob_regex(glob))
-    try:
-        objects = list_objects(folder)
-    except NotFound:
-        return []
+    objects = list_objects(folder, missing_ok=True)
     _refuse_table(uri, [o.name for o in objects])
     return [o for o in objects if pattern.fullmatch(o.name)]
 
@@ -143,12 +140,25 @@ def _refuse_table(uri: str, names: Sequence[str]) -> None:
         )
 
 
-def list_objects(uri: str) -> list[StoredObject]:
+def list_objects(uri: str, *, missing_ok: bool = False) -> list[StoredObject]:
     """Every object below a folder (or the one object itself, named ""), in the order of names.
+
+    Args:
+        uri: The folder.
+        missing_ok: Nothing, and no error, where it is not there.
 
     Raises:
         NotFound: A local folder or a bucket that is not there.
     """
+    try:
+        return _list_objects(uri)
+    except NotFound:
+        if missing_ok:
+            return []
+        raise
+
+
+def _list_objects(uri: str) -> list[StoredObject]:
     if (path := local_path(uri)) is not None:
         return calls.call("list", uri, lambda: _list_local(uri, path))
     fs = filesystem(uri)

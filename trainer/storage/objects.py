@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from trainer.storage import calls, conditions, local
@@ -11,6 +12,9 @@ from trainer.storage.calls import DEADLINE_S, AlreadyExists, Changed, NotFound
 from trainer.storage.filesystems import filesystem
 from trainer.storage.listing import stat
 from trainer.uris import local_path
+
+#: fsspec's modes, by `create_only`.
+_MODES = {False: "overwrite", True: "create"}
 
 
 def read(uri: str, start: int | None = None, end: int | None = None) -> bytes:
@@ -93,11 +97,10 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        calls.call("write", uri, lambda: local.write(path, data, create_only=create_only), deadline_s)
-        return
-    fs = filesystem(uri)
-    mode = "create" if create_only else "overwrite"
-    calls.call("write", uri, lambda: fs.pipe_file(uri, data, mode=mode), deadline_s)
+        work = partial(local.write, path, data, create_only=create_only)
+    else:
+        work = partial(filesystem(uri).pipe_file, uri, data, mode=_MODES[create_only])
+    calls.call("write", uri, work, deadline_s)
 
 
 def read_with_version(uri: str) -> tuple[bytes, str] | None:
@@ -150,8 +153,7 @@ def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s:
         StorageError: The store is out of reach or refuses.
     """
     if (path := local_path(uri)) is not None:
-        calls.call("write", uri, lambda: local.copy(source, path, create_only=create_only), deadline_s)
-        return
-    fs = filesystem(uri)
-    mode = "create" if create_only else "overwrite"
-    calls.call("write", uri, lambda: fs.put_file(str(source), uri, mode=mode), deadline_s)
+        work = partial(local.copy, source, path, create_only=create_only)
+    else:
+        work = partial(filesystem(uri).put_file, str(source), uri, mode=_MODES[create_only])
+    calls.call("write", uri, work, deadline_s)

@@ -7,15 +7,15 @@ worker, or aborts; neither ends with an exit code or a message, so `trainer.work
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from trainer.errors import KfitError, ModelCodeError, Preempted
-from trainer.workers.membership import SILENCE_S, Membership, Phase
+from trainer.workers.membership import Membership, Phase
 from trainer.workers.peer_link import HEARTBEAT_S
-from trainer.workers.rank import ALONE, Rank
+from trainer.workers.rank import ALONE
 from trainer.workers.step_decision import StepDecision, StepPace
-from trainer.workers.transport import Connection
+from trainer.workers.transport import Message
 
 #: TensorFlow's errors of communication, by name: they may follow from a lost worker.
 _ERRORS_OF_COLLECTIVES = {
@@ -75,26 +75,13 @@ class Coordinator:
     All workers call `gather`, `broadcast_json`, `broadcast_bytes` and `decide_step` in the same order.
 
     Args:
-        rank: Which worker this is.
-        connections: From worker 0 to each other, by index; from each other to worker 0.
-        leave: Ends this process because of another worker's error, where the main thread does not; called from
-            a thread.
-        silence_s: A worker not heard of for so long is lost.
+        members: The other workers.
         clock: Monotonic seconds.
     """
 
-    def __init__(
-        self,
-        rank: Rank,
-        connections: Mapping[int, Connection],
-        leave: Callable[[KfitError], None],
-        *,
-        silence_s: float = SILENCE_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.rank = rank
-        self._silence_s = silence_s
-        self._members = Membership(rank, connections, leave, silence_s=silence_s)
+    def __init__(self, members: Membership, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rank = members.rank
+        self._members = members
         self._pace = StepPace(clock)
 
     @property
@@ -119,38 +106,27 @@ class Coordinator:
         return [body, *(self._members.receive(peer, "gather")[1] for peer in self._members.peers)]
 
     def broadcast_json(self, value: Any = None) -> Any:
-        """Gives every worker a JSON value of worker 0.
-
-        Args:
-            value: Only worker 0's counts.
-
-        Returns:
-            Worker 0's value.
+        """Returns worker 0's JSON value on every worker; what the others give does not count.
 
         Raises:
             KfitError: A worker failed or was lost.
         """
-        if not self.rank.chief:
-            return self._members.receive(0, "json")[0]["value"]
-        self._members.send(self._members.peers, "json", value=value)
-        return value
+        return self._broadcast("json", value=value)[0]["value"]
 
     def broadcast_bytes(self, body: bytes = b"") -> bytes:
-        """Gives every worker bytes of worker 0.
-
-        Args:
-            body: Only worker 0's counts.
-
-        Returns:
-            Worker 0's bytes.
+        """Returns worker 0's bytes on every worker; what the others give does not count.
 
         Raises:
             KfitError: A worker failed or was lost.
         """
+        return self._broadcast("bytes", body)[1]
+
+    def _broadcast(self, kind: str, body: bytes = b"", **values: Any) -> Message:
+        """Returns worker 0's message on every worker."""
         if not self.rank.chief:
-            return self._members.receive(0, "bytes")[1]
-        self._members.send(self._members.peers, "bytes", body)
-        return body
+            return self._members.receive(0, kind)
+        self._members.send(self._members.peers, kind, body, **values)
+        return values, body
 
     def decide_step(self, *, stop: str, save: bool, force: bool = False) -> StepDecision:
         """Decides after a step whether all workers stop or save; the same decision on every worker.
@@ -195,7 +171,7 @@ class Coordinator:
             members.chief_knows_error = True
             return error
         if _of_a_collective(error):
-            members.wait_for_failure(self._silence_s + HEARTBEAT_S)
+            members.wait_for_failure(members.silence_s + HEARTBEAT_S)
         ours = _as_kfit_error(error)
         ended = members.fail(ours)
         return error if ended is ours else ended

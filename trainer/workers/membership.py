@@ -55,7 +55,8 @@ class Membership:
     Args:
         rank: Which worker this is.
         connections: From worker 0 to each other, by index; from each other to worker 0.
-        leave: Ends this process because of an error; called from the monitor's thread.
+        leave: Ends this process because of another worker's error, where the main thread does not; called from the
+            monitor's thread.
         silence_s: A worker not heard of for so long is lost.
 
     Attributes:
@@ -70,7 +71,7 @@ class Membership:
         *,
         silence_s: float = SILENCE_S,
     ) -> None:
-        self.rank, self._leave, self._silence_s = rank, leave, silence_s
+        self.rank, self.silence_s, self._leave = rank, silence_s, leave
         self.chief_knows_error = False
         self._changed = threading.Condition()
         self._phase = Phase.TRAINING
@@ -246,8 +247,8 @@ class Membership:
             with self._changed:
                 self._changed.wait(_CHECK_EVERY_S)
             for peer, link in self._links.items():
-                if time.monotonic() - link.heard_s > self._silence_s:
-                    self._lost(peer, f"has not been heard of for {self._silence_s:.0f} s")
+                if time.monotonic() - link.heard_s > self.silence_s:
+                    self._lost(peer, f"has not been heard of for {self.silence_s:.0f} s")
         with self._changed:
             in_order = self._changed.wait_for(lambda: self._phase is not Phase.TRAINING, _GRACE_S)
         if not in_order and self._failure is not None:

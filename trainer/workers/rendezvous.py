@@ -17,6 +17,8 @@ _CONNECT_S = 5.0
 _BETWEEN_TRIES_S = 0.5
 _NOTE_EVERY_S = 15.0
 _ASK_WHETHER_FINISHED_EVERY_S = 10.0
+#: A run that may begin with fewer workers waits so long for another one since the last came.
+LAST_CALL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,12 @@ class Rendezvous:
     """All workers of a run, connected.
 
     Attributes:
+        rank: This worker's rank among those the run begins with, which may be fewer than were asked for.
         connections: From worker 0 to each other worker, by index; from each other worker to worker 0.
         addresses: host:port of each worker's TensorFlow server, by index.
     """
 
+    rank: Rank
     connections: dict[int, Connection]
     addresses: tuple[str, ...]
 
@@ -43,8 +47,9 @@ def meet(
     deadline_s: float,
     note: Callable[[str], None],
     finished: Callable[[], bool],
+    last_call_s: float = LAST_CALL_S,
 ) -> Rendezvous:
-    """Waits until all workers are connected.
+    """Waits until all workers are connected; or as few as may begin, where no other comes for `last_call_s`.
 
     A pod that is started again has another address; names are looked up anew with each try.
 
@@ -54,6 +59,7 @@ def meet(
         deadline_s: Seconds to wait.
         note: Told one line for a person.
         finished: Whether the run has ended meanwhile; asked now and then by those who wait for worker 0.
+        last_call_s: Seconds without another arrival, after which a run that may begins with fewer workers.
 
     Raises:
         PeerLost: Not all came; the error names who is missing.
@@ -62,7 +68,7 @@ def meet(
     """
     port = rank.grpc_port or _free_port()
     if rank.chief:
-        return _listen(rank, identity, port, deadline_s, note)
+        return _listen(rank, identity, port, deadline_s, note, last_call_s)
     return _connect(rank, identity, port, deadline_s, note, finished)
 
 
@@ -70,26 +76,41 @@ def meet(
 
 
 def _listen(
-    rank: Rank, identity: Mapping[str, str], port: int, deadline_s: float, note: Callable[[str], None]
+    rank: Rank,
+    identity: Mapping[str, str],
+    port: int,
+    deadline_s: float,
+    note: Callable[[str], None],
+    last_call_s: float,
 ) -> Rendezvous:
     server = RendezvousServer(rank, identity, note)
     try:
-        _wait_for_all(rank, server, deadline_s, note)
+        workers = _gather(rank, server, deadline_s, note, last_call_s)
     except BaseException as error:
         server.dismiss(error.what if isinstance(error, PeerLost) else "worker 0 was ended")
         raise
-    return Rendezvous(*server.welcome(f"{rank.hosts[0]}:{port}"))
+    return Rendezvous(rank.of_fewer(workers), *server.welcome(f"{rank.hosts[0]}:{port}", workers))
 
 
-def _wait_for_all(rank: Rank, server: RendezvousServer, deadline_s: float, note: Callable[[str], None]) -> None:
+def _gather(
+    rank: Rank, server: RendezvousServer, deadline_s: float, note: Callable[[str], None], last_call_s: float
+) -> int:
+    """Returns how many workers the run begins with: all, or those that are there after the last call."""
     until_s = time.monotonic() + deadline_s
     note_s = time.monotonic() + _NOTE_EVERY_S
+    fewest = rank.min_workers or rank.workers
+    arrived, since_s = 0, time.monotonic()
     while True:
         server.check_configurations()
-        if server.roll_call():
-            return
+        if server.roll_call(rank.workers):
+            return rank.workers
+        if server.leading() != arrived:
+            arrived, since_s = server.leading(), time.monotonic()
+        called = time.monotonic() - since_s >= last_call_s
+        if called and arrived >= fewest and server.roll_call(arrived):
+            return arrived
         with server.changed:
-            server.changed.wait(1.0)
+            server.changed.wait(min(1.0, last_call_s))
             missing = ", ".join(rank.name(index) for index in server.missing())
         if time.monotonic() >= until_s:
             server.check_configurations()
@@ -146,7 +167,8 @@ def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> 
         while True:
             said, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
             if said["kind"] == "welcome":
-                return Rendezvous({0: connection}, tuple(said["addresses"]))
+                addresses = tuple(said["addresses"])
+                return Rendezvous(rank.of_fewer(len(addresses)), {0: connection}, addresses)
             if said["kind"] == "dismissed":
                 connection.close()
                 raise _not_all(str(said["reason"]))

@@ -83,15 +83,22 @@ class RendezvousServer:
                 remedy="give all workers the same job file, the same --run and the same version of kfit",
             )
 
-    def roll_call(self) -> bool:
+    def leading(self) -> int:
+        """Returns how many workers have arrived in a row, worker 0 included."""
+        return min(self.missing(), default=self._rank.workers)
+
+    def roll_call(self, workers: int) -> bool:
         """Asks every worker that arrived whether it is still there, all at once.
 
+        Args:
+            workers: How many must be there, from worker 0 on.
+
         Returns:
-            Whether all workers of the run answered. Those that did not are missing again.
+            Whether all of those answered. Those that did not are missing again.
         """
         with self.changed:
             present = dict(self._present)
-        if len(present) < self._rank.workers - 1:
+        if self.leading() < workers:
             return False
         until_s = time.monotonic() + _ROLL_CALL_S
         for connection, _ in present.values():
@@ -102,18 +109,21 @@ class RendezvousServer:
                 connection.receive(max(until_s - time.monotonic(), 0.001), most_json_bytes=_MOST_JOIN_BYTES)
             except OSError:
                 self._forget(index, (connection, address))
-        return not self.missing()
+        return self.leading() >= workers
 
-    def welcome(self, own_address: str) -> tuple[dict[int, Connection], tuple[str, ...]]:
-        """Tells every worker that all are there, and stops listening.
+    def welcome(self, own_address: str, workers: int) -> tuple[dict[int, Connection], tuple[str, ...]]:
+        """Tells every worker that the run begins, sends away those it begins without, and stops listening.
 
         Args:
             own_address: host:port of worker 0's TensorFlow server.
+            workers: How many the run begins with, from worker 0 on.
 
         Returns:
             The connections by worker, and the TensorFlow address of every worker in order.
         """
         self.close()
+        for index in [index for index in self._present if index >= workers]:
+            _send_away(self._present.pop(index)[0], f"the run began with {workers} of {self._rank.workers} workers")
         present = dict(sorted(self._present.items()))
         addresses = (own_address, *(address for _, address in present.values()))
         for connection, _ in present.values():
@@ -125,9 +135,7 @@ class RendezvousServer:
         """Sends away all workers that arrived, and stops listening."""
         self.close()
         for connection, _ in self._present.values():
-            with contextlib.suppress(OSError):
-                connection.send("dismissed", reason=reason)
-            connection.close()
+            _send_away(connection, reason)
 
     def close(self) -> None:
         """Stops listening and closes unknown connections; connections to workers stay open."""
@@ -192,3 +200,9 @@ class RendezvousServer:
             if self._present.get(index) == arrival:
                 del self._present[index]
         arrival[0].close()
+
+
+def _send_away(connection: Connection, reason: str) -> None:
+    with contextlib.suppress(OSError):
+        connection.send("dismissed", reason=reason)
+    connection.close()

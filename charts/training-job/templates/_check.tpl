@@ -137,6 +137,14 @@ queue.name is missing: queue.priority and queue.topology go with a LocalQueue
 {{- if and $topology.required $topology.preferred }}
 queue.topology: give one of required and preferred
 {{- end }}
+{{- if int .Values.minNodes }}
+{{- if not $queue.name }}
+minNodes goes with a queue, which admits fewer pods than nodes; name one in queue, or remove minNodes
+{{- end }}
+{{- if ge (int .Values.minNodes) (int .Values.nodes) }}
+minNodes ({{ int .Values.minNodes }}) must be less than nodes ({{ int .Values.nodes }}); remove it to start with all
+{{- end }}
+{{- end }}
 {{- if and .Values.suspend $queue.name }}
 suspend goes without a queue: Kueue suspends the Job itself; remove suspend
 {{- end }}

@@ -113,6 +113,10 @@ kfit.dev/job-file: |
 {{- define "kfit.jobAnnotations" -}}
 kfit.dev/output-uri: {{ dig "output" "uri" "" .Values.run | quote }}
 kfit.dev/values-hash: {{ include "kfit.hash" . }}
+{{- if int .Values.minNodes }}
+kueue.x-k8s.io/job-min-parallelism: {{ int .Values.minNodes | quote }}
+kueue.x-k8s.io/job-completions-equal-parallelism: "true"
+{{- end }}
 {{- with .Values.jobAnnotations }}
 {{ toYaml . }}
 {{- end }}

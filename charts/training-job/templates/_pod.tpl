@@ -142,6 +142,9 @@ volumes:
 - {name: KFIT_EVENTS, value: "1"}
 - {name: KFIT_GRACE_S, value: {{ int .Values.terminationGracePeriodSeconds | quote }}}
 - {name: KFIT_NODES, value: {{ int .Values.nodes | quote }}}
+{{- if int .Values.minNodes }}
+- {name: KFIT_MIN_NODES, value: {{ int .Values.minNodes | quote }}}
+{{- end }}
 {{- if gt (int .Values.nodes) 1 }}
 - {name: KFIT_SERVICE, value: {{ include "kfit.serviceName" . }}}
 {{- /* by which the workers of one Job recognise each other; nobody outside the namespace's API knows it */}}

@@ -20,6 +20,7 @@ from pyarrow import types
 
 from trainer import storage
 from trainer.errors import ConfigError, DataError
+from trainer.feed.shards.column_chunks import check_chunks, find_fatal_statistics, statistics_of
 
 _MAGIC = b"PAR1"
 #: So many compressed bytes of the first shard are read at most; where its first row group has more, init goes by
@@ -94,7 +95,9 @@ def read_footer(shard: storage.StoredObject) -> pq.FileMetaData:
     length = int(struct.unpack("<I", tail[:4])[0])
     footer = storage.read(shard.uri, max(0, size - 8 - length), size)
     try:
-        return pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + footer))
+        check_chunks(metadata, size, range(metadata.num_columns))
+        return metadata
     except (pa.ArrowException, OSError) as broken:
         raise DataError(f"unreadable footer: {broken}", where=shard.uri, remedy="write the shard again") from broken
 
@@ -136,14 +139,17 @@ def _span(group: pq.RowGroupMetaData) -> tuple[int, int]:
 
 
 def nulls_by_column(metadata: pq.FileMetaData) -> dict[str, int]:
-    """Nulls of every flat column, as far as the footer's statistics tell."""
+    """Nulls of every flat column, as far as the footer's statistics tell; nothing where they are damaged."""
+    indices = range(metadata.num_columns)
+    if any(find_fatal_statistics([(metadata, indices)])):
+        return {}
     counts: dict[str, int] = {}
-    for g in range(metadata.num_row_groups):
-        group = metadata.row_group(g)
-        for c in range(group.num_columns):
-            chunk = group.column(c)
-            if chunk.statistics is not None and chunk.statistics.has_null_count:
-                counts[chunk.path_in_schema] = counts.get(chunk.path_in_schema, 0) + chunk.statistics.null_count
+    for group in range(metadata.num_row_groups):
+        for index in indices:
+            known = statistics_of(metadata, group, index)
+            if known is not None and known.has_null_count:
+                path = metadata.schema.column(index).path
+                counts[path] = counts.get(path, 0) + known.null_count
     return counts
 
 

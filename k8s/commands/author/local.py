@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import click
 
-from k8s.commands.options import deprecated, examples, job_argument, set_option
+from k8s.commands.options import deprecated, examples
+from trainer.job_options import JobSource, job_source
 
 _devices = click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
 
@@ -45,39 +46,35 @@ def init(data_uri: str, label: str, task: str | None, output_uri: str, older_out
 
 
 @click.command(epilog=examples("kfit check job.yaml", "kfit check job.yaml --set run.fit.batch_size=8192 -o json"))
-@job_argument
-@set_option
+@job_source
 @click.option(
     "-o", "--output", "--output-format", "form", type=click.Choice(["table", "json"]), default="table",
     help="Format of what is printed.",
 )  # fmt: skip
-def check(job: str, overrides: tuple[str, ...], form: str) -> None:
+def check(job: JobSource, form: str) -> None:
     """Check everything that can be known of JOB before a GPU is held."""
-    become_trainer("check", job, overrides, ["-o", form])
+    become_trainer("check", job, ["-o", form])
 
 
-@click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml --devices cpu:2 --set run.fit.epochs=1"))
-@job_argument
-@set_option
+@click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml -f small.yaml --set run.fit.epochs=1"))
+@job_source
 @_devices
-def fit(job: str, overrides: tuple[str, ...], devices: str) -> None:
+def fit(job: JobSource, devices: str) -> None:
     """Fit JOB on this machine, as its pod would."""
-    become_trainer("fit", job, overrides, ["--devices", devices])
+    become_trainer("fit", job, ["--devices", devices])
 
 
 @click.command("run", hidden=True, epilog=examples("kfit fit job.yaml", "kfit run --local job.yaml   # the older name"))
-@job_argument
-@set_option
+@job_source
 @click.option("--local", is_flag=True, required=True, help="On this machine, in this environment.")
 @_devices
-def run_job(job: str, overrides: tuple[str, ...], local: bool, devices: str) -> None:
+def run_job(job: JobSource, local: bool, devices: str) -> None:
     """Older name of `kfit fit`."""
     deprecated("`kfit run --local`", "`kfit fit`")
-    become_trainer("fit", job, overrides, ["--devices", devices])
+    become_trainer("fit", job, ["--devices", devices])
 
 
-def become_trainer(verb: str, job: str, overrides: tuple[str, ...], options: list[str]) -> NoReturn:
+def become_trainer(verb: str, job: JobSource, options: list[str]) -> NoReturn:
     """Replaces this process by the trainer: one preflight and one fit, wherever they are started from."""
-    sets = [word for override in overrides for word in ("--set", override)]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "trainer", verb, job, *sets, *options])
+    os.execv(sys.executable, [sys.executable, "-m", "trainer", verb, *job.words(), *options])

@@ -38,20 +38,3 @@ def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
     yield from (f"{item.value}\t{item.help}" if item.help else item.value for item in items if item.type == "plain")
     # Cobra's directives: 0, the shell's own file names too; 4, nothing else.
     yield ":0" if any(item.type == "file" for item in items) else ":4"
-
-
-def names(context: click.Context, kind: str, incomplete: str) -> list[str]:
-    """Returns the names of Jobs or CronJobs with this beginning; none where the cluster does not answer at once."""
-    from k8s.api.client import OURS, Cluster
-    from trainer.errors import KfitError
-
-    given: dict[str, str] = {}
-    for level in (context.parent, context):
-        given |= {k: v for k, v in (level.params if level else {}).items() if v}
-    try:
-        cluster = Cluster.open(given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0)
-        objects = cluster.select(kind, labels=OURS)
-        cluster.close()
-    except KfitError:
-        return []
-    return [n for item in objects if (n := str(item["metadata"]["name"])).startswith(incomplete)]

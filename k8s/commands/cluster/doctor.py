@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.options import Target, examples, output_option, target_options
+from trainer.job_options import job_files
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -35,17 +36,15 @@ class Finding:
 
 
 @click.command(epilog=examples("kfit doctor", "kfit doctor -f job.yaml -n team-a"))
-@click.option(
-    "-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Also check this job file and its storage."
-)
+@job_files("Also check this job file and its storage.")
 @output_option("table", "json", "yaml")
 @target_options
-def doctor(job_file: str | None, form: str, target: Target) -> None:
+def doctor(files: tuple[str, ...], form: str, target: Target) -> None:
     """Check helm, cluster, rights and storage; exit 64 where something does not work."""
     from k8s.output import tables
     from trainer.errors import ExitCode
 
-    findings = [*_helm(), *_cluster(target), *(_storage(job_file) if job_file else ())]
+    findings = [*_helm(), *_cluster(target), *(_storage(files) if files else ())]
     if form == "table":
         tables.findings([asdict(f) for f in findings])
     else:
@@ -89,18 +88,24 @@ def _cluster(target: Target) -> Iterator[Finding]:
 
 
 def _rights(cluster: Cluster) -> Iterator[Finding]:
-    from k8s.api.rights import VERBS, rule
+    from k8s.api.kinds import KINDS
+    from k8s.api.rights import QUEUE, VERBS, rule
 
     yield Finding("namespace", None, cluster.namespace, "-n names another")
     known: dict[tuple[str, ...], bool] = {}
-    for verb, rights in VERBS.items():
+    uses = {f"kfit {verb}": rights for verb, rights in VERBS.items()}
+    if cluster.serves(KINDS["Workload"].group):
+        uses["queues of Kueue"] = QUEUE
+    else:
+        yield Finding("queues of Kueue", None, "this cluster has no Kueue")
+    for use, rights in uses.items():
         for right in rights:
             if right not in known:
                 known[right] = cluster.allowed(*right)
         missing = [right for right in rights if not known[right]]
         told = "allowed" if not missing else "not allowed: " + ", ".join(f"{r[0]} {'/'.join(r[1:])}" for r in missing)
         remedy = "; ".join(rule(right) for right in missing)
-        yield Finding(f"kfit {verb}", not missing, told, f"add to your Role: {remedy}" if missing else "")
+        yield Finding(use, not missing, told, f"add to your Role: {remedy}" if missing else "")
 
 
 def _quotas(cluster: Cluster) -> Iterator[Finding]:
@@ -117,17 +122,17 @@ def _quotas(cluster: Cluster) -> Iterator[Finding]:
         yield Finding(f"quota {quota['metadata']['name']}", None, told)
 
 
-def _storage(job_file: str) -> Iterator[Finding]:
+def _storage(files: tuple[str, ...]) -> Iterator[Finding]:
     from trainer import storage
     from trainer.config import Config
     from trainer.errors import KfitError
 
     try:
-        config = Config.load(job_file)
+        config = Config.load(files)
     except KfitError as fault:
         yield Finding("job file", False, str(fault).splitlines()[0], fault.remedy)
         return
-    yield Finding("job file", True, job_file)
+    yield Finding("job file", True, ", ".join(files))
     train = config.data.train
     for uri in [train] if isinstance(train, str) else train if isinstance(train, list) else []:
         try:

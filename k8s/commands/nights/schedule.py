@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from k8s.commands.arguments import complete_schedules
 from k8s.commands.options import (
     Target,
-    complete_schedules,
-    confirm,
+    confirmed,
     deprecated,
     examples,
-    one_or_more,
     output_option,
-    set_option,
     target_options,
     yes_option,
 )
+from trainer.job_options import JobSource, job_source
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
@@ -93,12 +92,11 @@ def list_schedules(form: str, target: Target) -> None:
 @schedule.command(
     epilog=examples("kfit schedule apply nightly.yaml", "kfit schedule apply nightly.yaml --set schedule.suspend=true")
 )
-@click.argument("job", type=click.Path(dir_okay=False))
-@set_option
+@job_source
 @click.option("--dry-run", is_flag=True, help="Let the cluster check it; create and change nothing.")
 @output_option("table", "json", "yaml", "name")
 @target_options
-def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target: Target) -> None:
+def apply(job: JobSource, dry_run: bool, form: str, target: Target) -> None:
     """Create or change the schedule of JOB, a job file with `schedule:`."""
     from k8s.actions.apply import submit
     from k8s.chart.yaml_documents import workload
@@ -107,14 +105,16 @@ def apply(job: str, overrides: tuple[str, ...], dry_run: bool, form: str, target
     from trainer.errors import ConfigError
 
     cluster = target.open()
-    objects = manifests(job, overrides, cluster.version())
+    objects = manifests(job, cluster.version())
     if workload(objects)["kind"] != "CronJob":
-        raise ConfigError("the job file has no `schedule:`", where=job, remedy='add schedule: {cron: "0 2 * * *"}')
+        raise ConfigError(
+            "the job file has no `schedule:`", where=", ".join(job.files), remedy='add schedule: {cron: "0 2 * * *"}'
+        )
     tables.submitted([submit(cluster, objects, dry_run=dry_run)], form, cluster.namespace, dry_run=dry_run)
 
 
-def _changing(verb: str, text: str, *lines: str) -> Any:
-    """Makes the subcommand that suspends, resumes or deletes schedules."""
+def _add_verb(verb: str, text: str, *lines: str) -> None:
+    """Adds the subcommand that suspends, resumes or deletes schedules."""
 
     @schedule.command(verb, epilog=examples(*lines))
     @_several_schedules
@@ -125,29 +125,23 @@ def _changing(verb: str, text: str, *lines: str) -> Any:
         cluster = target.open()
         # All are looked up and checked first: one wrong name leaves the others alone.
         cronjobs = _look_up(cluster, schedules)
-        if dry_run:
-            for name in cronjobs:
-                click.echo(f"cronjob.batch/{name} would be {_DONE[verb]} (dry run)")
-            return
-        if len(cronjobs) > 1:
-            confirm(f"{verb.capitalize()} {one_or_more(list(cronjobs), 'schedule')}?", yes)
-        for name, cronjob in cronjobs.items():
-            _change(cluster, verb, cronjob)
-            click.echo(f"cronjob.batch/{name} {_DONE[verb]}")
+        if confirmed(list(cronjobs), "schedule", verb, _DONE[verb], dry_run=dry_run, yes=yes):
+            for name, cronjob in cronjobs.items():
+                _change(cluster, verb, cronjob)
+                click.echo(f"{name} {_DONE[verb]}")
 
     change.help = f"{text}\n\nSCHEDULE is its name, or the path of its job file."
-    return change
 
 
-suspend = _changing(
+_add_verb(
     "suspend", "Start no run of SCHEDULE until it is resumed; a run under way goes on.",
     "kfit schedule suspend nightly", "kfit schedule suspend nightly weekly --yes",
 )  # fmt: skip
-resume = _changing(
+_add_verb(
     "resume", "Start runs of SCHEDULE again.",
     "kfit schedule resume nightly", "kfit schedule resume nightly.yaml",
 )  # fmt: skip
-delete = _changing(
+_add_verb(
     "delete", "Delete SCHEDULE and its Jobs; what the runs left in storage stays.",
     "kfit schedule delete nightly --dry-run", "kfit schedule delete nightly",
 )  # fmt: skip
@@ -157,7 +151,7 @@ def _look_up(cluster: Cluster, words: tuple[str, ...]) -> dict[str, Object]:
     from k8s.actions.lookup import find_schedule
 
     cronjobs = [find_schedule(cluster, _name(word)) for word in words]
-    return {str(cronjob["metadata"]["name"]): cronjob for cronjob in cronjobs}
+    return {f"cronjob.batch/{cronjob['metadata']['name']}": cronjob for cronjob in cronjobs}
 
 
 def _change(cluster: Cluster, verb: str, cronjob: Object) -> None:

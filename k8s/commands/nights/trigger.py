@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k8s.commands.arguments import schedule_argument
 from k8s.commands.options import (
     Target,
     examples,
     follow_option,
     output_option,
-    schedule_argument,
     target_options,
     timeout_option,
 )

@@ -31,10 +31,12 @@ _form = storage_format_option("text", "json")
 @_why
 @_dry_run
 @_form
-def promote(run: str, job: str | None, output_uri: str | None, why: str | None, dry_run: bool, form: str) -> None:
+def promote(
+    run: str, files: tuple[str, ...], output_uri: str | None, why: str | None, dry_run: bool, form: str
+) -> None:
     """Put RUN into production, whatever the gate said."""
     check_run_id(run, "kfit promote RUN")
-    uri = output_of(job, output_uri)
+    uri = output_of(files, output_uri)
     seen = production.read(uri)
     if seen is not None and seen.run == run:
         raise ConfigError(f"{run} is in production already", where=uri, remedy="nothing is to do")
@@ -50,12 +52,12 @@ def promote(run: str, job: str | None, output_uri: str | None, why: str | None, 
 @_dry_run
 @_form
 def rollback(
-    job: str | None, output_uri: str | None, to: str | None, why: str | None, dry_run: bool, form: str
+    files: tuple[str, ...], output_uri: str | None, to: str | None, why: str | None, dry_run: bool, form: str
 ) -> None:
     """Go back to the run that was in production before."""
     if to is not None:
         check_run_id(to, "--to")
-    uri = output_of(job, output_uri)
+    uri = output_of(files, output_uri)
     seen = production.read(uri)
     run = production.rollback_target(seen, to, uri)
     _move(uri, run, seen, why or "rolled back by hand", "rollback", dry_run, form)

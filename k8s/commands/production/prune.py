@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -19,19 +18,19 @@ from trainer.errors import ConfigError
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
 @storage_format_option("text", "name")
 def prune(
-    job: str | None, output_uri: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
+    files: tuple[str, ...], output_uri: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
 ) -> None:
     """Delete old runs; the one in production, the one before it and unfinished ones stay."""
-    from trainer.config import Config, KeepRuns
+    from trainer.config import Config, JobDocument, KeepRuns
     from trainer.config.loader import validate
     from trainer.nightly import retention
     from trainer.progress import terminal
 
-    uri = output_of(job, output_uri)
+    uri = output_of(files, output_uri)
     given = {name: value for name, value in (("count", keep), ("age", older_than)) if value is not None}
-    rules = Config.load(Path(job)).output.keep_runs if job is not None else None
+    rules = Config.load(files).output.keep_runs if files else None
     if given:
-        rules = validate(KeepRuns, given, source="kfit prune", lines={}, prefix=())
+        rules = validate(KeepRuns, given, JobDocument(given, source="kfit prune"))
     if rules is None:
         raise ConfigError(
             "nothing says which runs stay", where="kfit prune", remedy="set output.keep_runs, or give --keep N"

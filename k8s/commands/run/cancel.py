@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k8s.commands.arguments import complete_runs
 from k8s.commands.options import (
     Target,
-    complete_runs,
-    confirm,
+    confirmed,
     examples,
-    one_or_more,
     target_options,
     yes_option,
 )
@@ -45,14 +44,10 @@ def cancel(runs: tuple[str, ...], wait_for: bool, dry_run: bool, yes: bool, targ
     jobs = {str(job["metadata"]["name"]): job for job in [find_job(cluster, run) for run in runs]}
     for job in jobs.values():
         check_made_by_kfit(cluster, job)
-    if dry_run:
-        for name in jobs:
-            click.echo(f"job.batch/{name} would be cancelled (dry run)")
-        return
-    if len(jobs) > 1:
-        confirm(f"Cancel {one_or_more(list(jobs), 'run')}?", yes)
-    for name, job in jobs.items():
-        _cancel(cluster, name, job, wait_for)
+    names = [f"job.batch/{name}" for name in jobs]
+    if confirmed(names, "run", "cancel", "cancelled", dry_run=dry_run, yes=yes):
+        for name, job in jobs.items():
+            _cancel(cluster, name, job, wait_for)
 
 
 def _cancel(cluster: Cluster, name: str, job: Object, wait_for: bool) -> None:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from k8s.commands.arguments import run_argument
 from k8s.commands.options import (
     Target,
     examples,
     follow_option,
     output_option,
-    run_argument,
-    set_option,
     target_options,
     timeout_option,
 )
+from trainer.job_options import JobSource, job_files, override_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
@@ -30,9 +30,8 @@ _COMPANIONS = ("Service", "NetworkPolicy")
     )
 )
 @run_argument
-@click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False),
-              help="Its job file: to give it other resources, or when its Job is gone.")  # fmt: skip
-@set_option
+@job_files("Its job file: to give it other resources, or when its Job is gone.")
+@override_options
 @follow_option
 @timeout_option
 @click.option("--dry-run", is_flag=True, help="Let the cluster check the new Job; create nothing.")
@@ -40,8 +39,8 @@ _COMPANIONS = ("Service", "NetworkPolicy")
 @target_options
 def resume(
     run: str,
-    job_file: str | None,
-    overrides: tuple[str, ...],
+    files: tuple[str, ...],
+    overrides: tuple[tuple[str, str], ...],
     follow: bool,
     timeout: float | None,
     dry_run: bool,
@@ -60,16 +59,17 @@ def resume(
     from k8s.output import tables
     from trainer.errors import ConfigError
 
-    if overrides and not job_file:
-        raise ConfigError("--set changes a job file, and none is named", where="--set", remedy="add -f JOB")
+    if overrides and not files:
+        flag = overrides[0][0]
+        raise ConfigError(f"{flag} changes a job file, and none is named", where=flag, remedy="add -f JOB")
     if follow and dry_run:
         raise click.UsageError("--follow needs a Job; remove --dry-run")
     cluster = target.open()
     run, last = _find_run(cluster, run)
     if last is not None:
         _check_over(last, run)
-    if job_file:
-        objects = rendered(job_file, overrides, cluster.version(), run_id=run, tag=_tag(last))
+    if files:
+        objects = rendered(JobSource(files, overrides), cluster.version(), run_id=run, tag=_tag(last))
     else:
         objects = _copy(cluster, last, run)
     result = submit(cluster, objects, dry_run=dry_run)

@@ -13,10 +13,10 @@ from k8s.commands.options import (
     examples,
     follow_option,
     output_option,
-    set_option,
     target_options,
     timeout_option,
 )
+from trainer.job_options import JobSource, job_files, job_path, job_source, one_source, override_options
 
 if TYPE_CHECKING:
     from k8s.actions.apply import Submitted
@@ -31,15 +31,14 @@ _LOOK_UP_EACH = 5
 @click.command(
     epilog=examples(
         "kfit render job.yaml | kubectl apply -f -",
-        "kfit render job.yaml --kube-version 1.34 --set run.fit.epochs=3",
+        "cat job.yaml | kfit render - --kube-version 1.34 --set run.fit.epochs=3",
     )
 )
-@click.argument("job", type=click.Path(dir_okay=False))
-@set_option
+@job_source
 @click.option("--again", is_flag=True, help="The manifests of `submit --again`; every time others.")
 @click.option("--kube-version", default="", help="Render for this version. Default: ask the cluster, if there is one.")
 @target_options
-def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str, target: Target) -> None:
+def render(job: JobSource, again: bool, kube_version: str, target: Target) -> None:
     """Print what `submit` sends, as YAML that kubectl applies."""
     from k8s.chart.yaml_documents import to_yaml
     from k8s.errors import AccessError, ClusterError
@@ -49,17 +48,18 @@ def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str,
             kube_version = target.open().version()
         except (AccessError, ClusterError) as away:
             click.echo(f"note: rendered for helm's own version, no cluster was asked ({away.what})", err=True)
-    click.echo(to_yaml(manifests(job, overrides, kube_version, again=again)), nl=False)
+    click.echo(to_yaml(manifests(job, kube_version, again=again)), nl=False)
 
 
 @click.command(
     epilog=examples(
-        "kfit submit job.yaml --follow                # send it, follow it, end with its exit code",
-        "kfit submit job.yaml --dry-run=server        # let admission and quota check it",
+        "kfit submit job.yaml --follow                            # send it, follow it, end with its exit code",
+        "kfit submit -f base.yaml -f prod.yaml --dry-run=server   # one job of two files: only check it",
     )
 )
-@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.Path(dir_okay=False))
-@set_option
+@click.argument("jobs", metavar="JOB...", nargs=-1, type=job_path)
+@job_files("A job file, merged over each JOB or in place of one.")
+@override_options
 @click.option("--again", is_flag=True, help="Make another Job of the same file.")
 @follow_option
 @click.option("--wait", "wait_for", is_flag=True, help="Wait for its end quietly; exit code as of `kfit wait`.")
@@ -73,7 +73,8 @@ def render(job: str, overrides: tuple[str, ...], again: bool, kube_version: str,
 @target_options
 def submit(
     jobs: tuple[str, ...],
-    overrides: tuple[str, ...],
+    files: tuple[str, ...],
+    overrides: tuple[tuple[str, str], ...],
     again: bool,
     follow: bool,
     wait_for: bool,
@@ -91,11 +92,12 @@ def submit(
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
         raise click.UsageError("--follow and --wait need one job file and no --dry-run")
+    sources = _sources(jobs, files, overrides)
     if dry_run == "client":
-        tables.planned(_rendered(jobs, overrides, "", again), form)
+        tables.planned(_rendered(sources, "", again), form)
         return
     cluster = target.open()
-    rendered = _rendered(jobs, overrides, cluster.version(), again)
+    rendered = _rendered(sources, cluster.version(), again)
     if follow or wait_for:
         _check_has_an_end(rendered[0])
     results = _send_all(cluster, rendered, dry_run == "server")
@@ -106,14 +108,20 @@ def submit(
         tables.next_steps(results, target.words())
 
 
+def _sources(jobs: Sequence[str], files: tuple[str, ...], overrides: tuple[tuple[str, str], ...]) -> list[JobSource]:
+    """Returns the job files of the command line: each JOB with all `-f` over it, or all `-f` as one."""
+    if len(jobs) > 1 and "-" in (*jobs[1:], *files):
+        raise click.UsageError("- is stdin, which can be read once: give it as the only JOB.")
+    return [one_source(job, files, overrides) for job in jobs] or [one_source(None, files, overrides)]
+
+
 def manifests(
-    job: str, overrides: Sequence[str], kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
+    job: JobSource, kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
 ) -> list[dict[str, Any]]:
     """Returns the objects of a job file, checked by its model first: that names the line and the nearest right key.
 
     Args:
         job: The job file.
-        overrides: `--set` expressions.
         kube_version: The cluster's version; empty for helm's own.
         again: Make a Job of its own, every time another.
         run_id: Continue this run.
@@ -124,31 +132,29 @@ def manifests(
     """
     from k8s.chart import render
     from k8s.chart.values import JobFile
-    from k8s.chart.yaml_documents import helm_sets
+    from trainer.config import load_document
 
-    JobFile.load(job, list(overrides))
-    words = helm_sets(overrides)
+    document = load_document(job.files, job.overrides)
+    JobFile.from_document(document)
     tag = f"{time.time_ns():x}" if again else tag
-    words += ["--set-string", f"again={tag}"] if tag else []
-    words += ["--set-string", f"runId={run_id}"] if run_id else []
-    return render.render(job, words, kube_version=kube_version)
+    keys = {name: value for name, value in (("again", tag), ("runId", run_id)) if value}
+    return render.render(document.with_keys(**keys), kube_version=kube_version)
 
 
-def _rendered(
-    jobs: Sequence[str], overrides: Sequence[str], kube_version: str, again: bool
-) -> list[list[dict[str, Any]]]:
+def _rendered(jobs: Sequence[JobSource], kube_version: str, again: bool) -> list[list[dict[str, Any]]]:
     from concurrent.futures import ThreadPoolExecutor
 
     from k8s.chart.render_many import render_many
     from k8s.chart.values import JobFile
-    from k8s.chart.yaml_documents import helm_sets
+    from trainer.config import load_document
 
     if len(jobs) == 1 or again:
-        return [manifests(job, overrides, kube_version, again=again) for job in jobs]
+        return [manifests(job, kube_version, again=again) for job in jobs]
+    documents = [load_document(job.files, job.overrides) for job in jobs]
     with ThreadPoolExecutor(1) as pool:
-        rendering = pool.submit(render_many, jobs, helm_sets(overrides), kube_version)
-        for job in jobs:  # while helm works; a fault here has the better message and comes first
-            JobFile.load(job, list(overrides))
+        rendering = pool.submit(render_many, documents, kube_version)
+        for document in documents:  # while helm works; a fault here has the better message and comes first
+            JobFile.from_document(document)
         return rendering.result()
 
 

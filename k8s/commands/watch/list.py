@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,18 @@ _WATCH_PAUSE_S = 2.0
 
 @click.command(
     "list",
-    epilog=examples("kfit list flights -o wide", "kfit list --phase failed -l team=forecast -w"),
+    epilog=examples("kfit list flights -o wide", "kfit list -A --phase failed -l team=forecast -w"),
 )
 @click.argument("job", required=False)
 @click.option("--phase", type=click.Choice(_PHASES, case_sensitive=False), help="Only runs in this phase.")
 @click.option("-l", "--selector", metavar="KEY=VALUE", help="Only runs whose Job has these labels.")
+@click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="In all namespaces.")
 @click.option("-w", "--watch", is_flag=True, help="Then print each run again whenever it changes.")
 @output_option("table", "wide", "json", "yaml", "name")
 @target_options
-def list_runs(job: str | None, phase: str | None, selector: str | None, watch: bool, form: str, target: Target) -> None:
+def list_runs(
+    job: str | None, phase: str | None, selector: str | None, everywhere: bool, watch: bool, form: str, target: Target
+) -> None:
     """List the runs whose Jobs are in the namespace, the newest first; only those of the job file named JOB if given.
 
     Runs whose Job is gone are in storage: `kfit history`.
@@ -41,15 +45,18 @@ def list_runs(job: str | None, phase: str | None, selector: str | None, watch: b
         raise click.UsageError("--watch prints lines: use -o table, wide or name")
     cluster = target.open()
     labels = _labels(job, selector)
-    shown = _runs(cluster, labels, phase)
-    tables.runs(shown, form, cluster.namespace)
+    shown = _runs(cluster, labels, phase, everywhere)
+    namespace = "" if everywhere else cluster.namespace
+    tables.runs(shown, form, namespace)
+    has_heads = bool(shown)
     while watch:
         time.sleep(_WATCH_PAUSE_S)
-        latest = _runs(cluster, labels, phase)
-        before = {run["name"]: _state(run) for run in shown}
-        changed = [run for run in latest if before.get(run["name"]) != _state(run)]
+        latest = _runs(cluster, labels, phase, everywhere)
+        before = {_name(run): _state(run) for run in shown}
+        changed = [run for run in latest if before.get(_name(run)) != _state(run)]
         if changed:
-            tables.runs(changed, form, cluster.namespace)
+            tables.runs(changed, form, namespace, heads=not has_heads)
+            has_heads = True
         shown = latest
 
 
@@ -67,18 +74,21 @@ def _labels(job: str | None, selector: str | None) -> str:
     return ",".join(part for part in parts if part)
 
 
-def _runs(cluster: Cluster, labels: str, phase: str | None) -> list[dict[str, Any]]:
+def _runs(cluster: Cluster, labels: str, phase: str | None, everywhere: bool) -> list[dict[str, Any]]:
     from k8s.api.client import OURS
+    from k8s.follow import queue_reader
     from k8s.status.job_state import Seen, read
     from k8s.status.summary import of_jobs, summary
 
-    jobs, pods = cluster.select("Job", labels=labels), cluster.select("Pod", labels=OURS)
+    jobs = cluster.select("Job", labels=labels, everywhere=everywhere)
+    pods = cluster.select("Pod", labels=OURS, everywhere=everywhere)
     now = datetime.now(UTC)
-    events = _events(cluster)
-    runs = [
-        summary(job, read(Seen(job, own, events.get(job["metadata"]["name"], ()))), now)
-        for job, own in of_jobs(jobs, pods)
-    ]
+    events, queued = _events(cluster, everywhere), queue_reader.read_all(cluster, jobs, everywhere=everywhere)
+    runs = []
+    for job, own in of_jobs(jobs, pods):
+        view = queued.get(str(job["metadata"].get("uid")))
+        seen = Seen(job, own, events.get(_name(job["metadata"]), ()), view)
+        runs.append(summary(job, read(seen), now, view))
     return [run for run in runs if phase is None or run["phase"] == phase]
 
 
@@ -87,15 +97,19 @@ def _state(run: dict[str, Any]) -> tuple[Any, ...]:
     return run["phase"], run["exit_code"], run["restarts"], run["why"]
 
 
-def _events(cluster: Cluster) -> dict[str, list[Object]]:
-    """Returns the events about Jobs, by Job's name; none without the right to list them."""
+def _name(of: Mapping[str, Any]) -> tuple[Any, Any]:
+    return of.get("namespace"), of["name"]
+
+
+def _events(cluster: Cluster, everywhere: bool) -> dict[tuple[Any, Any], list[Object]]:
+    """Returns the events about Jobs, by the Job's namespace and name; none without the right to list them."""
     from k8s.errors import AccessError
 
     try:
-        events = cluster.select("Event", fields="involvedObject.kind=Job")
+        events = cluster.select("Event", fields="involvedObject.kind=Job", everywhere=everywhere)
     except AccessError:
         return {}
-    by_job: dict[str, list[Object]] = {}
+    by_job: dict[tuple[Any, Any], list[Object]] = {}
     for event in events:
-        by_job.setdefault(event["involvedObject"]["name"], []).append(event)
+        by_job.setdefault(_name(event["involvedObject"]), []).append(event)
     return by_job

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k8s.commands.options import DURATION, Target, examples, run_argument, target_options
+from k8s.commands.arguments import run_or_newest
+from k8s.commands.options import DURATION, Target, examples, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         "kfit logs flights --since 10m --timestamps --all-pods",
     )
 )
-@run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on to the run's end; exit code as of `kfit wait`.")
 @click.option("--pod", help="Only this pod's, by name or by index.")
 @click.option("--all-pods", is_flag=True, help="Also the pods that were replaced.")
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--timestamps", is_flag=True, help="Print each line's time before it.")
 @click.option("--raw", is_flag=True, help="Print the trainer's JSON events too.")
 @target_options
+@run_or_newest
 def logs(
     run: str,
     follow: bool,

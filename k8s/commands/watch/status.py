@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, examples, output_option, run_argument, target_options
+from k8s.commands.arguments import run_or_newest
+from k8s.commands.options import Target, examples, output_option, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
 
 #: Holds the last epoch's end of all but very long epochs.
 _LINES = 1000
-#: How long storage may take to tell the age of the newest checkpoint where the log does not.
-_STORAGE_S = 5.0
 
 
 @click.command(epilog=examples("kfit status flights", "kfit status flights-1a2b3c4d -o json"))
-@run_argument
 @output_option("table", "json", "yaml")
 @target_options
+@run_or_newest
 def status(run: str, form: str, target: Target) -> None:
     """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
     from k8s.actions.lookup import job_name
@@ -36,8 +35,10 @@ def status(run: str, form: str, target: Target) -> None:
     assert seen.job is not None
     now = datetime.now(UTC)
     progress = _progress(cluster, seen, state)
-    document = summary(seen.job, state, now) | progress_document(progress, now)
-    if document["checkpoint"] is None and document["output"] and (progress.epochs or document["restarts"]):
+    document = summary(seen.job, state, now, seen.queued) | progress_document(progress, now)
+    evicted = bool(document["queue"] and document["queue"]["evicted"])
+    worked = progress.epochs or document["restarts"] or evicted or document["run"] != document["name"]
+    if document["checkpoint"] is None and document["output"] and worked:
         document["checkpoint"] = _from_storage(document["output"], document["run"], now)
     tables.status(document, form)
 
@@ -62,21 +63,7 @@ def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
 
 def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | None:
     """The newest checkpoint as storage knows it; None where there is none or storage is out of reach from here."""
-    import threading
+    from k8s.follow.queue_reader import newest_checkpoint
 
-    from k8s.status import stored_run
-    from trainer.errors import KfitError
-
-    found: list[tuple[int, float]] = []
-
-    def ask() -> None:
-        try:
-            newest = stored_run.newest_checkpoint(output, run_id)
-        except KfitError:
-            return
-        found.extend([newest] if newest else [])
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_STORAGE_S)
-    return {"step": found[0][0], "age_s": round(max(0.0, now.timestamp() - found[0][1]), 1)} if found else None
+    newest = newest_checkpoint(output, run_id)
+    return None if newest is None else {"step": newest[0], "age_s": round(max(0.0, now.timestamp() - newest[1]), 1)}

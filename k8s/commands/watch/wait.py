@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from k8s.commands.options import Target, examples, run_argument, target_options, timeout_option
+from k8s.commands.arguments import run_argument
+from k8s.commands.options import Target, examples, target_options, timeout_option
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster

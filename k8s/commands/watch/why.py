@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k8s.commands.options import Target, examples, output_option, run_argument, target_options
+from k8s.commands.arguments import run_or_newest
+from k8s.commands.options import Target, examples, output_option, place_options, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -16,12 +17,11 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples("kfit why flights", "kfit why flights-1a2b3c4d -f job.yaml   # after its Job is gone, from storage")
 )
-@run_argument
-@click.option("-f", "--file", "job_file", type=click.Path(dir_okay=False), help="Its job file: says where it wrote.")
-@click.option("--output-uri", metavar="URI", help="Or the output.uri itself, for a run whose Job is gone.")
+@place_options()
 @output_option("table", "json", "yaml")
 @target_options
-def why(run: str, job_file: str | None, output_uri: str | None, form: str, target: Target) -> None:
+@run_or_newest
+def why(run: str, output_uri: str, form: str, target: Target) -> None:
     """Say why RUN waits, failed or is slow, and the command that fixes it.
 
     After its Job is gone the answer comes from storage: -f JOB or --output-uri says where, unless another Job of
@@ -29,8 +29,7 @@ def why(run: str, job_file: str | None, output_uri: str | None, form: str, targe
     """
     from k8s.output import tables
 
-    given = output_uri or (_output_of(job_file) if job_file else "")
-    report = _live(target, run, given) or _from_storage(target, run, given)
+    report = _live(target, run, output_uri) or _from_storage(target, run, output_uri)
     if form == "table":
         tables.why(report)
     else:
@@ -106,11 +105,12 @@ def _from_storage(target: Target, word: str, given: str) -> dict[str, Any]:
         ConfigError: The word is not a run id.
     """
     from k8s.actions.lookup import object_name
+    from k8s.actions.run_place import REMEDY, sibling_output
     from k8s.errors import NotFound
     from trainer.run_id import check_run_id
 
     run = check_run_id(object_name("Job", word), "kfit why RUN")
-    output = given or _sibling_output(target, run)
+    output = given or sibling_output(target.open(), run)
     where = target.open().namespace if not given else output
     if output:
         stored = _stored(output, run, {})
@@ -121,22 +121,8 @@ def _from_storage(target: Target, word: str, given: str) -> dict[str, Any]:
     raise NotFound(
         f"no run {run!r}: neither its Job is there nor anything it left" + (f" in {output}" if output else ""),
         where=where,
-        remedy="-f JOB (or --output-uri URI) says where it wrote; -n names a namespace",
+        remedy=REMEDY,
     )
-
-
-def _sibling_output(target: Target, run: str) -> str:
-    """Returns where other Jobs of the same job file write; empty where there is none."""
-    from k8s.api.client import OURS
-    from k8s.chart.yaml_documents import annotation
-
-    cluster = target.open()
-    labels = f"{OURS},app.kubernetes.io/instance={run.rpartition('-')[0]}"
-    for kind in ("Job", "CronJob"):
-        for workload in cluster.select(kind, labels=labels):
-            if output := annotation(workload, "output-uri"):
-                return output
-    return ""
 
 
 def _stored(output: str, run: str, live: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,9 +168,3 @@ def _slow(ledger: Mapping[str, float]) -> str:
         if share > 0.2:
             reasons.append(f"{share:.0%} of the fit went into {words}; what helps: {remedy}")
     return "; ".join(reasons)
-
-
-def _output_of(job_file: str) -> str:
-    from trainer.config import Config
-
-    return str(Config.load(job_file).output.uri)

@@ -61,6 +61,8 @@ ENTRY = {"name": "A", "value": "1"}
             {"queue": {"name": "a", "topology": {"required": "rack", "preferred": "block"}}},
             "queue.topology: give one of required and preferred",
         ),
+        ({"nodes": 4, "minNodes": 2}, "minNodes goes with a queue"),
+        ({"nodes": 2, "minNodes": 2, "queue": "a"}, "minNodes (2) must be less than nodes (2)"),
         ({"queue": "a", "suspend": True}, "suspend goes without a queue: Kueue suspends the Job itself"),
         ({"managedBy": "kueue.x-k8s.io/multikueue", "kubeVersion": "1.31"}, "managedBy needs Kubernetes 1.32"),
         ({"volumes": [{"name": "tmp"}]}, "volumes: tmp is a volume of the chart; give yours another name"),

@@ -127,6 +127,17 @@ def test_a_queue_holds_the_job_back_and_names_itself():
     assert nightly["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
 
 
+def test_a_queue_may_admit_fewer_nodes():
+    elastic = render(values(queue="team-a", nodes=4, minNodes=2))
+    notes = elastic.objects["Job"]["metadata"]["annotations"]
+    assert notes["kueue.x-k8s.io/job-min-parallelism"] == "2"
+    assert notes["kueue.x-k8s.io/job-completions-equal-parallelism"] == "true"
+    assert (elastic.env["KFIT_NODES"], elastic.env["KFIT_MIN_NODES"]) == ("4", "2")
+    whole = render(values(queue="team-a", nodes=4))
+    assert "KFIT_MIN_NODES" not in whole.env
+    assert not [key for key in whole.objects["Job"]["metadata"]["annotations"] if key.startswith("kueue")]
+
+
 def test_suspend_holds_the_job_back(plain):
     assert render(values(suspend=True)).job["suspend"] is True
 

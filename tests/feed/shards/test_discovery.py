@@ -140,11 +140,21 @@ def test_a_label_of_strings_needs_multiclass(task, message, write_set, configure
 
 
 def test_ranges_of_wanted_columns_merge_with_their_neighbours(write_set):
-    group = pq.read_metadata(write_set((50,)) / "part-0.parquet").row_group(0)
-    ranges = chunk_ranges(group, ["number", "vector"])
+    (shard,) = scan(str(write_set((50,))), ["number", "vector"]).shards
+    ranges = chunk_ranges(shard, 0, ["number", "vector"])
     assert len(ranges) == 2
     assert all(stop - start > 0 for start, stop in ranges)
     assert merged([(0, 10), (12, 20), (100, 110)], gap=5) == [(0, 20), (100, 110)]
+
+
+def test_shards_whose_types_differ_for_arrow_alone_are_told_apart(tmp_path):
+    """Parquet's own schema of vectors of 3 and of 2 is the same."""
+    for part, size in enumerate((3, 3, 2)):
+        vectors = pa.array([[1.0] * size] * 6, pa.list_(pa.float32(), size))
+        pq.write_table(pa.table({"v": vectors}), tmp_path / f"part-{part}.parquet")
+    with pytest.raises(BadShard, match=r"'v' is fixed_size_list<item: float>\[2\]; expected .*\[3\]") as fault:
+        scan(str(tmp_path), ["v"])
+    assert fault.value.where.endswith("part-2.parquet")
 
 
 def test_footers_are_kept_between_runs_for_objects_that_did_not_change(write_set, tmp_path):

@@ -60,11 +60,17 @@ def test_the_sample_is_bounded_and_does_not_depend_on_threads(tmp_path, configur
     monkeypatch.setattr("trainer.feed.statistics.scan.SAMPLE_ROWS", 500)
     values = np.random.default_rng(0).normal(size=20_000)
     folder = write(tmp_path / "s", {"x": values, "label": np.arange(20_000) % 2}, group=1000)
-    config = configure(folder, features={"x": {"kind": "numeric"}})
-    first, second = (prepare(config).statistics["train"].columns["x"] for _ in range(2))
-    assert first == second
-    assert sum(first.histogram[1]) == 500
-    assert abs(first.quantiles[0.5] - np.median(values)) < 0.2
+    config = configure(folder, features={"x": {"kind": "numeric"}}, validation={"fraction": 0.1})
+    first, second = (prepare(config) for _ in range(2))
+    assert first.statistics == second.statistics
+    column = first.statistics["train"].columns["x"]
+    assert sum(column.histogram[1]) == 500
+    hashes = np.concatenate([row_hashes(s.identity, 0, s.rows, "sample") for s in first.shards])
+    training_rows = np.flatnonzero(~_validates(first))
+    sampled = training_rows[np.argsort(hashes[training_rows])[:500]]
+    assert column.quantiles == dict(
+        zip(column.quantiles, np.quantile(values[sampled], list(column.quantiles)), strict=True)
+    )
 
 
 def test_statistics_are_read_from_the_cache_until_the_data_changes(write_set, configure, tmp_path):

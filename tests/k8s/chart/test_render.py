@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from k8s.chart import render
 from k8s.chart.render_many import render_many
 from k8s.chart.values import JobFile
-from k8s.chart.yaml_documents import from_yaml, helm_sets, run_id, workload
+from k8s.chart.yaml_documents import from_yaml, run_id, workload
 from k8s.cli import cli
-from trainer.config import Config
+from trainer.config import Config, load_document
 from trainer.errors import ConfigError
 
 JOB = """\
@@ -51,6 +51,10 @@ def job_file(tmp_path):
     return write
 
 
+def rendered(job, sets=(), kube_version="v1.34.0"):
+    return render.render(load_document(job, sets), kube_version=kube_version)
+
+
 @pytest.mark.parametrize(
     "sets", [[], ["run.fit.epochs=7", "run.fit.optimizer.learning_rate=0.5"], ["ttlSecondsAfterFinished=null"]]
 )
@@ -63,25 +67,25 @@ def test_many_together_are_what_each_is_alone(job_file, sets):
         job_file("nightly", more='schedule: {cron: "0 2 * * *"}'),
         job_file("quoted", more=QUOTED),
     ]
-    words = helm_sets(sets)
-    assert render_many(jobs, words, "v1.34.0") == [render.render(j, words, kube_version="v1.34.0") for j in jobs]
+    documents = [load_document(job, sets) for job in jobs]
+    assert render_many(documents, "v1.34.0") == [render.render(d, kube_version="v1.34.0") for d in documents]
 
 
 def test_a_file_that_the_chart_refuses_is_named_among_many(job_file):
     jobs = [job_file("a"), job_file("b", more="nodes: 2\nkubeVersion: nonsense"), job_file("c")]
     with pytest.raises(ConfigError) as caught:
-        render_many(jobs, [], "v1.34.0")
+        render_many([load_document(job) for job in jobs], "v1.34.0")
     assert caught.value.where == jobs[1]
 
 
 def test_the_job_comes_last_and_has_the_hash_of_its_values(job_file):
-    made = render.render(job_file("one"), kube_version="v1.34.0")
+    made = rendered(job_file("one"))
     job = workload(made)
     assert made[-1] is job
     name = job["metadata"]["name"]
     assert name == f"one-{job['metadata']['annotations']['kfit.dev/values-hash'][:8]}"
     assert run_id(job) == name
-    assert render.render(job_file("one", rate="0.002"), kube_version="v1.34.0")[-1]["metadata"]["name"] != name
+    assert rendered(job_file("one", rate="0.002"))[-1]["metadata"]["name"] != name
 
 
 def test_no_credential_of_the_environment_gets_into_what_is_sent(job_file, monkeypatch):
@@ -97,7 +101,7 @@ def test_no_credential_of_the_environment_gets_into_what_is_sent(job_file, monke
     assert done.exit_code == 0, done.output
     assert "secretRef" in done.output
     assert not [value for value in secrets.values() if value in done.output]
-    assert from_yaml(done.stdout) == render.render(job, kube_version="v1.34.0")
+    assert from_yaml(done.stdout) == rendered(job)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +118,10 @@ def test_dry_run_of_the_client_asks_no_cluster(job_file, form, first):
     words = ["--kubeconfig", os.devnull, "submit", "--dry-run=client", "-o", form, job]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
-    made = workload(render.render(job))["metadata"]["name"]
+    made = workload(rendered(job, kube_version=""))["metadata"]["name"]
     assert first.format(h=made.rpartition("-")[2]) in done.stdout.splitlines()
     if form == "yaml":
-        assert from_yaml(done.stdout) == render.render(job)
+        assert from_yaml(done.stdout) == rendered(job, kube_version="")
 
 
 FILTERED = """\
@@ -141,7 +145,7 @@ podAnnotations: {{a: "=", b: "<<"}}
 def test_words_that_yaml_readers_differ_in_reach_the_pod_as_they_stand_in_the_file(tmp_path, key, first):
     path = tmp_path / "filtered.yaml"
     path.write_text(FILTERED.format(key=key, first=first))
-    made = render.render(str(path), kube_version="v1.34.0")
+    made = rendered(path)
     mounted = tmp_path / "mounted.yaml"
     notes = workload(made)["spec"]["template"]["metadata"]["annotations"]
     mounted.write_text(notes.pop("kfit.dev/job-file"))
@@ -152,7 +156,7 @@ def test_words_that_yaml_readers_differ_in_reach_the_pod_as_they_stand_in_the_fi
 
 
 def test_an_override_of_the_image_is_the_same_text_to_kfit_and_to_helm(job_file):
-    made = render.render(job_file("one"), helm_sets(["image.tag=1.10"]), kube_version="v1.34.0")
+    made = rendered(job_file("one"), ["image.tag=1.10"])
     assert workload(made)["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/trainer:1.10"
     assert JobFile.load(job_file("one"), ["image.tag=1.10"]).image.tag == "1.10"
 
@@ -160,5 +164,62 @@ def test_an_override_of_the_image_is_the_same_text_to_kfit_and_to_helm(job_file)
 def test_without_helm_it_is_told_how_to_get_it(job_file, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Exception, match="helm program") as caught:
-        render.render(job_file("one"))
+        rendered(job_file("one"))
     assert "helm.sh" in caught.value.remedy
+
+
+FLAGS = [
+    ["--set", "run.fit.early_stopping=null"],
+    ["--set", "run.fit.optimizer.learning_rate=0.5,run.fit.epochs=7"],
+    ["--set", "run.fit.epochs=auto", "--set", "run.fit.epochs=7"],
+    ["--set-json", 'run.fit={"epochs": 9}', "--set-string", "run.fit.batch_size=auto"],
+    ["--set-json", '{"nodes": 2}'],
+    ["--set-string", "image.tag=2", "--set", "ttlSecondsAfterFinished=null"],
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
+def test_an_override_means_to_the_trainer_here_what_it_means_in_the_pod(job_file, tmp_path, flags):
+    sets = [*zip(flags[::2], flags[1::2], strict=True)]
+    made = workload(rendered(job_file("one"), sets))
+    (tmp_path / "mounted.yaml").write_text(made["spec"]["template"]["metadata"]["annotations"]["kfit.dev/job-file"])
+    assert Config.load(tmp_path / "mounted.yaml") == Config.load(job_file("one"), sets)
+
+
+def test_several_files_and_stdin_are_one_job(job_file, tmp_path):
+    (tmp_path / "prod.yaml").write_text("nodes: 2\nrun: {fit: {epochs: 5}}\n")
+    words = ["render", job_file("one"), "-f", str(tmp_path / "prod.yaml"), "-f", "-", "--kube-version", "v1.34.0"]
+    done = CliRunner().invoke(cli, [*words, "--set-string", "image.tag=7"], input="nodes: 3\n")
+    assert done.exit_code == 0, done.output
+    made = workload(from_yaml(done.stdout))
+    assert made["spec"]["completions"] == 3
+    pod = made["spec"]["template"]
+    assert pod["spec"]["containers"][0]["image"] == "registry.example/trainer:7"
+    assert "epochs: 5" in pod["metadata"]["annotations"]["kfit.dev/job-file"]
+    alone = CliRunner().invoke(
+        cli, ["render", "-", "--kube-version", "v1.34.0"], input=(tmp_path / "one.yaml").read_text()
+    )
+    assert from_yaml(alone.stdout) == rendered(job_file("one"))
+
+
+def test_a_fault_names_the_file_of_several_that_has_it(job_file, tmp_path):
+    (tmp_path / "prod.yaml").write_text("run:\n  fit: {epochs: none}\n")
+    with pytest.raises(ConfigError) as caught:
+        JobFile.load([job_file("one"), tmp_path / "prod.yaml"])
+    assert f"{tmp_path}/prod.yaml:2: run.fit.epochs: 'none'" in caught.value.what
+    with pytest.raises(ConfigError, match=r"--set run\.fit\.epochs=x: run\.fit\.epochs: 'x'"):
+        JobFile.load(job_file("one"), ["run.fit.epochs=x"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["render"], "Missing argument 'JOB'"),
+        (["render", "-", "-f", "-"], "once"),
+        (["submit", "a", "b", "-f", "-"], "once"),
+    ],
+)
+def test_words_that_name_no_job_file_are_refused(words, said):
+    done = CliRunner().invoke(cli, words, input="")
+    assert done.exit_code == 2
+    assert said in done.output

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s.chart.yaml_documents import from_yaml, helm_sets, to_yaml
+from k8s.chart.yaml_documents import from_yaml, to_yaml
 
 # Words that one of the two languages takes for something else.
 TRICKY = ["1e3", "1e-3", "1E+06", "y", "N", "on", "0o7", "007", "1_000", "12:30", "2013-01-01", "null", "~", "",
@@ -39,20 +39,3 @@ def test_numbers_as_go_writes_them_are_numbers():
 
 def test_a_job_file_in_a_config_map_reads_as_lines():
     assert to_yaml([{"data": {"job.yaml": "run:\n  a: 1\n"}}]) == "---\ndata:\n  job.yaml: |\n    run:\n      a: 1\n"
-
-
-@pytest.mark.parametrize(
-    ("expression", "words"),
-    [
-        ("run.fit.epochs=3", ["--set", "run.fit.epochs=3"]),
-        ("run.fit.optimizer.learning_rate=0.01", ["--set-json", "run.fit.optimizer.learning_rate=0.01"]),
-        ("run.a=1e-3", ["--set-json", "run.a=1e-3"]),
-        ("a=1,run.b=0.5", ["--set", "a=1", "--set-json", "run.b=0.5"]),
-        ("image.tag=1.10", ["--set", "image.tag=1.10"]),
-        ("image.tag=1.2.3", ["--set", "image.tag=1.2.3"]),
-        ("a={x,y}", ["--set", "a={x,y}"]),
-        (r"a=x\,y", ["--set", r"a=x\,y"]),
-    ],
-)
-def test_set_means_to_helm_what_it_means_to_the_trainer(expression, words):
-    assert helm_sets([expression]) == words

@@ -121,7 +121,7 @@ def play(tmp_path):
         server.close()
 
 
-def lines(pod_name, count, start=0):
+def lines(count, start=0):
     text = [
         f"2026-01-01T00:00:{n // 4:02}Z {'last' if n == start + count - 1 else 'line'} {n}\n"
         for n in range(start, start + count)
@@ -140,7 +140,7 @@ def life_with_an_eviction():
         (job(), [gone, pod("b", state=RUNNING)]),
         (job(conditions=[{"type": "Complete"}]), [gone, done]),
     )
-    life.logs = {"a": lines("a", 20), "b": lines("b", 20, 20)}
+    life.logs = {"a": lines(20), "b": lines(20, 20)}
     return life
 
 

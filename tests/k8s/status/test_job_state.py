@@ -9,8 +9,8 @@ from k8s.status.job_state import Phase, Seen, read
 from tests.k8s.objects import RUNNING, disrupted, event, job, pod, terminated, unplaced, waiting
 
 
-def state_of(seen_job, *pods, events=(), workload=None):
-    return read(Seen(seen_job, pods, events, workload))
+def state_of(seen_job, *pods, events=()):
+    return read(Seen(seen_job, pods, events))
 
 
 def test_a_complete_job_has_succeeded():
@@ -173,9 +173,8 @@ def test_pod_security_and_service_accounts_are_named():
 def test_a_suspended_job_says_who_holds_it():
     assert state_of(job(spec={"suspend": True})).phase is Phase.SUSPENDED
     queued = job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "team"})
-    workload = {"status": {"conditions": [{"type": "QuotaReserved", "status": "False", "message": "no quota for gpu"}]}}
-    state = state_of(queued, workload=workload)
-    assert (state.phase, state.why) == (Phase.QUEUED, "waits in queue team: no quota for gpu")
+    state = state_of(queued)
+    assert (state.phase, state.why) == (Phase.QUEUED, "waits in queue team")
 
 
 def test_a_running_pod_makes_it_run():

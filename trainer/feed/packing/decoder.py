@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 
 from trainer import storage
 from trainer.feed.packing.remote_ranges import fetch_groups, object_changed
-from trainer.feed.shards.discovery import Shard, has_encoding, is_view, plain_type
+from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.footers import BadShard
+from trainer.feed.shards.plain_types import has_encoding, is_view, plain_type
 
 _OPEN_FILES = 32
 #: Rows decoded at a time of a row group that is too large to hold.
@@ -54,6 +55,7 @@ class Reader:
         self._encoded = list(encoded)
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._casts: tuple[pa.Schema, list[tuple[int, pa.DataType]]] = pa.schema([]), []
         self.most_decoders = 1
         self._decoders: dict[tuple[str, int], SequentialDecoder] = {}
 
@@ -181,7 +183,13 @@ class Reader:
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
-        table = _plain_nested(table)
+        # Comparing with the last table's schema costs 1 µs, looking at 41 types 50 µs, and most shards share a schema.
+        schema, casts = self._casts
+        if not table.schema.equals(schema):
+            casts = _columns_to_cast(table.schema)
+            self._casts = table.schema, casts
+        for index, plain in casts:
+            table = table.set_column(index, table.field(index).name, table.column(index).cast(plain))
         found = table.column_names
         if found == self._columns:
             return table
@@ -191,12 +199,13 @@ class Reader:
         return table.select(self._columns)
 
 
-def _plain_nested(table: pa.Table) -> pa.Table:
-    """Columns without views, and lists without dictionaries: the compute functions know their plain types alone."""
-    for index, values in enumerate(table.columns):
-        if is_view(values.type) or (pa.types.is_nested(values.type) and has_encoding(values.type)):
-            table = table.set_column(index, table.field(index).name, values.cast(plain_type(values.type)))
-    return table
+def _columns_to_cast(schema: pa.Schema) -> list[tuple[int, pa.DataType]]:
+    """Views, and lists of dictionaries, with their plain types: Arrow's compute functions take no others."""
+    return [
+        (index, plain_type(arrow))
+        for index, arrow in enumerate(schema.types)
+        if is_view(arrow) or (pa.types.is_nested(arrow) and has_encoding(arrow))
+    ]
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:

@@ -14,7 +14,7 @@ from trainer.config import Condition
 from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, is_text, listed, numbers, places, valid_text, vectors
 from trainer.feed.packing.decoder import Reader
-from trainer.feed.shards.discovery import Shard, check_unique, scan
+from trainer.feed.shards.discovery import Shard, check_columns, check_unique, scan
 from trainer.feed.shards.filter import make_filter
 from trainer.schema import Column, Layout
 
@@ -49,7 +49,7 @@ def raw_batches(
     """
     names = [c.name for c in layout.columns]
     filtered_by = list(row_filter or {})
-    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])))
+    shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])), filtered_by=filtered_by)
     # A key of one folder alone may look like a number where the training set's looked like text.
     layout_types = {c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}
     partition_types = {**shard_set.partition_types, **layout_types}
@@ -75,6 +75,7 @@ def raw_batches(
 def _all_columns(shard: Shard, names: Sequence[str]) -> list[str]:
     stored = shard.metadata.schema.to_arrow_schema().names
     check_unique(stored, stored, shard.uri)
+    check_columns(shard, stored)
     return [*stored, *(n for n in names if n not in stored)]
 
 

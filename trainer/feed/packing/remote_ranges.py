@@ -6,7 +6,6 @@ import contextlib
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from trainer import storage
 from trainer.feed.shards.discovery import Shard
@@ -32,7 +31,7 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
         A mapping, in which pages that were not fetched are never touched and take no memory; and whether it is of a
         temporary file, as where there is too much to hold.
     """
-    ranges = [r for group in groups for r in chunk_ranges(shard.metadata.row_group(group), columns)]
+    ranges = [r for group in groups for r in chunk_ranges(shard, group, columns)]
     requests = list(requests_of(ranges))
     if sum(stop - start for start, stop in requests) > _SPOOL_BYTES:
         # Without room on the disk, memory it is.
@@ -66,25 +65,20 @@ def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             yield at, min(stop, at + _MOST_REQUEST_BYTES)
 
 
-def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
-    """Byte ranges of a row group's column chunks.
+def chunk_ranges(shard: Shard, group: int, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Byte ranges of a row group's column chunks: (start, stop) of each, ascending.
 
     Args:
-        group: `pyarrow.parquet.RowGroupMetaData`.
+        shard: The shard.
+        group: The row group.
         columns: Names of top-level columns.
-
-    Returns:
-        (start, stop) of each, ascending.
     """
-    wanted = set(columns)
     out = []
-    for i in range(group.num_columns):
-        chunk = group.column(i)
-        if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted:
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-                start = min(start, chunk.dictionary_page_offset)
-            out.append((start, start + chunk.total_compressed_size))
+    for chunk in shard.chunks(group, columns):
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+            start = min(start, chunk.dictionary_page_offset)
+        out.append((start, start + chunk.total_compressed_size))
     return sorted(out)
 
 

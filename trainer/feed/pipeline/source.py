@@ -137,8 +137,7 @@ def encoded_bytes(prepared: Prepared) -> int:
     total = 0
     for shard in prepared.shards if images or ragged else ():
         for group in range(len(shard.group_rows)):
-            known = shard.metadata.row_group(group)
-            for chunk in (known.column(i) for i in range(known.num_columns)):
+            for chunk in shard.chunks(group, (*images, *ragged)):
                 name = chunk.path_in_schema
                 total += chunk.total_uncompressed_size if name in images else 0
                 total += 4 * chunk.num_values if name.partition(".")[0] in ragged else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from trainer import storage
 from trainer.errors import DataError
+from trainer.feed.shards.column_chunks import check_chunks, find_fatal_statistics, leaf_indices
 from trainer.feed.shards.footers import BadShard, Footers, bad_shard, parsed_footer
+from trainer.feed.shards.plain_types import plain_type
 
 Membership = Literal["train", "validation", "both"]
 
@@ -70,11 +72,23 @@ class Shard:
         return sum(self.group_rows)
 
     @cached_property
-    def stored(self) -> frozenset[str]:
+    def leaves(self) -> Mapping[str, tuple[int, ...]]:
+        """Stored column (its path; of a nested one the part before the first dot too) -> its column chunks."""
+        return leaf_indices(self.metadata)
+
+    @property
+    def stored(self) -> Set[str]:
         """Names of the stored columns; of a nested one the part before the first dot."""
-        schema = self.metadata.schema
-        paths = [schema.column(i).path for i in range(self.metadata.num_columns)]
-        return frozenset({*paths, *(path.partition(".")[0] for path in paths)})
+        return self.leaves.keys()
+
+    def chunks(self, group: int, columns: Iterable[str]) -> list[Any]:
+        """Returns the `pyarrow.parquet.ColumnChunkMetaData` of columns that `scan` or `check_columns` has checked."""
+        known = self.metadata.row_group(group)
+        return [known.column(i) for i in self.indices(columns)]
+
+    def indices(self, columns: Iterable[str]) -> tuple[int, ...]:
+        """Indices of the column chunks of columns, ascending; columns that it does not store have none."""
+        return tuple(sorted({i for name in columns for i in self.leaves.get(name, ())}))
 
     def rows_of(self, split: str) -> tuple[int, ...]:
         """Rows of each row group that belong to a split."""
@@ -112,7 +126,12 @@ class ShardSet:
 
 
 def scan(
-    where: str | Sequence[str], needed: Sequence[str], *, skip: int = 0, cache: str | Path | None = None
+    where: str | Sequence[str],
+    needed: Sequence[str],
+    *,
+    skip: int = 0,
+    cache: str | Path | None = None,
+    filtered_by: Sequence[str] = (),
 ) -> ShardSet:
     """Lists shards, reads their footers in parallel and checks them against one schema.
 
@@ -121,6 +140,7 @@ def scan(
         needed: The columns that every shard must have, with the same type in all.
         skip: How many bad shards may be left out; 0: the first one is an error.
         cache: Folder where footers are kept between runs; None: nowhere.
+        filtered_by: Those of the columns whose statistics are read.
 
     Returns:
         The shards and their common types.
@@ -143,7 +163,8 @@ def scan(
                 remedy="fix the shards, or raise data.max_bad_shards",
             ) from fault
 
-    shards = _told_apart(list(_opened(_found(where), refuse, cache)))
+    opened = list(_opened(_found(where), needed, refuse, cache))
+    shards = _told_apart(_with_sound_statistics(opened, filtered_by, refuse))
     if not shards:
         raise DataError("no shard could be read", where=str(where), remedy="; ".join(bad[:3]))
     schemas = _schemas(shards, needed)
@@ -181,21 +202,26 @@ def unknown_column(name: str, known: Sequence[str]) -> DataError:
 
 
 def _opened(
-    listed: Sequence[storage.StoredObject], refuse: Callable[[BadShard], None], cache: str | Path | None
+    listed: Sequence[storage.StoredObject],
+    needed: Sequence[str],
+    refuse: Callable[[BadShard], None],
+    cache: str | Path | None,
 ) -> Iterable[Shard]:
     footers = Footers(cache, listed)
 
     def one(stored: storage.StoredObject) -> Shard | BadShard:
         try:
             metadata, digest = parsed_footer(stored, footers)
+            rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
+            shard = Shard(
+                stored.uri, stored.name, stored.size_bytes, stored.version, rows,
+                partitions=storage.partition_values(stored.uri),
+                identity=f"{stored.uri.rpartition('/')[2]}:{digest}", metadata=metadata,
+            )  # fmt: skip
+            check_columns(shard, needed)
         except BadShard as fault:
             return fault
-        rows = tuple(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups))
-        return Shard(
-            stored.uri, stored.name, stored.size_bytes, stored.version, rows,
-            partitions=storage.partition_values(stored.uri),
-            identity=f"{stored.uri.rpartition('/')[2]}:{digest}", metadata=metadata,
-        )  # fmt: skip
+        return shard
 
     def some(part: Sequence[storage.StoredObject]) -> list[Shard | BadShard]:
         return [one(stored) for stored in part]
@@ -210,6 +236,35 @@ def _opened(
     footers.store()
 
 
+def check_columns(shard: Shard, columns: Iterable[str]) -> None:
+    """Checks what the footer says of columns, so that `chunks` may be asked for them.
+
+    Raises:
+        BadShard: The footer is damaged.
+    """
+    try:
+        check_chunks(shard.metadata, shard.size_bytes, shard.indices(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise bad_shard(shard.uri, f"its footer is damaged: {str(error).splitlines()[0]}") from error
+
+
+#: Identities of shards, and columns, whose statistics were read without harm in this process.
+_sound: set[tuple[str, tuple[int, ...]]] = set()
+
+
+def _with_sound_statistics(
+    shards: list[Shard], names: Sequence[str], refuse: Callable[[BadShard], None]
+) -> list[Shard]:
+    """Refuses shards whose statistics cannot be read; returns the others."""
+    keys = {shard.uri: (shard.identity, shard.indices(names)) for shard in shards}
+    bad, unknown = set(), [s for s in shards if keys[s.uri][1] and keys[s.uri] not in _sound]
+    for at, said in find_fatal_statistics([(s.metadata, keys[s.uri][1]) for s in unknown]):
+        bad.add(unknown[at].uri)
+        refuse(bad_shard(unknown[at].uri, f"the statistics in its footer are damaged: {said}"))
+    _sound.update(keys[s.uri] for s in unknown if s.uri not in bad)
+    return [s for s in shards if s.uri not in bad]
+
+
 def _told_apart(shards: list[Shard]) -> list[Shard]:
     """Numbers shards of one identity in the order of their URIs: files of one name, with one footer."""
     seen: Counter[str] = Counter()
@@ -222,11 +277,13 @@ def _told_apart(shards: list[Shard]) -> list[Shard]:
 
 def _schemas(shards: Sequence[Shard], needed: Sequence[str]) -> list[dict[str, pa.DataType]]:
     """Column -> type of each shard. Most shards share a schema, and comparing is cheaper than converting."""
-    known: list[tuple[Any, dict[str, pa.DataType]]] = []
+    known: list[tuple[Any, bytes | None, dict[str, pa.DataType]]] = []
     out = []
     for shard in shards:
         schema = shard.metadata.schema
-        types = next((t for s, t in known if s.equals(schema)), None)
+        # Parquet's schema knows no fixed lists, dictionaries or views: Arrow keeps its own beside it.
+        stored = (shard.metadata.metadata or {}).get(b"ARROW:schema")
+        types = next((t for s, own, t in known if own == stored and s.equals(schema)), None)
         if types is None:
             try:
                 arrow = schema.to_arrow_schema()
@@ -234,35 +291,9 @@ def _schemas(shards: Sequence[Shard], needed: Sequence[str]) -> list[dict[str, p
                 raise bad_shard(shard.uri, f"its schema cannot be read: {error}") from error
             check_unique(arrow.names, needed, shard.uri)
             types = {f.name: plain_type(f.type) for f in arrow}
-            known.append((schema, types))
+            known.append((schema, stored, types))
         out.append(types)
     return out
-
-
-def plain_type(arrow: pa.DataType) -> pa.DataType:
-    """An Arrow type without its encoding: a dictionary is its values, a large string a string."""
-    if pa.types.is_dictionary(arrow):
-        return plain_type(arrow.value_type)
-    if pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow):
-        return pa.string()
-    if pa.types.is_large_binary(arrow) or pa.types.is_binary_view(arrow):
-        return pa.binary()
-    if pa.types.is_large_list(arrow) or pa.types.is_list(arrow):
-        return pa.list_(plain_type(arrow.value_type))
-    if pa.types.is_fixed_size_list(arrow):
-        return pa.list_(plain_type(arrow.value_type), arrow.list_size)
-    return arrow
-
-
-def is_view(arrow: pa.DataType) -> bool:
-    """Whether a type is Arrow's view of strings or bytes."""
-    return bool(pa.types.is_string_view(arrow) or pa.types.is_binary_view(arrow))
-
-
-def has_encoding(arrow: pa.DataType) -> bool:
-    """Whether a type, or one nested in it, is a dictionary or a view."""
-    nested = (arrow.field(i).type for i in range(arrow.num_fields))
-    return bool(pa.types.is_dictionary(arrow) or is_view(arrow) or any(map(has_encoding, nested)))
 
 
 def check_unique(names: Sequence[str], needed: Iterable[str], uri: str) -> None:

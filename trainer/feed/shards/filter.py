@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from trainer.config import Condition
 from trainer.errors import ConfigError
+from trainer.feed.shards.column_chunks import statistics_of
 from trainer.feed.shards.discovery import Shard
 
 #: Key of the configuration -> comparison; and what a row group's least and greatest value must be for it to hold.
@@ -51,11 +52,9 @@ class RowFilter:
 
     def may_hold(self, shard: Shard, group: int, partition_types: Mapping[str, pa.DataType]) -> bool:
         """Whether a row of a row group can belong to the set, as far as its footer and its path tell."""
-        known = shard.metadata.row_group(group)
-        stored = {known.column(i).path_in_schema: known.column(i) for i in range(known.num_columns)}
         for name, conditions in self.conditions.items():
-            if name in stored:
-                low, high = _range(stored[name])
+            if name in shard.stored:
+                low, high = _range(shard, group, name)
             elif name in partition_types:
                 text = shard.partition_value(name)
                 if text is None:
@@ -119,9 +118,10 @@ def _holds(key: str, values: pa.ChunkedArray, wanted: pa.Array) -> np.ndarray:
     return np.asarray(found.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False), bool)
 
 
-def _range(chunk: Any) -> tuple[Any, Any]:
-    """Least and greatest value of a column chunk; None where the footer does not say."""
-    known = chunk.statistics
+def _range(shard: Shard, group: int, name: str) -> tuple[Any, Any]:
+    """Least and greatest value of a column in a row group; None where the footer does not say."""
+    indices = shard.leaves[name]
+    known = statistics_of(shard.metadata, group, indices[0]) if len(indices) == 1 else None
     return (known.min, known.max) if known is not None and known.has_min_max else (None, None)
 
 

@@ -38,6 +38,7 @@ from trainer.feed.shards.filter import RowFilter, make_filter
 from trainer.feed.shards.footers import BadShard
 from trainer.feed.shards.split import SplitName, SplitRule, day_numbers, first_validation_day, position_counts
 from trainer.feed.statistics import cache as statistics_cache
+from trainer.feed.statistics.accumulators import largest_sampled_hash
 from trainer.feed.statistics.checks import check_parts, odd_columns
 from trainer.feed.statistics.scan import Survey, finish_statistics, survey_set
 from trainer.feed.threads import Pool
@@ -143,11 +144,13 @@ def _scan(config: Config, cache: str | Path | None) -> ShardSet:
     data = config.data
     skip = data.max_bad_shards if data.on_bad_shard == "skip" else 0
     needed = needed_columns(config)
-    train = scan(data.train_uris, needed, skip=skip, cache=cache)
+    filtered_by = list(data.filter)
+    train = scan(data.train_uris, needed, skip=skip, cache=cache, filtered_by=filtered_by)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
     held_uris = resolved_uris(data.validation, "run.data.validation")
-    held = scan(held_uris, needed, skip=max(0, skip - len(train.bad)), cache=cache)
+    allowed = max(0, skip - len(train.bad))
+    held = scan(held_uris, needed, skip=allowed, cache=cache, filtered_by=filtered_by)
     # A key's type follows from its values on both sides: {1, x} and {1} is text.
     partition_types = key_types_of((*train.shards, *held.shards))
     both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
@@ -239,14 +242,10 @@ def prepare(
         if cache is not None:
             statistics_cache.store(cache, key, known)
     shards = tuple(
-        replace(
-            s,
-            train_rows=known.split_rows[s.uri][0],
-            validation_rows=known.split_rows[s.uri][1],
-            blocks=known.blocks.get(s.uri, {}),
-        )
+        replace(s, train_rows=train_rows, validation_rows=validation_rows, blocks=known.blocks.get(s.uri, {}))
         for s in seen.shards
         if s.uri in known.split_rows
+        for train_rows, validation_rows in [known.split_rows[s.uri]]
     )
     rows = {split: s.rows for split, s in known.statistics.items()}
     _check_rows(config, rows)
@@ -284,10 +283,16 @@ def _survey(
 ) -> statistics_cache.ScanResult:
     config = seen.config
     columns = {c.name: c for c in seen.columns}
-    survey = Survey(
-        config, columns, key_types(seen.found, seen.columns), rule, seen.rows_of, sum(s.rows for s in seen.shards)
-    )
     skip = config.data.max_bad_shards - len(seen.bad_shards) if config.data.on_bad_shard == "skip" else 0
+    exact = not seen.estimated and not skip
+    survey = Survey(
+        config=config,
+        columns=columns,
+        partition_types=key_types(seen.found, seen.columns),
+        rule=rule,
+        rows_of=seen.rows_of,
+        largest_hashes={split: largest_sampled_hash(rows) for split, rows in seen.rows.items()} if exact else {},
+    )
     found = survey_set(survey, seen.shards, skip=skip, progress=progress)
     if not found.parts["train"].rows:
         raise DataError(

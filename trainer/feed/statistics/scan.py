@@ -47,9 +47,9 @@ class Survey:
         columns: Feature columns by name.
         partition_types: Types of hive keys.
         rule: How the set is split. rows_of: which rows belong to it; None: all.
-        rows: All rows of the set.
-        largest_hashes: Split -> the largest hash that can still be among its sample. Lowered as parts are merged, so
-            that threads keep little; the sample is the same whatever they saw of it.
+        largest_hashes: Split -> the largest hash that can still be among its sample. From the split's rows where
+            they are known beforehand, else lowered as parts are merged, so that threads sample few rows; the final
+            sample does not depend on it.
     """
 
     config: Config
@@ -57,8 +57,7 @@ class Survey:
     partition_types: Mapping[str, pa.DataType]
     rule: SplitRule
     rows_of: RowFilter | None
-    rows: int
-    largest_hashes: dict[SplitName, int] = field(default_factory=dict)
+    largest_hashes: dict[str, int] = field(default_factory=dict)
 
     @property
     def by_content(self) -> bool:
@@ -112,7 +111,7 @@ def survey_set(
         DataError: A value that breaks the contract on reading.
     """
     whole: dict[SplitName, SplitPart] = {"train": SplitPart(), "validation": SplitPart()}
-    kept, bad, done = [], [], 0
+    kept, bad, done, total = [], [], 0, sum(s.rows for s in shards)
     for shard, found in _by_shard(survey, shards):
         if isinstance(found, BadShard):
             bad.append(f"{shard.uri}: {found.what}")
@@ -131,7 +130,7 @@ def survey_set(
         kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
         done += shard.rows
         if progress is not None:
-            progress(done, survey.rows)
+            progress(done, total)
     return Findings(whole, tuple(kept), tuple(bad))
 
 
