@@ -99,10 +99,10 @@ def two_strange_inputs():
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.Concatenate()(inputs)))
 
 
-def made(name: str, inputs: str, names=NAMES, replicas: int = 1, fit=None, **model):
+def made(build, inputs: str, names=NAMES, replicas: int = 1, fit=None, **model):
     config = make_config(
         features={n: FEATURES[n] for n in names},
-        model={"entrypoint": f"{OWN}:{name}", "inputs": inputs, **model},
+        model={"entrypoint": f"{OWN}:{build.__name__}", "inputs": inputs, **model},
         fit=fit or {},
     )
     rows = every_kind(ROWS, names=names)
@@ -114,11 +114,11 @@ def made(name: str, inputs: str, names=NAMES, replicas: int = 1, fit=None, **mod
 
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize(
-    ("name", "inputs"),
-    [("functional_raw", "raw"), ("WideAndDeep", "encoded"), ("sequential", "encoded"), ("compiled", "encoded")],
+    ("build", "inputs"),
+    [(functional_raw, "raw"), (WideAndDeep, "encoded"), (sequential, "encoded"), (compiled, "encoded")],
 )
-def test_a_model_that_knows_nothing_of_kfit_trains(name, inputs, replicas):
-    model, rows, _ = made(name, inputs, replicas=replicas)
+def test_a_model_that_knows_nothing_of_kfit_trains(build, inputs, replicas):
+    model, rows, _ = made(build, inputs, replicas=replicas)
     data = batches(rows.x, labels(ROWS, "binary"), 16)
     before = model.evaluate(data, verbose=0)[0]
     model.fit(data, epochs=8, verbose=0, shuffle=False)
@@ -126,7 +126,7 @@ def test_a_model_that_knows_nothing_of_kfit_trains(name, inputs, replicas):
 
 
 def test_raw_columns_are_those_of_the_data():
-    model, rows, _ = made("functional_raw", "raw")
+    model, rows, _ = made(functional_raw, "raw")
     (own,) = [layer for layer in model.model.layers if isinstance(layer, keras.Model)]
     raw = {name: rows.raw[name].reshape(ROWS, 1) for name in ("i64", "s_hot", "i_hot")}
     raw["s_hot"] = np.where(raw["s_hot"] == "", "", raw["s_hot"]).astype(str)
@@ -138,7 +138,7 @@ def test_raw_columns_are_those_of_the_data():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_what_a_model_is_compiled_with_is_used_where_the_job_file_is_silent(replicas):
     """Against the same model in a plain script, on the same encoded rows."""
-    model, rows, job = made("compiled", "encoded", replicas=replicas)
+    model, rows, job = made(compiled, "encoded", replicas=replicas)
     assert job.compiled.notes == ()
     features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in NAMES}), rows.statistics)
     inputs = features.inputs()
@@ -155,7 +155,7 @@ def test_what_a_model_is_compiled_with_is_used_where_the_job_file_is_silent(repl
 
 def test_a_train_step_of_ones_own_trains_as_in_a_plain_script():
     names = ("f32", "i64", "vec")
-    model, rows, job = made("with_its_own_step", "encoded", names)
+    model, rows, job = made(with_its_own_step, "encoded", names)
     (note,) = job.compiled.notes
     assert note.startswith("WithItsOwnStep.train_step is used: ")
     features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in names}), rows.statistics)
@@ -174,14 +174,14 @@ def test_a_train_step_of_ones_own_trains_as_in_a_plain_script():
 
 def test_what_the_job_file_overrides_is_named():
     fit = {"loss": "Hinge", "optimizer": {"name": "sgd", "learning_rate": 0.5}, "metrics": ["auc"]}
-    model, _, job = made("compiled", "encoded", fit=fit)
+    model, _, job = made(compiled, "encoded", fit=fit)
     assert [note.split()[0] for note in job.compiled.notes] == ["fit.loss", "fit.metrics", "fit.optimizer"]
     assert float(model.optimizer.learning_rate) == 0.5
     assert list(model.directions) == ["loss", "auc"]
 
 
 def test_frozen_layers_keep_their_weights():
-    model, rows, _ = made("sequential", "encoded", freeze=["first"])
+    model, rows, _ = made(sequential, "encoded", freeze=["first"])
     before = [weight.numpy() for weight in model.weights]
     model.fit(batches(rows.x, labels(ROWS, "binary"), 16), epochs=1, verbose=0)
     moved = [not np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True)]
@@ -189,19 +189,19 @@ def test_frozen_layers_keep_their_weights():
 
 
 @pytest.mark.parametrize(
-    ("name", "inputs", "options", "what"),
+    ("build", "inputs", "options", "what"),
     [
-        ("one_tensor", "raw", {}, "takes one tensor, and there are the columns f32, i64, vec, s_hot, i_hot"),
-        ("one_tensor", "encoded", {}, "does not take the encoded inputs"),
-        ("two_strange_inputs", "encoded", {}, "has the inputs nowhere; columns are f32, i64"),
-        ("sequential", "encoded", {"freeze": ["frist"]}, "has no layer 'frist'; did you mean 'first'?"),
-        ("compiled_for_two_outputs", "encoded", {}, "compiled with loss for several outputs"),
-        ("functional_raw", "raw", {"names": ("i64", "s_hash")}, "column 's_hash' is hashed"),
+        (one_tensor, "raw", {}, "takes one tensor, and there are the columns f32, i64, vec, s_hot, i_hot"),
+        (one_tensor, "encoded", {}, "does not take the encoded inputs"),
+        (two_strange_inputs, "encoded", {}, "has the inputs nowhere; columns are f32, i64"),
+        (sequential, "encoded", {"freeze": ["frist"]}, "has no layer 'frist'; did you mean 'first'?"),
+        (compiled_for_two_outputs, "encoded", {}, "compiled with loss for several outputs"),
+        (functional_raw, "raw", {"names": ("i64", "s_hash")}, "column 's_hash' is hashed"),
     ],
 )
-def test_a_model_that_does_not_fit_the_columns_is_told(name, inputs, options, what):
+def test_a_model_that_does_not_fit_the_columns_is_told(build, inputs, options, what):
     with pytest.raises(KfitError) as caught:
-        made(name, inputs, **options)
+        made(build, inputs, **options)
     assert what in caught.value.what
 
 

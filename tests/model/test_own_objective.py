@@ -13,7 +13,6 @@ from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.trainable import compile_model
 
 OWN = "tests.model.test_own_objective"
-TWICE = {"metrics": ["auc", {"entrypoint": f"{OWN}:SquaredErrors", "args": {"name": "auc"}}]}
 
 
 class Focal(keras.losses.Loss):
@@ -61,6 +60,9 @@ def nothing(y_true, y_pred):
     return None
 
 
+TWICE = {"metrics": ["auc", {"entrypoint": f"{OWN}:{SquaredErrors.__name__}", "args": {"name": "auc"}}]}
+
+
 class Wrapped(keras.losses.Loss):
     """A plain function as Keras wraps it, for the oracle."""
 
@@ -92,7 +94,7 @@ def test_an_own_loss_is_that_of_plain_keras_on_one_device(own, expected, replica
 
 @pytest.mark.parametrize("replicas", [1, 4])
 def test_own_metrics_count_every_row_once_and_no_padding(replicas):
-    metrics = [{"entrypoint": f"{OWN}:distance"}, {"entrypoint": f"{OWN}:SquaredErrors"}]
+    metrics = [{"entrypoint": f"{OWN}:distance"}, {"entrypoint": f"{OWN}:{SquaredErrors.__name__}"}]
     model = ours("regression", {"metrics": metrics}, replicas)
     logs = model.second_pass()
     errors = LABELS["regression"] - model({"numbers": X}).numpy()[:, 0]
@@ -113,15 +115,15 @@ def test_an_own_optimizer_clips_what_one_device_clips(replicas):
     ("fit", "error", "what"),
     [
         ({"loss": {"entrypoint": f"{OWN}:nothing"}}, ModelCodeError, "nothing returned NoneType, not a tensor"),
-        ({"loss": {"entrypoint": f"{OWN}:SquaredErrors"}}, ModelCodeError, "returned SquaredErrors, not a Keras loss"),
+        (
+            {"loss": {"entrypoint": f"{OWN}:{SquaredErrors.__name__}"}},
+            ModelCodeError,
+            "returned SquaredErrors, not a Keras loss",
+        ),
         ({"loss": {"entrypoint": f"{OWN}:missing"}}, ConfigError, "has no function 'missing'"),
         ({"metrics": [{"entrypoint": f"{OWN}:of_the_batch"}]}, ModelCodeError, "not a value for each row"),
         ({"metrics": [{"entrypoint": f"{OWN}:Focal"}]}, ModelCodeError, "returned Focal, not a Keras metric"),
-        (
-            {"metrics": ["auc", {"entrypoint": f"{OWN}:SquaredErrors", "args": {"name": "auc"}}]},
-            ConfigError,
-            "is taken",
-        ),
+        (TWICE, ConfigError, "is taken"),
         ({"optimizer": {"entrypoint": f"{OWN}:optimizer"}}, ModelCodeError, "missing 1 required positional argument"),
         ({"optimizer": {"entrypoint": f"{OWN}:Focal"}}, ModelCodeError, "returned Focal, not a Keras optimizer"),
     ],
