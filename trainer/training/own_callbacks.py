@@ -98,11 +98,8 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Ends an epoch. What the chief's callbacks say of stopping is said to every worker."""
         self._each("on_epoch_end", epoch, logs)
-        if self._coordinator.rank.workers > 1:
-            mine = {"stop": bool(self.model.stop_training or self._stop_asked)}
-            told = self._coordinator.broadcast_json(mine) if self._coordinator.rank.chief else None
-            told = told or self._coordinator.broadcast_json()
-            self.model.stop_training = told["stop"]
+        stop = bool(self.model.stop_training or self._stop_asked)
+        self.model.stop_training = self._coordinator.broadcast_json(stop)
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begins a step."""
