@@ -13,11 +13,11 @@ from keras import ops
 
 from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.features import Features
-from trainer.schema import FIRST_VOCABULARY_CODE, CodeField, image_key
+from trainer.schema import CodeField, image_key
 
 _WHERE = "run.model.inputs"
 #: What a null and an unseen value of a category of integers are.
-NULL_INTEGER, UNSEEN_INTEGER = -2, -1
+NULL_INTEGER, UNSEEN_INTEGER = -(2**63), -(2**63) + 1
 UNSEEN_TEXT = "[UNK]"
 
 
@@ -63,8 +63,8 @@ def by_column(features: Features, inputs: Mapping[str, Any], kind: str) -> dict[
         features: The packed features.
         inputs: From `features.inputs()`.
         kind: `encoded`: as `Features.columns`, codes of a category [B, 1]. `raw`: as the data has it: numbers float32
-            [B, size] with NaN for null, categories [B, 1] of strings ('' for null, '[UNK]' for unseen) or int64 (-2 and
-            -1), images uint8.
+            [B, size] with NaN for null, categories [B, 1] of strings ('' for null, '[UNK]' for unseen) or int64 (its two
+            smallest), images uint8.
     """
     if kind == "encoded":
         return {name: _at_least_a_column(tensor) for name, tensor in features.columns(inputs).items()}
@@ -89,15 +89,15 @@ def _values(field: CodeField, inputs: Mapping[str, Any]) -> Any:
     if all(isinstance(value, str) for value in field.vocabulary):
         texts = list(field.vocabulary)
         return keras.layers.StringLookup(vocabulary=texts, invert=True, mask_token="", oov_token=UNSEEN_TEXT)(codes)
-    values = [NULL_INTEGER, UNSEEN_INTEGER, *(int(value) for value in field.vocabulary)]
-    if taken := {NULL_INTEGER, UNSEEN_INTEGER} & set(values[FIRST_VOCABULARY_CODE:]):
+    values = [int(value) for value in field.vocabulary]
+    if strange := [value for value in values if not UNSEEN_INTEGER < value < 2**63]:
         raise ConfigError(
-            f"column {name!r} holds {min(taken)}, which stands for a null or unseen value",
+            f"column {name!r} holds {strange[0]}, which int64 does not hold beside null and unseen",
             where=_WHERE,
             remedy="take inputs: encoded",
         )
     return keras.layers.IntegerLookup(
-        vocabulary=values[FIRST_VOCABULARY_CODE:],
+        vocabulary=values,
         invert=True,
         mask_token=NULL_INTEGER,
         oov_token=UNSEEN_INTEGER,
