@@ -63,8 +63,8 @@ def by_column(features: Features, inputs: Mapping[str, Any], kind: str) -> dict[
         features: The packed features.
         inputs: From `features.inputs()`.
         kind: `encoded`: as `Features.columns`, codes of a category [B, 1]. `raw`: as the data has it: numbers float32
-            [B, size] with NaN for null, categories [B, 1] of strings ('' for null, '[UNK]' for unseen) or int64 (its two
-            smallest), images uint8.
+            [B, size] with NaN for null, categories [B, 1] of strings ('' for null, '[UNK]' for unseen) or int64 (the
+            two constants above), images uint8.
     """
     if kind == "encoded":
         return {name: _at_least_a_column(tensor) for name, tensor in features.columns(inputs).items()}
