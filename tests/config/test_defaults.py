@@ -70,6 +70,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "frequencies": 16,
         "frequency_scale": 0.2,
         "cross_layers": 3,
+        "freeze": [],
     },
     "Label": {"transform": "standard"},
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},

@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from trainer.config import Config, Fit
-from trainer.config.loader import validate
 from trainer.errors import ConfigError
 
 RUN = {
@@ -34,12 +33,17 @@ FIT = {
 }
 
 
-def loaded(fit: dict[str, Any], task: str = "binary") -> Config:
-    run = {**RUN, "task": task, "fit": fit}
-    return validate(Config, run, source="job.yaml", lines={}, prefix=("run",))
+@pytest.fixture
+def loaded(tmp_path: Path):
+    def load(fit: dict[str, Any], task: str = "binary") -> Config:
+        path = tmp_path / "job.yaml"
+        path.write_text(json.dumps({"name": "job", "run": {**RUN, "task": task, "fit": fit}}))
+        return Config.load(path)
+
+    return load
 
 
-def test_names_and_arguments_are_kept_as_they_are_written():
+def test_names_and_arguments_are_kept_as_they_are_written(loaded):
     config = loaded(FIT)
     dumped = config.fit.model_dump(mode="json")
     assert {key: dumped[key] for key in FIT} == FIT
@@ -105,13 +109,13 @@ def test_the_editors_schema_takes_every_name_and_still_refuses_mistakes():
         ({"optimizer": {"name": "Adam", "use_ema": True}}, "set fit.early_stopping: null, or its restore_best_weights"),
     ],
 )
-def test_a_wrong_name_or_argument_is_said_with_what_is_right(fit, said):
+def test_a_wrong_name_or_argument_is_said_with_what_is_right(loaded, fit, said):
     with pytest.raises(ConfigError) as caught:
         loaded(fit)
     assert said in str(caught.value)
 
 
-def test_a_metric_with_a_value_for_each_class_wants_an_average():
+def test_a_metric_with_a_value_for_each_class_wants_an_average(loaded):
     with pytest.raises(ConfigError, match="F1Score has a value for each class; set average"):
         loaded({"metrics": ["F1Score"]}, "multiclass")
     loaded({"metrics": [{"name": "F1Score", "average": "macro"}]}, "multiclass")
