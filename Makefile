@@ -11,7 +11,7 @@ WORKERS ?= 2
 CRASH ?=
 MULTINODE ?=
 HOSTILE ?=
-.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image docs docs-check lock clean
+.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image docs docs-check man lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,11 @@ docs: $(STAMP) ## Write the generated pages of docs/ and of the chart
 docs-check: $(STAMP) ## Fail where a generated page is stale
 	@$(BIN)/python -m trainer.config.reference --check docs
 	@$(BIN)/python -m k8s.chart.reference --check charts/training-job
+
+man: $(STAMP) ## Write man pages and completions of kfit into build/
+	@$(BIN)/kfit man build/man/man1
+	@mkdir -p build/completions && for shell in bash zsh fish; do \
+	  $(BIN)/kfit completion $$shell > build/completions/kfit.$$shell || exit 1; done
 
 chart: $(STAMP) ## Lint the chart and pack it into dist/
 	@helm=$$($(BIN)/python -m tests.tools helm) && mkdir -p dist \

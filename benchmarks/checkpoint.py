@@ -1,16 +1,17 @@
-"""What a checkpoint costs: the stall of a step, the upload, and the time to resume.
+"""Cost of a checkpoint: the stall of a step, the upload, and the time to resume.
 
     python -m benchmarks.checkpoint [--sizes 100,1000] [--json FILE]
 
 Everything is measured in one run on one machine. The stall is the time that training waits: for kfit the copy to
 host memory (a commit runs beside the steps), for other tools what their callback does before it returns. The upload
-is compared with one put of the same bytes into the same store (SeaweedFS on this machine), which s3fs cuts into
+is compared with one put of the same bytes into the same store (SeaweedFS on this machine), which s3fs splits into
 parallel parts. The time to resume is from the start of the process to the first step.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -25,12 +26,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.timing import times_s
 from tests import sets
 from tests.servers import environment, seaweed
 from trainer import storage
 from trainer.tensorflow_import import import_tensorflow
 
-#: What the design asks: a checkpoint every five minutes.
+#: Interval of checkpoints to which a stall is compared.
 INTERVAL_S = 300.0
 REPEATS = 5
 
@@ -49,12 +51,7 @@ def model_of(size_mb: float) -> Any:
 def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
     """Returns the median time of a call in seconds, after one call to warm up."""
     work()
-    taken = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return statistics.median(times_s(work, repeats))
 
 
 def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
@@ -65,15 +62,17 @@ def stalls(size_mb: float, folder: Path) -> dict[str, float | str]:
     from trainer.workers.coordinator import SingleWorker
 
     model = model_of(size_mb)
-    found: dict[str, float | str] = {"kfit": seconds(lambda: take_snapshot(model, TrainingState(), {}, SingleWorker()))}
+    stall_s: dict[str, float | str] = {
+        "kfit": seconds(lambda: take_snapshot(model, TrainingState(), {}, SingleWorker()))
+    }
     whole = keras.callbacks.ModelCheckpoint(str(folder / "model.keras"))
     whole.set_model(model)
-    found["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)
+    stall_s["keras ModelCheckpoint"] = seconds(lambda: whole._save_model(0, 0, {}), 2)
     backup = keras.callbacks.BackupAndRestore(str(folder / "backup"), save_freq=1)
     backup.set_model(model)
-    found["keras BackupAndRestore"] = seconds(lambda: backup._save_model(), 2)
-    found["orbax, asynchronous"] = _orbax(model, folder)
-    return found
+    stall_s["keras BackupAndRestore"] = seconds(lambda: backup._save_model(), 2)
+    stall_s["orbax, asynchronous"] = _orbax(model, folder)
+    return stall_s
 
 
 def _orbax(model: Any, folder: Path) -> float | str:
@@ -100,18 +99,15 @@ def uploads(size_mb: float, output: str) -> dict[str, float]:
     from trainer.checkpoint.store import CheckpointStore, Snapshot
 
     rng = np.random.default_rng(0)
-    commits, puts = [], []
+    commits: list[float] = []
+    puts: list[float] = []
     store = CheckpointStore(RunFolder(output, "upload"), keep=1, note=print)
     store.take_over(None)
     for count in range(3):
-        data = rng.integers(0, 256, int(size_mb * 1e6), np.uint8)
-        began = time.perf_counter()
-        store.commit(Snapshot(count + 1, {"weights": {"a": data}}))
-        commits.append(time.perf_counter() - began)
-        whole = data.tobytes()
-        began = time.perf_counter()
-        storage.write(f"{output}/put-{count}", whole)
-        puts.append(time.perf_counter() - began)
+        snapshot = Snapshot(count + 1, {"weights": {"a": rng.integers(0, 256, int(size_mb * 1e6), np.uint8)}})
+        whole = snapshot.groups["weights"]["a"].tobytes()
+        commits += times_s(functools.partial(store.commit, snapshot), 1)
+        puts += times_s(functools.partial(storage.write, f"{output}/put-{count}", whole), 1)
     return {"commit_mb_s": size_mb / min(commits), "put_mb_s": size_mb / min(puts)}
 
 
@@ -163,11 +159,11 @@ def main() -> None:
         for size in map(float, options.sizes.split(",")):
             where = folder / f"{size:.0f}"
             where.mkdir()
-            found = stalls(size, where)
-            document[f"stall_s of {size:.0f} MB"] = found
-            ours = float(found["kfit"])
+            stall_s = stalls(size, where)
+            document[f"stall_s of {size:.0f} MB"] = stall_s
+            ours = float(stall_s["kfit"])
             table = Table("checkpoint of a state of", "tool", "a step waits", "beside kfit", "of 5 minutes", box=None)
-            for tool, stall in found.items():
+            for tool, stall in stall_s.items():
                 cells = (
                     (stall, "", "")
                     if isinstance(stall, str)

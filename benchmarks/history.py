@@ -1,8 +1,8 @@
-"""How quick `kfit history` is: `python -m benchmarks.history` writes a thousand runs into a SeaweedFS and asks.
+"""Speed of `kfit history`: `python -m benchmarks.history` writes a thousand runs into a SeaweedFS and lists them.
 
-Each figure is a whole process, from the command line to its last word, the best of several; beside it what the
-store itself takes, in the same run, for the requests without which nobody can know: the list of the runs' folders
-and the index (`history.json`), and, without an index, each run's `result.json`.
+Each figure is that of a whole process, the best of several. Beside it are the seconds of the store itself, in the same
+run, for the requests that cannot be avoided: listing the folders of the runs and reading the index (`history.json`),
+or, without an index, the `result.json` of each run.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.timing import limits_table, times_s
 from tests.nightly.runs import leave
 from tests.servers import environment, seaweed
 from trainer import storage
@@ -31,17 +30,12 @@ TRIES = 5
 
 
 def best_s(work: Callable[[], object]) -> float:
-    """Seconds, the best of several tries."""
-    times = []
-    for _ in range(TRIES):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+    """Returns the seconds of a call, the best of several tries."""
+    return min(times_s(work, TRIES))
 
 
 def fill(output: str, runs: int) -> None:
-    """So many finished runs, each a day after the one before."""
+    """Writes so many finished runs, one a day."""
     first = datetime(2010, 1, 1, 2)
 
     def one(n: int) -> None:
@@ -76,17 +70,14 @@ def main() -> int:
         index = storage.join(output, history.NAME)
         store_s = best_s(lambda: (storage.list_folders(folders), storage.read(index)))
         with_s = best_s(ask)
-    table = Table("what", "seconds", "limit", "", title=f"history of {runs:,} runs")
-    for what, seconds, limit in (
+    rows = [
         ("python -c pass", bare_s, None),
         ("the store: list the folders, read the index", store_s, None),
         ("kfit history, with its index", with_s, LIMIT_S),
         ("the store: read each result.json", each_s, None),
         ("kfit history, its index lost", without_s, None),
-    ):
-        held = "" if limit is None else "ok" if seconds <= limit else "over"
-        table.add_row(what, f"{seconds:.3f}", "" if limit is None else f"{limit:.1f}", held)
-    Console().print(table)
+    ]
+    Console().print(limits_table(f"history of {runs:,} runs", rows))
     return int(with_s > LIMIT_S)
 
 

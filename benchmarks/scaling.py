@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.timing import times_s
 
 FEATURES = 64
 RESULTS = Path(".cache/scaling.json")
@@ -153,14 +154,13 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
         return strategy.reduce("SUM", strategy.run(one, args=(next(iterator),)), axis=None)
 
     iterator, steps = iter(data), options.rows // options.batch
-    best = float("inf")
-    for _ in range(options.epochs):
-        began = time.perf_counter()
+
+    def epoch() -> None:
         for _ in range(steps):
             loss = step(iterator)
         float(loss)
-        best = min(best, time.perf_counter() - began)
-    return {"samples_per_s": steps * options.batch / best}
+
+    return {"samples_per_s": steps * options.batch / min(times_s(epoch, options.epochs))}
 
 
 def collectives(options: argparse.Namespace) -> dict[str, Any]:
@@ -181,12 +181,7 @@ def collectives(options: argparse.Namespace) -> dict[str, Any]:
             return strategy.run(one)
 
         step()
-        times_s = []
-        for _ in range(times):
-            began = time.perf_counter()
-            step()
-            times_s.append(time.perf_counter() - began)
-        return float(np.median(times_s))
+        return float(np.median(times_s(step, times)))
 
     size = sum(int(np.prod(shape)) * 4 for shape in shapes)
     large = timed([(16 * 1024**2 // 4,)], 10)

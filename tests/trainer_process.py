@@ -12,8 +12,8 @@ from trainer.checkpoint.store import CheckpointStore, Snapshot
 
 #: What a successful run leaves below its folder.
 RUN_FILES = {
-    *("checkpoints", "config.json", "metrics.jsonl", "model", "report.html", "result.json", "statistics.json"),
-    "tensorboard",
+    *("checkpoints", "config.json", "log.txt", "metrics.jsonl", "model", "report.html", "result.json"),
+    *("statistics.json", "tensorboard"),
 }
 
 

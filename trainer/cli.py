@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -170,12 +169,12 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     from trainer.serving.evaluation import evaluate as run_evaluate
 
     with _counting("evaluated") as seen:
-        found = run_evaluate(model, list(data), seen=seen)
+        result = run_evaluate(model, list(data), seen=seen)
     if form == "json":
-        _print_json(found)
+        _print_json(result)
     else:
-        _out().print(values_table(f"{found['run']}: {found['rows']:,} rows", found["metrics"]))
-        for name, why in found["undefined"].items():
+        _out().print(values_table(f"{result['run']}: {result['rows']:,} rows", result["metrics"]))
+        for name, why in result["undefined"].items():
             terminal.echo(terminal.visible(f"{name} is not defined: {why}"), err=True)
 
 
@@ -193,11 +192,11 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
     from trainer.serving.prediction import predict as run_predict
 
     with _counting("predicted") as seen:
-        found = run_predict(model, list(data), output, column=column, seen=seen)
+        result = run_predict(model, list(data), output, column=column, seen=seen)
     if form == "json":
-        _print_json(found)
+        _print_json(result)
     else:
-        terminal.echo(f"{found['rows']:,} rows in {found['shards']} shards -> {output}")
+        terminal.echo(f"{result['rows']:,} rows in {result['shards']} shards -> {output}")
 
 
 # --- the edges ------------------------------------------------------------------------------------
@@ -304,6 +303,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception:
+        import traceback
+
         terminal.echo(traceback.format_exc(), err=True, nl=False)
         terminal.echo("error: this is a fault of kfit; please report the lines above", err=True)
         termination.write(ExitCode.PROGRAM, traceback.format_exc(limit=-1).strip().splitlines()[-1])

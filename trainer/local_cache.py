@@ -36,8 +36,8 @@ def read(folder: str | Path, name: str) -> bytes | None:
         with _opened(Path(folder)) as at:
             handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
             with open(handle, "rb") as file:
-                found = os.fstat(handle)
-                ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+                status = os.fstat(handle)
+                ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
                 return file.read() if ours else None
     except OSError:
         return None
@@ -81,10 +81,10 @@ def _opened(folder: Path, *, create: bool = False) -> Iterator[int]:
             folder.mkdir(mode=0o700)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        found = os.fstat(handle)
-        if found.st_uid != os.geteuid():
-            raise PermissionError(f"{folder} belongs to user {found.st_uid}")
-        if found.st_mode & 0o022:
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(f"{folder} belongs to user {status.st_uid}")
+        if status.st_mode & 0o022:
             # Others could have put files here until now; what they wrote has another owner and does not count.
             os.fchmod(handle, 0o700)
         yield handle

@@ -108,19 +108,19 @@ class RunningMetrics:
             return dict.fromkeys(self._names, float("nan"))
         if self._kept:
             self._kept = [(np.concatenate([y for y, _ in self._kept]), np.concatenate([p for _, p in self._kept]))]
-        found = {}
+        results = {}
         for name in self._names:
             if name in self._sums:
                 mean = self._sums[name] / self.rows
-                found[name] = float(np.sqrt(mean)) if name == "rmse" else mean
+                results[name] = float(np.sqrt(mean)) if name == "rmse" else mean
             else:
-                found[name] = value(name, self._task, *self._kept[0])
-        return found
+                results[name] = value(name, self._task, *self._kept[0])
+        return results
 
-    def undefined(self, found: Mapping[str, float]) -> dict[str, str]:
+    def undefined(self, results: Mapping[str, float]) -> dict[str, str]:
         """Metric -> why it is not defined, for those of a result that are NaN."""
         labels = np.array(sorted(self._labels_seen))
-        return {name: _undefined_reason(name, self._task, labels) for name, v in found.items() if v != v}
+        return {name: _undefined_reason(name, self._task, labels) for name, v in results.items() if v != v}
 
 
 def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:

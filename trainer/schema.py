@@ -4,7 +4,7 @@ The feed writes packed batches and the model reads them; neither imports the oth
 
 A batch leaves the feed as ``(x, y, w)``:
 
-* ``x["numbers"]``  float32 ``[B, N]``: numeric columns and the elements of vectors; null is NaN.
+* ``x["numbers"]``  float32 ``[B, N]``: numeric columns, parts of dates and elements of vectors; null is NaN.
 * ``x["codes"]``    int32 ``[B, C]``: categorical columns; 0 is missing, 1 unseen, 2… the vocabulary
   (hashed columns: 0 is missing, 1… the buckets). Sequences and texts: a code for each of `size` values or
   words, 0 after the last.
@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["numeric", "categorical", "vector", "sequence", "text", "image"]
+Kind = Literal["numeric", "date", "categorical", "vector", "sequence", "text", "image"]
 Task = Literal["binary", "multiclass", "regression"]
 
 #: Arrow's name of an integer type, also as the elements of a list.
@@ -49,10 +49,11 @@ class Column:
             does); decimals as `float64`; dates as `int32` days and timestamps as `int64` in their own
             unit since the epoch. A null string is the empty string. Categories and sequences of integers that
             float64 cannot hold beside a null (or int64, for hashing) enter as `string`, their decimal text.
-        size: Elements of a vector, most values of a sequence, words of a text; 1 for the other kinds.
+        size: Elements of a vector, parts of a date, most values of a sequence, words of a text; 1 for the other kinds.
         partition: Whether it is a hive partition key, not stored in the files.
         shape: height, width and channels of an image, which enters the exported model as pixels.
         ragged: Whether a sequence is as wide as a batch's longest row, not `size`.
+        parts: Of a date: its packed columns, see `trainer.date_parts.packed_names`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Column:
     partition: bool = False
     shape: tuple[int, ...] = ()
     ragged: bool = False
+    parts: tuple[str, ...] = ()
 
     @property
     def stores_text(self) -> bool:
@@ -120,7 +122,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class NumberField:
-    """A numeric column or a vector inside `numbers`.
+    """A numeric column, a date or a vector inside `numbers`.
 
     Attributes:
         column: The column.

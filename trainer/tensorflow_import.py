@@ -52,15 +52,15 @@ class _HeldStderr:
         _HeldStderr.current = None
         os.dup2(self._saved, 2)
         os.close(self._saved)
-        with self._held as held:
-            held.seek(0)
-            os.write(2, b"".join(line for line in held if not _NOISE.search(line)))
+        with self._held as buffered:
+            buffered.seek(0)
+            os.write(2, b"".join(line for line in buffered if not _NOISE.search(line)))
 
 
 def release_stderr() -> None:
     """Gives stderr back during `import_tensorflow`, for a thread that is about to end the process."""
-    if (held := _HeldStderr.current) is not None:
-        held.release()
+    if (buffered := _HeldStderr.current) is not None:
+        buffered.release()
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def move_production(output: str, runs: Sequence[str]) -> int:
     """Moves production.json through the runs that a rule promoted; returns its last generation."""
     seen = None
     for run in runs:
-        seen = production.move(output, run, seen=seen, why=RULE)
+        seen = production.move(output, run, current=seen, why=RULE)
     assert seen is not None
     return seen.generation
 

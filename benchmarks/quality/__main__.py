@@ -76,10 +76,12 @@ def peer(
     """Labels and answers of the held-out rows, by a model of scikit-learn on the job's columns."""
     features = yaml.safe_load(job.read_text())["run"]["data"]["features"]
     categories = [name for name, feature in features.items() if feature["kind"] == "categorical"]
-    numbers = [name for name in features if name not in categories]
-    model = getattr(peers, side)(numbers, categories, task)
-    model.fit(peers.as_columns(train, numbers, categories), train[label])
-    columns = peers.as_columns(test, numbers, categories)
+    dates = {name: feature["parts"] for name, feature in features.items() if feature["kind"] == "date"}
+    numbers = [name for name in features if name not in categories and name not in dates]
+    of_dates = [f"{name} {part}" for name, parts in dates.items() for part in parts]
+    model = getattr(peers, side)([*numbers, *of_dates], categories, task)
+    model.fit(peers.as_columns(train, numbers, categories, dates), train[label])
+    columns = peers.as_columns(test, numbers, categories, dates)
     return test[label].to_numpy(), model.predict_proba(columns)[:, 1] if task == "binary" else model.predict(columns)
 
 
@@ -88,7 +90,7 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
     rows, label, task = sets.read(name)
     train, test = sets.split(rows, seed)
     deviation = float(train[label].std()) if task == "regression" else 1.0
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sets.write(train, folder / "train" / "0.parquet")
@@ -101,12 +103,12 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
                 else peer(side, train, test, label, task, folder / "job.yaml")
             )
             seconds = time.monotonic() - started
-            found[side] = {
+            scores[side] = {
                 "score": score(task, labels, answers, deviation),
                 "interval": interval(task, labels, answers, deviation),
                 "seconds": seconds,
             }
-    return found
+    return scores
 
 
 def holds(task: str, mean: dict[str, float]) -> bool:
@@ -116,11 +118,11 @@ def holds(task: str, mean: dict[str, float]) -> bool:
     return mean["kfit"] >= mean["linear"] - _MARGIN
 
 
-def report(found: dict[str, list[dict[str, dict[str, float]]]]) -> bool:
+def report(scores: dict[str, list[dict[str, dict[str, float]]]]) -> bool:
     """Prints the table; whether the claims hold."""
     table = Table("set", "task", *SIDES, "seconds", "≥ linear")
     means, fine = [], True
-    for name, runs in found.items():
+    for name, runs in scores.items():
         task = sets.SETS[name].task
         mean = {side: float(np.mean([r[side]["score"] for r in runs])) for side in SIDES}
         means.append([mean[side] for side in SIDES])
@@ -147,16 +149,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many splits of each set")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    found: dict[str, list[Any]] = {}
+    scores: dict[str, list[Any]] = {}
     for name in chosen.sets:
         for seed in range(chosen.seeds):
-            found.setdefault(name, []).append(measure(name, seed))
-            last = found[name][-1]
+            scores.setdefault(name, []).append(measure(name, seed))
+            last = scores[name][-1]
             print(name, seed, *(f"{side} {last[side]['score']:.4f}" for side in SIDES),
                   f"{last['kfit']['seconds']:.0f} s", flush=True)  # fmt: skip
             if chosen.json:
-                chosen.json.write_text(json.dumps(found, indent=2) + "\n")
-    raise SystemExit(0 if report(found) else 1)
+                chosen.json.write_text(json.dumps(scores, indent=2) + "\n")
+    raise SystemExit(0 if report(scores) else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""scikit-learn's models on the columns that the job file uses, with their defaults."""
+"""scikit-learn's models on the columns that the job file uses, with their defaults; dates as the parts it names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+#: What pandas calls our parts.
+_PANDAS = {"weekday": "day_of_week"}
 
 
 def linear(numbers: list[str], categories: list[str], task: str) -> Pipeline:
@@ -27,11 +30,12 @@ def boosting(numbers: list[str], categories: list[str], task: str) -> Pipeline:
     return make_pipeline(columns, kind(categorical_features=list(range(len(categories))), random_state=0))
 
 
-def as_columns(rows: pd.DataFrame, numbers: list[str], categories: list[str]) -> pd.DataFrame:
-    """Dates as days, categories as text: what scikit-learn takes."""
-    out = {}
-    for name in numbers:
-        column = rows[name]
-        dated = pd.api.types.is_datetime64_any_dtype(column)
-        out[name] = (column - pd.Timestamp("2000-01-01")).dt.days.astype(float) if dated else column.astype(float)
+def as_columns(
+    rows: pd.DataFrame, numbers: list[str], categories: list[str], dates: dict[str, list[str]]
+) -> pd.DataFrame:
+    """Parts of dates as numbers, categories as text: what scikit-learn takes."""
+    out = {name: rows[name].astype(float) for name in numbers}
+    for name, parts in dates.items():
+        accessor = rows[name].dt
+        out |= {f"{name} {part}": getattr(accessor, _PANDAS.get(part, part)).astype(float) for part in parts}
     return pd.DataFrame(out | {name: rows[name].astype(str) for name in categories})

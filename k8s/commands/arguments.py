@@ -40,7 +40,7 @@ def run_or_newest(function: F) -> F:
 
     @functools.wraps(function)
     def with_run(*args: Any, run: str | None, target: Target, **kwargs: Any) -> Any:
-        return function(*args, run=run or _ask(target), target=target, **kwargs)
+        return function(*args, run=_ask(target) if run is None else run, target=target, **kwargs)
 
     decorated: Any = click.argument("run", required=False, shell_complete=complete_runs)(with_run)
     return decorated  # type: ignore[no-any-return]

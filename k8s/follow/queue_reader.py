@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from k8s.api.client import Cluster, Object
 from k8s.chart.yaml_documents import annotation, run_id
 from k8s.errors import AccessError, ClusterError, NotFound
-from k8s.status import stored_run
 from k8s.status.queue import QueueView, evicted, preemptor_uid, queue_of
 from trainer.errors import KfitError
 
@@ -23,16 +22,16 @@ def read(cluster: Cluster, job: Object) -> QueueView | None:
     if not queue or _is_over(job):
         return None
     try:
-        found = cluster.select("Workload", labels=f"{_BY_JOB}={job['metadata']['uid']}")
+        workloads = cluster.select("Workload", labels=f"{_BY_JOB}={job['metadata']['uid']}")
     except AccessError as denied:
         return QueueView(fault="the right to list Workloads is missing", remedy=denied.remedy)
     except NotFound:
         return QueueView(fault="this cluster has no Kueue", remedy="remove queue from the job file, or install Kueue")
     except ClusterError as away:
         return QueueView(fault=away.what, remedy=away.remedy)
-    if not found:
+    if not workloads:
         return QueueView()
-    workload = max(found, key=lambda item: str(item["metadata"].get("creationTimestamp", "")))
+    workload = max(workloads, key=lambda item: str(item["metadata"].get("creationTimestamp", "")))
     if not job["spec"].get("suspend"):
         return QueueView(workload)
     pending, remedy = _pending(cluster, queue)
@@ -71,19 +70,21 @@ def read_all(cluster: Cluster, jobs: Iterable[Object], *, everywhere: bool = Fal
 
 def newest_checkpoint(output: str, run: str) -> tuple[int, float] | None:
     """Returns the newest checkpoint's step and commit time; None without one or where storage is out of reach here."""
-    found: list[tuple[int, float]] = []
+    from k8s.status import stored_run  # brings storage, which most answers do not need
+
+    places: list[tuple[int, float]] = []
 
     def ask() -> None:
         try:
             newest = stored_run.newest_checkpoint(output, run)
         except KfitError:
             return
-        found.extend([newest] if newest else [])
+        places.extend([newest] if newest else [])
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_STORAGE_S)
-    return found[0] if found else None
+    return places[0] if places else None
 
 
 def _pending(cluster: Cluster, queue: str) -> tuple[list[Object] | None, str]:
@@ -101,10 +102,10 @@ def _job_of(cluster: Cluster, uid: str) -> str:
     if not uid or "UNKNOWN" in uid:
         return ""
     try:
-        found = cluster.select("Workload", labels=f"{_BY_JOB}={uid}")
+        workloads = cluster.select("Workload", labels=f"{_BY_JOB}={uid}")
     except KfitError:
         return ""
-    return _owner(found[0]) if found else ""
+    return _owner(workloads[0]) if workloads else ""
 
 
 def _owner(workload: Object | None) -> str:

@@ -123,27 +123,27 @@ def kind_name(kind: str, name: str) -> str:
     return f"{kind.lower()}.batch/{name}" if kind in ("Job", "CronJob") else f"{kind.lower()}/{name}"
 
 
-def runs(found: Sequence[dict[str, Any]], form: str, namespace: str, *, heads: bool = True) -> None:
+def runs(listed: Sequence[dict[str, Any]], form: str, namespace: str, *, heads: bool = True) -> None:
     """Prints a list of runs.
 
     Args:
-        found: The runs.
+        listed: The runs.
         form: `table`, `wide`, `json`, `yaml` or `name`.
         namespace: Theirs; empty stands for all, and adds a column.
         heads: Begin a table with its heads.
     """
-    if not _listed(found, form, "Job", f"no runs in namespace {namespace}" if namespace else "no runs"):
-        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in found], heads=heads)
+    if not _listed(listed, form, "Job", f"no runs in namespace {namespace}" if namespace else "no runs"):
+        table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in listed], heads=heads)
 
 
-def _listed(found: Sequence[dict[str, Any]], form: str, kind: str, nothing: str) -> bool:
+def _listed(items: Sequence[dict[str, Any]], form: str, kind: str, nothing: str) -> bool:
     """Prints a list in every form but a table's; False where the table is left to print."""
     if form == "name":
-        for one in found:
+        for one in items:
             terminal.echo(kind_name(kind, one["name"]))
     elif form in ("json", "yaml"):
-        documents(found, form, many=True)
-    elif not found:
+        documents(items, form, many=True)
+    elif not items:
         terminal.echo(nothing, err=True)
     else:
         return False
@@ -163,10 +163,10 @@ def run_row(run: dict[str, Any], *, wide: bool, namespaced: bool) -> dict[str, s
     return row | {"WHY": "" if run["phase"] == "Succeeded" else _cell(run["why"])}
 
 
-def offered(found: Sequence[dict[str, Any]]) -> None:
+def offered(listed: Sequence[dict[str, Any]]) -> None:
     """Prints runs to choose from on stderr, each with its number."""
-    width = max(len(run["name"]) for run in found)
-    for number, run in enumerate(found, 1):
+    width = max(len(run["name"]) for run in listed)
+    for number, run in enumerate(listed, 1):
         line = f"{number}  {run['name'].ljust(width)}  {run['phase']}  {ago(run['age_s'])} old"
         terminal.echo(line, err=True)
 
@@ -278,27 +278,27 @@ def why(report: dict[str, Any]) -> None:
             terminal.echo(f"  {head}: {report[key]}")
 
 
-def schedules(found: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
+def schedules(listed: Sequence[dict[str, Any]], form: str, namespace: str) -> None:
     """Prints a list of schedules."""
-    if not _listed(found, form, "CronJob", f"no schedules in namespace {namespace}"):
+    if not _listed(listed, form, "CronJob", f"no schedules in namespace {namespace}"):
         heads = {"NAME": "name", "CRON": "cron", "ZONE": "time_zone"}
         table([
             {head: _cell(one[key]) for head, key in heads.items()}
             | {"STATE": "suspended" if one["suspended"] else "active", "RUNNING": str(len(one["active"]))}
             | {"LAST": ago(one["last_s"]), "AGE": ago(one["age_s"])}
-            for one in found
+            for one in listed
         ])  # fmt: skip
 
 
-def findings(found: Sequence[dict[str, Any]]) -> None:
+def findings(listed: Sequence[dict[str, Any]]) -> None:
     """Prints what works and what does not."""
     marks: dict[bool | None, tuple[str, dict[str, Any]]] = {
         True: ("ok", {"fg": "green"}),
         False: ("no", {"fg": "red", "bold": True}),
         None: ("  ", {}),
     }
-    width = max(len(finding["what"]) for finding in found)
-    for finding in found:
+    width = max(len(finding["what"]) for finding in listed)
+    for finding in listed:
         terminal.styled([marks[finding["ok"]], (f"  {finding['what'].ljust(width)}  {finding['told']}", {})])
         if finding["ok"] is False and finding["remedy"]:
             terminal.echo(f"    {' ' * width}  {finding['remedy']}")

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "FractionSplit": {"by": None},
     "NewestSplit": {},
     "Numeric": {"scale": "robust_clip", "impute": None, "indicator": False},
+    "Date": {"parts": "auto", "cyclic": True, "impute": None, "indicator": False},
     "Constant": {},
     "Image": {"channels": 3, "augment": None},
     "Augment": {"flip": False, "shift": 0.0},

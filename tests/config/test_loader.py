@@ -201,16 +201,16 @@ def test_the_keys_of_the_chart_are_those_of_its_model():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("{kind: numeric}", "{kind: numeric, impute: {constant: ''}}", "impute.constant '' is no number"),
-        ("{kind: numeric}", "{kind: numeric, impute: {constant: x}}", "impute.constant 'x' is no number"),
-        ("{kind: numeric}", "{kind: vector, size: 2, impute: {constant: ''}}", "impute.constant '' is no number"),
+        ("{kind: numeric}", "{kind: numeric, impute: {constant: ''}}", "impute.constant '' is not a number"),
+        ("{kind: numeric}", "{kind: numeric, impute: {constant: x}}", "impute.constant 'x' is not a number"),
+        ("{kind: numeric}", "{kind: vector, size: 2, impute: {constant: ''}}", "impute.constant '' is not a number"),
         ("encode: one_hot", "impute: {constant: ''}", "impute.constant '' is the text of null already"),
         ("encode: one_hot", "encode: hash\n        buckets: 3000000000", "less than 2147483640"),
         ("label: late", "label: late\n    sample_weight: late", "label 'late' is also sample_weight"),
-        ("uri: models", "uri: ''", "'' is no path and no URI"),
-        ("uri: models", "uri: ' '", "' ' is no path and no URI"),
-        ("train: lake", "train: ''", "'' is no path and no URI"),
-        ("train: lake", "train: [lake, '']", "'' is no path and no URI"),
+        ("uri: models", "uri: ''", "'' is not a path or URI"),
+        ("uri: models", "uri: ' '", "' ' is not a path or URI"),
+        ("train: lake", "train: ''", "'' is not a path or URI"),
+        ("train: lake", "train: [lake, '']", "'' is not a path or URI"),
     ],
 )
 def test_values_that_could_only_fail_later_are_refused(job, old, new, said):

@@ -25,9 +25,9 @@ from rich.progress import track
 from rich.table import Table
 
 from tests import sets
-from tests.faults import mortal
+from tests.faults import killable_run
 from tests.faults.ends import differences, unpublished
-from tests.faults.mortal import Death
+from tests.faults.killable_run import KillPoint
 from tests.servers import environment, seaweed
 from trainer.checkpoint.run_folder import RunFolder
 
@@ -69,7 +69,7 @@ class Workshop:
         self.whole = self.new_run()
         self.undisturbed = self.start(self.whole)
         if self.undisturbed.code != 0:
-            raise SystemExit(self.undisturbed.said)
+            raise SystemExit(self.undisturbed.stderr)
         if not self.undisturbed.operations:
             raise SystemExit("no store operation of the undisturbed run was seen: nothing could die at one")
 
@@ -77,16 +77,16 @@ class Workshop:
         self.count += 1
         return RunFolder(self.output, f"r{self.count:04d}")
 
-    def start(self, run: RunFolder, death: Death | None = None) -> mortal.End:
+    def start(self, run: RunFolder, kill_at: KillPoint | None = None) -> killable_run.End:
         words = ["fit", str(self.job), "--run", run.run_id, "--devices", f"cpu:{self.devices}"]
-        return mortal.run(words, self.folder / "process", death)
+        return killable_run.run(words, self.folder / "process", kill_at)
 
     def finish(self, run: RunFolder, row: Row, what: str) -> None:
         """Starts a run until it ends, and compares."""
         end = self.start(run)
         row.runs += 1
         if end.code != 0:
-            row.differing.append(f"{what}: exit {end.code}: {end.said[-300:]}")
+            row.differing.append(f"{what}: exit {end.code}: {end.stderr[-300:]}")
             return
         if wrong := differences(self.whole, run) + unpublished(run):
             row.differing.append(f"{what}: {', '.join(wrong)}")
@@ -98,11 +98,11 @@ def random_kills(shop: Workshop, row: Row, kills: int, rng: random.Random) -> It
         run = shop.new_run()
         moments = [rng.uniform(0.05, shop.undisturbed.seconds) for _ in range(min(KILLS_A_RUN, kills - row.deaths))]
         for moment in moments:
-            end = shop.start(run, Death(after_s=moment))
+            end = shop.start(run, KillPoint(after_s=moment))
             row.deaths += 1
             yield row.deaths
             if end.code not in (-signal.SIGKILL, 0):
-                row.differing.append(f"killed after {moment:.2f} s: exit {end.code}: {end.said[-300:]}")
+                row.differing.append(f"killed after {moment:.2f} s: exit {end.code}: {end.stderr[-300:]}")
         shop.finish(run, row, f"killed after {[round(m, 2) for m in moments]} s")
 
 
@@ -114,13 +114,13 @@ def every_operation(shop: Workshop, row: Row, only: int | None, rng: random.Rand
     chosen = places if only is None else [*commits, *rng.sample(places, min(only, len(places)))]
     for side, number in chosen:
         run = shop.new_run()
-        death = Death(before_operation=number) if side == "before" else Death(after_operation=number)
-        end = shop.start(run, death)
+        kill_at = KillPoint(before_operation=number) if side == "before" else KillPoint(after_operation=number)
+        end = shop.start(run, kill_at)
         row.deaths += 1
         yield row.deaths
         # Uploads run beside each other, so a run may have an operation fewer than the one that was counted.
         if end.code not in (-signal.SIGKILL, 0):
-            row.differing.append(f"{side} operation {number}: exit {end.code}: {end.said[-300:]}")
+            row.differing.append(f"{side} operation {number}: exit {end.code}: {end.stderr[-300:]}")
         shop.finish(run, row, f"{side} operation {number} ({shop.undisturbed.operations[number - 1]})")
 
 
@@ -129,12 +129,12 @@ def random_stops(shop: Workshop, row: Row, stops: int, rng: random.Random) -> It
     for _ in range(stops):
         run = shop.new_run()
         moment = rng.uniform(0.05, shop.undisturbed.seconds)
-        end = shop.start(run, Death(after_s=moment, signal_number=signal.SIGTERM))
+        end = shop.start(run, KillPoint(after_s=moment, signal_number=signal.SIGTERM))
         row.deaths += 1
         yield row.deaths
         # -15: before the program's first line, when there is nothing yet to be polite about.
         if end.code not in (75, 0, -signal.SIGTERM):
-            row.differing.append(f"SIGTERM after {moment:.2f} s: exit {end.code}: {end.said[-300:]}")
+            row.differing.append(f"SIGTERM after {moment:.2f} s: exit {end.code}: {end.stderr[-300:]}")
         shop.finish(run, row, f"SIGTERM after {moment:.2f} s")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import mortal
+from tests.faults import killable_run
 from tests.faults.crash_matrix import Workshop
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
@@ -54,7 +54,7 @@ def main() -> int:
         shop = Workshop(Path(folder), str(Path(folder, "out")), 1)
         for pair in range(1, 11):
             run = shop.new_run()
-            shop.start(run, mortal.Death(after_s=rng.uniform(0.3, shop.undisturbed.seconds)))
+            shop.start(run, killable_run.KillPoint(after_s=rng.uniform(0.3, shop.undisturbed.seconds)))
             killed = unnamed(run)
             shop.start(run)
             ended = unnamed(run)

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests import sets
-from tests.faults import mortal
+from tests.faults import killable_run
 from tests.faults.ends import differences, unpublished
 from tests.faults.wire import Proxy, toxiproxy
 from tests.servers import environment, free_ports, seaweed
@@ -104,31 +104,31 @@ class Workshop:
         self.whole = self.new_run()
         end = self.start(self.whole)
         if end.code != 0:
-            raise SystemExit(end.said)
+            raise SystemExit(end.stderr)
 
     def new_run(self) -> RunFolder:
         self.count += 1
         return RunFolder(self.output, f"r{self.count:03d}")
 
-    def start(self, run: RunFolder, watch: Callable[[str, int], bool] | None = None) -> mortal.End:
+    def start(self, run: RunFolder, watch: Callable[[str, int], bool] | None = None) -> killable_run.End:
         words = ["fit", str(self.job), "--run", run.run_id]
-        return mortal.run(words, self.folder / "process", environ=self._environ, watch=watch)
+        return killable_run.run(words, self.folder / "process", environ=self._environ, watch=watch)
 
     def newest_step(self, run: RunFolder) -> int:
         found = CheckpointStore(run, keep=3, note=lambda _: None).newest()
         return found.step if found else 0
 
-    def again(self, fault: str, did: str, end: mortal.End, run: RunFolder, allowed: tuple[int, ...]) -> Outcome:
+    def again(self, fault: str, did: str, end: killable_run.End, run: RunFolder, allowed: tuple[int, ...]) -> Outcome:
         """Starts the run again, now that the fault is gone, and compares its end."""
-        reached = _steps_reached(end.said)
+        reached = _steps_reached(end.stderr)
         lost = max(0, reached - self.newest_step(run)) if end.code != 0 else 0
-        wrong = [] if end.code in allowed else [f"exit {end.code}: {end.said[-400:]}"]
-        if "Traceback" in end.said:
-            wrong.append(f"a traceback: {end.said[end.said.index('Traceback') - 300 :][:1500]}")
+        wrong = [] if end.code in allowed else [f"exit {end.code}: {end.stderr[-400:]}"]
+        if "Traceback" in end.stderr:
+            wrong.append(f"a traceback: {end.stderr[end.stderr.index('Traceback') - 300 :][:1500]}")
         if end.code != 0:
             after = self.start(run)
             if after.code != 0:
-                wrong.append(f"after the fault: exit {after.code}: {after.said[-400:]}")
+                wrong.append(f"after the fault: exit {after.code}: {after.stderr[-400:]}")
         if not wrong:
             wrong = differences(self.whole, run) + unpublished(run)
         return Outcome(fault, did, end.code, lost, "; ".join(wrong))
@@ -149,9 +149,9 @@ def _at_epoch(number: int, act: Callable[[], None]) -> Callable[[str, int], bool
     return watch
 
 
-def _did(end: mortal.End, otherwise: str) -> str:
+def _did(end: killable_run.End, otherwise: str) -> str:
     """Its own words: the last error, else the last note about a checkpoint."""
-    lines = [line for line in end.said.splitlines() if line.startswith(("error:", "checkpoint"))]
+    lines = [line for line in end.stderr.splitlines() if line.startswith(("error:", "checkpoint"))]
     return lines[-1].rpartition("checkpoints/")[2].removeprefix("error: ")[:90] if lines else otherwise
 
 
@@ -229,9 +229,9 @@ def damaged_objects(shop: Workshop) -> Iterator[Outcome]:
         damage(run)
         after = shop.newest_step(run)
         end = shop.start(run)
-        notes = [line for line in end.said.splitlines() if line.startswith(("checkpoint ", "going on"))]
+        notes = [line for line in end.stderr.splitlines() if line.startswith(("checkpoint ", "going on"))]
         did = "; ".join(n.replace("trying the one before", "the one before") for n in notes)[:110]
-        wrong = [] if end.code == 0 else [f"exit {end.code}: {end.said[-400:]}"]
+        wrong = [] if end.code == 0 else [f"exit {end.code}: {end.stderr[-400:]}"]
         wrong += differences(shop.whole, run) if end.code == 0 else []
         yield Outcome(fault, did, end.code, before - after, "; ".join(wrong))
 

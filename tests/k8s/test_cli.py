@@ -52,12 +52,13 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
         "open": {"kind": "categorical"},
         "carrier": {"kind": "categorical"},
         "coded": {"kind": "categorical"},
+        "at": {"kind": "date", "parts": ["year", "month", "weekday", "hour"]},
         "profile": {"kind": "vector", "size": 2},
         "no: plain": {"kind": "numeric"},
         "yes": {"kind": "numeric"},
     }
     left_out = [line.split(":")[0].strip(" #") for line in text.splitlines() if "left out" in line]
-    assert left_out == ["user_id", "at", "tags", "dt"]
+    assert left_out == ["user_id", "tags", "dt"]
     path = tmp_path / "job.yaml"
     path.write_text(text)
     assert Config.load(path).data.label.column == "late"
@@ -108,6 +109,7 @@ INTEGERS = {
     "rooms": ([1 + i % 4 for i in range(980)] + [5] * 15 + [6, 6, 7, 9, 12], "numeric"),
     "ages": ([30 + i % 15 for i in range(1000)], "numeric"),
     "doses": ([(0, 50, 100, 150)[i % 4] for i in range(1000)], "numeric"),
+    "company_sizes": ([(1, 10, 20, 100, 500, 1000)[i % 6] for i in range(1000)], "numeric"),
     "amounts": ([i * i % 997 for i in range(1000)], "numeric"),
     "rare_flag": ([int(i < 20) for i in range(1000)], "numeric"),
     "beyond_int64": ([2**63 + i % 700 for i in range(1000)], "numeric"),
@@ -126,7 +128,7 @@ def test_init_tells_integer_codes_from_amounts(tmp_path, name):
 
 def test_init_reads_the_first_row_groups_of_a_large_shard(tmp_path, monkeypatch):
     monkeypatch.setattr("k8s.commands.author.init._MOST_READ_BYTES", 40_000)
-    codes = pa.array([3, 7, 12] * 10_000)
+    codes = pa.array([3, 12, 17] * 10_000)
     pq.write_table(
         pa.table({"x": codes, "z": pa.array([i / 7 for i in range(30_000)]), "y": pa.array([0, 1] * 15_000)}),
         tmp_path / "a.parquet",
@@ -136,6 +138,31 @@ def test_init_reads_the_first_row_groups_of_a_large_shard(tmp_path, monkeypatch)
     text = job_file(str(tmp_path), label="y", task=None, output="o", name="n")
     assert "x: {kind: categorical}" in text
     assert "task: binary" in text
+
+
+HOUR = datetime.timedelta(hours=1)
+START = datetime.datetime(2012, 6, 1)
+DATES = {
+    "years of hours": ([START + 9 * HOUR * i for i in range(2000)], "timestamp", ["year", "month", "weekday", "hour"]),
+    "midnights": ([START + 24 * HOUR * i for i in range(2000)], "timestamp", ["year", "month", "weekday"]),
+    "days": ([START.date() + datetime.timedelta(i) for i in range(2000)], "date", ["year", "month", "weekday"]),
+    "a summer": ([START + HOUR * i for i in range(2000)], "timestamp", ["weekday", "hour"]),
+    "two days": ([START.date() + datetime.timedelta(i % 2) for i in range(2000)], "date", None),
+}
+
+
+@pytest.mark.parametrize("name", DATES)
+def test_init_offers_the_parts_of_dates_that_the_rows_can_teach(tmp_path, name):
+    values, kind, parts = DATES[name]
+    column = pa.array([*values[:-1], None], pa.date64() if kind == "date" else pa.timestamp("us", tz="UTC"))
+    amounts = pa.array([i * i % 997 for i in range(2000)])
+    pq.write_table(pa.table({"x": column, "w": amounts, "y": [i / 7 for i in range(2000)]}), tmp_path / "a.parquet")
+    text = job_file(str(tmp_path), label="y", task=None, output="o", name="n")
+    features = yaml.safe_load(text)["run"]["data"]["features"]
+    if parts is None:
+        assert "# x: left out, its dates are too near each other" in text
+    else:
+        assert features["x"] == {"kind": "date", "parts": parts, "impute": "median", "indicator": True}
 
 
 LABELS = {

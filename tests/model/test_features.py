@@ -106,5 +106,5 @@ def test_five_hundred_numbers_take_as_few_operations_as_one():
 
 
 def test_a_constant_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="'x' is no number"):
+    with pytest.raises(ValueError, match="'x' is not a number"):
         encoded("f32", impute={"constant": "x"})

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from tests import sets
 from tests.faults.ends import differences, unpublished
-from tests.multinode import company
-from tests.multinode.company import End
+from tests.multinode import worker_processes
+from tests.multinode.worker_processes import End
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore
 
@@ -77,7 +77,7 @@ class Workshop:
     def start(self, run: RunFolder, workers: int, devices: int = 1, **more: object) -> End:
         words = ["fit", str(self.job), "--run", run.run_id, "--devices", f"cpu:{devices}"]
         folders = dict.fromkeys(range(workers), self.folder) | dict(more.pop("folders", {}))  # type: ignore[call-overload]
-        return company.run(words, self.folder / "said", workers, folders=folders, **more)  # type: ignore[arg-type]
+        return worker_processes.run(words, self.folder / "said", workers, folders=folders, **more)  # type: ignore[arg-type]
 
     def whole(self, workers: int, devices: int = 1) -> RunFolder:
         """A run that was not hurt."""
@@ -85,7 +85,7 @@ class Workshop:
             run = self.new_run()
             end = self.start(run, workers, devices)
             if any(end.codes):
-                raise SystemExit(f"undisturbed, {workers} workers: {end.codes}\n" + "\n".join(end.said))
+                raise SystemExit(f"undisturbed, {workers} workers: {end.codes}\n" + "\n".join(end.stderr))
             self._whole[workers, devices] = run
         return self._whole[workers, devices]
 
@@ -93,7 +93,7 @@ class Workshop:
         """Starts a run again until its end."""
         end = self.start(run, workers, devices)
         if any(end.codes):
-            return [f"started again: {end.codes} {end.said[0][-400:]}"]
+            return [f"started again: {end.codes} {end.stderr[0][-400:]}"]
         return unpublished(run)
 
 
@@ -150,9 +150,9 @@ def _lost(worker: int, number: int) -> Callable[[Workshop], tuple[list[str], str
         end = shop.start(run, 2, when=_after("epoch 1/3  done", random.Random(worker)), hurt=hurt)
         wrong = []
         if end.codes[1 - worker] != 76 or end.seconds > LOST_WITHIN_S + (5 if stopped else 0):
-            wrong.append(f"codes {end.codes} after {end.seconds:.1f} s: {end.said[1 - worker][-300:]}")
-        if f"worker {worker}" not in end.said[1 - worker].rpartition("error:")[2]:
-            wrong.append(f"who was lost is not said: {end.said[1 - worker][-300:]}")
+            wrong.append(f"codes {end.codes} after {end.seconds:.1f} s: {end.stderr[1 - worker][-300:]}")
+        if f"worker {worker}" not in end.stderr[1 - worker].rpartition("error:")[2]:
+            wrong.append(f"who was lost is not said: {end.stderr[1 - worker][-300:]}")
         wrong += shop.finish(run, 2) + differences(whole, run)
         return wrong, f"peer left with 76 after {end.seconds:.1f} s; same end"
 
@@ -167,8 +167,8 @@ def _asked_to_stop(worker: int) -> Callable[[Workshop], tuple[list[str], str]]:
             os.kill(children[worker], signal.SIGTERM)
 
         end = shop.start(run, 2, when=_after("epoch 1/3  done", random.Random(9 + worker)), hurt=hurt)
-        wrong = [] if end.codes == [75, 75] else [f"codes {end.codes}: {end.said}"]
-        if sum("stopped by SIGTERM" in said for said in end.said) != 1:
+        wrong = [] if end.codes == [75, 75] else [f"codes {end.codes}: {end.stderr}"]
+        if sum("stopped by SIGTERM" in said for said in end.stderr) != 1:
             wrong.append("not one message")
         wrong += shop.finish(run, 2) + differences(whole, run)
         return wrong, f"both left with 75 after {end.seconds:.1f} s; same end"
@@ -189,8 +189,8 @@ def _wrong_data(shop: Workshop) -> tuple[list[str], str]:
         shutil.copystat(whole, file)
     shop.whole(2)  # whose statistics are in the cache
     end = shop.start(shop.new_run(), 2, folders={1: elsewhere})
-    wrong = [] if end.codes == [65, 65] else [f"codes {end.codes}: {end.said}"]
-    said = "".join(end.said)
+    wrong = [] if end.codes == [65, 65] else [f"codes {end.codes}: {end.stderr}"]
+    said = "".join(end.stderr)
     if said.count("error:") != 1 or "worker 1" not in said or "cannot be decoded" not in said:
         wrong.append(f"not one message that names worker 1: {said[-600:]}")
     return wrong, "both left with 65, one message"
@@ -204,7 +204,7 @@ def _elastic(before: tuple[int, int], after: tuple[int, int]) -> Callable[[Works
             os.kill(children[0], signal.SIGTERM)
 
         end = shop.start(run, *before, when=_after("epoch 1/3  done", random.Random(3)), hurt=hurt)
-        wrong = [] if set(end.codes) == {75} else [f"codes {end.codes}: {end.said}"]
+        wrong = [] if set(end.codes) == {75} else [f"codes {end.codes}: {end.stderr}"]
         wrong += shop.finish(run, *after)
         weights, metrics = distance(run, whole)
         if max(weights, metrics) > 1e-5:
@@ -218,8 +218,8 @@ def _missing(shop: Workshop) -> tuple[list[str], str]:
     place = {0: {"KFIT_MEETING_S": "3", "KFIT_NODES": "3"}, 1: {"KFIT_MEETING_S": "8", "KFIT_NODES": "3"}}
     end = shop.start(shop.new_run(), 2, environ=place)
     wrong = [] if end.codes == [76, 76] else [f"codes {end.codes}"]
-    if "worker 2 did not come within 3 s" not in end.said[0]:
-        wrong.append(f"who is missing is not said: {end.said[0]}")
+    if "worker 2 did not come within 3 s" not in end.stderr[0]:
+        wrong.append(f"who is missing is not said: {end.stderr[0]}")
     return wrong, f"both left with 76 after {end.seconds:.0f} s, named worker 2"
 
 

@@ -44,7 +44,7 @@ def nights(output: str) -> None:
     failed = {"status": "failed", "metrics": {}, "exit_code": 65, "reason": "s3://l/x: truncated\n  write it again"}
     runs.leave(output, "n4", model=False, finished="2013-03-04T02:00:00Z", **failed)
     storage.write(storage.join(output, "runs", "n5", "config.json"), b'{"date": "2013-03-05"}')
-    production.move(output, "n1", seen=None, why="first")
+    production.move(output, "n1", current=None, why="first")
 
 
 def test_history_tells_every_night_and_what_became_of_it(output, kfit):
@@ -133,7 +133,7 @@ def test_prune_by_the_job_files_rule_or_the_command_lines(tmp_path, kfit):
     output = str(tmp_path / "out")
     for day in range(1, 7):
         runs.leave(output, f"r{day}", finished=f"2013-03-0{day}T02:00:00Z")
-    production.move(output, "r1", seen=None, why="")
+    production.move(output, "r1", current=None, why="")
     job = sets.write_job(tmp_path / "job.yaml", sets.job("x", output, output__keep_runs={"count": 3}))
     code, out, err = kfit("prune", "-f", str(job), "--dry-run", "-o", "name")
     assert (code, out.split(), err) == (0, ["r2", "r3"], "2 runs would go\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -146,4 +147,4 @@ def test_statistics_survive_their_json():
     from trainer.feed.statistics.cache import statistics_from
 
     statistics = Statistics(3, {"x": NORMAL, "c": categories({"a": 2, "b": 1})})
-    assert statistics_from(json.loads(json.dumps(drift.statistics_json(statistics)))) == statistics
+    assert statistics_from(json.loads(json.dumps(asdict(statistics)))) == statistics

@@ -24,8 +24,8 @@ def test_it_says_who_when_why_and_what_was_before(output):
         runs.leave(output, run)
     assert production.read(output) is None
     when = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
-    first = production.move(output, "a", seen=None, why="the first", who="job/flights-1", when=when)
-    second = production.move(output, "b", seen=first, why="better", who="job/flights-2", when=when)
+    first = production.move(output, "a", current=None, why="the first", who="job/flights-1", when=when)
+    second = production.move(output, "b", current=first, why="better", who="job/flights-2", when=when)
     found = pointer(output)
     token = found.pop("token")
     assert len(token) == 16
@@ -55,10 +55,10 @@ def test_it_says_who_when_why_and_what_was_before(output):
 def test_a_decision_on_what_has_moved_since_is_refused_and_names_who(output):
     for run in ("a", "b", "c"):
         runs.leave(output, run)
-    seen = production.move(output, "a", seen=None, why="first")
-    production.move(output, "b", seen=seen, why="nightly", who="job/night")
+    seen = production.move(output, "a", current=None, why="first")
+    production.move(output, "b", current=seen, why="nightly", who="job/night")
     with pytest.raises(Lost, match=r"production was moved to b by job/night meanwhile \(nightly\); c was not promoted"):
-        production.move(output, "c", seen=seen, why="also better")
+        production.move(output, "c", current=seen, why="also better")
     assert pointer(output)["run"] == "b"
 
 
@@ -67,13 +67,13 @@ def test_of_many_at_once_one_wins_and_all_others_say_so(output, empty):
     names = [f"run-{i}" for i in range(6)]
     for run in ("base", *names):
         runs.leave(output, run)
-    seen = None if empty else production.move(output, "base", seen=None, why="first")
+    seen = None if empty else production.move(output, "base", current=None, why="first")
     start, won, lost = threading.Barrier(len(names)), [], []
 
     def promote(run: str) -> None:
         start.wait()
         try:
-            won.append(production.move(output, run, seen=seen, why="at once").run)
+            won.append(production.move(output, run, current=seen, why="at once").run)
         except Lost as error:
             lost.append(error.what)
 
@@ -92,7 +92,7 @@ def test_a_write_whose_answer_was_lost_is_known_as_ones_own(output, monkeypatch)
     """The store has taken the pointer, the client tries again and is refused by its own first try."""
     for run in ("a", "b"):
         runs.leave(output, run)
-    seen = production.move(output, "a", seen=None, why="first")
+    seen = production.move(output, "a", current=None, why="first")
     real = storage.replace
 
     def taken_twice(uri: str, data: bytes, version: str | None) -> None:
@@ -100,13 +100,13 @@ def test_a_write_whose_answer_was_lost_is_known_as_ones_own(output, monkeypatch)
         real(uri, data, version)
 
     monkeypatch.setattr(storage, "replace", taken_twice)
-    assert production.move(output, "b", seen=seen, why="better").run == "b"
+    assert production.move(output, "b", current=seen, why="better").run == "b"
 
 
 def test_a_run_without_a_published_model_is_never_promoted(output):
     runs.leave(output, "broken", model=False)
     with pytest.raises(ConfigError, match="no published model"):
-        production.move(output, "broken", seen=None, why="")
+        production.move(output, "broken", current=None, why="")
     assert production.read(output) is None
 
 

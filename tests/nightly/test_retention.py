@@ -130,7 +130,7 @@ def test_prune_deletes_whole_folders_but_never_what_serves_or_served_before(outp
         runs.leave(output, f"r{day}", finished=f"2013-03-0{day}T02:00:00Z")
     seen = None
     for run in ("r1", "r2", "r3"):
-        seen = production.move(output, run, seen=seen, why="")
+        seen = production.move(output, run, current=seen, why="")
     rules = KeepRuns(count=2)
     would = retention.prune(output, rules, now=NOW, dry_run=True)
     assert [n.run for n in would] == ["r1", "r4", "r5"]
@@ -145,13 +145,13 @@ def test_prune_deletes_whole_folders_but_never_what_serves_or_served_before(outp
 def test_a_run_that_is_rolled_back_to_meanwhile_is_spared(output, monkeypatch):
     for day in range(1, 6):
         runs.leave(output, f"r{day}", finished=f"2013-03-0{day}T02:00:00Z")
-    seen = production.move(output, "r4", seen=None, why="")
-    seen = production.move(output, "r5", seen=seen, why="")
+    seen = production.move(output, "r4", current=None, why="")
+    seen = production.move(output, "r5", current=seen, why="")
     real = storage.delete_folder
 
     def somebody_rolls_back(uri: str) -> None:
         monkeypatch.setattr(storage, "delete_folder", real)
-        production.move(output, "r2", seen=seen, why="urgent", action="rollback")
+        production.move(output, "r2", current=seen, why="urgent", action="rollback")
         real(uri)
 
     monkeypatch.setattr(storage, "delete_folder", somebody_rolls_back)

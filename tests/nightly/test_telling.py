@@ -137,7 +137,7 @@ def test_nobody_there_is_a_note_that_does_not_tell_the_url():
     ],
 )
 def test_only_the_ends_that_were_asked_for_are_told(on, changes, told):
-    assert notify.wanted(Notify(url="https://x", on=on), runs.result("r", **changes)) is told
+    assert notify.is_wanted(Notify(url="https://x", on=on), runs.result("r", **changes)) is told
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

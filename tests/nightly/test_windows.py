@@ -44,7 +44,7 @@ def test_the_logical_date_comes_from_the_schedule_and_not_from_the_clock(environ
 
 @pytest.mark.parametrize(
     ("environment", "says"),
-    [({"KFIT_DATE": "yesterday"}, "is no date"), ({"KFIT_TIME_ZONE": "Mars/North"}, "no time zone")],
+    [({"KFIT_DATE": "yesterday"}, "is not a date"), ({"KFIT_TIME_ZONE": "Mars/North"}, "no time zone")],
 )
 def test_a_date_or_zone_that_is_none_is_a_configuration_error(environment, says):
     with pytest.raises(ConfigError, match=says):

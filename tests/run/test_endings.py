@@ -78,7 +78,7 @@ def test_what_goes_wrong_in_one_part_leaves_the_others(tmp_path, monkeypatch):
     output = str(tmp_path / "out")
     for day in (1, 2, 3):
         runs.leave(output, f"r{day}", finished=f"2013-03-0{day}T00:00:00Z")
-    production.move(output, "r3", seen=None, why="")
+    production.move(output, "r3", current=None, why="")
     monkeypatch.setattr(history, "write_index", broken)
     lines: list[str] = []
     job = sets.job("data", output, output__keep_runs={"count": 1})

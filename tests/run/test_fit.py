@@ -66,6 +66,9 @@ def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
     assert result["metrics"]["validation"]["auc"] > 0.7
     assert all(np.isfinite(v) for split in result["metrics"].values() for v in split.values())
     assert list((run / "tensorboard").rglob("events.out.*"))
+    log = [line.partition(" ") for line in (run / "log.txt").read_text().splitlines()]
+    assert any(text.startswith(f"fit  {EPOCHS} epochs") for _, _, text in log)
+    assert sum("done in" in text and text.startswith("epoch ") for _, _, text in log) == EPOCHS
     manifest = json.loads((run / "model/MANIFEST.json").read_text())
     assert {"model.keras", "saved_model/saved_model.pb"} <= set(manifest["files"])
     page = (run / "report.html").read_text()

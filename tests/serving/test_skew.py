@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer.config import Config
+from trainer.date_parts import CYCLES, GROWING, OF_DATE
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
@@ -36,6 +37,17 @@ NUMBERS: dict[str, pa.DataType] = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us"),
 }
+DATES: dict[str, pa.DataType] = {
+    "date32": pa.date32(),
+    "date64": pa.date64(),
+    "seconds": pa.timestamp("s"),
+    "milliseconds": pa.timestamp("ms", tz="UTC"),
+    "microseconds": pa.timestamp("us", tz="America/New_York"),
+    "nanoseconds": pa.timestamp("ns", tz="+05:45"),
+    "half hours": pa.timestamp("us", tz="Australia/Lord_Howe"),
+}
+#: Seconds since 1970: 1903, the epoch, a leap century, the future (of nanoseconds int64 ends in 2262).
+CENTRES = [-(2 * 10**9), 0, 951_782_400, 7_000_000_000]
 WORDS = ["a", "bb", "ü", "Z z", "0", "null", "a\0", "a\0b", "\0", "[UNK]", "a\nb", " a", "", "9007199254740993"]
 #: Where integers lie that a category takes: float64 and float32 lose their digits, int64 ends.
 BASES = [0, 2**24, 2**53, -(2**53), 2**63 - 5, -(2**63) + 4]
@@ -65,6 +77,16 @@ def number_values(kind: pa.DataType, rng: np.random.Generator) -> pa.Array:
     return pa.array(rng.integers(0, 100, ROWS)).cast(pa.int32() if pa.types.is_date(kind) else kind).cast(kind)
 
 
+def date_values(kind: pa.DataType, centre_s: int, rng: np.random.Generator) -> pa.Array:
+    """Dates within 3 years of a second since 1970, on the edges of days and hours too."""
+    seconds = centre_s + rng.integers(-(10**8), 10**8, ROWS)
+    seconds[::3] -= seconds[::3] % rng.choice([60, 3600, 86_400]) + rng.integers(0, 2)
+    if pa.types.is_date(kind):
+        return pa.array(seconds // 86_400, pa.int32()).cast(pa.date32()).cast(kind)
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+    return pa.array(seconds * per_second + rng.integers(0, per_second, ROWS)).cast(kind)
+
+
 def with_nulls(values: pa.Array, share: float, rng: np.random.Generator) -> pa.Array:
     keep = rng.random(len(values)) >= share
     keep[:2] = True
@@ -78,6 +100,25 @@ def models(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
     numbers = draw(st.sampled_from(["periodic", "piecewise", "none"]))
     transform = draw(st.sampled_from(["standard", "log1p", "none"]))
     return {"builtin": builtin, "hidden": [5], "numbers": numbers, "cross_layers": 2}, transform
+
+
+@st.composite
+def dates(draw: st.DrawFn, rng: np.random.Generator) -> dict[str, tuple[pa.Array, dict[str, Any]]]:
+    """Columns of dates and their features."""
+    found = {}
+    for i, name in enumerate(draw(st.lists(st.sampled_from(sorted(DATES)), max_size=3))):
+        nulls = draw(st.sampled_from([0.0, 0.3]))
+        values = with_nulls(date_values(DATES[name], draw(st.sampled_from(CENTRES)), rng), nulls, rng)
+        named = st.lists(st.sampled_from([*(OF_DATE if name.startswith("date") else [*CYCLES, *GROWING])]), min_size=1)
+        impute = draw(st.sampled_from(["mean", "median", {"constant": "1999-12-31"}]))
+        feature = {
+            "kind": "date",
+            "parts": draw(st.just("auto") | named),
+            "cyclic": draw(st.booleans()),
+            **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
+        }
+        found[f"d{i}"] = (values, feature)
+    return found
 
 
 @st.composite
@@ -99,6 +140,8 @@ def schemas(draw: st.DrawFn) -> tuple[pa.Table, dict[str, Any], str]:
             ),
             **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
         }
+    for name, (values, feature) in draw(dates(rng)).items():
+        columns[name], features[name] = values, feature
     kinds = st.sampled_from(["string", "dictionary", "int", "uint", "bool"])
     name = draw(st.sampled_from(NAMES))
     for i, kind in enumerate(draw(st.lists(kinds, max_size=4))):

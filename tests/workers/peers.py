@@ -61,7 +61,7 @@ def eventually(condition: Callable[[], Any], timeout_s: float = 15.0) -> bool:
     return True
 
 
-class Company:
+class ConnectedWorkers:
     """Coordinators that are connected, and the errors for which their monitors would have ended each process."""
 
     def __init__(self, workers: int, silence_s: float = 20.0, bare: tuple[int, ...] = ()) -> None:
@@ -92,9 +92,9 @@ class Company:
 
 
 @contextlib.contextmanager
-def company(workers: int, silence_s: float = 20.0, bare: tuple[int, ...] = ()) -> Iterator[Company]:
+def connected_workers(workers: int, silence_s: float = 20.0, bare: tuple[int, ...] = ()) -> Iterator[ConnectedWorkers]:
     """Connected workers; those in `bare` have connections and no coordinator."""
-    made = Company(workers, silence_s, bare)
+    made = ConnectedWorkers(workers, silence_s, bare)
     try:
         yield made
     finally:

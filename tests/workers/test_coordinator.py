@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.workers.peers import company, eventually
+from tests.workers.peers import connected_workers, eventually
 from trainer.errors import DataError, KfitError, PeerLost, StorageError
 from trainer.workers.coordinator import Coordinator
 from trainer.workers.step_decision import StepDecision, StepPace
@@ -25,7 +25,7 @@ def test_workers_stop_after_the_same_step_whichever_was_asked() -> None:
                 return step, decision.stop
         return 0, ""
 
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         ends = {future.result(30) for future in workers.all(train)}
     assert len(ends) == 1
     step, why = ends.pop()
@@ -34,7 +34,7 @@ def test_workers_stop_after_the_same_step_whichever_was_asked() -> None:
 
 
 def test_only_worker_0_says_when_to_save() -> None:
-    with company(2) as workers:
+    with connected_workers(2) as workers:
         by_chief = workers.all(lambda c: c.decide_step(stop="", save=c.rank.chief, force=True))
         assert [f.result(10) for f in by_chief] == [StepDecision("", True)] * 2
         by_other = workers.all(lambda c: c.decide_step(stop="", save=not c.rank.chief, force=True))
@@ -58,7 +58,7 @@ def test_the_number_of_steps_between_decisions_follows_the_pace() -> None:
 
 
 def test_bytes_are_gathered_in_the_order_of_workers_and_worker_0_is_heard_by_all() -> None:
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         gathered = [f.result(10) for f in workers.all(lambda c: c.gather(bytes([c.rank.index])))]
         assert gathered == [[b"\0", b"\1", b"\2"], [], []]
         told = [f.result(10) for f in workers.all(lambda c: c.broadcast_json({"epoch": c.rank.index}))]
@@ -78,7 +78,7 @@ def test_one_workers_error_is_the_error_of_all(origin: int) -> None:
         except KfitError as error:
             return coordinator.fail(error)
 
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         errors = [f.result(20) for f in workers.all(work)]
     assert {type(error) for error in errors} == {DataError}
     others = {str(e) for i, e in enumerate(errors) if i != origin}
@@ -87,7 +87,7 @@ def test_one_workers_error_is_the_error_of_all(origin: int) -> None:
 
 def test_a_lost_worker_is_noticed_at_once_and_named() -> None:
     """A thread that waits in a collective never returns; the monitor ends the process for it."""
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         workers.coordinators[1].begin_shutdown()
         for connection in workers.connections[1].values():
             connection.close()
@@ -100,7 +100,7 @@ def test_a_lost_worker_is_noticed_at_once_and_named() -> None:
 def test_a_lost_worker_ends_the_process_from_the_monitor_and_never_from_a_call() -> None:
     """The main thread gets the error, writes what there is to write, and ends by itself."""
     left: list[str] = []
-    with company(2) as workers:
+    with connected_workers(2) as workers:
         coordinator = workers.coordinators[0]
         coordinator._members._leave = lambda _: left.append(threading.current_thread().name)
         for connection in workers.connections[1].values():
@@ -120,14 +120,14 @@ def test_a_lost_worker_ends_the_process_from_the_monitor_and_never_from_a_call()
 
 
 def test_a_worker_that_is_silent_is_lost_though_its_connection_stands() -> None:
-    with company(2, silence_s=3.0, bare=(1,)) as workers:
+    with connected_workers(2, silence_s=3.0, bare=(1,)) as workers:
         assert eventually(lambda: workers.ends[0])
     assert workers.ends[0][0].what == "worker 1 has not been heard of for 3 s"
 
 
 def test_a_worker_that_reads_slowly_keeps_no_other_from_hearing_of_worker_0() -> None:
     """Worker 1 reads nothing for longer than a silence; it is alive, so no worker's run ends."""
-    with company(3, silence_s=4.0, bare=(1,)) as workers:
+    with connected_workers(3, silence_s=4.0, bare=(1,)) as workers:
         slow = workers.connections[1][0]
         over = threading.Event()
 
@@ -152,7 +152,7 @@ def test_an_error_of_a_collective_gives_way_to_the_loss_behind_it() -> None:
     class UnavailableError(Exception):
         """As TensorFlow's."""
 
-    with company(2) as workers:
+    with connected_workers(2) as workers:
         future = ThreadPoolExecutor(1).submit(workers.coordinators[0].fail, UnavailableError("Socket closed"))
         for connection in workers.connections[1].values():
             connection.close()
@@ -160,7 +160,7 @@ def test_an_error_of_a_collective_gives_way_to_the_loss_behind_it() -> None:
 
 
 def test_after_the_last_step_worker_0_ignores_losses_and_others_wait_for_its_result() -> None:
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         workers.coordinators[0].training_done()
         workers.connections[1][0].close()
         waiting = ThreadPoolExecutor(1).submit(workers.coordinators[2].finish, None)
@@ -172,7 +172,7 @@ def test_after_the_last_step_worker_0_ignores_losses_and_others_wait_for_its_res
 
 
 def test_a_loss_just_before_the_end_of_training_does_not_end_the_publication() -> None:
-    with company(2) as workers:
+    with connected_workers(2) as workers:
         chief = workers.coordinators[0]
         for connection in workers.connections[1].values():
             connection.close()
@@ -184,7 +184,7 @@ def test_a_loss_just_before_the_end_of_training_does_not_end_the_publication() -
 
 
 def test_an_error_while_worker_0_publishes_is_the_error_of_those_who_wait() -> None:
-    with company(2) as workers:
+    with connected_workers(2) as workers:
         workers.coordinators[0].training_done()
         waiting = ThreadPoolExecutor(1).submit(workers.coordinators[1].finish, None)
         failed = StorageError("the store is away")
@@ -195,7 +195,7 @@ def test_an_error_while_worker_0_publishes_is_the_error_of_those_who_wait() -> N
 
 
 def test_a_shutdown_that_all_agreed_on_is_no_loss() -> None:
-    with company(3) as workers:
+    with connected_workers(3) as workers:
         for coordinator in workers.coordinators.values():
             coordinator.begin_shutdown()
         for coordinator in workers.coordinators.values():

@@ -84,5 +84,5 @@ def test_a_configuration_no_worker_can_use_is_told_once(workshop: Path) -> None:
         ([130, 76], ExitCode.PEER_LOST),
     ],
 )
-def test_a_company_ends_with_the_code_that_says_most(codes: list[int], code: int) -> None:
+def test_workers_end_with_the_code_that_says_most(codes: list[int], code: int) -> None:
     assert worst(codes) == code

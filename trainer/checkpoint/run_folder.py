@@ -10,6 +10,10 @@ from trainer import storage
 from trainer.errors import DataError
 from trainer.run_id import check_run_id
 
+#: What the chief said of the run, a line each with its time before it.
+LOG = "log.txt"
+REPORT = "report.html"
+
 
 @dataclass(frozen=True)
 class RunFolder:

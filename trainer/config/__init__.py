@@ -23,7 +23,18 @@ from trainer.config.data import (
     Window,
     resolved_uris,
 )
-from trainer.config.features import Augment, Categorical, Constant, Feature, Image, Numeric, Sequence, Text, Vector
+from trainer.config.features import (
+    Augment,
+    Categorical,
+    Constant,
+    Date,
+    Feature,
+    Image,
+    Numeric,
+    Sequence,
+    Text,
+    Vector,
+)
 from trainer.config.job_document import Files, JobDocument, load_document
 from trainer.config.objective import (
     KerasOptimizer,
@@ -55,6 +66,7 @@ __all__ = [
     "Config",
     "Constant",
     "Data",
+    "Date",
     "EarlyStopping",
     "Entrypoint",
     "Feature",
@@ -114,7 +126,7 @@ class Config(Strict):
         allowed = METRICS_OF_TASK[self.task]
         for name in filter(None, [self.promote.metric, *self.promote.limits]):
             if name not in allowed:
-                raise ValueError(f"promote: {name} is no metric of {self.task}; use one of {', '.join(allowed)}")
+                raise ValueError(f"promote: {name} is not a metric of {self.task}; use one of {', '.join(allowed)}")
         return self
 
     @model_validator(mode="after")

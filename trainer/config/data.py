@@ -37,9 +37,9 @@ def _dated_uri(value: str) -> str:
 
 
 class FractionSplit(Strict):
-    """A share of the rows, the same rows in every run."""
+    """A fraction of the rows validates, the same rows in every run."""
 
-    fraction: Fraction = Field(description="Share of the rows that validate.")
+    fraction: Fraction = Field(description="Fraction of the rows that validate.")
     by: str | None = Field(
         None,
         description="Rows with the same value of this column stay together. "
@@ -55,22 +55,22 @@ class NewestSplit(Strict):
 
 
 class Window(Strict):
-    """A span of days, counted from the run's logical date: the night it was scheduled for, or `--date`."""
+    """A span of days, counted from the run's logical date: the day it was scheduled for, or `--date`."""
 
     uri: Annotated[str, AfterValidator(_dated_uri)] = Field(
-        description="A day's files: a folder or a glob with {date} in it (2013-03-01), or {date:%Y/%m/%d}."
+        description="The files of a day: a folder or a glob with {date} in it (2013-03-01), or {date:%Y/%m/%d}."
     )
-    last: Annotated[Days, Field(gt=0)] = Field(description="How many days, 28d.")
+    last: Annotated[Days, Field(gt=0)] = Field(description="Number of days, 28d.")
     until: Annotated[Days, Field(le=0)] = Field(
         -1, description="The last day, counted from the logical date: 0d is that day, -1d the day before."
     )
     gap: Annotated[Days, Field(ge=0)] = Field(
-        0, description="Move the whole span so many days back, for labels that come late."
+        0, description="Move the whole span back by so many days, for labels that arrive late."
     )
     missing: Literal["fail", "warn"] = Field(
-        "fail", description="A day without a file: end with exit 65, or go on without it and say so."
+        "fail", description="A day without a file ends the run with exit 65, or is left out with a warning."
     )
-    max_missing: PositiveInt = Field(3, description="warn: at most so many days, then exit 65 all the same.")
+    max_missing: PositiveInt = Field(3, description="warn: more missing days than this end with exit 65.")
 
 
 def _uris_member(value: object) -> str:
@@ -107,7 +107,7 @@ def _take_both_names(schema: dict[str, Any]) -> None:
 
 
 class Condition(Strict):
-    """What a row's value must be; everything that is given has to hold, and null fits nothing but `null: true`."""
+    """Conditions on a row's value, which must all be true; null matches only `null: true`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -122,55 +122,55 @@ class Condition(Strict):
     equals: Scalar | None = Field(None, description="This value.")
     one_of: list[Scalar] | None = Field(None, alias="in", min_length=1, description="One of these values.")
     not_in: list[Scalar] | None = Field(None, min_length=1, description="None of these values.")
-    at_least: Scalar | None = Field(None, description="This value or a greater one; dates as 2013-01-31.")
-    above: Scalar | None = Field(None, description="A greater value.")
-    at_most: Scalar | None = Field(None, description="This value or a smaller one.")
-    below: Scalar | None = Field(None, description="A smaller value.")
+    at_least: Scalar | None = Field(None, description="This value or greater ones; dates as 2013-01-31.")
+    above: Scalar | None = Field(None, description="Values greater than this.")
+    at_most: Scalar | None = Field(None, description="This value or smaller ones.")
+    below: Scalar | None = Field(None, description="Values smaller than this.")
     null: bool | None = Field(None, description="true: only rows without a value; false: only rows with one.")
 
 
 class Limits(Strict):
-    """How far a column may move from the run in production. null: no limit."""
+    """How far a column may differ from the run in production. null: no limit."""
 
     nulls: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
-        0.05, description="Largest rise of the share of rows that are null or NaN."
+        0.05, description="Largest rise of the fraction of rows that are null or NaN."
     )
     range: Annotated[float, Field(ge=0.0)] | None = Field(
         1.0,
-        description="How far numbers may lie outside production's smallest and largest, as a share of that span.",
+        description="How far numbers may lie outside production's range, as a fraction of that range.",
     )
     new_categories: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
-        0.05, description="Largest share of rows with a category that production never saw."
+        0.05, description="Largest fraction of rows with a category that the run in production did not have."
     )
     psi: Annotated[float, Field(gt=0.0)] | None = Field(
         0.25,
-        description="Largest population stability index; 0.1 is a slight and 0.25 a marked shift by custom.",
+        description="Largest population stability index; by convention 0.1 is a slight and 0.25 a marked shift.",
     )
 
 
 class Checks(Limits):
-    """Limits that the training rows keep before a model is fitted, against the run in production."""
+    """Limits on the training rows, compared with the run in production, before a model is fitted."""
 
     min_rows: Annotated[float, Field(ge=0.0)] | None = Field(
-        0.5, description="Fewest rows, as a share of production's training rows. null: no limit."
+        0.5, description="Fewest rows, as a fraction of production's training rows. null: no limit."
     )
     max_rows: Annotated[float, Field(gt=0.0)] | None = Field(
-        2.0, description="Most rows, as a share of production's training rows. null: no limit."
+        2.0, description="Most rows, as a fraction of production's training rows. null: no limit."
     )
     columns: dict[str, Limits] = Field(
-        {}, description="Limits of single columns, by name; what one leaves out is as for all."
+        {}, description="Limits of single columns, by name; keys that are left out are as for all columns."
     )
 
 
 class Label(Strict):
-    """The column to predict, and the scale on which a regression is learnt."""
+    """The column to predict, and the scale on which a regression is trained."""
 
     column: str = Field(description="Its name.")
     transform: Literal["standard", "log1p", "none"] = Field(
         "standard",
         description="Regression: what the network learns to predict. standard: (y - mean) / std; log1p: the same of "
         "log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and the "
-        "exported model are in the label's own units whichever it is.",
+        "exported model are always in the label's own units.",
     )
 
     @classmethod
@@ -191,18 +191,18 @@ class Data(Strict):
         "Or a window of days."
     )
     validation: Validation | None = Field(
-        None, description="A share of the training rows, or URIs or a window of its own. Default: no validation."
+        None, description="A fraction of the training rows, or URIs or a window of its own. Default: no validation."
     )
     holdout: DataUris | None = Field(
-        None, description="Fresh rows that no model was fitted on: the gate of `promote` scores on them."
+        None, description="Fresh rows that no model was fitted on, for the gate of `promote`."
     )
     checks: Checks | None = Field(
-        None, description="Limits against the run in production; a breach ends with exit 65. Default: none."
+        None, description="Limits relative to the run in production; a breach ends with exit 65. Default: none."
     )
     unchanged: Literal["skip", "fit"] | None = Field(
         None,
-        description="Data, configuration and code as in a run that succeeded: exit 0 at once with status skipped, "
-        "or fit again. Default: skip where `promote` is set, else fit.",
+        description="Where data, configuration and code are those of a run that succeeded: exit 0 at once with status "
+        "skipped, or fit again. Default: skip where `promote` is set, else fit.",
     )
     label: Annotated[Label, BeforeValidator(_as_label)] = Field(
         description="Column to predict: its name, or a mapping with its transform."
@@ -212,12 +212,12 @@ class Data(Strict):
         min_length=1, description="Columns to learn from, by name. Their order does not matter."
     )
     filter: dict[str, Condition] = Field(
-        {}, description="Rows that belong to the set, by column. Row groups that cannot hold one are not read."
+        {}, description="Rows that belong to the dataset, by column. Row groups that cannot contain any are not read."
     )
     shuffle: Annotated[SizeBytes, Tag(member("size"))] | Annotated[Literal[False], Tag(member("false"))] = Field(
         256 * 1024**2,
-        description="Decoded bytes (and at most 256 row groups) that are mixed at a time; larger mixes better and "
-        "takes memory. Part of what decides the order of rows, so it never follows the machine. false: file order.",
+        description="Decoded bytes (and at most 256 row groups) that are shuffled at a time; more mixes better and "
+        "takes memory. It influences the order of rows, so it never depends on the machine. false: file order.",
     )
     memory: SizeBytes | None = Field(
         None,
@@ -225,9 +225,9 @@ class Data(Strict):
         "else of physical memory.",
     )
     on_bad_shard: Literal["fail", "skip"] = Field(
-        "fail", description="A shard that cannot be read: end with exit 65, or leave it out and count it."
+        "fail", description="A shard that cannot be read ends the run with exit 65, or is left out and counted."
     )
-    max_bad_shards: PositiveInt = Field(10, description="Skip at most so many shards, then exit 65 all the same.")
+    max_bad_shards: PositiveInt = Field(10, description="skip: more bad shards than this end with exit 65.")
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Data:
@@ -239,12 +239,12 @@ class Data(Strict):
 
     @property
     def train_uris(self) -> str | list[str]:
-        """Where the training rows lie; a window must have been resolved."""
+        """URIs of the training rows; a window must have been resolved."""
         return resolved_uris(self.train, "run.data.train")
 
     @property
     def holdout_uris(self) -> str | list[str] | None:
-        """Where the holdout rows lie; a window must have been resolved."""
+        """URIs of the holdout rows; a window must have been resolved."""
         return None if self.holdout is None else resolved_uris(self.holdout, "run.data.holdout")
 
 
@@ -252,7 +252,7 @@ def resolved_uris(uris: Window | str | list[str], where: str) -> str | list[str]
     """What a key of data names, without a window.
 
     Raises:
-        ConfigError: It is a window that nobody has given a date.
+        ConfigError: It is a window that has not been resolved.
     """
     if isinstance(uris, Window):
         raise ConfigError(

@@ -1,8 +1,9 @@
-"""The columns that a model sees, and how each becomes numbers."""
+"""The features of a model, and how each is encoded."""
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -18,9 +19,9 @@ from trainer.config.values import Rate, Scalar, Strict, member
 
 
 class Constant(Strict):
-    """A fixed stand-in for null."""
+    """A constant that replaces null."""
 
-    constant: Scalar = Field(description="The value that stands in for null.")
+    constant: Scalar = Field(description="The value that replaces null.")
 
 
 def _number(impute: object) -> object:
@@ -30,7 +31,18 @@ def _number(impute: object) -> object:
         except (ValueError, OverflowError):
             finite = False
         if not finite:
-            raise ValueError(f"impute.constant {impute.constant!r} is no number; give one, or impute: mean or median")
+            raise ValueError(
+                f"impute.constant {impute.constant!r} is not a number; give one, or impute: mean or median"
+            )
+    return impute
+
+
+def _moment(impute: object) -> object:
+    if isinstance(impute, Constant):
+        try:
+            datetime.fromisoformat(str(impute.constant))
+        except ValueError as error:
+            raise ValueError(f"impute.constant {impute.constant!r} is no date; write it as 2013-01-31") from error
     return impute
 
 
@@ -54,29 +66,57 @@ class Numeric(Strict):
         | Annotated[Constant, Tag(member("Constant"))]
         | None,
         AfterValidator(_number),
-    ] = Field(None, description="What stands in for null and NaN. Without it a null is an error (exit 65).")
+    ] = Field(None, description="What replaces null and NaN. Without it a null is an error (exit 65).")
+    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+
+
+class Date(Strict):
+    """A date or timestamp column, as parts of the calendar. One with a time zone has the parts of its local time."""
+
+    kind: Literal["date"]
+    parts: (
+        Annotated[
+            list[Literal["year", "month", "day", "day_of_year", "weekday", "hour", "minute", "second", "time"]],
+            Field(min_length=1),
+            Tag(member("parts")),
+        ]
+        | Annotated[Literal["auto"], Tag(member("auto"))]
+    ) = Field(
+        "auto",
+        description="auto: year, month and weekday, and of timestamps hour. time: the year with its fraction, for a "
+        "trend.",
+    )
+    cyclic: bool = Field(
+        True, description="Parts that begin again as sine and cosine, so that December lies beside January."
+    )
+    impute: Annotated[
+        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
+        | Annotated[Constant, Tag(member("Constant"))]
+        | None,
+        AfterValidator(_moment),
+    ] = Field(None, description="The date that stands in for null. Without it a null is an error (exit 65).")
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
 
 class Categorical(Strict):
-    """One of a set of values: a string, int, bool or dictionary column. Null has a category of its own."""
+    """One of several values: a string, int, bool or dictionary column. Null is a category of its own."""
 
     kind: Literal["categorical"]
     encode: Literal["auto", "one_hot", "embedding", "hash"] = Field(
         "auto",
         description="auto: one_hot up to 9 values, else embedding; "
-        "hash: into `buckets` without a vocabulary, then an embedding where `size` is given, else one-hot.",
+        "hash: into `buckets`, without a vocabulary, then an embedding where `size` is given, else one-hot.",
     )
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )
     buckets: Annotated[int, Field(gt=0, lt=2**31 - 8)] | None = Field(
-        None, description="Hash buckets; hash only, and needed there."
+        None, description="Number of hash buckets; required with hash, and only there."
     )
     max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Values with fewer training rows count as unseen.")
     impute: Annotated[Constant | None, AfterValidator(_no_empty_text)] = Field(
-        None, description="The value that stands in for null. Default: null is a category of its own."
+        None, description="The value that replaces null. Default: null is a category of its own."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
 
@@ -88,19 +128,19 @@ class Categorical(Strict):
 
 
 class Vector(Strict):
-    """A fixed number of numbers: a list column of one length."""
+    """A vector of fixed size: a list column of one length."""
 
     kind: Literal["vector"]
-    size: PositiveInt = Field(description="Elements of every row's vector.")
+    size: PositiveInt = Field(description="Number of elements.")
     scale: Literal["standard", "none"] = Field("none", description="standard: each element by its own mean and std.")
     impute: Annotated[Constant | None, AfterValidator(_number)] = Field(
-        None, description="Every element of a null row. Without it a null is an error (exit 65)."
+        None, description="Replaces every element of a null row. Without it a null is an error (exit 65)."
     )
     indicator: bool = Field(False, description="Add a 0/1 input that says the vector was null.")
 
 
 class Sequence(Strict):
-    """Several values of a set: a list column of strings or ints. Each value has an embedding; a row is their mean."""
+    """A list of values: a list column of strings or ints. Each value has an embedding; a row is their mean."""
 
     kind: Literal["sequence"]
     length: PositiveInt = Field(description="Values of a row that are kept, from the front; shorter rows are padded.")
@@ -117,7 +157,7 @@ class Sequence(Strict):
 
 
 class Text(Strict):
-    """Words: a string column, in lower case, without punctuation, cut at blanks. A row is the mean of its words."""
+    """Text: a string column, in lower case, without punctuation, split at spaces. A row is the mean of its words."""
 
     kind: Literal["text"]
     length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
@@ -131,20 +171,20 @@ class Text(Strict):
 
 
 class Augment(Strict):
-    """How images are varied in training, at random but the same way in every run of one seed."""
+    """Random augmentation of training images, the same in every run with the same seed."""
 
-    flip: bool = Field(False, description="Mirror half of them, left to right.")
-    shift: Rate = Field(0.0, description="Move them by up to this share of their height and width.")
+    flip: bool = Field(False, description="Mirror half of the images, left to right.")
+    shift: Rate = Field(0.0, description="Move images by up to this fraction of their height and width.")
 
 
 class Image(Strict):
-    """A picture: a binary column of encoded PNG, JPEG, GIF or BMP files."""
+    """An image: a binary column of encoded PNG, JPEG, GIF or BMP files."""
 
     kind: Literal["image"]
-    height: PositiveInt = Field(description="Pixels; what is stored is resized.")
-    width: PositiveInt = Field(description="Pixels; what is stored is resized.")
-    channels: Literal[1, 3] = Field(3, description="1: grey; 3: colours.")
-    augment: Augment | None = Field(None, description="Variations of the training images. Default: none.")
+    height: PositiveInt = Field(description="Pixels; stored images are resized.")
+    width: PositiveInt = Field(description="Pixels; stored images are resized.")
+    channels: Literal[1, 3] = Field(3, description="1: greyscale; 3: RGB.")
+    augment: Augment | None = Field(None, description="Augmentation of the training images. Default: none.")
     impute: ClassVar[None] = None
     indicator: ClassVar[bool] = False
 
@@ -155,6 +195,7 @@ def _kind_member(value: object) -> str:
 
 Feature = Annotated[
     Annotated[Numeric, Tag(member("numeric"))]
+    | Annotated[Date, Tag(member("date"))]
     | Annotated[Categorical, Tag(member("categorical"))]
     | Annotated[Vector, Tag(member("vector"))]
     | Annotated[Sequence, Tag(member("sequence"))]
@@ -163,6 +204,6 @@ Feature = Annotated[
     Discriminator(
         _kind_member,
         custom_error_type="unknown_kind",
-        custom_error_message="should be 'numeric', 'categorical', 'vector', 'sequence', 'text' or 'image'",
+        custom_error_message="should be 'numeric', 'date', 'categorical', 'vector', 'sequence', 'text' or 'image'",
     ),
 ]

@@ -154,16 +154,16 @@ AnyMetric = Annotated[
 
 
 class Schedule(Strict):
-    """A learning rate that changes by step."""
+    """A learning-rate schedule."""
 
     name: Literal["cosine", "exponential", "piecewise"]
     initial: PositiveFloat = Field(description="Learning rate at the first step after the warm-up.")
     decay_steps: PositiveInt | None = Field(
-        None, description="cosine, exponential: steps of one decay. Default: all steps of the run."
+        None, description="cosine, exponential: steps of the decay. Default: all steps of the run."
     )
-    decay_rate: PositiveFloat = Field(0.96, description="exponential: factor for each decay_steps.")
-    alpha: Rate = Field(0.0, description="cosine: the last rate as a share of the initial one.")
-    warmup_steps: int = Field(0, ge=0, description="cosine: steps that rise linearly from 0.")
+    decay_rate: PositiveFloat = Field(0.96, description="exponential: factor per decay_steps.")
+    alpha: Rate = Field(0.0, description="cosine: the final rate as a fraction of the initial one.")
+    warmup_steps: int = Field(0, ge=0, description="cosine: steps of a linear warm-up from 0.")
     boundaries: list[PositiveInt] = Field([], description="piecewise: steps at which the rate changes.")
     values: list[PositiveFloat] = Field([], description="piecewise: the rate after each boundary.")
 
@@ -204,11 +204,11 @@ LearningRate = Annotated[
 
 
 class Optimizer(Strict):
-    """How weights move."""
+    """The optimizer."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion"] = "adamw"
     learning_rate: LearningRate = Field(
-        "auto", description="A rate, or a schedule. auto: a warm-up and a cosine down to 0 over the whole run."
+        "auto", description="A rate or a schedule. auto: a warm-up, then a cosine decay to 0 over the whole run."
     )
     momentum: Rate = Field(0.0, description="sgd, rmsprop: momentum.")
     weight_decay: float | None = Field(

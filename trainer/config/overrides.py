@@ -36,7 +36,7 @@ def apply_override(document: dict[str, Any], expression: str, flag: str = "--set
         The paths of the keys that were set.
 
     Raises:
-        ConfigError: Not of the form key=value, a key below something that is no mapping, or beyond helm's limits.
+        ConfigError: Not of the form key=value, a key below something that is not a mapping, or beyond helm's limits.
     """
     where = f"{flag} {expression}"
     if flag == "--set-json":
@@ -83,7 +83,7 @@ def _json_value(text: str, where: str) -> tuple[Any, int]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no value of JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_constant)
@@ -142,7 +142,7 @@ def _key_path(key: str, where: str) -> Iterator[str | int]:
     for part in parts:
         match = re.fullmatch(r"([^\[\]]*)((?:\[\d{1,9}\])*)", part)
         if match is None:
-            raise ConfigError(f"{part!r} is no key with an index", where=where, remedy="write it like list[0]")
+            raise ConfigError(f"{part!r} is not a key with an index", where=where, remedy="write it like list[0]")
         if match[1]:
             yield _unescaped(match[1])
         for index in map(int, re.findall(r"\d+", match[2])):

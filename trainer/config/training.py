@@ -19,36 +19,36 @@ from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict,
 
 
 class Builtin(Strict):
-    """A model that comes with the trainer."""
+    """A built-in model."""
 
     builtin: Literal["linear", "mlp", "dcn"]
     hidden: list[PositiveInt] = Field([256, 256, 256], description="mlp, dcn: units of each hidden layer.")
     activation: str = Field("silu", description="mlp, dcn: activation of the hidden layers, by Keras name.")
-    dropout: Rate = Field(0.0, description="mlp, dcn: share of units dropped after each hidden layer.")
+    dropout: Rate = Field(0.0, description="mlp, dcn: fraction of units dropped after each hidden layer.")
     residual: bool = Field(False, description="mlp, dcn: add each hidden layer's input to its output.")
     l2: float = Field(0.0, ge=0.0, description="L2 penalty on the kernels.")
     numbers: Literal["periodic", "piecewise", "none"] = Field(
         "periodic",
-        description="mlp, dcn: what numeric columns become beside their scaled value. periodic: learnt sines of it; "
-        "piecewise: where it lies between the quantiles of training; none: nothing.",
+        description="mlp, dcn: encoding of numeric columns beside their scaled value. periodic: learnt sines; "
+        "piecewise: position between the quantiles of the training rows; none: no encoding.",
     )
-    number_size: PositiveInt = Field(8, description="mlp, dcn: columns that a number becomes, or its quantile bins.")
-    frequencies: PositiveInt = Field(16, description="periodic: sines of each number.")
+    number_size: PositiveInt = Field(8, description="mlp, dcn: outputs for each number, or its quantile bins.")
+    frequencies: PositiveInt = Field(16, description="periodic: frequencies for each number.")
     frequency_scale: PositiveFloat = Field(
-        0.2, description="periodic: standard deviation of the first frequencies; larger bends more."
+        0.2, description="periodic: standard deviation of the initial frequencies; larger fits finer detail."
     )
-    cross_layers: PositiveInt = Field(3, description="dcn: layers that multiply the features with each other.")
+    cross_layers: PositiveInt = Field(3, description="dcn: number of cross layers, which multiply features.")
     freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
 class Entrypoint(Strict):
-    """A model of your own."""
+    """Your own model."""
 
     entrypoint: EntrypointName = Field(
-        description="package.module:name of a function, or of a class, that gives a Keras model. With inputs: packed "
-        "it receives the features; else it does where it has an argument `features`."
+        description="package.module:name of a function, or of a class, that returns a Keras model. With inputs: packed "
+        "it takes the features; else it does where it has an argument `features`."
     )
-    args: dict[str, Any] = Field({}, description="Keyword arguments handed to it.")
+    args: dict[str, Any] = Field({}, description="Keyword arguments of the function.")
     inputs: Literal["packed", "encoded", "raw"] = Field(
         "packed",
         description="What the model takes. packed: what features.inputs() gives. encoded: columns by name, numbers "
@@ -70,24 +70,24 @@ Model = Annotated[
 
 
 class EarlyStopping(Strict):
-    """Stop when a metric no longer improves."""
+    """Stops when a metric no longer improves."""
 
-    monitor: str = Field("val_loss", description="Metric to watch.")
+    monitor: str = Field("val_loss", description="Metric to monitor.")
     patience: int = Field(3, ge=0, description="Epochs without improvement before the run stops.")
-    min_delta: float = Field(0.0, ge=0.0, description="A smaller change is no improvement.")
+    min_delta: float = Field(0.0, ge=0.0, description="Smaller changes do not count as an improvement.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
     restore_best_weights: bool = Field(True, description="End with the weights of the best epoch.")
 
 
 class ReduceOnPlateau(Strict):
-    """Lower the learning rate when a metric no longer improves."""
+    """Lowers the learning rate when a metric no longer improves."""
 
-    monitor: str = Field("val_loss", description="Metric to watch.")
-    factor: Fraction = Field(0.5, description="The rate is multiplied by this.")
-    patience: int = Field(2, ge=0, description="Epochs without improvement before the rate falls.")
-    min_delta: float = Field(0.0001, ge=0.0, description="A smaller change is no improvement.")
-    cooldown: int = Field(0, ge=0, description="Epochs to wait after the rate fell.")
-    min_learning_rate: float = Field(0.0, ge=0.0, description="The rate falls no further.")
+    monitor: str = Field("val_loss", description="Metric to monitor.")
+    factor: Fraction = Field(0.5, description="Factor by which the rate is multiplied.")
+    patience: int = Field(2, ge=0, description="Epochs without improvement before the rate is lowered.")
+    min_delta: float = Field(0.0001, ge=0.0, description="Smaller changes do not count as an improvement.")
+    cooldown: int = Field(0, ge=0, description="Epochs to wait after the rate was lowered.")
+    min_learning_rate: float = Field(0.0, ge=0.0, description="Lower bound of the rate.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
 
 
@@ -109,13 +109,13 @@ class Fit(Strict):
     """How the model is fitted."""
 
     epochs: Annotated[PositiveInt, Tag(member("number"))] | Auto = Field(
-        "auto", description="Passes over the training rows at the most. auto: 60, and fewer of many rows, at least 12."
+        "auto", description="Most passes over the training rows. auto: 60, fewer for many rows, at least 12."
     )
     batch_size: Annotated[PositiveInt, Tag(member("number"))] | Auto = Field(
         "auto",
-        description="Rows of a step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
+        description="Rows per step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
     )
-    optimizer: AnyOptimizer = Field(default_factory=lambda: Optimizer(), description="How weights move.")
+    optimizer: AnyOptimizer = Field(default_factory=lambda: Optimizer(), description="The optimizer.")
     loss: AnyLoss = Field(
         "auto",
         validate_default=True,
@@ -137,7 +137,7 @@ class Fit(Strict):
         | None
     ) = Field(
         None,
-        description="balanced: rows / (classes * rows of the class); or class -> weight. Never touches validation.",
+        description="balanced: rows / (classes * rows of the class); or class -> weight. Not applied to validation.",
     )
     early_stopping: Annotated[EarlyStopping, Tag(member("EarlyStopping"))] | Auto | None = Field(
         "auto",
@@ -147,28 +147,28 @@ class Fit(Strict):
     reduce_on_plateau: ReduceOnPlateau | None = Field(
         None, description="Lower the learning rate when a metric no longer improves."
     )
-    mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU), keep weights in float32.")
-    jit_compile: bool = Field(False, description="Compile the step with XLA.")
-    steps_per_execution: PositiveInt = Field(1, description="Steps of one call into TensorFlow.")
+    mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU) with weights in float32.")
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    steps_per_execution: PositiveInt = Field(1, description="Steps per call into TensorFlow.")
     extend: Uri | None = Field(
         None,
-        description="Go on from the end of another run of the same job (its id below output.uri, or its URI) with "
-        "more epochs, as if it had never ended.",
+        description="Continue from the end of another run of the same job (its id below output.uri, or its URI) with "
+        "more epochs, as if it had not ended.",
     )
     warm_start: Uri | None = Field(
         None,
-        description="Begin with the weights and vocabularies of a published model: a run's URI, its model/, or an "
-        "output.uri (then: what is in production). Values that its vocabularies lack count as unseen.",
+        description="Start from the weights and vocabularies of a published model: the URI of a run, of its model/, or "
+        "an output.uri (then: the run in production). Values that are not in its vocabularies count as unseen.",
     )
     profile: Profile | None = Field(None, description="Steps to profile; output.tensorboard has the result.")
     stall: DurationOrNever = Field(
         "10m",
-        description="A run in which no step is finished for so long shows the stacks of all threads and ends with exit "
-        "71, which a cluster tries again: 10m, 2h, never.",
+        description="A run that finishes no step for so long writes the stacks of all threads and ends with exit 71, "
+        "which a cluster retries: 10m, 2h, never.",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seeds weights, dropout and the order of rows.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, dropout and the order of rows.")
     deterministic: bool | None = Field(
-        None, description="Bit-equal results for the same seed. Default: on CPU yes, on GPU no (it costs speed)."
+        None, description="Bit-equal results for the same seed. Default: true on CPU, false on GPU (it is slower)."
     )
 
     @property

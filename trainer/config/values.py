@@ -84,7 +84,7 @@ def _uri(value: object) -> object:
     """A path or a URI as text; an empty one would mean the root of the file system."""
     text = str(value) if isinstance(value, PurePath) else value
     if isinstance(text, str) and (not text.strip() or "\0" in text):
-        raise ValueError(f"{text!r} is no path and no URI")
+        raise ValueError(f"{text!r} is not a path or URI")
     return text
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
-from trainer.model.scaling import plan_scaling, smooth_clip
+from trainer.model.scaling import plan_scaling, scaled_quantiles, smooth_clip
 from trainer.schema import MISSING_CODE, CodeField, Column, Layout, Statistics, image_key, ragged_key
 
 #: `encode: auto` gives columns of more values an embedding.
@@ -46,7 +46,7 @@ class Features:
         width: Columns of what `encode` returns.
 
     Raises:
-        ConfigError: An imputation constant that is no number.
+        ConfigError: An imputation constant that is not a number.
     """
 
     def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:
@@ -132,21 +132,12 @@ class Features:
 
     @property
     def numeric_columns(self) -> int:
-        """How many numeric features there are; elements of vectors do not count."""
+        """How many numeric features and parts of dates there are; elements of vectors do not count."""
         return len(self._scaling.single)
 
     def scaled_quantiles(self, bins: int) -> npt.NDArray[np.float64]:
-        """Rising scaled quantiles of each numeric feature: float64 [numeric_columns, bins + 1]."""
-        scaling, fields = self._scaling, {f.start: f for f in self.layout.numbers}
-        edges = np.zeros((len(scaling.single), bins + 1))
-        for row, start in enumerate(scaling.single):
-            known = self._statistics.columns[fields[start].column.name]
-            percentiles = np.asarray(known.percentiles or (known.minimum, known.maximum))
-            places = np.linspace(0, len(percentiles) - 1, bins + 1).round().astype(int)
-            raw = percentiles[places] - fields[start].offset
-            scaled = (raw * scaling.factors[start] - scaling.means[start]) / scaling.deviations[start]
-            edges[row] = smooth_clip(scaled, np.sqrt) if scaling.clipped[start] else scaled
-        return edges
+        """Rising scaled quantiles of each numeric column: float64 [numeric_columns, bins + 1]."""
+        return scaled_quantiles(self.layout, self._statistics, self._scaling, bins)
 
     def label_prior(self) -> list[float]:
         """What the last layer's bias begins with: the log-odds of training's label frequencies, by class weights.

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.config import Config, Constant, Feature, Numeric, Vector
+from trainer import date_parts
+from trainer.config import Config, Constant, Date, Feature, Numeric, Vector
 from trainer.errors import ConfigError
 from trainer.schema import ColumnStatistics, Layout, NumberField, Statistics
 
@@ -32,7 +33,7 @@ class Scaling:
         fills: Scaled values that stand in for NaN; NaN where a null is an error.
         indicators: Packed columns (a vector's first) whose NaN gets an input of its own.
         clipped: bool: Columns whose scaled values are bent to stay within ±3.
-        single: Packed columns of numeric features, in order: all that is no part of a vector.
+        single: Packed columns of numeric features and dates, in order: all that is no part of a vector.
     """
 
     means: Floats
@@ -56,7 +57,7 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
         Arrays of `layout.numbers_width` elements, float64.
 
     Raises:
-        ConfigError: A constant that is no number.
+        ConfigError: A constant that is not a number.
     """
     means, deviations, factors, fills = (np.zeros(layout.numbers_width) for _ in range(4))
     clipped = np.zeros(layout.numbers_width, np.bool_)
@@ -74,6 +75,9 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
         if isinstance(feature, Numeric):
             clipped[span] = feature.scale == "robust_clip"
             single.append(field.start)
+        if isinstance(feature, Date):
+            clipped[span] = [name in date_parts.GROWING for name in field.column.parts]
+            single += range(span.start, span.stop)
     return Scaling(means, deviations, factors, fills, tuple(indicators), clipped, tuple(single))
 
 
@@ -91,6 +95,8 @@ def _shift_and_scale(feature: Feature, column: ColumnStatistics, field: NumberFi
     if isinstance(feature, Vector) and feature.scale == "standard":
         means, deviations = column.element_means, np.sqrt(column.element_variances)
         return np.asarray(means, np.float64) - field.offset, _positive(deviations)
+    if isinstance(feature, Date):
+        return _date_scale(column, field)
     if not isinstance(feature, Numeric) or feature.scale == "none":
         return np.zeros(field.column.size), np.ones(field.column.size)
     deviation = math.sqrt(column.variance)
@@ -103,6 +109,60 @@ def _shift_and_scale(feature: Feature, column: ColumnStatistics, field: NumberFi
         # Half of the rows with one value make the range 0; the deviation still knows the rest.
         deviation = (_quantile(column, 0.75) - _quantile(column, 0.25)) or deviation
     return np.array([mean - field.offset]), _positive([deviation])
+
+
+def _date_scale(column: ColumnStatistics, field: NumberField) -> tuple[Floats, Floats]:
+    """Sine and cosine stay; what grows is scaled by its quartiles, as numbers are; the rest by half its range."""
+    low, middle, high = _parts_of([_quantile(column, p) for p in (0.25, 0.5, 0.75)], field)
+    spans = _parts_of([column.maximum], field)[0] - _parts_of([column.minimum], field)[0]
+    means, deviations = np.zeros(field.column.size), np.ones(field.column.size)
+    for at, name in enumerate(field.column.parts):
+        if name in date_parts.GROWING:
+            means[at], deviations[at] = middle[at], (high[at] - low[at]) or spans[at]
+        elif name in date_parts.CYCLES:
+            least, count = date_parts.CYCLES[name]
+            means[at], deviations[at] = least + (count - 1) / 2, count / 2
+    return means, _positive(deviations)
+
+
+def _stand_in_date(impute: str | Constant, column: ColumnStatistics, field: NumberField) -> float:
+    """In raw units."""
+    if isinstance(impute, Constant):
+        return date_parts.raw_of(str(impute.constant), field.column.arrow)
+    return column.mean if impute == "mean" else _quantile(column, 0.5)
+
+
+def _parts_of(raw: Sequence[float], field: NumberField) -> Floats:
+    """Packed columns of raw dates: float64 [len(raw), size]."""
+    whole = np.array([int(value) for value in raw], np.int64)
+    return np.asarray(date_parts.packed_parts(whole, field.column.arrow, field.column.parts), np.float64)
+
+
+def scaled_quantiles(layout: Layout, statistics: Statistics, scaling: Scaling, bins: int) -> Floats:
+    """Rising scaled quantiles of each of `scaling.single`: float64 [K, bins + 1]."""
+    edges, single = [], set(scaling.single)
+    for field in layout.numbers:
+        if field.start not in single:
+            continue
+        known = statistics.columns[field.column.name]
+        percentiles = np.asarray(known.percentiles or (known.minimum, known.maximum))
+        raw = percentiles[np.linspace(0, len(percentiles) - 1, bins + 1).round().astype(int)]
+        packed = _date_edges(raw, field) if field.column.kind == "date" else raw[:, None] - field.offset
+        edges.append(packed.T)  # [columns of the field, bins + 1]
+    at = list(scaling.single)
+    rows = np.concatenate(edges) * scaling.factors[at, None]
+    scaled = (rows - scaling.means[at, None]) / scaling.deviations[at, None]
+    return np.where(scaling.clipped[at, None], smooth_clip(scaled, np.sqrt), scaled)
+
+
+def _date_edges(raw: Floats, field: NumberField) -> Floats:
+    """Quantiles of what grows; even steps over the range of what begins again: [bins + 1, size]."""
+    edges = _parts_of(list(raw), field)
+    for at, name in enumerate(field.column.parts):
+        if name not in date_parts.GROWING:
+            least, count = date_parts.CYCLES.get(name, (-1, 3))
+            edges[:, at] = np.linspace(least, least + count - 1, len(raw))
+    return edges
 
 
 def _positive(deviations: Sequence[float] | Floats) -> Floats:
@@ -121,11 +181,13 @@ def _power_of_two(deviation: float) -> float:
     return math.ldexp(1.0, max(-120, min(120, -round(math.log2(deviation)))))
 
 
-def _fill(feature: Feature, column: ColumnStatistics, field: NumberField) -> float:
-    """The stand-in in packed units (raw minus offset); NaN where there is none."""
+def _fill(feature: Feature, column: ColumnStatistics, field: NumberField) -> float | Floats:
+    """The stand-in in packed units (raw minus offset, or a date's parts); NaN where there is none."""
     impute = feature.impute
     if impute is None:
         return math.nan
+    if isinstance(feature, Date):
+        return _parts_of([_stand_in_date(impute, column, field)], field).reshape(-1)
     if isinstance(impute, Constant):
         try:
             return float(impute.constant) - field.offset

@@ -50,7 +50,7 @@ def _code(entrypoint: str) -> str | None:
         return None
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(spec.origin or "")]
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for file in sorted(f for f in files if f.is_file()):
-        found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return found.hexdigest()
+        hashed.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return hashed.hexdigest()

@@ -1,13 +1,13 @@
-"""Whether tonight's training rows still look like those of the run in production: before a GPU is held.
+"""Compares the training rows with those of the run in production, before a GPU is used.
 
-A breach is the data's fault until a person says otherwise (exit 65), and the table says which column, which
-check, what was found and what is allowed.
+A breach is a fault of the data until a person raises the limit (exit 65). The table names the column, the check, both
+values and the limit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,16 +26,16 @@ _OTHER = "\0other"
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one column (or, without a column, of the set).
+    """One check of one column or, without a column, of the whole dataset.
 
     Attributes:
         check: rows, nulls, range, new_categories or psi.
-        column: Its name, "" for the set.
-        before, now: What the check looks at, in production's run and tonight.
-        measure: What is held against the limit.
+        column: Its name, "" for the dataset.
+        before, now: The checked value in the run in production and in this run.
+        measure: The number that is compared with the limit.
         limit: As the job file has it.
         breached: Whether the limit is exceeded.
-        note: More for a person, such as the new categories.
+        note: Details for a person, such as the new categories.
     """
 
     check: str
@@ -49,7 +49,7 @@ class Finding:
 
 
 class Drifted(DataError):
-    """The data left its limits.
+    """The data exceeds its limits.
 
     Attributes:
         findings: The breaches.
@@ -71,39 +71,39 @@ def _counted(number: int, noun: str) -> str:
 
 
 def check(checks: Checks, before: Statistics, now: Statistics) -> list[Finding]:
-    """Holds tonight's statistics against production's.
+    """Compares the statistics of the training rows with those of the run in production.
 
     Args:
         checks: The limits.
-        before: The training rows of the run in production.
-        now: Tonight's training rows.
+        before: Statistics of the run in production.
+        now: Statistics of this run.
 
     Returns:
-        Every check made, breached or not; a column that production did not have is not checked.
+        Every check made, breached or not. Columns that the run in production did not have are not checked.
     """
-    found = list(_rows(checks, before.rows, now.rows))
+    findings = list(_rows(checks, before.rows, now.rows))
     for name, column in now.columns.items():
         known = before.columns.get(name)
         if known is None or not known.rows or not column.rows:
             continue
-        found += _column(name, limits_of(checks, name), known, column)
-    return found
+        findings += _column(name, limits_of(checks, name), known, column)
+    return findings
 
 
 def limits_of(checks: Checks, column: str) -> Limits:
-    """A column's limits: what its own entry leaves out is as for all columns."""
+    """Returns the limits of a column: those of its own entry, and for the rest those of all columns."""
     own = checks.columns.get(column)
     return checks if own is None else checks.model_copy(update={k: getattr(own, k) for k in own.model_fields_set})
 
 
 def breaches(findings: Sequence[Finding]) -> list[Finding]:
-    """The breached ones, the farthest beyond its limit first."""
-    found = [f for f in findings if f.breached]
-    return sorted(found, key=lambda f: (f.check != "rows", -f.measure / (f.limit or 1e-9)))
+    """Returns the findings that exceed their limit, the largest excess first."""
+    breached = [f for f in findings if f.breached]
+    return sorted(breached, key=lambda f: (f.check != "rows", -f.measure / (f.limit or 1e-9)))
 
 
 def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """As result.json carries them."""
+    """Returns the findings as result.json carries them."""
     return [asdict(f) for f in findings]
 
 
@@ -125,7 +125,7 @@ def _column(name: str, limits: Limits, before: ColumnStatistics, now: ColumnStat
     counted = bool(before.values and now.values)
     if not counted and before.percentiles and now.percentiles and limits.range is not None:
         yield _range(name, limits.range, before, now)
-    # Only the most frequent values of a hashed column are kept: what is rare there is not new.
+    # Only the most frequent values of a hashed column are stored, so a rare value is not a new one.
     if counted and len(before.values) == before.distinct and limits.new_categories is not None:
         yield _new_categories(name, limits.new_categories, before, now)
     if limits.psi is not None and (shares_of := _paired_shares(before, now)) is not None:
@@ -157,7 +157,7 @@ def psi(before: Sequence[float], now: Sequence[float]) -> float:
 
     Args:
         before: Share of each bin in the reference.
-        now: Share of the same bins tonight.
+        now: Share of the same bins now.
     """
     total = 0.0
     for old, new in zip(before, now, strict=True):
@@ -167,7 +167,7 @@ def psi(before: Sequence[float], now: Sequence[float]) -> float:
 
 
 def _paired_shares(before: ColumnStatistics, now: ColumnStatistics) -> tuple[list[float], list[float]] | None:
-    """Shares of the same bins in both, None where the column is neither counted nor one number a row."""
+    """Returns the shares of the same bins in both; None where a column has neither values nor percentiles."""
     if before.values and now.values:
         return _category_shares(before, now)
     if before.percentiles and now.percentiles:
@@ -200,7 +200,7 @@ def _number_shares(before: Sequence[float], now: Sequence[float]) -> tuple[list[
             counts[next((i for i, edge in enumerate(edges) if value <= edge), len(edges))] += 1
         return [count / len(percentiles) for count in counts]
 
-    # A hundred percentiles tell shares to about 1 %: an empty bin holds less than half of that.
+    # A hundred percentiles give shares to about 1 %, so an empty bin holds less than half of that.
     return _floored(shares(before)), _floored(shares(now))
 
 
@@ -209,7 +209,7 @@ def _floored(shares: Sequence[float]) -> list[float]:
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """The findings in columns of plain text, as they stand on stderr and in result.json's reason."""
+    """Returns the findings as a table of plain text, for stderr and result.json's `reason`."""
     heads = ("check", "column", "production", "now", "measure", "limit", "")
     rows = [heads, *(_cells(f) for f in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
@@ -229,8 +229,3 @@ def _text(check: str, number: float) -> str:
     if check == "psi":
         return "–"
     return f"{number:.2%}" if check == "nulls" else f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
-
-
-def statistics_json(statistics: Statistics) -> Mapping[str, Any]:
-    """What a run leaves for the checks of later nights."""
-    return asdict(statistics)

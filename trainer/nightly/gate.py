@@ -1,8 +1,8 @@
-"""The gate: whether a challenger may take production over. Pure arithmetic; nothing is read or written here.
+"""The gate: whether a challenger may replace the champion in production. Pure arithmetic without I/O.
 
 A challenger passes when all of these hold:
 
-1. its metrics keep the absolute `limits` (all there is to hold for the first run);
+1. its metrics are within the absolute `limits` (the only condition for the first run);
 2. the interval of its gain over the champion lies above `min_delta`, or, where `max_loss` is set, above
    -`max_loss`: not "looks better" but "is better, or not worse, with that confidence";
 3. on no value of a named slice the challenger is surely worse by more than `slice_max_loss`. The more slices there
@@ -51,12 +51,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate found.
+    """Decision of the gate.
 
     Attributes:
         passed: Whether the challenger may be promoted.
-        why: One line for a person.
-        champion: The run it was held against, None for the first.
+        why: The reason, in one line.
+        champion: The run it was compared with, None for the first.
         metrics: The challenger's value of every metric on the holdout.
         gain: Against the champion, None for the first run.
         slices: By column and value.
@@ -76,7 +76,7 @@ class Decision:
 
 
 def decide_first(rules: Promote, task: str, labels: Floats, challenger: Floats) -> Decision:
-    """The first run has nobody to beat: the absolute limits decide.
+    """Decides on the first run, which has no champion to beat, by the absolute limits alone.
 
     Args:
         rules: The job's `promote`.
@@ -93,18 +93,18 @@ def decide_first(rules: Promote, task: str, labels: Floats, challenger: Floats) 
 def decide(
     rules: Promote, scored: Scored, champion: str, slices: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
 ) -> Decision:
-    """Holds a challenger against the champion.
+    """Compares a challenger with the champion.
 
     Args:
         rules: The job's `promote`.
-        scored: Both models on the same fresh rows.
+        scored: The predictions of both models for the same fresh rows.
         champion: The run in production.
-        slices: Column -> its value of every row, for the columns in `rules.slices`.
+        slices: Column -> its value in every row, for the columns of `rules.slices`.
     """
     metric = rules.metric or METRICS_OF_TASK[scored.task][0]
     metrics = _metrics(scored.task, scored.labels, scored.challenger)
     gain = _compare(rules, scored, metric)
-    found = _judged(
+    judged = _judged(
         rules,
         [one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)],
     )
@@ -112,10 +112,10 @@ def decide(
         _broken(rules, metrics)
         or _too_few_units(rules, scored)
         or _refused(rules, gain, champion)
-        or _worse_slices(found)
+        or _worse_slices(judged)
     )
     reason = why or f"{_signed(gain)} over {champion}, {_threshold(rules)}"
-    return Decision(not why, reason, champion, gain.rows, metrics, gain, found)
+    return Decision(not why, reason, champion, gain.rows, metrics, gain, judged)
 
 
 def _metrics(task: str, labels: Floats, challenger: Floats) -> dict[str, float]:
@@ -134,18 +134,18 @@ def _compare(rules: Promote, scored: Scored, metric: str) -> Gain:
 
 
 def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
-    """The first absolute limit that does not hold, as a sentence."""
+    """Returns the first absolute limit that is not met, as a sentence; "" where all are."""
     for name, limit in rules.limits.items():
-        found = metrics[name]
-        good = found <= limit if name in LESS_IS_BETTER else found >= limit
+        value = metrics[name]
+        good = value <= limit if name in LESS_IS_BETTER else value >= limit
         if not good:  # also where it is NaN
             bound = "at most" if name in LESS_IS_BETTER else "at least"
-            return f"{name} is {found:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
+            return f"{name} is {value:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
     return ""
 
 
 def _too_few_units(rules: Promote, scored: Scored) -> str:
-    """Draws of a handful of units hardly differ: their interval would be narrow for no reason."""
+    """Resamples of a handful of units hardly differ, so their interval would be too narrow."""
     if _units_suffice(scored):
         return ""
     return f"promote.by: {scored.drawn} values of {rules.by} in the holdout tell no interval; it takes {_LEAST_UNITS}"
@@ -180,17 +180,17 @@ def _slices(
     texts = np.array(["null" if v is None else str(v) for v in values])
     names, counts = np.unique(texts, return_counts=True)
     most = names[np.argsort(-counts, kind="stable")][:_MOST_SLICES]
-    found = []
+    slices = []
     for name in most:
         rows = scored.take(texts == name)
         gain = _compare(rules, rows, metric)
         decides = gain.rows >= rules.min_slice_rows and _units_suffice(rows) and math.isfinite(gain.p_worse)
-        found.append(Slice(column, str(name), gain, decides))
-    return found
+        slices.append(Slice(column, str(name), gain, decides))
+    return slices
 
 
 def _judged(rules: Promote, slices: Sequence[Slice]) -> tuple[Slice, ...]:
-    """The slices with their verdicts: those that decide are one family for Holm's step-down."""
+    """Returns the slices with their verdicts; those that decide are one family for Holm's step-down."""
     family = [place for place, one in enumerate(slices) if one.decides]
     adjusted = dict(zip(family, holm([slices[place].gain.p_worse for place in family]), strict=True))
     level = (1.0 - rules.confidence) / 2.0

@@ -1,9 +1,9 @@
 """How the runs of a job ended, from storage alone.
 
-`runs/<run id>/result.json` is the truth. Reading a thousand of them takes seconds, so every run leaves
-`history.json` behind when it ends: a summary of the finished runs. It is a cache: a run that it lacks, or
-that had not succeeded yet, is read from its own folder, and a run whose folder is gone is left out. A run whose
-files are damaged is left out with a warning; it never hides the others.
+`runs/<run id>/result.json` is authoritative. Reading a thousand of them takes seconds, so every run that ends writes
+`history.json`, a summary of the finished runs. It is a cache: a run that it lacks, or that had not succeeded yet, is
+read from its own folder, and a run whose folder is gone is left out. A run with damaged files is left out with a
+warning and does not hide the others.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from trainer.run_id import is_run_id
 
 NAME = "history.json"
 _FORMAT = 1
-#: These never change any more; all else may, by a retry under the same id.
+#: These never change again; a retry under the same id may change any other.
 _FINAL = ("succeeded", "skipped")
-#: In this order, the metric that stands for a run without a gate.
+#: The first of these represents a run without a gate.
 _MAIN = ("auc", "accuracy", "rmse", "mae", "loss")
 _REASON_CHARACTERS = 300
-#: What reading a document with another shape than ours raises.
+#: Errors of reading a document of another shape.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in short.
+    """Summary of a run.
 
     Attributes:
         run: Its id.
@@ -77,7 +77,7 @@ def summarize(result: Mapping[str, Any]) -> RunSummary:
     """Summarizes a run's `result.json`.
 
     Raises:
-        ValueError, TypeError, AttributeError, KeyError: It is not one: a part has another type, or `finished` no time.
+        ValueError, TypeError, AttributeError, KeyError: A part has another type, or `finished` is not a time.
     """
     decision = result.get("decision") or {}
     gain = decision.get("gain") or {}
@@ -109,19 +109,19 @@ def summarize(result: Mapping[str, Any]) -> RunSummary:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number; None for what is missing, NaN or infinite.
+    """Returns a finite number; None for a missing, NaN or infinite value.
 
     Raises:
-        TypeError: It is no number.
+        TypeError: The value is not a number.
     """
     return value if value is not None and math.isfinite(value) else None
 
 
 def _time(text: Any) -> str:
-    """`finished` as runs write it, "" where there is none.
+    """Returns `finished` as runs write it, "" where there is none.
 
     Raises:
-        ValueError, TypeError: It is no such time.
+        ValueError, TypeError: It is not such a time.
     """
     if not text:
         return ""
@@ -130,7 +130,7 @@ def _time(text: Any) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """The moment of a `finished`.
+    """Parses `finished`.
 
     Raises:
         ValueError, TypeError: It is not written as 2013-03-01T02:00:00Z.
@@ -139,22 +139,22 @@ def parse_time(text: str) -> datetime:
 
 
 def duration_s(ledger: Mapping[str, float | None]) -> float | None:
-    """Seconds of a run: phases that lie inside others are not added again."""
+    """Returns the seconds of a run; phases inside other phases are not added again."""
     parts = [float(ledger.get(name) or 0.0) for name in ("start", "statistics", "compile", "fit", "export", "gate")]
     return round(sum(parts), 3) if any(parts) else None
 
 
 def warn_on_terminal(line: str) -> None:
-    """Tells a person on stderr."""
+    """Prints a warning on stderr."""
     terminal.warn(line)
 
 
 def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
-    """Every run of a job, the oldest end first, unfinished ones last.
+    """Returns every run of a job by the time it ended, unfinished runs last.
 
     Args:
         output_uri: The job's `output.uri`.
-        warn: Told of each run that is left out because a file of its is damaged, with the file's URI.
+        warn: Called with a line for each run that is left out because a file is damaged; it names the file.
 
     Raises:
         StorageError: The store is out of reach or refuses.
@@ -183,7 +183,7 @@ def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> 
 
 
 def write_index(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
-    """Writes the summary of all finished runs anew and returns all runs. The last writer wins; see above."""
+    """Rewrites the summary of all finished runs and returns all runs. The last writer wins."""
     runs = read(output_uri, warn=warn)
     finished = [_compact(run) for run in runs if run.status in _FINAL]
     document = json.dumps({"format": _FORMAT, "runs": finished}, separators=(",", ":"), allow_nan=False)
@@ -192,7 +192,7 @@ def write_index(output_uri: str, *, warn: Callable[[str], None] = warn_on_termin
 
 
 def find(runs: Sequence[RunSummary], digest: str) -> RunSummary | None:
-    """The newest run that succeeded on the same data, configuration and code."""
+    """Returns the newest run that succeeded with the same data, configuration and code."""
     return next((n for n in reversed(runs) if n.status == "succeeded" and n.digest == digest), None)
 
 
@@ -212,11 +212,11 @@ def _index(output_uri: str) -> dict[str, RunSummary]:
         known = [RunSummary(**{k: v for k, v in entry.items() if k in names}) for entry in entries]
         return {run.run: run for run in known if _is_sound(run)}
     except (storage.NotFound, *_DAMAGE):
-        return {}  # a cache that cannot be read is no cache
+        return {}  # a damaged cache is ignored
 
 
 def _is_sound(run: RunSummary) -> bool:
-    """Whether an entry of the index holds finite numbers; raises as `summarize` does where it holds none."""
+    """Whether the numbers of an entry are finite; raises as `summarize` does where they are not numbers."""
     _time(run.finished)
     numbers = (run.value, run.duration_s, run.rows, run.gain, run.low, run.high, *run.metrics.values())
     return all(number is None or math.isfinite(number) for number in numbers)
@@ -227,7 +227,7 @@ def _read_each(output_uri: str, runs: Sequence[str], name: str) -> list[bytes | 
 
 
 def _summary(name: str, data: bytes) -> RunSummary | None:
-    """A run's result in short, None where it is damaged."""
+    """Returns the summary of a run's result, None where it is damaged."""
     result = _parsed(data)
     try:
         return None if result is None else summarize({**result, "run": name})
@@ -236,7 +236,7 @@ def _summary(name: str, data: bytes) -> RunSummary | None:
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
-    """A JSON object, None where it is none."""
+    """Parses a JSON object; None where the data is not one."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

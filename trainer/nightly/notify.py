@@ -25,7 +25,7 @@ _FIRST_WAIT_S = 0.5
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def wanted(notify: Notify, result: Mapping[str, Any]) -> bool:
+def is_wanted(notify: Notify, result: Mapping[str, Any]) -> bool:
     """Whether this end is one that the job file asks to be told."""
     promoted = bool((result.get("decision") or {}).get("promoted"))
     return result["status"] in notify.on or (promoted and "promoted" in notify.on)

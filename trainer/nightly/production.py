@@ -1,7 +1,7 @@
-"""`production.json`: which run serves. It moves by compare-and-swap alone, so of two promoters one wins.
+"""`production.json`: which run serves. It is changed only by compare-and-swap, so of two promoters one wins.
 
-The pointer carries who moved it, when and why, and the one before, back to the first. What it pointed to is
-therefore never lost, and a rollback needs nothing but the store.
+The pointer records who moved it, when and why, and all earlier pointers back to the first. A rollback therefore needs
+nothing but the store.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Lost(ConfigError):
 
 @dataclass(frozen=True)
 class Production:
-    """What production.json says.
+    """The content of production.json.
 
     Attributes:
         run: The run that serves.
-        generation: Counts the moves, from 1.
+        generation: Number of moves, from 1.
         who, when, why: Who moved it here, UTC time in ISO 8601, and the reason.
         action: `promote` or `rollback`.
         previous: The run before, None for the first.
@@ -56,18 +56,18 @@ class Production:
 
 
 def read(output_uri: str) -> Production | None:
-    """What serves, None where nothing has been promoted.
+    """Returns the run that serves; None where nothing has been promoted.
 
     Raises:
-        DataError: production.json is there and is not ours.
+        DataError: production.json exists and is not a pointer to a run.
         StorageError: The store is out of reach.
     """
     uri = storage.join(output_uri, NAME)
-    found = storage.read_with_version(uri)
-    if found is None:
+    stored = storage.read_with_version(uri)
+    if stored is None:
         return None
     try:
-        document = json.loads(found[0])
+        document = json.loads(stored[0])
         return Production(
             _run_id(document["run"]),
             int(document.get("generation", 1)),
@@ -77,7 +77,7 @@ def read(output_uri: str) -> Production | None:
             str(document.get("action", "promote")),
             document.get("previous") if is_run_id(document.get("previous") or "") else None,
             tuple(entry for entry in document.get("before", ()) if is_run_id(entry["run"])),
-            found[1],
+            stored[1],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as broken:
         raise DataError(
@@ -86,7 +86,7 @@ def read(output_uri: str) -> Production | None:
 
 
 def _run_id(text: str) -> str:
-    """A stored run id; raises ValueError for what is none, TypeError for what is no text."""
+    """Returns a stored run id; raises ValueError where it is not one, TypeError where it is not text."""
     if not is_run_id(text):
         raise ValueError(text)
     return text
@@ -96,22 +96,22 @@ def move(
     output_uri: str,
     run: str,
     *,
-    seen: Production | None,
+    current: Production | None,
     why: str,
     action: str = "promote",
     who: str | None = None,
     when: datetime | None = None,
 ) -> Production:
-    """Points production to a run, if it still is what was seen.
+    """Points production to a run, unless somebody else has moved it since `current` was read.
 
     Args:
         output_uri: The job's `output.uri`.
         run: The run's id; its model must be published.
-        seen: What `read` gave when the decision was made.
-        why: The reason, for those who look at it later.
+        current: What `read` returned when the decision was made.
+        why: The reason, for people who read it later.
         action: `promote` or `rollback`.
-        who: By default user and host, or the pod's Job.
-        when: By default now.
+        who: Default: user and host, or the pod's Job.
+        when: Default: now.
 
     Returns:
         The new pointer.
@@ -129,77 +129,79 @@ def move(
     uri = storage.join(output_uri, NAME)
     document = {
         "run": run,
-        "generation": seen.generation + 1 if seen else 1,
+        "generation": current.generation + 1 if current else 1,
         "who": who or whoami(),
         "when": (when or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "why": why,
         "action": action,
-        "previous": seen.run if seen else None,
-        # Tells our own write from another's where the answer to it was lost on the way.
+        "previous": current.run if current else None,
+        # Identifies our own write where the store's answer to it was lost.
         "token": secrets.token_hex(8),
-        "before": [_short(seen), *seen.before][:_MOST_BEFORE] if seen else [],
+        "before": [_short(current), *current.before][:_MOST_BEFORE] if current else [],
     }
     try:
-        storage.replace(uri, (json.dumps(document, indent=2) + "\n").encode(), seen.version if seen else None)
+        storage.replace(uri, (json.dumps(document, indent=2) + "\n").encode(), current.version if current else None)
     except storage.Changed as changed:
         now = storage.read_with_version(uri)
         if now is None or json.loads(now[0]).get("token") != document["token"]:
             raise Lost(
-                f"{_said(read(output_uri))}; {run} was not promoted",
+                f"{_moved_by(read(output_uri))}; {run} was not promoted",
                 where=uri,
-                remedy="compare the two with `kfit compare`, then promote again if it still is the better one",
+                remedy="compare the two with `kfit compare`, then promote again if it is still the better one",
             ) from changed
     moved = read(output_uri)
     assert moved is not None
     return moved
 
 
-def _said(now: Production | None) -> str:
+def _moved_by(now: Production | None) -> str:
     if now is None:
         return "production.json was removed meanwhile"
     return f"production was moved to {now.run} by {now.who or 'somebody'} meanwhile ({now.why})"
 
 
-def _short(seen: Production) -> dict[str, Any]:
+def _short(current: Production) -> dict[str, Any]:
     names = ("run", "generation", "who", "when", "why", "action", "previous")
-    return {name: getattr(seen, name) for name in names}
+    return {name: getattr(current, name) for name in names}
 
 
-def rollback_target(seen: Production | None, to: str | None, where: str) -> str:
-    """The run a rollback goes to: `to`, else the newest earlier one that was not itself rolled back from.
+def rollback_target(current: Production | None, to: str | None, where: str) -> str:
+    """Returns the run a rollback goes to: `to`, else the newest earlier run that was not itself rolled back.
 
     Raises:
-        ConfigError: There is none, or it is in production already.
+        ConfigError: There is no such run, or it is in production already.
     """
-    if seen is None:
+    if current is None:
         raise ConfigError("nothing is in production", where=where, remedy="promote a run with `kfit promote RUN`")
     if to is not None:
-        if to == seen.run:
+        if to == current.run:
             raise ConfigError(f"{to} is in production already", where=where, remedy="name another run")
         return to
-    left: set[str | None] = {seen.run}
-    for entry in [_short(seen), *seen.before]:
-        if entry["run"] not in left:
+    rejected: set[str | None] = {current.run}
+    for entry in [_short(current), *current.before]:
+        if entry["run"] not in rejected:
             return str(entry["run"])
         if entry.get("action") == "rollback":
-            left.add(entry.get("previous"))  # it was left for a reason
+            rejected.add(entry.get("previous"))
     raise ConfigError(
-        f"{seen.run} has no run before it", where=where, remedy="name one: `kfit rollback --to RUN`, see `kfit history`"
+        f"{current.run} has no run before it",
+        where=where,
+        remedy="name one: `kfit rollback --to RUN`, see `kfit history`",
     )
 
 
-def protected(seen: Production | None) -> set[str]:
-    """The runs that no retention touches: the one in production, the one before, and a rollback's goal."""
-    if seen is None:
+def protected(current: Production | None) -> set[str]:
+    """Returns the runs that are never deleted: the one in production, the one before, and the target of a rollback."""
+    if current is None:
         return set()
-    kept = {seen.run, seen.previous}
+    runs = {current.run, current.previous}
     with contextlib.suppress(ConfigError):
-        kept.add(rollback_target(seen, None, ""))
-    return {run for run in kept if run is not None}
+        runs.add(rollback_target(current, None, ""))
+    return {run for run in runs if run is not None}
 
 
 def whoami() -> str:
-    """The pod's Job where there is one, else user@host."""
+    """Returns the pod's Job where there is one, else user@host."""
     if job := os.environ.get("KFIT_JOB"):
         return f"job/{job}"
     try:

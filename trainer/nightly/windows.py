@@ -1,10 +1,11 @@
-"""Windows of days: which day a run is for, and which files that means.
+"""Windows of days: the logical date of a run, and the files of its days.
 
-The logical date decides, never the clock: a run that is retried after midnight reads what it read before.
+The logical date decides, never the clock: a run that is retried after midnight reads the same days.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -32,9 +33,9 @@ class Span:
     """The days of one window.
 
     Attributes:
-        first, last: Its ends, both inside.
+        first, last: The first and last day, both included.
         missing: Days without a file.
-        uris: What is read, a URI a day that is there.
+        uris: The URI of each day that has files.
     """
 
     first: date
@@ -58,29 +59,29 @@ def has_window(config: Config) -> bool:
 
 
 def parse_date(text: str, where: str) -> date:
-    """An ISO date.
+    """Parses an ISO date.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: The text is not one.
     """
     try:
         return date.fromisoformat(text)
     except ValueError as wrong:
-        raise ConfigError(f"{text!r} is no date", where=where, remedy="write it like 2013-03-01") from wrong
+        raise ConfigError(f"{text!r} is not a date", where=where, remedy="write it like 2013-03-01") from wrong
 
 
 def logical_date(environment: Mapping[str, str], now: datetime) -> date:
-    """The day a run is for, where no `--date` says it.
+    """Returns the day a run is for where no `--date` is given.
 
-    `KFIT_DATE` says it outright. On a schedule (`KFIT_SCHEDULE`) the CronJob controller names a Job
-    `<cronjob>-<scheduled time in minutes since the epoch>`, and `KFIT_JOB` is that name. Else it is today.
+    `KFIT_DATE` wins. On a schedule (`KFIT_SCHEDULE`) the CronJob controller names a Job
+    `<cronjob>-<scheduled time in minutes since the epoch>`, and `KFIT_JOB` is that name. Otherwise it is today.
 
     Args:
         environment: The process's variables; `KFIT_TIME_ZONE` is the schedule's, UTC by default.
-        now: The time, with its zone.
+        now: The current time, with its zone.
 
     Raises:
-        ConfigError: A date or a time zone that is none.
+        ConfigError: A date or a time zone is invalid.
     """
     if explicit := environment.get("KFIT_DATE"):
         return parse_date(explicit, "KFIT_DATE")
@@ -103,32 +104,32 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def days_of(window: Window, logical: date) -> list[date]:
-    """The days of a window, oldest first."""
+    """Returns the days of a window, the oldest first."""
     last = logical + timedelta(days=window.until - window.gap)
     return [last - timedelta(days=back) for back in range(window.last - 1, -1, -1)]
 
 
 def uri_of(window: Window, day: date) -> str:
-    """A day's URI: `{date}` is ISO, `{date:%Y/%m/%d}` by strftime."""
-    return _DATE.sub(lambda found: day.strftime(found[1] or "%Y-%m-%d"), window.uri)
+    """Returns the URI of a day: `{date}` as an ISO date, `{date:%Y/%m/%d}` by strftime."""
+    return _DATE.sub(lambda match: day.strftime(match[1] or "%Y-%m-%d"), window.uri)
 
 
 def resolve(
     config: Config, logical: date, left_out: Mapping[str, Collection[date]] | None = None
 ) -> tuple[Config, dict[str, Span]]:
-    """Puts a URI a day in place of every window, and looks which days are there.
+    """Replaces every window by the URIs of its days that have files.
 
     Args:
         config: The configuration.
         logical: The run's logical date.
-        left_out: Part of the data -> days that were missing when the run began. They stay out of a retry, even
-            where they have come since: it must read what it read before.
+        left_out: Part of the data -> days that were missing when the run began. A retry leaves them out even where
+            they have arrived since, so that it reads the same rows.
 
     Returns:
         The configuration without windows, and each window's span by part of the data.
 
     Raises:
-        DataError: A day without a file, beyond what the window allows.
+        DataError: More days have no file than the window allows.
         StorageError: The store is out of reach.
     """
     spans: dict[str, Span] = {
@@ -144,8 +145,8 @@ def _span(window: Window, logical: date, where: str, left_out: Collection[date])
     days = days_of(window, logical)
     uris = [uri_of(window, day) for day in days]
     with ThreadPoolExecutor(_LISTINGS, thread_name_prefix="kfit-days") as pool:
-        there = list(pool.map(lambda uri, day: day not in left_out and _is_there(uri), uris, days))
-    missing = tuple(day for day, found in zip(days, there, strict=True) if not found)
+        has_files = list(pool.map(lambda uri, day: day not in left_out and _has_files(uri), uris, days))
+    missing = tuple(itertools.compress(days, (not present for present in has_files)))
     allowed = window.max_missing if window.missing == "warn" else 0
     if len(missing) > allowed or len(missing) == len(days):
         shown = ", ".join(day.isoformat() for day in missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -155,11 +156,10 @@ def _span(window: Window, logical: date, where: str, left_out: Collection[date])
             where=f"{where} ({window.uri}, date {logical})",
             remedy="write the days, or set missing: warn and max_missing for the window",
         )
-    kept = tuple(uri for uri, found in zip(uris, there, strict=True) if found)
-    return Span(days[0], days[-1], missing, kept)
+    return Span(days[0], days[-1], missing, tuple(itertools.compress(uris, has_files)))
 
 
-def _is_there(uri: str) -> bool:
+def _has_files(uri: str) -> bool:
     try:
         return bool(storage.expand(uri))
     except storage.NotFound:
@@ -167,17 +167,17 @@ def _is_there(uri: str) -> bool:
 
 
 def check_fresh(config: Config) -> None:
-    """Checks that no shard of the holdout is also trained on or validated on.
+    """Checks that no shard of the holdout is also used for training or validation.
 
-    Whatever names them, folders, globs, links or windows, the shards themselves are compared. A split of the training
-    rows for validation changes nothing: its shards are fitted on or watched, so none of their rows is fresh.
+    The shards themselves are compared, whether folders, globs, links or windows name them. A validation split of the
+    training rows counts as training: its rows are not fresh either.
 
     Args:
         config: The configuration, without windows (see `resolve`).
 
     Raises:
-        ConfigError: They share a shard.
-        NotFound: A part of the data names nothing.
+        ConfigError: A shard is in both.
+        NotFound: A part of the data matches no file.
         StorageError: The store is out of reach.
     """
     data = config.data
@@ -200,12 +200,12 @@ def check_fresh(config: Config) -> None:
 
 
 def _shards(uris: str | list[str]) -> dict[str, str]:
-    """What tells a shard from another -> its URI."""
+    """Maps the identity of each shard to its URI."""
     return {_identity(shard.uri): shard.uri for shard in storage.expand(uris)}
 
 
 def _identity(uri: str) -> str:
-    """The same for all spellings of one object: a local path without links, one scheme a store."""
+    """Returns one text for all spellings of an object: local links resolved, one scheme for each store."""
     if (path := storage.local_path(uri)) is not None:
         return os.path.realpath(path)
     scheme, _, rest = uri.partition("://")

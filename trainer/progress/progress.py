@@ -1,7 +1,7 @@
-"""How a run tells where it is: the fit's callback reports here, and views show it.
+"""Progress of a run: the callback of the fit reports here, and views show it.
 
-Everything for a person goes to stderr; stdout belongs to data. In a pod (`KFIT_EVENTS=1`) stdout also
-carries one JSON object a line, from which the launcher draws its own bar.
+Messages for people go to stderr, data to stdout. In a pod (`KFIT_EVENTS=1`) stdout also carries one JSON object a line,
+from which the launcher draws its own bar.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -22,29 +22,29 @@ from trainer.progress.formatting import metric
 from trainer.progress.views import Bar, Clock, Events, Fit, Lines, Logs, Phase, View
 
 
-class Progress(Protocol):
-    """How a run tells where it is. Epochs count from 0, as Keras counts them."""
+class Progress:
+    """Receives where a run is; every method does nothing by default. Epochs count from 0, as Keras counts them."""
 
     def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
-        """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run goes on."""
+        """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run continues."""
 
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
-        """Says that `step` steps of the epoch are done. Cheap: `logs` is called only where something is drawn."""
+        """Reports that `step` steps of the epoch are done. Cheap: `logs` is called only when something is drawn."""
 
     def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
         """Ends an epoch, its validation included. `best`: its weights are the best so far."""
 
     def note(self, text: str) -> None:
-        """Says one line that stays."""
+        """Reports one line that remains visible."""
 
     def checkpoint(self, step: int) -> None:
-        """Says that a checkpoint of so many steps is committed. From the thread that uploads."""
+        """Reports a committed checkpoint after so many steps. Called from the upload thread."""
 
     def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
-        """Says what goes on outside the steps: statistics, compile, export. Ends the phase before it."""
+        """Reports a phase outside the steps (statistics, compile, export), which ends the one before it."""
 
     def stop(self) -> None:
-        """Leaves the terminal as it was. May be called twice."""
+        """Restores the terminal. May be called twice."""
 
 
 def make_progress(
@@ -74,7 +74,7 @@ def make_progress(
     return Reporter(views, clock)
 
 
-class Reporter:
+class Reporter(Progress):
     """Keeps count of the fit and wakes each view when it is due.
 
     Args:
@@ -83,13 +83,18 @@ class Reporter:
     """
 
     def __init__(self, views: Sequence[View], clock: Clock) -> None:
-        self._views = views
+        self._views = list(views)
         self._clock = clock
         self._shown_s = [-math.inf] * len(views)
         self._due_s = -math.inf
         self._fit: Fit | None = None
         self._phase: Phase | None = None
         self._stopped = False
+
+    def add(self, view: View) -> None:
+        """Shows it in one more way from now on."""
+        self._views.append(view)
+        self._shown_s.append(-math.inf)
 
     def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
         """See `Progress.start`."""
@@ -171,33 +176,15 @@ class Reporter:
         return self._fit
 
 
-class Notes:
-    """Only the lines that stay: of a worker whose steps another worker shows on the same terminal."""
+class Notes(Progress):
+    """Prints only notes: for a worker whose steps another worker shows on the same terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
-        """Nothing."""
-
-    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
-        """Nothing."""
-
-    def epoch_end(self, epoch: int, logs: Logs, *, best: bool) -> None:
-        """Nothing."""
-
     def note(self, text: str) -> None:
-        """Prints it."""
+        """Prints the note."""
         self._console.print(terminal.visible(text), markup=False, highlight=False, soft_wrap=True)
-
-    def checkpoint(self, step: int) -> None:
-        """Nothing."""
-
-    def phase(self, name: str, done: int | None = None, total: int | None = None) -> None:
-        """Nothing."""
-
-    def stop(self) -> None:
-        """Nothing."""
 
 
 def metrics_table(result: Mapping[str, Any]) -> Table:

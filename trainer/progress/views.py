@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -63,7 +63,7 @@ class Fit:
 
 @dataclass
 class Phase:
-    """What goes on outside the steps: since when, and how much of it is done where that can be counted."""
+    """A phase outside the steps: when it began, and how much is done where that can be counted."""
 
     name: str
     from_s: float
@@ -76,38 +76,38 @@ class Phase:
         return f"{self.name}  {self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
 
 
-class View(Protocol):
-    """Shows what a reporter tells; `step` comes at most once in `every_s` seconds."""
+class View:
+    """Shows what a reporter reports; every method does nothing by default. `step` is called every `every_s` seconds."""
 
     every_s: float
 
     def start(self, fit: Fit) -> None:
-        """The fit begins, or goes on."""
+        """The fit begins or is resumed."""
 
     def step(self, fit: Fit) -> None:
-        """Steps were made."""
+        """Steps were done."""
 
     def epoch_end(self, fit: Fit, took_s: float, best: bool) -> None:
         """An epoch ended; `fit.logs` holds its training and validation values."""
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """A line that remains visible."""
 
     def checkpoint(self, step: int) -> None:
         """A checkpoint was committed."""
 
     def phase(self, phase: Phase, now_s: float) -> None:
-        """A phase began or went on."""
+        """A phase began or progressed."""
 
     def phase_end(self, phase: Phase, took_s: float, kept: bool) -> None:
-        """A phase ended; `kept`: it stands outside the fit and is worth a line."""
+        """A phase ended; `kept`: it is outside the fit and gets a line."""
 
     def stop(self) -> None:
-        """Nothing more will come."""
+        """Nothing follows."""
 
 
-class Bar:
-    """A bar that redraws itself, above it one kept line for every finished epoch.
+class Bar(View):
+    """A bar that redraws itself, below one line for every finished epoch.
 
     Args:
         console: A terminal.
@@ -130,9 +130,6 @@ class Bar:
         self._fit = fit
         self._open()
 
-    def step(self, fit: Fit) -> None:
-        """Nothing: the bar redraws itself from the fit."""
-
     def epoch_end(self, fit: Fit, took_s: float, best: bool) -> None:
         """Prints the epoch's line, and keeps its validation values in view during the next one."""
         self._validation = {name: value for name, value in fit.logs.items() if name.startswith("val_")}
@@ -147,22 +144,19 @@ class Bar:
         """Prints above the bar."""
         self._print(Text(text))
 
-    def checkpoint(self, step: int) -> None:
-        """Nothing: only trouble with checkpoints is worth a line."""
-
     def phase(self, phase: Phase, now_s: float) -> None:
         """Shows a spinner with the phase."""
         self._phase = phase
         self._open()
 
     def phase_end(self, phase: Phase, took_s: float, kept: bool) -> None:
-        """Takes the spinner away."""
+        """Removes the spinner."""
         self._phase = None
         if kept:
             self._print(Text.assemble(str(phase), (f"  {seconds(took_s)}", "dim")))
 
     def stop(self) -> None:
-        """Takes the bar away and gives the cursor back."""
+        """Removes the bar and restores the cursor."""
         if self._live is not None:
             self._live.stop()
 
@@ -203,7 +197,7 @@ class Bar:
         return [row, Text("  " + _values(values), "dim", no_wrap=True, overflow="ellipsis")] if values else [row]
 
 
-class Lines:
+class Lines(View):
     """One plain line every few seconds, and one for every epoch and phase: for logs.
 
     Args:
@@ -218,7 +212,7 @@ class Lines:
         self._phase_s = -math.inf
 
     def start(self, fit: Fit) -> None:
-        """Says how long the fit is, and where a resumed one goes on."""
+        """Prints the length of the fit, and where a resumed one continues."""
         resumed = f", from epoch {fit.epoch + 1} step {fit.done + 1}" if fit.epoch or fit.done else ""
         self.note(f"fit  {fit.pace.epochs} epochs of {fit.pace.steps:,} steps of {fit.rows_per_step:,} rows{resumed}")
 
@@ -234,9 +228,6 @@ class Lines:
         """Prints one line, however long."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def checkpoint(self, step: int) -> None:
-        """Nothing: only trouble with checkpoints is worth a line."""
-
     def phase(self, phase: Phase, now_s: float) -> None:
         """Prints a phase when it begins and every few seconds of it."""
         if phase is not self._phase or now_s - self._phase_s >= self.every_s:
@@ -248,11 +239,8 @@ class Lines:
         if kept:
             self.note(f"{phase.name}  done in {seconds(took_s)}")
 
-    def stop(self) -> None:
-        """Nothing to take away."""
 
-
-class Events:
+class Events(View):
     """JSON lines: `start`, `step`, `epoch`, `note`, `checkpoint`, `phase`, `phase_end`, `stop` under the key `kfit`.
 
     Epochs and steps count from 1: they are for showing. A value that is not finite is null. Metrics stand

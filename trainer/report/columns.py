@@ -66,7 +66,7 @@ def _row(column: Column, role: str, known: ColumnStatistics) -> ColumnRow:
     return ColumnRow(
         name=column.name,
         role=role,
-        kind=column.kind + (f" × {column.size}" if column.size > 1 else ""),
+        kind=column.kind + (f" × {column.size}" if column.size > 1 and not column.parts else ""),
         stored=column.arrow + (", partition" if column.partition else ""),
         missing=missing / known.rows if known.rows else 0.0,
         missing_title=f"{parts} of {count(known.rows)} rows",

@@ -48,8 +48,8 @@ def render(a: Side, b: Side, sections: Mapping[str, Sequence[Row]]) -> str:
 def _curves(a: Side, b: Side) -> list[Card]:
     """A chart a metric, both runs in it: on validation where they have it, else on training."""
     names = list(dict.fromkeys(name for side in (a, b) for entry in side.epochs for name in entry))
-    wanted = [n for n in names if n not in ("time", "epoch", "step", "end") and f"val_{n}" not in names]
-    return [_curve(name, a, b) for name in wanted]
+    drawn = [n for n in names if n not in ("time", "epoch", "step", "end") and f"val_{n}" not in names]
+    return [_curve(name, a, b) for name in drawn]
 
 
 def _curve(name: str, a: Side, b: Side) -> Card:

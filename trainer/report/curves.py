@@ -96,14 +96,14 @@ def calibration(labels: NDArray[np.bool_], scores: Floats, bins: int = 10) -> Ca
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges[1:-1], scores), 0, bins - 1)
     rows = np.bincount(place, minlength=bins)
-    held = rows > 0
-    count = rows[held].astype(np.float64)
-    predicted = np.bincount(place, weights=scores, minlength=bins)[held] / count
-    observed = np.bincount(place, weights=labels, minlength=bins)[held] / count
+    filled = rows > 0
+    count = rows[filled].astype(np.float64)
+    predicted = np.bincount(place, weights=scores, minlength=bins)[filled] / count
+    observed = np.bincount(place, weights=labels, minlength=bins)[filled] / count
     low, high = _wilson(observed, count)
     brier = value("brier", "binary", labels, scores)
     error = float(np.sum(np.abs(predicted - observed) * count) / len(scores))
-    return Calibration(predicted, observed, rows[held], low, high, brier, error)
+    return Calibration(predicted, observed, rows[filled], low, high, brier, error)
 
 
 def _wilson(share: Floats, rows: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
@@ -121,5 +121,5 @@ def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
 def thin(x: Floats, y: Floats, most: int = 240) -> Ints:
     """Indexes [<= most + 2] of points of a curve in the unit square, evenly far along its length."""
     way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.searchsorted(way, np.linspace(0.0, way[-1], min(most, len(x))))
-    return np.unique(np.concatenate([[0], np.minimum(kept, len(x) - 1), [len(x) - 1]])).astype(np.int64)
+    places = np.searchsorted(way, np.linspace(0.0, way[-1], min(most, len(x))))
+    return np.unique(np.concatenate([[0], np.minimum(places, len(x) - 1), [len(x) - 1]])).astype(np.int64)

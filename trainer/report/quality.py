@@ -81,72 +81,72 @@ def _confusion_cell(matrix: NDArray[np.int64], i: int, j: int, names: Sequence[s
 
 
 def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
-    found = curves.roc(positive, scores)
-    x, y, at = found.false_positive_rate, found.true_positive_rate, found.thresholds
-    kept = curves.thin(x, y)
-    points = [(float(x[i]), float(y[i])) for i in kept]
-    titles = [f"from {number(at[i])} on: {share(x[i])} false alarms, {share(y[i])} found" for i in kept]
+    curve = curves.roc(positive, scores)
+    x, y, at = curve.false_positive_rate, curve.true_positive_rate, curve.thresholds
+    drawn_at = curves.thin(x, y)
+    points = [(float(x[i]), float(y[i])) for i in drawn_at]
+    titles = [f"from {number(at[i])} on: {share(x[i])} false alarms, {share(y[i])} found" for i in drawn_at]
     frame = Frame(_UNIT, _UNIT, "false positive rate", "true positive rate")
     guide = Series("guessing", [(0.0, 0.0), (1.0, 1.0)], "guide")
     drawn = frame.draw(
-        f"ROC, AUC {found.auc:.4f}", line(frame, guide), line(frame, Series("", points, "first", titles))
+        f"ROC, AUC {curve.auc:.4f}", line(frame, guide), line(frame, Series("", points, "first", titles))
     )
-    return Card("ROC", drawn, (("model", "first"), ("guessing", "guide")), note=f"AUC {found.auc:.4f}")
+    return Card("ROC", drawn, (("model", "first"), ("guessing", "guide")), note=f"AUC {curve.auc:.4f}")
 
 
 def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
-    found = curves.precision_recall(positive, scores)
-    kept = curves.thin(found.recall, found.precision)
-    points = [(float(found.recall[i]), float(found.precision[i])) for i in kept]
+    curve = curves.precision_recall(positive, scores)
+    drawn_at = curves.thin(curve.recall, curve.precision)
+    points = [(float(curve.recall[i]), float(curve.precision[i])) for i in drawn_at]
     titles = [
-        f"from {number(found.thresholds[i])} on: {share(found.recall[i])} found, "
-        f"{share(found.precision[i])} of the alarms right"
-        for i in kept
+        f"from {number(curve.thresholds[i])} on: {share(curve.recall[i])} found, "
+        f"{share(curve.precision[i])} of the alarms right"
+        for i in drawn_at
     ]
     frame = Frame(_UNIT, _UNIT, "recall", "precision")
-    guide = Series("", [(0.0, found.base_rate), (1.0, found.base_rate)], "guide")
-    label = f"Precision over recall, average precision {found.average_precision:.4f}"
+    guide = Series("", [(0.0, curve.base_rate), (1.0, curve.base_rate)], "guide")
+    label = f"Precision over recall, average precision {curve.average_precision:.4f}"
     drawn = frame.draw(label, line(frame, guide), line(frame, Series("", points, "first", titles)))
-    names = (("model", "first"), (f"guessing, {share(found.base_rate)} are positive", "guide"))
-    return Card("Precision–recall", drawn, names, note=f"Average precision {found.average_precision:.4f}")
+    names = (("model", "first"), (f"guessing, {share(curve.base_rate)} are positive", "guide"))
+    return Card("Precision–recall", drawn, names, note=f"Average precision {curve.average_precision:.4f}")
 
 
 def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
-    found = curves.calibration(positive, np.clip(scores, 0.0, 1.0))
+    bins = curves.calibration(positive, np.clip(scores, 0.0, 1.0))
     titles = [
         f"predicted {share(p)}, observed {share(o)} (95 %: {share(low)} to {share(high)}), {count(n)} rows"
-        for p, o, low, high, n in zip(found.predicted, found.observed, found.low, found.high, found.rows, strict=True)
+        for p, o, low, high, n in zip(bins.predicted, bins.observed, bins.low, bins.high, bins.rows, strict=True)
     ]
     frame = Frame(_UNIT, _UNIT, "mean predicted probability", "share of rows that are 1")
     whiskers = [
         element(
             "line", x1=frame.across(p), x2=frame.across(p), y1=frame.down(low), y2=frame.down(high), class_="whisker"
         )
-        for p, low, high in zip(found.predicted, found.low, found.high, strict=True)
+        for p, low, high in zip(bins.predicted, bins.low, bins.high, strict=True)
     ]
-    points = list(zip(found.predicted.tolist(), found.observed.tolist(), strict=True))
+    points = list(zip(bins.predicted.tolist(), bins.observed.tolist(), strict=True))
     guide = line(frame, Series("", [(0.0, 0.0), (1.0, 1.0)], "guide"))
-    content = (_bin_rows(frame, found), guide, *whiskers, line(frame, Series("", points, "first", titles, marks=True)))
-    note = f"Expected calibration error {found.error:.4f}, Brier score {found.brier:.4f}"
+    content = (_bin_rows(frame, bins), guide, *whiskers, line(frame, Series("", points, "first", titles, marks=True)))
+    note = f"Expected calibration error {bins.error:.4f}, Brier score {bins.brier:.4f}"
     names = (("ten bins, 95\u00a0% interval", "first"), ("perfect", "guide"), ("rows in the bin", "pale box"))
     return Card("Calibration", frame.draw("Calibration", *content), names, note=note)
 
 
-def _bin_rows(frame: Frame, found: curves.Calibration) -> Markup:
+def _bin_rows(frame: Frame, bins: curves.Calibration) -> Markup:
     """Pale bars behind the curve, as high as 0.3 for the fullest bin: they share the axis, not its unit."""
-    top = found.rows.max()
+    top = bins.rows.max()
     drawn = []
-    for predicted, rows in zip(found.predicted, found.rows, strict=True):
+    for predicted, rows in zip(bins.predicted, bins.rows, strict=True):
         low = min(int(predicted * 10), 9) / 10
         drawn.append(bars(frame, (low, low + 0.1), (0.3 * rows / top,), (f"{count(rows)} rows",), "pale"))
     return join(*drawn)
 
 
 def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
-    found = curves.precision_recall(positive, scores)
-    kept = np.flatnonzero((found.thresholds >= 0.0) & (found.thresholds <= 1.0))[::-1]
-    kept = kept[curves.thin(found.thresholds[kept], found.recall[kept], 120)]
-    at, precision, recall = found.thresholds[kept], found.precision[kept], found.recall[kept]
+    curve = curves.precision_recall(positive, scores)
+    drawn_at = np.flatnonzero((curve.thresholds >= 0.0) & (curve.thresholds <= 1.0))[::-1]
+    drawn_at = drawn_at[curves.thin(curve.thresholds[drawn_at], curve.recall[drawn_at], 120)]
+    at, precision, recall = curve.thresholds[drawn_at], curve.precision[drawn_at], curve.recall[drawn_at]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     frame = Frame(_UNIT, _UNIT, "threshold", "precision, recall, F1")
     drawn = []

@@ -111,7 +111,7 @@ def _notify(
     environment: Mapping[str, str],
     deadline_s: float,
 ) -> None:
-    if config.notify is None or not notify.wanted(config.notify, result):
+    if config.notify is None or not notify.is_wanted(config.notify, result):
         return
     undelivered = notify.post(config.notify, result, environment=environment, deadline_s=deadline_s)
     if undelivered is not None:

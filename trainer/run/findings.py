@@ -43,8 +43,8 @@ def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dic
         frequencies = rows / rows.sum()
         multiclass = label.task == "multiclass"
         answer = np.tile(frequencies, (len(labels), 1)) if multiclass else np.full(len(labels), frequencies[1])
-    found = metrics.values(label.task, labels, answer)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    values = metrics.values(label.task, labels, answer)
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def warnings(result: Mapping[str, Any], task: str, trivial: Mapping[str, float], labels: np.ndarray) -> list[str]:
@@ -56,13 +56,13 @@ def warnings(result: Mapping[str, Any], task: str, trivial: Mapping[str, float],
         trivial: What `baseline` gave.
         labels: [rows] validation labels.
     """
-    found = [
+    lines = [
         _no_better(result, task, trivial),
         _best_is_last(result),
         _few_rows(task, labels),
         _far_apart(result, task),
     ]
-    return [line for line in found if line]
+    return [line for line in lines if line]
 
 
 def _no_better(result: Mapping[str, Any], task: str, trivial: Mapping[str, float]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
-from trainer.checkpoint.run_folder import RunFolder
+from trainer.checkpoint.run_folder import REPORT, RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
@@ -25,7 +25,8 @@ from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run import agreement, final_report, nightly_hooks
-from trainer.run.nightly_hooks import Night
+from trainer.run.kept_log import KeptLog
+from trainer.run.nightly_hooks import NightlyRun
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
 from trainer.run.run_files import callbacks_folder, tensorboard_folder
@@ -38,6 +39,9 @@ from trainer.training.time_ledger import Ledger, process_age_s
 from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
 from trainer.workers.rendezvous import Finished
+
+#: How long the end of a run may wait for the last lines of its log to be stored.
+_LOG_S = 10.0
 
 
 def fit(
@@ -93,6 +97,7 @@ def fit(
             run.watchdog.stop()
             run.coordinator.close()
             progress.stop()
+            run.log.close(_LOG_S)
 
 
 def _finished(folder: RunFolder) -> dict[str, Any] | None:
@@ -114,13 +119,13 @@ class _Start:
         config: Its configuration; windows of days are days.
         snapshot: The checkpoint it goes on from, None for a new run.
         unchanged_since: The run that has done its work already, if there is one.
-        night: Its days and what serves; None for a worker that follows the chief.
+        nightly: Its days and what serves; None for a worker that follows the chief.
     """
 
     config: Config
     snapshot: Snapshot | None
     unchanged_since: str | None = None
-    night: Night | None = None
+    nightly: NightlyRun | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,10 @@ class _Run:
         self.date, self.rank = date, rank
         self.coordinator: Coordinator | SingleWorker = SingleWorker()
         self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
-        self.record = Record(config, folder, self.store.fence, progress, ledger)
+        self.log = KeptLog(folder, self.store.fence)
+        if rank.chief:
+            self.log.attach(progress)
+        self.record = Record(config, folder, self.store.fence, progress, ledger, self.log)
         stall = config.fit.stall
         self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
 
@@ -161,20 +169,20 @@ class _Run:
         if start.unchanged_since is not None:
             return self._skip(start.unchanged_since)
         prepared = self._prepare(start)
-        if start.night is not None:
-            drift = nightly_hooks.check_drift(start.night, prepared, versions(), self.progress.note)
+        if start.nightly is not None:
+            drift = nightly_hooks.check_drift(start.nightly, prepared, versions(), self.progress.note)
             self.record.add(drift.document)
             drift.raise_for_breaches()
         self.stop.check()
         session = self._compile(start, prepared, addresses)
         with closing(session):
             trained = self._train(session, start, prepared)
-            if start.night is None:
+            if start.nightly is None:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
                 return Result(self.folder.uri, self.coordinator.finish(None), trained.state.history)
             self.coordinator.training_done()
             self.record.write_metrics(trained.state)
-            result = self._publish(trained, start, prepared, start.night)
+            result = self._publish(trained, start, prepared, start.nightly)
             self.coordinator.finish(dict(result.document))
             return result
 
@@ -198,16 +206,17 @@ class _Run:
         self.record.add(chosen.document)
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
+        self.log.start()
         self.record.write_config()
-        night = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
-        self.record.add(night.document)
-        config = self.record.config = night.resolved
-        unchanged = nightly_hooks.find_unchanged(night, versions(), self.progress.note)
+        nightly = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
+        self.record.add(nightly.document)
+        config = self.record.config = nightly.resolved
+        unchanged = nightly_hooks.find_unchanged(nightly, versions(), self.progress.note)
         self.record.add(unchanged.document)
         data = config.data.model_dump(mode="json")
         mark = agreement.checkpoint_mark(snapshot)
         self.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": unchanged.run})
-        return _Start(config, snapshot, unchanged.run, night)
+        return _Start(config, snapshot, unchanged.run, nightly)
 
     def _follow(self) -> _Start:
         """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
@@ -313,12 +322,12 @@ class _Run:
             },
             watchdog=self.watchdog,
         )
-        wanted = start.config.output.tensorboard and self.rank.chief
+        enabled = start.config.output.tensorboard and self.rank.chief
         own = bool(start.config.fit.callbacks)
         with (
             self.ledger.phase("fit"),
-            tensorboard_folder(self.folder, wanted=wanted) as board,
-            callbacks_folder(self.folder, self.rank.index, self.store.fence.check, wanted=own) as (files, upload),
+            tensorboard_folder(self.folder, enabled=enabled) as board,
+            callbacks_folder(self.folder, self.rank.index, self.store.fence.check, enabled=own) as (files, upload),
         ):
             try:
                 with self.stop.training():
@@ -344,7 +353,7 @@ class _Run:
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
         )
 
-    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared, night: Night) -> Result:
+    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared, nightly: NightlyRun) -> Result:
         """Exports the model, lets the gate decide, and writes the report and the result."""
         from trainer.serving.export import publish
         from trainer.training.session import REPORT_ROWS
@@ -357,12 +366,12 @@ class _Run:
             labels, predictions = session.validation_predictions()
         self.store.fence.check()
         with self.ledger.phase("gate"):
-            self.record.add(nightly_hooks.decide(night, self.progress.note))
+            self.record.add(nightly_hooks.decide(nightly, self.progress.note))
         document = self.record.document("succeeded", ExitCode.DONE, "trained") | {"warnings": list(prepared.warnings)}
         if labels is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
         page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions)
         self.store.fence.check()
-        storage.write(self.folder.path("report.html"), page)
+        storage.write(self.folder.path(REPORT), page)
         return self.record.end(document, state.history)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -51,7 +51,7 @@ class RunDate:
 
 
 @dataclass(frozen=True)
-class Night:
+class NightlyRun:
     """A run whose days are fixed and whose data was found.
 
     Attributes:
@@ -153,7 +153,7 @@ def choose_date(
     return RunDate(explicit, missing_days)
 
 
-def begin(config: Config, folder: RunFolder, chosen: RunDate, note: Note) -> Night:
+def begin(config: Config, folder: RunFolder, chosen: RunDate, note: Note) -> NightlyRun:
     """Resolves the windows, checks the holdout by footers alone, and reads what is in production.
 
     Args:
@@ -175,7 +175,7 @@ def begin(config: Config, folder: RunFolder, chosen: RunDate, note: Note) -> Nig
                 note(f"warning: {part} lacks {len(span.missing)} days: {shown}")
     _check_holdout(resolved)
     compares = config.promote is not None or config.data.checks is not None
-    return Night(config, resolved, folder, production.read(folder.output_uri) if compares else None, document)
+    return NightlyRun(config, resolved, folder, production.read(folder.output_uri) if compares else None, document)
 
 
 def _check_holdout(config: Config) -> None:
@@ -185,32 +185,32 @@ def _check_holdout(config: Config) -> None:
     if data.holdout_uris is not None and promote is not None:
         extra = [*promote.slices, *([promote.by] if promote.by else [])]
         needed = dict.fromkeys([*data.features, data.label.column, *data.filter, *extra])
-        found = scan(data.holdout_uris, list(needed))
-        if not sum(shard.rows for shard in found.shards):
+        holdout = scan(data.holdout_uris, list(needed))
+        if not sum(shard.rows for shard in holdout.shards):
             raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
 
 
 # --- nothing to do --------------------------------------------------------------------------------
 
 
-def find_unchanged(night: Night, versions: Mapping[str, str], note: Note) -> UnchangedCheck:
-    """Looks for the run that has done this night's work already: same data, configuration and code.
+def find_unchanged(nightly: NightlyRun, versions: Mapping[str, str], note: Note) -> UnchangedCheck:
+    """Looks for the run that has done the same work already: same data, configuration and code.
 
     Reads footers, no rows, and does not need TensorFlow.
 
     Args:
-        night: The run.
+        nightly: The run.
         versions: Package -> version.
         note: Receives a warning for each earlier run that cannot be read.
     """
-    policy = night.config.data.unchanged or ("skip" if night.config.promote is not None else "fit")
+    policy = nightly.config.data.unchanged or ("skip" if nightly.config.promote is not None else "fit")
     if policy == "fit":
         return UnchangedCheck(None, {})
-    fingerprint = inspect(night.resolved).fingerprint
-    document = {"digest": digest.digest(night.config, fingerprint, versions)}
-    earlier = history.read(night.folder.output_uri, warn=lambda line: note(f"warning: {line}"))
+    fingerprint = inspect(nightly.resolved).fingerprint
+    document = {"digest": digest.digest(nightly.config, fingerprint, versions)}
+    earlier = history.read(nightly.folder.output_uri, warn=lambda line: note(f"warning: {line}"))
     same = history.find(earlier, document["digest"])
-    if same is None or same.run == night.folder.run_id:
+    if same is None or same.run == nightly.folder.run_id:
         return UnchangedCheck(None, document)
     return UnchangedCheck(same.run, document | {"unchanged_since": same.run, "fingerprint": fingerprint})
 
@@ -218,11 +218,11 @@ def find_unchanged(night: Night, versions: Mapping[str, str], note: Note) -> Unc
 # --- the data against production's ----------------------------------------------------------------
 
 
-def check_drift(night: Night, prepared: Prepared, versions: Mapping[str, str], note: Note) -> DriftCheck:
+def check_drift(nightly: NightlyRun, prepared: Prepared, versions: Mapping[str, str], note: Note) -> DriftCheck:
     """Writes statistics.json for later nights, and compares the training rows to those of the run in production.
 
     Args:
-        night: The run.
+        nightly: The run.
         prepared: The result of the statistics pass.
         versions: Package -> version.
         note: Receives a warning where production's run left no statistics.
@@ -231,13 +231,13 @@ def check_drift(night: Night, prepared: Prepared, versions: Mapping[str, str], n
         The breaches; the caller records the document before it raises for them.
     """
     now = prepared.statistics["train"]
-    document: dict[str, Any] = {"digest": digest.digest(night.config, prepared.fingerprint, versions)}
-    night.folder.write_json(_STATISTICS, dict(drift.statistics_json(now)))
-    checks = night.config.data.checks
-    if checks is None or night.production is None or night.serves:
+    document: dict[str, Any] = {"digest": digest.digest(nightly.config, prepared.fingerprint, versions)}
+    nightly.folder.write_json(_STATISTICS, asdict(now))
+    checks = nightly.config.data.checks
+    if checks is None or nightly.production is None or nightly.serves:
         return DriftCheck((), "", document)
-    champion = night.production.run
-    before = _statistics_of(RunFolder(night.folder.output_uri, champion), note)
+    champion = nightly.production.run
+    before = _statistics_of(RunFolder(nightly.folder.output_uri, champion), note)
     if before is None:
         return DriftCheck((), "", document)
     findings = drift.check(checks, before, now)
@@ -262,13 +262,13 @@ def _statistics_of(champion: RunFolder, note: Note) -> Statistics | None:
 # --- the gate -------------------------------------------------------------------------------------
 
 
-def decide(night: Night, note: Note) -> dict[str, Any]:
+def decide(nightly: NightlyRun, note: Note) -> dict[str, Any]:
     """Scores challenger and champion, and moves production where the gate lets it.
 
     The champion is the run that serves now, not when the training began: hours may lie between.
 
     Args:
-        night: The run; its model is published.
+        nightly: The run; its model is published.
         note: Receives the decision, one line.
 
     Returns:
@@ -277,14 +277,14 @@ def decide(night: Night, note: Note) -> dict[str, Any]:
     Raises:
         StorageError: The store is out of reach. That is no verdict: a retry decides.
     """
-    rules, holdout = night.config.promote, night.resolved.data.holdout_uris
+    rules, holdout = nightly.config.promote, nightly.resolved.data.holdout_uris
     if rules is None or holdout is None:
         return {}
-    if night.serves:
+    if nightly.serves:
         return {"decision": {"passed": True, "promoted": True, "why": "promoted before the run was resumed"}}
-    current = production.read(night.folder.output_uri)
+    current = production.read(nightly.folder.output_uri)
     try:
-        decision, document = _score(night, rules, holdout, current, note)
+        decision, document = _score(nightly, rules, holdout, current, note)
     except StorageError:
         raise
     except (ConfigError, DataError, ModelCodeError) as fault:
@@ -294,7 +294,7 @@ def decide(night: Night, note: Note) -> dict[str, Any]:
         note(f"not promoted: {decision.why}")
         return document | {"decision": outcome}
     try:
-        moved = production.move(night.folder.output_uri, night.folder.run_id, seen=current, why=decision.why)
+        moved = production.move(nightly.folder.output_uri, nightly.folder.run_id, current=current, why=decision.why)
         outcome |= {"promoted": True, "generation": moved.generation}
         note(f"promoted: {decision.why}")
     except production.Lost as lost:
@@ -304,16 +304,16 @@ def decide(night: Night, note: Note) -> dict[str, Any]:
 
 
 def _score(
-    night: Night, rules: Promote, holdout: str | list[str], current: Production | None, note: Note
+    nightly: NightlyRun, rules: Promote, holdout: str | list[str], current: Production | None, note: Note
 ) -> tuple[gate.Decision, dict[str, Any]]:
     """Returns the gate's decision, and what else belongs in result.json."""
     from trainer.serving.holdout import predict_holdout  # TensorFlow
 
-    task, own, row_filter = night.config.task, night.folder.uri, night.resolved.data.filter
+    task, own, row_filter = nightly.config.task, nightly.folder.uri, nightly.resolved.data.filter
     if current is None:
         answers = predict_holdout([own], holdout, row_filter=row_filter)
         return gate.decide_first(rules, task, answers.labels, answers.predictions[0]), {}
-    champion = RunFolder(night.folder.output_uri, current.run)
+    champion = RunFolder(nightly.folder.output_uri, current.run)
     by = [] if rules.by is None else [rules.by]
     answers = predict_holdout([own, champion.uri], holdout, [*rules.slices, *by], row_filter=row_filter)
     document = _trained_on_holdout(champion, holdout, note)

@@ -1,4 +1,4 @@
-"""What `trainer check` and `trainer statistics` say: all that can be known before a GPU is held."""
+"""What `trainer check` and `trainer statistics` report, before a GPU is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIB = 1024**2
 
 
 def check(config: Config) -> dict[str, Any]:
-    """Reads footers and schema, proves the output writable, and sums up.
+    """Reads footers and schema, proves that the output is writable, and summarizes both.
 
     Args:
         config: The job file's `run:` key.
@@ -28,13 +28,13 @@ def check(config: Config) -> dict[str, Any]:
         `{"shards", "rows", "size_bytes", "steps", "columns", "warnings"}`.
 
     Raises:
-        ConfigError: Something does not fit the data.
-        DataError: A shard breaks the contract.
-        StorageError: Data or output are out of reach.
+        ConfigError: The configuration does not fit the data.
+        DataError: A shard is unreadable or has another schema.
+        StorageError: Data or output cannot be reached.
     """
     windows.check_fresh(config)
-    found = inspect(config)
-    rows = found.rows
+    inspection = inspect(config)
+    rows = inspection.rows
     train = rows["train"]
     resolved = resolve_automatic(config, train, rows.get("validation", 0)).fit
     batch = resolved.known_batch_size
@@ -46,12 +46,14 @@ def check(config: Config) -> dict[str, Any]:
         )
     _prove_writable(config.output.uri)
     return {
-        "shards": len(found.shards),
+        "shards": len(inspection.shards),
         "rows": dict(rows),
-        "size_bytes": sum(s.size_bytes for s in found.shards),
+        "size_bytes": sum(s.size_bytes for s in inspection.shards),
         "steps": -(-train // batch),
-        "columns": [{"name": c.name, "kind": c.kind, "type": c.arrow, "partition": c.partition} for c in found.columns],
-        "warnings": list(found.warnings),
+        "columns": [
+            {"name": c.name, "kind": c.kind, "type": c.arrow, "partition": c.partition} for c in inspection.columns
+        ],
+        "warnings": list(inspection.warnings),
     }
 
 
@@ -61,23 +63,23 @@ def _prove_writable(uri: str) -> None:
     storage.delete(probe)
 
 
-def check_table(found: dict[str, Any]) -> Table:
-    """The summary as a person reads it."""
-    rows = ", ".join(f"{n:,} {split}" for split, n in found["rows"].items())
+def check_table(findings: dict[str, Any]) -> Table:
+    """Returns the summary as a table."""
+    rows = ", ".join(f"{n:,} {split}" for split, n in findings["rows"].items())
     return values_table(
         "check: all good",
         {
-            "shards": f"{found['shards']:,} ({found['size_bytes'] / _MIB:,.1f} MiB)",
+            "shards": f"{findings['shards']:,} ({findings['size_bytes'] / _MIB:,.1f} MiB)",
             "rows": rows,
-            "steps an epoch": f"{found['steps']:,}",
-            "features": ", ".join(f"{c['name']} ({c['kind']}, {c['type']})" for c in found["columns"]),
-            **{f"warning {i}": w for i, w in enumerate(found["warnings"], 1)},
+            "steps an epoch": f"{findings['steps']:,}",
+            "features": ", ".join(f"{c['name']} ({c['kind']}, {c['type']})" for c in findings["columns"]),
+            **{f"warning {i}": w for i, w in enumerate(findings["warnings"], 1)},
         },
     )
 
 
 def values_table(title: str, values: dict[str, Any]) -> Table:
-    """Names and values in two columns."""
+    """Returns a table of names and values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("value")
@@ -87,7 +89,7 @@ def values_table(title: str, values: dict[str, Any]) -> Table:
 
 
 def statistics_json(prepared: Prepared) -> dict[str, Any]:
-    """Every column's statistics as plain JSON, by split."""
+    """Returns the statistics of every column as plain JSON, by split."""
     from dataclasses import asdict
 
     return {
@@ -100,7 +102,7 @@ def statistics_json(prepared: Prepared) -> dict[str, Any]:
 
 
 def statistics_table(prepared: Prepared) -> Table:
-    """The training split's columns, one a row."""
+    """Returns a table of the training split, a row for each column."""
     statistics = prepared.statistics["train"]
     table = Table(title=f"{statistics.rows:,} training rows", title_justify="left")
     for name in ("column", "kind"):

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder of its own: config.json, metrics.jsonl, result.json, a failure's last words too."""
+"""The documents a run writes into its folder: config.json, metrics.jsonl, and result.json, also after a failure."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.progress import Progress
 from trainer.run import afterwards
+from trainer.run.kept_log import KeptLog
 from trainer.run.result import End, document, versions
 from trainer.training import resume
 from trainer.training.time_ledger import Ledger
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
     from trainer.training.training_state import TrainingState
 
 #: A failed process is gone within five seconds of its error. They are shared out: TensorBoard's curves of a run in
-#: object storage, the checkpoint in progress, result.json, metrics.jsonl beside what `afterwards` does in 1.5 s.
+#: object storage, the checkpoint in progress, result.json, and in 1.5 s metrics.jsonl, log.txt and `afterwards`.
 CURVES_S, _CHECKPOINT_S, _RESULT_S, _METRICS_S = 0.8, 0.4, 1.5, 1.5
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """Result of a run.
 
     Attributes:
         uri: The run's folder.
         document: `result.json`.
-        history: Keras `History.history`: name -> one value an epoch; empty where nothing was to do.
+        history: Keras `History.history`: name -> one value an epoch; empty where the run was skipped.
     """
 
     uri: str
@@ -47,23 +48,26 @@ class Result:
 
 
 class Record:
-    """What is known of a run so far, and the documents that are made of it.
+    """What is known of a run so far, and the documents made from it.
 
     Args:
         config: The configuration.
         folder: The run's folder.
         fence: Lets only the youngest process of a run write.
-        progress: Is told what could not be written.
+        progress: Receives a note for what could not be written.
         ledger: Where the time went.
+        log: The run's log in storage.
 
     Attributes:
-        config: The configuration, its windows of days being days once the night has begun.
-        prepared, state, writer: What a failure's result.json tells; None until the run has come so far.
-        started: When the process began with the run.
+        config: The configuration; once `nightly_hooks.begin` has returned, with days in place of windows.
+        prepared, state, writer: Used by the result.json of a failure; None until the run has created them.
+        started: When the process began the run.
         claimed: Whether this process may write the run's documents.
     """
 
-    def __init__(self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger) -> None:
+    def __init__(
+        self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger, log: KeptLog
+    ) -> None:
         self._asked = config
         self.config, self.folder = config, folder
         self.prepared: Prepared | None = None
@@ -72,7 +76,7 @@ class Record:
         self.claimed = False
         self.started = datetime.now(UTC)
         self._nightly: dict[str, Any] = {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        self._fence, self._progress, self._ledger = fence, progress, ledger
+        self._fence, self._progress, self._ledger, self._log = fence, progress, ledger, log
         self._last_words = threading.Lock()
 
     def add(self, nightly: Mapping[str, Any]) -> None:
@@ -80,7 +84,7 @@ class Record:
         self._nightly |= nightly
 
     def write_config(self) -> None:
-        """Writes config.json; which shows, before anything is computed, that the output can be written."""
+        """Writes config.json, which proves that the output is writable before anything is computed."""
         prepared = self.prepared
         self.folder.write_json(
             "config.json",
@@ -102,13 +106,13 @@ class Record:
         )
 
     def write_metrics(self, state: TrainingState) -> None:
-        """Writes metrics.jsonl: a line for every so many steps."""
+        """Writes metrics.jsonl, a line for each logged step."""
         lines = "".join(json.dumps(json.loads(to_json(line)), separators=(",", ":")) + "\n" for line in state.lines)
         self._fence.check()
         storage.write(self.folder.path("metrics.jsonl"), lines.encode())
 
     def document(self, status: str, code: ExitCode, reason: str) -> dict[str, Any]:
-        """`result.json` as the run stands.
+        """Returns `result.json` for the current state of the run.
 
         Args:
             status: `succeeded`, `skipped`, `preempted` or `failed`.
@@ -117,11 +121,11 @@ class Record:
         """
         end = End(status, int(code), reason)
         checkpoint = self.writer.newest if self.writer else None
-        found = document(end, self.folder.run_id, self.config, self.prepared, self.state, checkpoint, self._ledger)
-        return found | self._nightly
+        result = document(end, self.folder.run_id, self.config, self.prepared, self.state, checkpoint, self._ledger)
+        return result | self._nightly
 
     def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
-        """Writes result.json, the last thing a run leaves of its own, and lets others know."""
+        """Writes result.json, the last document of a run, and then index, metrics and notification."""
         self._write_result(document)
         afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
         return Result(self.folder.uri, document, history)
@@ -131,9 +135,9 @@ class Record:
         self.folder.write_json("result.json", document)
 
     def write_failure(self, error: BaseException) -> None:
-        """`result.json` of a run that did not succeed, wherever storage is in reach; the error goes on.
+        """Writes the `result.json` of a run that did not succeed, where storage can be reached.
 
-        It gets a few seconds and no more: a process that has failed must be gone, and free its GPUs.
+        It takes a few seconds at most: a failed process must exit and free its GPUs.
         """
         if not self.claimed or isinstance(error, Superseded | KeyboardInterrupt):
             return
@@ -154,14 +158,20 @@ class Record:
         if failed is not None:
             self._progress.note(f"result.json was not written: {getattr(failed, 'what', failed)}")
         if isinstance(failed, Superseded):
-            return  # another process goes on with this run: it tells how it ends
+            return  # another process continues this run and writes its result
         state = self.state
 
         def write_metrics() -> None:
             if state is not None:
                 termination.within(_METRICS_S, lambda: self.write_metrics(state))
 
-        metrics = threading.Thread(target=write_metrics, daemon=True)
-        metrics.start()
+        self._log.write(f"error: {reason}\n")
+        others = [
+            threading.Thread(target=write, daemon=True)
+            for write in (write_metrics, lambda: self._log.close(_METRICS_S))
+        ]
+        for other in others:
+            other.start()
         afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
-        metrics.join(_METRICS_S)
+        for other in others:
+            other.join(_METRICS_S)

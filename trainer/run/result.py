@@ -1,4 +1,4 @@
-"""`result.json`: what a run came to, as scripts of other people read it."""
+"""`result.json`: the result of a run, for scripts."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def document(
     checkpoint: Mapping[str, float | None] | None,
     ledger: Ledger,
 ) -> dict[str, Any]:
-    """What stands in `result.json`.
+    """Returns the content of `result.json`.
 
     Args:
         end: How the run ended.
         run_id: The run's name.
         config: Its configuration.
-        prepared: What is known of the data; None where the run did not get that far.
-        memory: What the run carried from step to step; None before the first.
+        prepared: The prepared data; None where the run ended before that.
+        memory: The training state; None before the first step.
         checkpoint: The newest one: step, bytes and seconds.
         ledger: Where the time went.
     """
@@ -78,32 +78,32 @@ def document(
 
 
 def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any) -> tuple[dict[str, float], list[str]]:
-    """The validation metrics that stand in `result.json`: those of `trainer.metrics`, not Keras's running estimates.
+    """Computes the validation metrics of `result.json` by `trainer.metrics`, in place of Keras's running estimates.
 
     Args:
-        names: Metrics that were watched during training; `loss`, which holds penalties too, stays Keras's.
+        names: Metrics of the training; `loss`, which includes penalties, remains Keras's.
         task: binary, multiclass or regression.
         labels: [rows] of the whole validation split.
         predictions: [rows] or [rows, classes].
 
     Returns:
-        Each metric by name, NaN where it is not defined; and a line for each that is not.
+        Each metric by name, NaN where it is not defined; and a line for each undefined one.
     """
     known = [name for name in names if name != "loss" and name in metrics.NAMES[task]]
     if not known:
         return {}, []
     running = metrics.RunningMetrics(task, known)
     running.update(labels, predictions)
-    found = running.result()
-    return found, [f"validation {name} is not defined: {why}" for name, why in running.undefined(found).items()]
+    values = running.result()
+    return values, [f"validation {name} is not defined: {why}" for name, why in running.undefined(values).items()]
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes a result."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of the packages that influence a result."""
+    packages = {"python": platform.python_version()}
     for package in ("kfit", "tensorflow", "keras", "numpy", "pyarrow"):
         try:
-            found[package] = version(package)
+            packages[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return packages

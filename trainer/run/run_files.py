@@ -13,14 +13,14 @@ from trainer.run.record import CURVES_S
 
 
 @contextmanager
-def tensorboard_folder(folder: RunFolder, *, wanted: bool) -> Iterator[str | None]:
+def tensorboard_folder(folder: RunFolder, *, enabled: bool) -> Iterator[str | None]:
     """Gives a local folder for TensorBoard's files, uploaded at the end; of a failed run in short time.
 
     Args:
         folder: The run's folder.
-        wanted: Whether files are to be written at all; None is given where not.
+        enabled: Whether files are to be written at all; None is given where not.
     """
-    if not wanted:
+    if not enabled:
         yield None
         return
     with _uploaded(folder.path("tensorboard"), lambda: None) as (local, _):
@@ -29,7 +29,7 @@ def tensorboard_folder(folder: RunFolder, *, wanted: bool) -> Iterator[str | Non
 
 @contextmanager
 def callbacks_folder(
-    folder: RunFolder, worker: int, check: Callable[[], None], *, wanted: bool
+    folder: RunFolder, worker: int, check: Callable[[], None], *, enabled: bool
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """Gives a local folder for the files of own callbacks, with what they held before a restart.
 
@@ -37,12 +37,12 @@ def callbacks_folder(
         folder: The run's folder.
         worker: Which worker this is: the first one's files lie in `callbacks/`, another's in `callbacks/worker-N/`.
         check: Raises where this process may not write into the run any more.
-        wanted: Whether there are callbacks at all.
+        enabled: Whether there are callbacks at all.
 
     Yields:
         The folder, and a function that uploads what has changed.
     """
-    if not wanted:
+    if not enabled:
         yield "", lambda: None
         return
     parts = ("callbacks", f"worker-{worker}") if worker else ("callbacks",)

@@ -45,5 +45,5 @@ def evaluate(
         seen(running.rows)
     if not running.rows:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
-    found = running.result()
-    return {"run": model.run, "rows": running.rows, "metrics": found, "undefined": running.undefined(found)}
+    values = running.result()
+    return {"run": model.run, "rows": running.rows, "metrics": values, "undefined": running.undefined(values)}

@@ -23,7 +23,7 @@ def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
         float64 [rows]: 0 or 1, the class's index, or the value.
 
     Raises:
-        DataError: The column is missing, null or not finite, or holds a value that is no class of the model.
+        DataError: The column is missing, null or not finite, or holds a value that is not a class of the model.
     """
     if label.name not in table.column_names:
         raise DataError(f"label column {label.name!r} is missing", where=where, remedy="scoring needs labelled rows")

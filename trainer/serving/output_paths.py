@@ -68,7 +68,7 @@ def _path_parts(uri: str) -> list[str]:
 
 def _refuse_inputs_as_targets(shards: Sequence[storage.StoredObject], targets: dict[str, str], output: str) -> None:
     inputs = {canonical(shard.uri): shard.uri for shard in shards}
-    files = {found: uri for uri in inputs.values() if (found := _identity(uri))}
+    files = {identity: uri for uri in inputs.values() if (identity := _identity(uri))}
     for place in (output, *targets.values()):
         same = inputs.get(canonical(place)) or files.get(_identity(place) or (0, 0))
         if same is not None:
@@ -80,8 +80,8 @@ def _identity(uri: str) -> tuple[int, int] | None:
     path = local_path(uri)
     if path is None or not path.is_file():
         return None
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _refuse_output_within(given: str, targets: dict[str, str], output: str) -> None:

@@ -107,15 +107,15 @@ def _with_probes(table: pa.Table, probes: Mapping[str, pa.Array]) -> pa.Table:
 def _accepted(column: Column, table: pa.Table, values: Iterable[Any]) -> pa.Array:
     """Those values that the column's type can hold and that the exported model takes."""
     arrow = table.schema.field(column.name).type
-    kept: list[pa.Array] = []
+    parts: list[pa.Array] = []
     for value in values:
         try:
             one = _typed(value, arrow)
             raw_columns([column], pa.table({column.name: one}))
         except (pa.ArrowException, DataError, OverflowError, TypeError, ValueError):
             continue
-        kept.append(one)
-    return pa.concat_arrays(kept) if kept else pa.array([], arrow)
+        parts.append(one)
+    return pa.concat_arrays(parts) if parts else pa.array([], arrow)
 
 
 def _typed(value: Any, arrow: pa.DataType) -> pa.Array:
@@ -153,7 +153,7 @@ def _ends(field: NumberField, known: ColumnStatistics) -> list[Any]:
 
 
 def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, expected: np.ndarray) -> None:
-    """Holds an exported model against the trained one.
+    """Compares the predictions of an exported model with those of the trained one.
 
     Args:
         local: The folder with both forms of the export.
@@ -174,13 +174,13 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
     usual = 1.0 if layout.label.task != "regression" else float(np.median(size[: rows.golden]))
     allowed = TOLERANCE * (size + usual)
     for form in ("keras", "saved_model"):
-        found = answers[form][: rows.ordinary]
+        predicted = answers[form][: rows.ordinary]
         # A NaN or an infinity proves nothing: relu makes a NaN or 0 of it, as the graph was optimised.
-        wrong = np.isfinite(expected) & ~(np.abs(found - expected) <= allowed)
+        wrong = np.isfinite(expected) & ~(np.abs(predicted - expected) <= allowed)
         if wrong.any():
             row, output = np.argwhere(wrong)[0]
             raise ModelCodeError(
-                f"the exported {form} predicts {found[row, output]:.6g} where the trained model predicts "
+                f"the exported {form} predicts {predicted[row, output]:.6g} where the trained model predicts "
                 f"{expected[row, output]:.6g}",
                 where="model/",
                 remedy="look for a layer whose state or behaviour is not saved with the model",
@@ -223,17 +223,17 @@ def _compare_packed(answers: Mapping[str, np.ndarray], rows: ProofRows, layout: 
     for key, expected in rows.packed.items():
         if f"packed/{key}" not in answers:
             continue  # pixels are the input itself
-        found = answers[f"packed/{key}"]
-        if found.shape != expected.shape:
-            width = min(found.shape[1], expected.shape[1])  # ragged: what lies beyond is padding
-            found, expected = found[:, :width], expected[:, :width]
+        seen = answers[f"packed/{key}"]
+        if seen.shape != expected.shape:
+            width = min(seen.shape[1], expected.shape[1])  # ragged: what lies beyond is padding
+            seen, expected = seen[:, :width], expected[:, :width]
         with np.errstate(invalid="ignore", over="ignore"):
-            same = (found == expected) | (np.abs(found - expected) <= _ROUNDING * np.abs(expected) + _FLUSHED)
-        same |= np.isnan(found) & np.isnan(expected)
+            same = (seen == expected) | (np.abs(seen - expected) <= _ROUNDING * np.abs(expected) + _FLUSHED)
+        same |= np.isnan(seen) & np.isnan(expected)
         if not same.all():
             row, place = np.argwhere(~same)[0]
             raise ModelCodeError(
-                f"the exported model sees {found[row, place]} in column {_column_at(layout, key, int(place))!r} where "
+                f"the exported model sees {seen[row, place]} in column {_column_at(layout, key, int(place))!r} where "
                 f"the feed gave {expected[row, place]}",
                 where="model/",
                 remedy="this is a fault of kfit: report the column's type and values; leaving it out goes round it",

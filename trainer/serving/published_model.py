@@ -236,8 +236,8 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
     images: list[Column] = []
     start = codes_start = 0
     for entry in document["features"]:
-        known = {k: v for k, v in entry.items() if k not in ("codes", "shape")}
-        column = Column(**known, shape=tuple(entry.get("shape", ())))
+        known = {k: v for k, v in entry.items() if k not in ("codes", "shape", "parts")}
+        column = Column(**known, shape=tuple(entry.get("shape", ())), parts=tuple(entry.get("parts", ())))
         if column.kind == "image":
             images.append(column)
         elif entry["codes"]:

@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from trainer.date_parts import packed_parts
 from trainer.model.codes import lookup, shares_lookup
 from trainer.model.objective.label_scale import predicted
 from trainer.model.trainable import Trainable
 from trainer.schema import CodeField, Column, Layout, NumberField, image_key, ragged_key
+from trainer.serving.dates import KERAS
 from trainer.serving.published_model import KERAS_FILE
 
 SAVED_MODEL_FOLDER = "saved_model"
@@ -187,12 +189,24 @@ def _numbers(layout: Layout, raw: Mapping[str, Any]) -> Any:
     """Packed float32 [B, N]. Offsets are subtracted in float64, as the feed does."""
     groups: dict[object, list[NumberField]] = {}
     for field in layout.numbers:
-        groups.setdefault((field.column.dtype, field.column.kind), []).append(field)
+        calendar = (field.column.arrow, field.column.parts) if field.column.kind == "date" else ()
+        groups.setdefault((field.column.dtype, field.column.kind, *calendar), []).append(field)
     parts = []
     for fields in groups.values():
+        if fields[0].column.kind == "date":
+            parts.append(_date_parts(fields, raw))
+            continue
         offsets = np.repeat([field.offset for field in fields], [field.column.size for field in fields])
         parts.append(_shifted(_side_by_side(fields, raw), offsets))
     return _in_packed_order(list(groups.values()), parts)
+
+
+def _date_parts(fields: Sequence[NumberField], raw: Mapping[str, Any]) -> Any:
+    """Packed parts of K dates of one type: float32 [B, K * parts]."""
+    first = fields[0].column
+    # [B, K] -> [B, K, parts] -> [B, K * parts]
+    found = packed_parts(_side_by_side(fields, raw), first.arrow, first.parts, KERAS)
+    return ops.reshape(found, (-1, len(fields) * first.size))
 
 
 def _side_by_side(fields: Sequence[CodeField] | Sequence[NumberField], raw: Mapping[str, Any]) -> Any:

@@ -53,7 +53,7 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
         DataError: A folder is a Delta or Iceberg table, whose deleted rows and files nobody would see.
         StorageError: The store is out of reach or refuses.
     """
-    found: dict[str, StoredObject] = {}
+    by_uri: dict[str, StoredObject] = {}
     uris = [where] if isinstance(where, str) else list(where)
     for uri, objects in zip(uris, _expand_all(uris, suffixes), strict=True):
         if not objects:
@@ -62,8 +62,8 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
                 where=uri,
                 remedy="check the path; folders are searched for *.parquet",
             )
-        found.update((o.uri, o) for o in objects)
-    return sorted(found.values(), key=lambda o: (o.name, o.uri))
+        by_uri.update((o.uri, o) for o in objects)
+    return sorted(by_uri.values(), key=lambda o: (o.name, o.uri))
 
 
 def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[StoredObject]]:
@@ -168,10 +168,10 @@ def _list_objects(uri: str) -> list[StoredObject]:
         root = fs._strip_protocol(uri).rstrip("/")
         fs.invalidate_cache()
         out = []
-        found = fs.find(root, detail=True)
-        if isinstance(found, list):  # adlfs, where the root is an object itself
-            found = {key: fs.info(key) for key in found}
-        for key, info in found.items():
+        infos = fs.find(root, detail=True)
+        if isinstance(infos, list):  # adlfs, where the root is an object itself
+            infos = {key: fs.info(key) for key in infos}
+        for key, info in infos.items():
             if info.get("type") == "directory" or key.endswith("/"):
                 continue
             name = key[len(root) :].lstrip("/")
@@ -194,10 +194,10 @@ def list_folders(uri: str) -> list[str]:
     def listed() -> list[str]:
         fs.invalidate_cache()
         try:
-            found = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
+            infos = fs.ls(fs._strip_protocol(uri).rstrip("/") + "/", detail=True)
         except FileNotFoundError:
             return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in infos if info["type"] == "directory")
 
     return calls.call("list", uri, listed)
 
@@ -238,8 +238,8 @@ def stat(uri: str) -> StoredObject:
         NotFound: It is not there.
     """
     if (path := local_path(uri)) is not None:
-        found = calls.call("stat", uri, lambda: path.stat())
-        return StoredObject(uri, "", found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+        status = calls.call("stat", uri, lambda: path.stat())
+        return StoredObject(uri, "", status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
     fs = filesystem(uri)
     info = calls.call("stat", uri, lambda: fs.info(uri, refresh=True) if uri.startswith("s3") else fs.info(uri))
     return StoredObject(uri, "", int(info["size"]), _version(info))

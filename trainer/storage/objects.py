@@ -57,11 +57,11 @@ def read_version(uri: str, start: int, end: int, version: str) -> bytes:
             return calls.call("read", uri, lambda: conditions.range_of_s3(filesystem(uri), uri, start, end, version))
         except AlreadyExists as refused:  # what a refused precondition means to a write
             raise Changed("changed while it was read", where=uri) from refused
-    found = read(uri, start, end)
+    data = read(uri, start, end)
     # Other stores are asked afterwards: what came may be older than the answer, never newer.
     if stat(uri).version != version:
         raise Changed("changed while it was read", where=uri)
-    return found
+    return data
 
 
 def read_many(uris: Sequence[str], threads: int = 16) -> list[bytes | None]:

@@ -69,6 +69,7 @@ def _nature(column: Column) -> str:
     """What a column is to the model, whatever integers or floats store it."""
     words = [column.kind, *(["of strings"] if column.dtype == "string" else [])]
     words += [f"of size {column.size}"] if column.size != 1 else []
+    words += [f"with {', '.join(column.parts)}"] if column.parts else []
     words += [f"of shape {column.shape}"] if column.shape else []
     return " ".join([*words, *(["ragged"] if column.ragged else [])])
 

@@ -154,8 +154,8 @@ class Membership:
             if self._failure is not None and self._phase is Phase.TRAINING:
                 return self._failure
             self._failure = error
-        said = {"code": int(error.exit_code), "what": error.what, "where": error.where, "remedy": error.remedy}
-        self._report(self.peers, {"origin": self.rank.index, **said})
+        report = {"code": int(error.exit_code), "what": error.what, "where": error.where, "remedy": error.remedy}
+        self._report(self.peers, {"origin": self.rank.index, **report})
         self._wait_for_acknowledgements()
         self.chief_knows_error = self.rank.chief or 0 in self._acknowledged
         return error
@@ -213,30 +213,30 @@ class Membership:
         self._lost(peer, "was lost")
 
     def _lost(self, peer: int, how: str) -> None:
-        said = {
+        report = {
             "origin": _NOBODY,
             "code": int(PeerLost.exit_code),
             "what": f"{self.rank.name(peer)} {how}",
             "where": "",
             "remedy": "all workers start again and go on from the newest checkpoint",
         }
-        self._failed(peer, said)
+        self._failed(peer, report)
 
-    def _failed(self, peer: int, said: Mapping[str, Any]) -> None:
+    def _failed(self, peer: int, report: Mapping[str, Any]) -> None:
         """Ends the run because of a failure that a peer reported, or because of its loss; worker 0 passes it on."""
-        origin = int(said["origin"])
+        origin = int(report["origin"])
         with self._changed:
             if self._phase is not Phase.TRAINING or self._failure is not None:
                 return
-            self._failure = _error_from(said, self.rank.name(origin) if origin != _NOBODY else "")
+            self._failure = _error_from(report, self.rank.name(origin) if origin != _NOBODY else "")
             self._peer_failed = True
             self.chief_knows_error = self.rank.chief or (origin != _NOBODY and peer == 0)
             self._changed.notify_all()
         if self.rank.chief:
-            self._report([other for other in self._links if other != peer], said)
+            self._report([other for other in self._links if other != peer], report)
 
-    def _report(self, peers: Iterable[int], said: Mapping[str, Any]) -> None:
-        values: dict[str, Any] = {name: said[name] for name in ("origin", "code", "what", "where", "remedy")}
+    def _report(self, peers: Iterable[int], report: Mapping[str, Any]) -> None:
+        values: dict[str, Any] = {name: report[name] for name in ("origin", "code", "what", "where", "remedy")}
         for peer in peers:
             self._links[peer].post("failure", **values)
 
@@ -255,7 +255,9 @@ class Membership:
             self._leave(self._failure)
 
 
-def _error_from(said: Mapping[str, Any], worker: str) -> KfitError:
+def _error_from(report: Mapping[str, Any], worker: str) -> KfitError:
     """The error that another worker reported, under its own exit code."""
-    where = ": ".join(filter(None, [worker, str(said["where"])]))
-    return _CLASSES.get(int(said["code"]), ModelCodeError)(str(said["what"]), where=where, remedy=str(said["remedy"]))
+    where = ": ".join(filter(None, [worker, str(report["where"])]))
+    return _CLASSES.get(int(report["code"]), ModelCodeError)(
+        str(report["what"]), where=where, remedy=str(report["remedy"])
+    )

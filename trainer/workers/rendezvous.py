@@ -165,13 +165,13 @@ def _try(rank: Rank, identity: Mapping[str, str], port: int, until_s: float) -> 
     try:
         connection.send("join", index=rank.index, identity=dict(identity), address=f"{rank.hosts[rank.index]}:{port}")
         while True:
-            said, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
-            if said["kind"] == "welcome":
-                addresses = tuple(said["addresses"])
+            answer, _ = connection.receive(max(until_s - time.monotonic(), 0.001))
+            if answer["kind"] == "welcome":
+                addresses = tuple(answer["addresses"])
                 return Rendezvous(rank.of_fewer(len(addresses)), {0: connection}, addresses)
-            if said["kind"] == "dismissed":
+            if answer["kind"] == "dismissed":
                 connection.close()
-                raise _not_all(str(said["reason"]))
+                raise _not_all(str(answer["reason"]))
             connection.send("present")
     except TimeoutError:
         connection.close()

@@ -167,8 +167,8 @@ class RendezvousServer:
     def _admit(self, connection: Connection) -> None:
         try:
             accept_peer(connection, self._rank.secret, _HANDSHAKE_S)
-            said, _ = connection.receive(_HANDSHAKE_S, most_json_bytes=_MOST_JOIN_BYTES, most_body_bytes=0)
-            index, identity, address = int(said["index"]), said["identity"], str(said["address"])
+            request, _ = connection.receive(_HANDSHAKE_S, most_json_bytes=_MOST_JOIN_BYTES, most_body_bytes=0)
+            index, identity, address = int(request["index"]), request["identity"], str(request["address"])
             if not 0 < index < self._rank.workers:
                 raise ConnectionError("not a worker of this run")
         except (OSError, KeyError, ValueError, TypeError):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from trainer import storage
+from trainer import date_parts, storage
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards.column_chunks import check_chunks, find_fatal_statistics, statistics_of
 
@@ -195,9 +195,25 @@ def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) ->
         return Guess("{kind: categorical}")
     if types.is_fixed_size_list(kind) and (types.is_integer(kind.value_type) or types.is_floating(kind.value_type)):
         return Guess(f"{{kind: vector, size: {kind.list_size}}}")
-    if types.is_temporal(kind):
-        return Guess(None, f"{kind}: newer rows lie outside what was trained on")
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return _dates(kind, nulls, values)
     return Guess(None, f"{kind} is no column kind")
+
+
+def _dates(kind: pa.DataType, nulls: int, values: pa.ChunkedArray | None) -> Guess:
+    """The parts that the rows which were read can teach: all of a cycle must occur in them."""
+    parts = date_parts.default_parts(types.is_timestamp(kind))
+    if values is not None and len(values) >= _FEWEST_ROWS:
+        whole = values.drop_null().combine_chunks().cast(pa.date32() if types.is_date(kind) else kind)
+        raw = whole.cast(pa.int32() if types.is_date(kind) else pa.int64()).to_numpy()
+        found = date_parts.packed_parts(raw, str(kind), parts).T
+        distinct = {part: len(set(column.tolist())) for part, column in zip(parts, found, strict=True)}
+        needed = {"year": 2, "month": 12, "weekday": 7, "hour": 2}
+        parts = tuple(part for part in parts if distinct[part] >= needed[part])
+    if not parts:
+        return Guess(None, "its dates are too near each other in the rows that were read; kind: date has more parts")
+    missing = ", impute: median, indicator: true" if nulls else ""
+    return Guess(f"{{kind: date, parts: [{', '.join(parts)}]{missing}}}")
 
 
 def is_code(values: pa.ChunkedArray) -> bool:
@@ -207,9 +223,10 @@ def is_code(values: pa.ChunkedArray) -> bool:
 
     * all are frequent (in at least 50 rows), and there are two, or they run from 0 or 1 without a gap: a count, such
       as rooms, has a thin tail, or
-    * the frequent ones have gaps of unequal width, and are not all years (1900 to 2100).
+    * the frequent ones have gaps now wider, now narrower, and are not all years (1900 to 2100).
 
-    Runs that start elsewhere are years, ages or grades, and equal gaps are doses or rounded amounts.
+    Runs that start elsewhere are years, ages or grades; gaps that are equal or only grow are doses, or amounts rounded
+    to 1, 10, 100.
     """
     if len(values) < _FEWEST_ROWS:
         return False
@@ -217,10 +234,10 @@ def is_code(values: pa.ChunkedArray) -> bool:
     frequent = sorted(value for value, count in rows.items() if count >= _ROWS_OF_A_CODE)
     if len(rows) > _MOST_CODES or len(frequent) < 2:
         return False
-    gaps = {after - before for before, after in pairwise(frequent)}
-    if len(gaps) > 1:
+    gaps = [after - before for before, after in pairwise(frequent)]
+    if gaps != sorted(gaps):
         return not all(value in _YEARS for value in frequent)
-    return len(frequent) == len(rows) and (len(rows) == 2 or (gaps == {1} and frequent[0] in (0, 1)))
+    return len(frequent) == len(rows) and (len(rows) == 2 or (set(gaps) == {1} and frequent[0] in (0, 1)))
 
 
 def _useless(kind: pa.DataType, values: pa.ChunkedArray) -> str:

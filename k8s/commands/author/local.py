@@ -52,7 +52,7 @@ def init(data_uri: str, label: str, task: str | None, output_uri: str, older_out
     help="Format of what is printed.",
 )  # fmt: skip
 def check(job: JobSource, form: str) -> None:
-    """Check everything that can be known of JOB before a GPU is held."""
+    """Check JOB before a GPU is held: configuration, data, storage."""
     become_trainer("check", job, ["-o", form])
 
 

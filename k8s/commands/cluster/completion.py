@@ -16,7 +16,10 @@ _SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
-    """Print what completes `kfit` in a SHELL: source <(kfit completion bash)."""
+    """Print the completion of a SHELL: bash, zsh or fish.
+
+    It completes verbs, options, and names of runs and schedules.
+    """
     from click.shell_completion import get_completion_class
 
     shell_class = get_completion_class(shell)

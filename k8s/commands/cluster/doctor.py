@@ -40,7 +40,10 @@ class Finding:
 @output_option("table", "json", "yaml")
 @target_options
 def doctor(files: tuple[str, ...], form: str, target: Target) -> None:
-    """Check helm, cluster, rights and storage; exit 64 where something does not work."""
+    """Check helm, cluster, rights and storage.
+
+    Exits 64 where something does not work.
+    """
     from k8s.output import tables
     from trainer.errors import ExitCode
 

@@ -14,7 +14,10 @@ from k8s.commands.options import Target, examples, output_option, target_options
 @output_option("table", "json", "yaml")
 @target_options
 def version(client_only: bool, form: str, target: Target) -> None:
-    """Print the versions of kfit, its chart, helm and the cluster; a version that is not known is null."""
+    """Print the versions of kfit, its chart, helm and cluster.
+
+    A version that is not known is null.
+    """
     from k8s.output import tables
     from trainer import __version__
 

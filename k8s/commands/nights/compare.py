@@ -29,7 +29,10 @@ Row = tuple[str, Any, Any]
 @of_a_job
 @storage_format_option("table", "json", "html")
 def compare(a: str, b: str, files: tuple[str, ...], output_uri: str | None, form: str) -> None:
-    """Show how runs A and B differ; each is an id, or a run's URI. `-o html > page.html` draws both curves."""
+    """Show how runs A and B differ.
+
+    Each is an id, or a run's URI. `-o html > page.html` draws both curves.
+    """
     output_uri = older_output_uri(output_uri)
     uri = output_of(files, output_uri) if files or output_uri else None
     first, second = read_record(a, uri), read_record(b, uri)

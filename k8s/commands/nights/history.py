@@ -31,7 +31,10 @@ _STATES = {"succeeded": "green", "skipped": "dim", "failed": "red", "preempted":
 @click.option("--last", type=click.IntRange(min=1), default=30, show_default=True, help="Show the newest so many.")
 @storage_format_option("table", "json", "name")
 def history(files: tuple[str, ...], output_uri: str | None, last: int, form: str) -> None:
-    """The runs of a job: state, data window, metric, time, promoted or why not."""
+    """List all runs of a job from storage.
+
+    State, data window, metric, time, promoted or why not.
+    """
     uri = output_of(files, output_uri)
     runs = nights.read(uri)
     serving = production.read(uri)

@@ -70,7 +70,10 @@ def _names_something(args: list[str]) -> bool:
 @target_options
 @click.pass_context
 def schedule(ctx: click.Context, target: Target) -> None:
-    """List, create, suspend, resume and delete schedules: the CronJobs of job files with `schedule:`."""
+    """List, create, suspend, resume and delete schedules.
+
+    They are the CronJobs of job files with `schedule:`.
+    """
     ctx.obj = target
 
 

@@ -65,7 +65,7 @@ def rollback(
 
 def _move(uri: str, run: str, seen: Production | None, why: str, action: str, dry_run: bool, form: str) -> None:
     _check_published(uri, run)
-    moved = None if dry_run else production.move(uri, run, seen=seen, why=why, action=action)
+    moved = None if dry_run else production.move(uri, run, current=seen, why=why, action=action)
     if form == "json":
         click.echo(json.dumps(_as_json(uri, run, seen, moved), indent=2))
         return

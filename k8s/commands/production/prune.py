@@ -20,7 +20,10 @@ from trainer.errors import ConfigError
 def prune(
     files: tuple[str, ...], output_uri: str | None, keep: int | None, older_than: str | None, dry_run: bool, form: str
 ) -> None:
-    """Delete old runs; the one in production, the one before it and unfinished ones stay."""
+    """Delete old runs from storage.
+
+    The one in production, the one before it and unfinished ones stay.
+    """
     from trainer.config import Config, JobDocument, KeepRuns
     from trainer.config.loader import validate
     from trainer.nightly import retention

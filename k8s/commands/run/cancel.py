@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @yes_option
 @target_options
 def cancel(runs: tuple[str, ...], wait_for: bool, dry_run: bool, yes: bool, target: Target) -> None:
-    """End RUN: its Job, its pods and what belongs to them are deleted. What it left in storage stays.
+    """End RUN after a last checkpoint; what it left in storage stays.
+
+    Its Job, its pods and what belongs to them are deleted.
 
     RUN is a Job's name, or the `name:` of a job file, which means its newest Job. The trainer saves a checkpoint
     first, so `kfit resume` can continue from there. Asks first where several are named on a terminal.

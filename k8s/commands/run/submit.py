@@ -57,7 +57,7 @@ def render(job: JobSource, again: bool, kube_version: str, target: Target) -> No
         "kfit submit -f base.yaml -f prod.yaml --dry-run=server   # one job of two files: only check it",
     )
 )
-@click.argument("jobs", metavar="JOB...", nargs=-1, type=job_path)
+@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=job_path)
 @job_files("A job file, merged over each JOB or in place of one.")
 @override_options
 @click.option("--again", is_flag=True, help="Make another Job of the same file.")
@@ -83,9 +83,10 @@ def submit(
     form: str,
     target: Target,
 ) -> None:
-    """Send JOB to the cluster: a Job, or a CronJob where it has a schedule.
+    """Send JOB to the cluster.
 
-    The same file twice makes nothing new; a changed file is a new Job.
+    It becomes a Job, or a CronJob where it has a schedule. Several JOBs are as many jobs. The same file twice makes
+    nothing new; a changed file is a new Job.
     """
     from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables

@@ -35,9 +35,10 @@ _WATCH_PAUSE_S = 2.0
 def list_runs(
     job: str | None, phase: str | None, selector: str | None, everywhere: bool, watch: bool, form: str, target: Target
 ) -> None:
-    """List the runs whose Jobs are in the namespace, the newest first; only those of the job file named JOB if given.
+    """List the runs whose Jobs are in the cluster, the newest first.
 
-    Runs whose Job is gone are in storage: `kfit history`.
+    With JOB, the `name:` of a job file, only the runs of that file. Runs whose Job is gone are in storage:
+    `kfit history`.
     """
     from k8s.output import tables
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from k8s.commands.arguments import run_or_newest
-from k8s.commands.options import DURATION, Target, examples, target_options
+from k8s.commands.options import DURATION, Target, examples, place_options, target_options
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--tail", type=click.IntRange(min=-1), metavar="N", help="Only the newest N lines of each pod; -1: all.")
 @click.option("--timestamps", is_flag=True, help="Print each line's time before it.")
 @click.option("--raw", is_flag=True, help="Print the trainer's JSON events too.")
+@place_options("--file")
 @target_options
 @run_or_newest
 def logs(
@@ -44,29 +46,42 @@ def logs(
     tail: int | None,
     timestamps: bool,
     raw: bool,
+    output_uri: str,
     target: Target,
 ) -> None:
-    """Print the logs of RUN: of the newest pod of each worker; with several every line says whose it is."""
+    """Print the logs of RUN, of the newest pod of each worker.
+
+    With several workers every line says whose it is. Without RUN a terminal is asked which.
+
+    After its Job is gone, prints what worker 0 kept in storage: its own lines, of all its pods, without those of your
+    code. --file JOB or --output-uri says where, unless another Job of the same file is still there.
+    """
     from k8s.actions.lookup import job_name
     from k8s.commands.watch.wait import wait_for_end
-    from k8s.errors import NotFound
+    from k8s.errors import AccessError, ClusterError, NotFound
     from k8s.follow.log_stream import rfc3339
     from k8s.follow.loop import LogOptions
     from k8s.follow.watcher import look
     from k8s.status.pods import index, name
 
-    cluster = target.open()
-    job = job_name(cluster, run)
-    seen, state = look(cluster, job)
-    skipped = _skipped(seen.pods, all_pods or pod is not None, previous, follow)
     options = LogOptions(
         pod=pod,
-        skip=frozenset(map(name, skipped)),
         tail=None if tail == -1 else tail,
         since="" if since is None else rfc3339(time.time() - since),
         timestamps=timestamps,
         raw=raw,
     )
+    try:
+        cluster = target.open()
+        job = job_name(cluster, run)
+    except (NotFound, AccessError, ClusterError) as away:
+        if not output_uri and not isinstance(away, NotFound):
+            raise
+        _print_stored(target, run, output_uri, options, follow)
+        return
+    seen, state = look(cluster, job)
+    skipped = _skipped(seen.pods, all_pods or pod is not None, previous, follow)
+    options = replace(options, skip=frozenset(map(name, skipped)))
     if follow:
         wait_for_end(target, cluster, job, show_logs=True, timeout_s=None, logs=options)
     chosen = [p for p in seen.pods if options.wants(name(p), index(p))]
@@ -75,6 +90,31 @@ def logs(
         what = "no pod before the newest" if previous else f"no pod {pod or ''}".rstrip()
         raise NotFound(what, where=job, remedy=f"its pods: {there}; kfit why {job} tells more")
     _print(cluster, chosen, options, state.why)
+
+
+def _print_stored(target: Target, run: str, output_uri: str, options: LogOptions, follow: bool) -> None:
+    """Prints the log of a run whose Job is gone; with --follow ends with the run's exit code."""
+    from k8s.actions.run_place import find_place
+    from k8s.actions.stored_files import read_log
+    from k8s.errors import NotFound, WaitCode
+    from k8s.follow import views
+    from k8s.status import stored_run
+    from trainer.progress import terminal
+
+    place = find_place(target.open, run, output_uri, verb="logs")
+    lines = read_log(place, tail=options.tail, since=options.since)
+    if options.pod not in (None, "0"):
+        raise NotFound(
+            f"no log of pod {options.pod}: only worker 0 keeps one in storage", where=place.uri, remedy="remove --pod"
+        )
+    terminal.echo(f"the Job of {place.run} is gone; what worker 0 kept in {place.uri}:", err=True)
+    view = views.Plain(sys.stdout, sys.stderr)
+    for line in lines:
+        if (text := options.printed(line)) is not None:
+            view.line(0, text)
+    if follow:
+        result = stored_run.read(place.output, place.run).result
+        sys.exit(int(result.get("exit_code") or 0) if result else WaitCode.CANCELLED)
 
 
 def _skipped(pods: Sequence[Object], all_pods: bool, previous: bool, follow: bool) -> list[Object]:

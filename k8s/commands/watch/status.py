@@ -23,7 +23,10 @@ _LINES = 1000
 @target_options
 @run_or_newest
 def status(run: str, form: str, target: Target) -> None:
-    """Show RUN on one screen: phase, epoch, loss, time to go, restarts and why, newest checkpoint."""
+    """Show RUN on one screen.
+
+    Phase, epoch, metrics, time to go, restarts and why, newest checkpoint. Without RUN a terminal is asked which.
+    """
     from k8s.actions.lookup import job_name
     from k8s.follow.watcher import look
     from k8s.output import tables

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @target_options
 @run_or_newest
 def why(run: str, output_uri: str, form: str, target: Target) -> None:
-    """Say why RUN waits, failed or is slow, and the command that fixes it.
+    """Say why RUN waits, failed or is slow, and what fixes it.
 
     After its Job is gone the answer comes from storage: -f JOB or --output-uri says where, unless another Job of
     the same file is still there.

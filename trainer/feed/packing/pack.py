@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainer.date_parts import packed_parts
 from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, encode, encoded_names, listed, numbers, places, vectors
 from trainer.feed.packing.buffers import Rows
@@ -84,6 +85,9 @@ class Packer:
 def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
     """[N] or [N, size] of any dtype that casts to float32; null is NaN."""
     column = field.column
+    if column.kind == "date":
+        # As the exported model gets it: float64 rounds a nullable timestamp.
+        return np.asarray(packed_parts(numbers(values).astype(column.dtype), column.arrow, column.parts))
     found = vectors(column, values) if column.kind == "vector" else numbers(values)
     return found.astype(np.float64) - field.offset if field.offset else found
 

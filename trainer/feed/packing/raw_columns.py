@@ -118,11 +118,23 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.nd
         return np.asarray(array.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False), object)
     if is_text(array.type) or (column.kind == "vector") != _is_list(array.type):
         raise _unfit(column, array, where)
-    if pa.types.is_timestamp(array.type) and (unit := re.match(r"timestamp\[(\w+)", column.arrow)):
-        array = array.cast(pa.timestamp(unit[1], array.type.tz), safe=False)
+    if pa.types.is_temporal(array.type):
+        array = _as_trained(column, array, where)
     array = _exact(column, array, where)
     found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
     return _as_dtype(column, found, where)
+
+
+def _as_trained(column: Column, array: pa.Array, where: str) -> pa.Array:
+    """A date or timestamp as the kind and unit of time that the model was trained on."""
+    stamp = re.match(r"timestamp\[(\w+)", column.arrow)
+    if not (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
+        raise _unfit(column, array, where)
+    if stamp is not None:
+        return array.cast(pa.timestamp(stamp[1], getattr(array.type, "tz", None)), safe=False)
+    if pa.types.is_timestamp(array.type) and column.arrow.startswith("date"):
+        raise _unfit(column, array, where)  # its day depends on a time zone
+    return array
 
 
 def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray | None) -> np.ndarray:

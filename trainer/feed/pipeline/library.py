@@ -67,7 +67,7 @@ def _by_column(x: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tenso
         values = x["numbers"][:, field.start : field.start + field.column.size]
         if field.offset:
             values = tf.cast(values, tf.float64) + field.offset
-        out[field.column.name] = values if field.column.kind == "vector" else values[:, 0]
+        out[field.column.name] = values[:, 0] if field.column.kind == "numeric" else values
     for code in layout.packed_codes:
         size = code.column.size
         values = x["codes"][:, code.start : code.start + size]

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from trainer.config import Categorical, Config, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
+from trainer import date_parts
+from trainer.config import Categorical, Config, Date, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards.discovery import ShardSet
 from trainer.schema import Column
@@ -84,11 +85,31 @@ def _column(name: str, feature: Feature, found: ShardSet, has_nulls: bool) -> Co
         if not is_number(arrow):
             raise _wrong(name, arrow, "numeric", "categorical" if is_category(arrow) else None)
         return Column(name, "numeric", str(arrow), input_dtype(arrow, nullable), partition=partition)
+    if isinstance(feature, Date):
+        return _date(name, feature, arrow, nullable, partition=partition)
     if partition and _T.is_date(arrow):
         arrow = pa.string()
     if not is_category(arrow):
         raise _wrong(name, arrow, "categorical", "numeric" if is_number(arrow) else None)
     return Column(name, "categorical", str(arrow), input_dtype(arrow, nullable), partition=partition)
+
+
+def _date(name: str, feature: Date, arrow: pa.DataType, nullable: bool, *, partition: bool) -> Column:
+    if not (_T.is_date(arrow) or _T.is_timestamp(arrow)):
+        raise _wrong(name, arrow, "date", "numeric" if is_number(arrow) else None)
+    has_time = _T.is_timestamp(arrow)
+    parts = date_parts.default_parts(has_time) if feature.parts == "auto" else tuple(dict.fromkeys(feature.parts))
+    if not has_time and (strange := [part for part in parts if part not in date_parts.OF_DATE]):
+        raise ConfigError(
+            f"column {name!r} is {arrow}, which has no {strange[0]}",
+            where=f"run.data.features.{name}.parts",
+            remedy=f"take some of {', '.join(date_parts.OF_DATE)}",
+        )
+    if zone := getattr(arrow, "tz", None):
+        date_parts.zone_offsets(zone)  # refuses a zone that this machine does not know
+    packed = date_parts.packed_names(parts, feature.cyclic)
+    dtype = input_dtype(arrow, nullable)
+    return Column(name, "date", str(arrow), dtype, size=len(packed), partition=partition, parts=packed)
 
 
 def _vector(name: str, feature: Vector, arrow: pa.DataType, nullable: bool) -> Column:
@@ -116,6 +137,7 @@ def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
     wanted = {
         "numeric": "an int, float, bool, decimal, date or timestamp",
+        "date": "a date or timestamp",
         "categorical": "a string, int or bool",
         "vector": "a list of numbers",
         "sequence": "a list of strings or ints",

@@ -124,14 +124,14 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
         )  # fmt: skip
     if feature.impute is None and (part.nulls or part.nans):
         what = "null" if part.nulls else "NaN"
-        remedy = "impute: mean" if feature.kind == "numeric" else "impute: {constant: 0}"
+        remedy = "impute: mean" if feature.kind in ("numeric", "date") else "impute: {constant: 0}"
         raise DataError(
             f"column {name!r} is {what} in {part.nulls or part.nans} of {part.rows} {split} rows",
             where=part.first_null if part.nulls else part.first_bad,
             remedy=f"set {remedy} for the feature, or fix the column",
         )  # fmt: skip
     assert part.moments is not None
-    if split == "train" and part.lowest != part.highest:
+    if split == "train" and part.lowest != part.highest and feature.kind != "date":
         _check_resolution(name, part)
     largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
     if np.isfinite(largest) and largest > _FLOAT32_MAX:

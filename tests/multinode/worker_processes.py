@@ -11,24 +11,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import mortal
+from tests.faults import killable_run
 
 Hurt = Callable[[list[int]], None]
 
 
 @dataclass(frozen=True)
 class End:
-    """How a company ended.
+    """How the workers ended.
 
     Attributes:
         codes: Exit code of each worker (negative: the signal).
         seconds: From the hurt, or the start without one, to the end of the last.
-        said: What each wrote to stderr.
+        stderr: What each wrote to it.
     """
 
     codes: list[int]
     seconds: float
-    said: list[str] = field(repr=False)
+    stderr: list[str] = field(repr=False)
 
 
 def run(
@@ -47,7 +47,7 @@ def run(
     Args:
         words: What follows `trainer` on its command line.
         folder: For what the workers say.
-        workers: How many; 1: a run without company.
+        workers: How many; 1: a run of one worker.
         environ: Worker -> what is added to its environment.
         folders: Worker -> its working directory.
         when: Called with what the chief has said so far, until it gives True; then comes the hurt.
@@ -59,8 +59,8 @@ def run(
         port = server.getsockname()[1]
     children = []
     for index in range(workers):
-        said, operations = folder / f"stderr-{index}", folder / f"operations-{index}"
-        said.write_text("")
+        stderr, operations = folder / f"stderr-{index}", folder / f"operations-{index}"
+        stderr.write_text("")
         operations.write_text("")
         child = os.fork()
         if child == 0:
@@ -73,7 +73,7 @@ def run(
             os.environ.update({**place, **((environ or {}).get(index, {}))})
             if folders and index in folders:
                 os.chdir(folders[index])
-            mortal._live(words, said, operations, mortal.Death())
+            killable_run._live(words, stderr, operations, killable_run.KillPoint())
         children.append(child)
     return _observe(children, folder, when, hurt, timeout_s)
 
@@ -98,8 +98,8 @@ def _observe(
                     os.kill(child, signal.SIGABRT)  # a hang: the caller sees a code no run ends with
                     os.kill(child, signal.SIGCONT)
         time.sleep(0.02)
-    said = [(folder / f"stderr-{index}").read_text(errors="replace") for index in range(len(children))]
-    return End([codes[child] for child in children], time.monotonic() - began, said)
+    stderr = [(folder / f"stderr-{index}").read_text(errors="replace") for index in range(len(children))]
+    return End([codes[child] for child in children], time.monotonic() - began, stderr)
 
 
 def _end_stopped(children: list[int], codes: Mapping[int, int]) -> None:

@@ -1,8 +1,8 @@
-"""Runs that die on purpose: a process that has imported TensorFlow forks one child a run, and kills it.
+"""Runs that are killed at a chosen moment: a process that has imported TensorFlow forks a child for each run.
 
-Forking spares each of several hundred runs the seconds of the import; nothing of TensorFlow or of the
-store is initialised before the fork. Left out of a child's run is only the proof of the export in a clean
-process (a second import of TensorFlow, and no store operation).
+Forking spares each of several hundred runs the seconds of the import; neither TensorFlow nor a store is initialised
+before the fork. A child's run skips only the proof of the export in a clean process (a second import of TensorFlow,
+without store operations).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ for name in ("trainer.report.page", "trainer.training.session"):
 
 
 @dataclass
-class Death:
-    """When a run dies.
+class KillPoint:
+    """When a run is killed.
 
     Attributes:
-        before_operation, after_operation: At that store operation (from 1), SIGKILL by its own hand.
+        before_operation, after_operation: At that store operation (from 1) it sends itself SIGKILL.
         after_s: So many seconds after its start, by `signal_number` from outside.
     """
 
@@ -49,82 +49,82 @@ class Death:
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: exit code (negative: the signal), seconds, store operations, words on stderr."""
+    """How a process ended: exit code (negative: the signal), seconds, store operations, stderr."""
 
     code: int
     seconds: float
     operations: list[str] = field(repr=False)
-    said: str = field(repr=False)
+    stderr: str = field(repr=False)
 
 
 def run(
     words: list[str],
     folder: Path,
-    death: Death | None = None,
+    kill_at: KillPoint | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     watch: Callable[[str, int], bool] | None = None,
     timeout_s: float = 120.0,
 ) -> End:
-    """Runs `trainer` with these words in a child, which may die on its way.
+    """Runs `trainer` with these words in a child process, which may be killed.
 
     Args:
         words: What follows `trainer` on its command line.
-        folder: For what it says.
-        death: When it dies; by default it does not.
+        folder: For its stderr.
+        kill_at: When it is killed; by default never.
         environ: Added to its environment.
-        watch: Called every few milliseconds with what it has said so far and its process, until it gives True.
-        timeout_s: A process that takes longer hangs, and ends with -SIGABRT.
+        watch: Called every few milliseconds with its stderr so far and its process id, until it returns True.
+        timeout_s: A process that takes longer is taken to hang and ended by SIGABRT.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    death = death or Death()
-    said, operations = folder / "stderr", folder / "operations"
+    kill_at = kill_at or KillPoint()
+    stderr, operations = folder / "stderr", folder / "operations"
     operations.write_text("")
-    said.write_text("")
+    stderr.write_text("")
     began = time.monotonic()
     child = os.fork()
     if child == 0:
-        # What the parent leaves behind is not the child's to end: its connections belong to another loop.
+        # The child must not finalise the parent's objects: their connections belong to another event loop.
         gc.freeze()
         os.environ.update(environ or {})
-        _live(words, said, operations, death)
-    killer = threading.Timer(death.after_s or timeout_s, _kill, (child, death))
+        _live(words, stderr, operations, kill_at)
+    killer = threading.Timer(kill_at.after_s or timeout_s, _kill, (child, kill_at))
     killer.start()
     if watch is not None:
-        _observe(watch, said, child)
+        _observe(watch, stderr, child)
     _, status = os.waitpid(child, 0)
     killer.cancel()
     return End(
         os.waitstatus_to_exitcode(status),
         time.monotonic() - began,
         operations.read_text().splitlines(),
-        said.read_text(errors="replace"),
+        stderr.read_text(errors="replace"),
     )
 
 
-def _observe(watch: Callable[[str, int], bool], said: Path, child: int) -> None:
+def _observe(watch: Callable[[str, int], bool], stderr: Path, child: int) -> None:
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-        if watch(said.read_text(errors="replace") if said.exists() else "", child):
+        if watch(stderr.read_text(errors="replace") if stderr.exists() else "", child):
             return
         time.sleep(0.01)
 
 
-def _kill(child: int, death: Death) -> None:
-    if not death.after_s:
+def _kill(child: int, kill_at: KillPoint) -> None:
+    if not kill_at.after_s:
         os.kill(child, signal.SIGABRT)  # a hang: the caller sees a code no run ends with
         return
     with contextlib.suppress(ProcessLookupError):
-        os.kill(child, death.signal_number)
+        os.kill(child, kill_at.signal_number)
 
 
-def _live(words: list[str], said: Path, operations: Path, death: Death) -> None:
+def _live(words: list[str], stderr: Path, operations: Path, kill_at: KillPoint) -> None:
     code = 99
     try:
-        for number, target in ((1, os.devnull), (2, str(said))):
+        for number, target in ((1, os.devnull), (2, str(stderr))):
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(handle, number)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1, closefd=False), os.fdopen(2, "w", 1, closefd=False)
-        calls.call = _mortal(calls.call, operations, death)
+        calls.call = _killable(calls.call, operations, kill_at)
         export.prove = lambda *_: None
         random.seed()
         code = cli.run(cli.cli, words)
@@ -136,8 +136,8 @@ def _live(words: list[str], said: Path, operations: Path, death: Death) -> None:
         os._exit(code)
 
 
-def _mortal(call: Callable[..., Any], operations: Path, death: Death) -> Callable[..., Any]:
-    """Counts store operations, and dies before or after the one that is asked for."""
+def _killable(call: Callable[..., Any], operations: Path, kill_at: KillPoint) -> Callable[..., Any]:
+    """Counts store operations, and kills the process before or after the chosen one."""
     lock = threading.Lock()
     count = 0
     log = operations.open("a", buffering=1)
@@ -148,10 +148,10 @@ def _mortal(call: Callable[..., Any], operations: Path, death: Death) -> Callabl
             count += 1
             number = count
             log.write(f"{verb} {uri}\n")
-        if number == death.before_operation:
+        if number == kill_at.before_operation:
             os.kill(os.getpid(), signal.SIGKILL)
         done = call(verb, uri, operation, *rest, **named)
-        if number == death.after_operation:
+        if number == kill_at.after_operation:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
 
