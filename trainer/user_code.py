@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -15,6 +16,15 @@ def add_working_folder() -> None:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that has to find what this one finds in its working folder."""
+    here = str(Path.cwd())
+    path = os.environ.get("PYTHONPATH", "")
+    if here not in sys.path or here in path.split(os.pathsep):
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, path]))}
 
 
 #: Folders and files of packages that a job names, which may be installed among the libraries.

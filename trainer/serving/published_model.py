@@ -21,6 +21,7 @@ from trainer import storage
 from trainer.errors import ConfigError, DataError, ModelCodeError
 from trainer.run_id import check_run_id
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
+from trainer.user_code import add_working_folder
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -180,6 +181,7 @@ def _load_keras(data: bytes, uri: str) -> Any:
         path = Path(folder, KERAS_FILE)
         path.write_bytes(data)
         try:
+            add_working_folder()  # a class of one's own is imported by its name
             return keras.models.load_model(path)
         except Exception as error:  # the model's own layers run here, and raise what they like
             reason = (str(error).strip().splitlines() or ["no message"])[0]
