@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
 from k8s.commands.options import Target, target_options
 from trainer import __version__
 from trainer.cli import leave, run
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Verb(NamedTuple):
@@ -97,6 +100,14 @@ class Verbs(click.Group):
         module, _, function = where.partition(":")
         command: click.Command = getattr(import_module(module), function)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Returns verbs and options with this beginning; imports no verb, for a tab key must be quick."""
+        from click.shell_completion import CompletionItem
+
+        verbs = [(name, verb.text) for verbs in GROUPS.values() for name, verb in verbs.items()]
+        found = [CompletionItem(name, help=text) for name, text in verbs if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the verbs of each group, all in one column."""

@@ -63,3 +63,16 @@ def test_the_job_file_of_the_readme_is_right(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text(block)
     Config.load(path)
+
+
+def test_contributing_names_every_room_and_files_that_exist():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([\w./-]+)`", page))
+    rooms = [path for package in ("trainer", "k8s") for path in (ROOT / package).iterdir()]
+    expected = {f"{path.name}/" for path in rooms if (path / "__init__.py").is_file()}
+    expected |= {path.name for path in (ROOT / "trainer").glob("*.py")} - {"__init__.py"}
+    assert expected - named == set()
+    paths = [
+        name for name in named if name.partition("/")[0] in ("trainer", "k8s", "tests", "docs", "charts", "examples")
+    ]
+    assert [path for path in paths if path.count("/") > 1 and not (ROOT / path).exists()] == []

@@ -1,10 +1,11 @@
 """An untouched job file beside scikit-learn's linear model and boosting with their defaults, on the same rows.
 
-    python -m benchmarks.quality [--sets ames spam7] [--seeds 5] [--json FILE]
+    python -m benchmarks.quality [--sets ames spam7] [--seeds 5] [--json FILE] [--continue]
 
 For every set and seed: `kfit init`, `trainer fit`, `trainer predict` on a held-out fifth, as commands. The peers see
 the columns that the job file uses. A score is better when greater: AUC (binary), accuracy (multiclass), minus the RMSE
-in deviations of the label (regression). Its 95 % interval is over 200 resamples of the held-out rows, for one seed.
+in deviations of the label (regression). FILE has each seed's score with a 95 % interval over 200 resamples of its
+held-out rows; the table has the mean over seeds, and intervals of the differences over seeds.
 """
 
 from __future__ import annotations
@@ -23,14 +24,10 @@ import pandas as pd
 import pyarrow.dataset as ds
 import yaml
 from rich.console import Console
-from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.quality import peers, sets
-
-SIDES = ("linear", "boosting", "kfit")
-#: By how much ours may be below the linear model: of AUC and accuracy; of RMSE as a share.
-_MARGIN, _RMSE_MARGIN = 0.005, 0.02
+from benchmarks.quality.summary import SIDES, summarize
 
 
 def score(task: str, labels: np.ndarray, answers: np.ndarray, deviation: float) -> float:
@@ -111,54 +108,30 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
     return scores
 
 
-def holds(task: str, mean: dict[str, float]) -> bool:
-    """Whether ours is at least the linear model, within the margin."""
-    if task == "regression":
-        return -mean["kfit"] <= -mean["linear"] * (1 + _RMSE_MARGIN)
-    return mean["kfit"] >= mean["linear"] - _MARGIN
-
-
-def report(scores: dict[str, list[dict[str, dict[str, float]]]]) -> bool:
-    """Prints the table; whether the claims hold."""
-    table = Table("set", "task", *SIDES, "seconds", "≥ linear")
-    means, fine = [], True
-    for name, runs in scores.items():
-        task = sets.SETS[name].task
-        mean = {side: float(np.mean([r[side]["score"] for r in runs])) for side in SIDES}
-        means.append([mean[side] for side in SIDES])
-        wide = {side: float(np.mean([r[side]["interval"] for r in runs])) for side in SIDES}
-        seconds = np.mean([r["kfit"]["seconds"] for r in runs])
-        fine &= holds(task, mean)
-        cells = [f"{mean[side]:.4f} ± {wide[side]:.4f}" for side in SIDES]
-        table.add_row(name, task, *cells, f"{seconds:.0f}", "yes" if holds(task, mean) else "NO")
-    matrix = np.array(means)  # [sets, sides]
-    ranks = (-matrix).argsort(axis=1).argsort(axis=1).mean(axis=0) + 1
-    table.add_row("mean score", "", *(f"{v:.4f}" for v in matrix.mean(axis=0)), "", "")
-    table.add_row("mean rank", "", *(f"{v:.2f}" for v in ranks), "", "")
-    Console(width=130).print(table)
-    as_boosting = matrix[:, 2].mean() >= matrix[:, 1].mean() and ranks[2] <= ranks[1]
-    print(f"at least the linear model on every set: {'yes' if fine else 'NO'}")
-    print(f"at least boosting in mean score and mean rank: {'yes' if as_boosting else 'NO'}")
-    return fine and bool(as_boosting)
-
-
 def main() -> None:
     """Measures, prints one table, and says whether the claims hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(sets.SETS), choices=sets.SETS, metavar="SET")
     parser.add_argument("--seeds", type=int, default=5, help="how many splits of each set")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write every result here, after each seed")
+    parser.add_argument("--continue", action="store_true", dest="again", help="keep what FILE has; measure the rest")
     chosen = parser.parse_args()
-    scores: dict[str, list[Any]] = {}
+    if chosen.again and not (chosen.json and chosen.json.exists()):
+        parser.error("--continue needs --json FILE with an earlier run's results")
+    results: dict[str, list[Any]] = json.loads(chosen.json.read_text()) if chosen.again else {}
     for name in chosen.sets:
-        for seed in range(chosen.seeds):
-            scores.setdefault(name, []).append(measure(name, seed))
-            last = scores[name][-1]
+        for seed in range(len(results.setdefault(name, [])), chosen.seeds):
+            results[name].append(last := measure(name, seed))
             print(name, seed, *(f"{side} {last[side]['score']:.4f}" for side in SIDES),
                   f"{last['kfit']['seconds']:.0f} s", flush=True)  # fmt: skip
             if chosen.json:
-                chosen.json.write_text(json.dumps(scores, indent=2) + "\n")
-    raise SystemExit(0 if report(scores) else 1)
+                chosen.json.write_text(json.dumps(results, indent=2) + "\n")
+    table, words, fine = summarize(
+        {name: results[name][: chosen.seeds] for name in chosen.sets}, {n: sets.SETS[n].task for n in chosen.sets}
+    )
+    Console(width=150).print(table)
+    print("\n".join(words))
+    raise SystemExit(0 if fine else 1)
 
 
 if __name__ == "__main__":

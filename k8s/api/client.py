@@ -14,8 +14,9 @@ from k8s.api import access
 from k8s.api.api_errors import Where, fault, reason
 from k8s.api.credentials import Impersonation
 from k8s.api.kinds import KINDS, collection_path, object_path
-from k8s.api.messages import JSON, Reply, Request
+from k8s.api.messages import JSON, Reply, Request, is_metadata
 from k8s.api.transport import ANSWER_S, PATIENCE_S, Broken, Refused, Transport
+from k8s.api.watch_lines import changes
 from k8s.errors import ClusterError, NotFound
 
 Object = dict[str, Any]
@@ -28,6 +29,8 @@ WATCH_S = 60
 QUIET_S = 60.0
 _MERGE = "application/merge-patch+json"
 _NO_SERVER = "is this an API server?"
+#: Of 500 objects: ten times as many as the largest clusters hold.
+_MOST_PAGES = 10_000
 
 
 class Cut(Exception):
@@ -141,13 +144,17 @@ class Cluster:
     ) -> tuple[list[Object], str]:
         items: list[Object] = []
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
+        seen: set[str] = set()
         while True:
             found = self._json(Request("GET", path, page, accept=accept), KINDS[kind].plural, ("list", kind))
             more, metadata = self._list(kind, found)
             items += more
-            page["continue"] = metadata.get("continue", "")
-            if not page["continue"]:
+            page["continue"] = following = metadata.get("continue", "")
+            if not following:
                 return items, str(metadata.get("resourceVersion", ""))
+            if following in seen or len(seen) == _MOST_PAGES:
+                raise ClusterError(f"the list of {KINDS[kind].plural} has no end; {_NO_SERVER}", where=self.server)
+            seen.add(following)
 
     def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
         """Creates an object and returns it; a second try after a lost answer returns what the first one created.
@@ -194,17 +201,15 @@ class Cluster:
         Raises:
             Cut: The watch was cut.
             Gone: The version is too old.
+            ClusterError: What is sent is no watch.
         """
         query = {"watch": "1", "resourceVersion": version, "labelSelector": labels, "fieldSelector": fields}
         query |= {"timeoutSeconds": str(WATCH_S), "allowWatchBookmarks": "true"}
-        rest = b""
-        for piece in self._stream(Request("GET", self._collection_path(kind), query), WATCH_S + 15.0, ("watch", kind)):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                change = json.loads(line)
-                if change["type"] == "ERROR":
-                    raise Gone(change["object"].get("message", ""))
-                yield change["type"], change["object"]
+        pieces = self._stream(Request("GET", self._collection_path(kind), query), WATCH_S + 15.0, ("watch", kind))
+        for change, item in changes(pieces, self.server):
+            if change == "ERROR":
+                raise Gone(str(item.get("message", "")))
+            yield change, item
 
     def log(self, pod: str, *, follow: bool, since: str = "", tail: int | None = None) -> Iterator[bytes]:
         """Yields the trainer's log in pieces, every line with its time before it; an empty piece first.
@@ -248,7 +253,7 @@ class Cluster:
         except Refused as refused:
             raise fault(refused.reply, what, right, self._where) from refused
         items = self._field(self._object(Reply(200, data, 1), what, right), "items") or []
-        return [item for item in items if _is_metadata(item.get("metadata"))]
+        return [item for item in items if is_metadata(item.get("metadata"))]
 
     def serves(self, group: str) -> bool:
         """Returns whether the server has an API group."""
@@ -306,7 +311,7 @@ class Cluster:
             ClusterError: It is no list of objects.
         """
         items, metadata = self._field(found, "items") or [], self._field(found, "metadata")
-        if not isinstance(items, list) or not _is_metadata(metadata):
+        if not isinstance(items, list) or not is_metadata(metadata):
             raise ClusterError(f"the answer is no list of {KINDS[kind].plural}; {_NO_SERVER}", where=self.server)
         return [self._checked(kind, item) for item in items], metadata
 
@@ -316,7 +321,7 @@ class Cluster:
         Raises:
             ClusterError: It is no object of the API: its name is no text, or a part of it no mapping.
         """
-        sound = isinstance(found, dict) and _is_metadata(found.get("metadata"))
+        sound = isinstance(found, dict) and is_metadata(found.get("metadata"))
         if not sound or not all(isinstance(found.get(part, {}), dict) for part in ("spec", "status")):
             raise ClusterError(f"the answer is no {kind}; {_NO_SERVER}", where=self.server)
         if not isinstance(found["metadata"].get("name"), str):
@@ -333,13 +338,6 @@ class Cluster:
 def _writing(dry_run: bool = False) -> dict[str, str]:
     """Returns the query of a write: an unknown or doubled field is refused, where the server would drop it."""
     return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
-
-
-def _is_metadata(found: Any) -> bool:
-    """Returns whether a value may be the `metadata` of an object or of a list."""
-    if not isinstance(found, dict) or not isinstance(found.get("continue", ""), str):
-        return False
-    return all(isinstance(found.get(part) or {}, dict) for part in ("labels", "annotations"))
 
 
 def _same_labels(there: Object, manifest: Object) -> bool:

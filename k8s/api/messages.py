@@ -43,3 +43,10 @@ class Reply:
     status: int
     data: bytes
     tries: int
+
+
+def is_metadata(found: Any) -> bool:
+    """Returns whether a value may be the `metadata` of an object or of a list."""
+    if not isinstance(found, dict) or not isinstance(found.get("continue", ""), str):
+        return False
+    return all(isinstance(found.get(part) or {}, dict) for part in ("labels", "annotations"))

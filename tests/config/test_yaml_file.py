@@ -24,3 +24,17 @@ def test_half_a_character_is_refused_with_its_line(half, tmp_path):
     with pytest.raises(ConfigError, match="half of a character") as fault:
         load_yaml(job)
     assert fault.value.where == f"{job}:2"
+
+
+@pytest.mark.parametrize("length", [1_000, 3_000])
+def test_a_long_key_is_read_as_yaml_allows_it(length, tmp_path):
+    job, key = tmp_path / "job.yaml", "x" * length
+    job.write_text(f'a:\n  ? "{key}"\n  : 1\n')
+    assert load_yaml(job)[0] == {"a": {key: 1}}
+    job.write_text(f'a:\n  "{key}": 1\n')
+    if length < 1_024:
+        assert load_yaml(job)[0] == {"a": {key: 1}}
+    else:
+        with pytest.raises(ConfigError, match="not YAML") as fault:
+            load_yaml(job)
+        assert "more than 1,024 characters" in fault.value.remedy

@@ -38,7 +38,7 @@ def all_cases() -> list[Case]:
 NAMES = [
     *["_x", "1abc", "é", "日本語", "/", "a\nb", "__index_level_0__", "a b", "self", "prediction", "A", "", " ", "."],
     *["..", "a.b", "a:0", "a/b", "\\", "'", '"', "`", "[b]", "{date}", "%s", "{}", "null", "true", "y", "=", "<<"],
-    *["a\x00b", "\x1b[31m", "\u202e", "x" * 3_000, "🎉", "name", "inputs", "numbers", "codes", "training", "$x", "-"],
+    *["a\x00b", "\x1b[31m", "\u202e", "x" * 1_000, "🎉", "name", "inputs", "numbers", "codes", "training", "$x", "-"],
 ]
 VALUES: dict[str, pa.Array] = {
     "int64 extremes": pa.array([2**63 - 1, -(2**63), 0, None] * 16),
@@ -79,6 +79,20 @@ KINDS: dict[str, dict[str, Any]] = {
     "sequence": {"kind": "sequence", "length": 2},
     "text": {"kind": "text", "length": 4},
 }
+_CATEGORIES = {"int64 extremes", "uint64 extremes", "int64 near 2^62", "bool", "one value"}
+_TEXTS = {"text", "long text", "text like markup", "dictionary", "numbers as text"}
+#: What each kind takes; all else is refused. `float extremes` are beyond float32, integers near 2^62 beyond float64.
+SOUND: dict[str, set[str]] = {
+    "numeric": {
+        *["int64 extremes", "uint64 extremes", "float32 extremes", "float16", "NaN", "bool", "decimal", "date"],
+        *["timestamp", "one value"],
+    },
+    "one-hot": _CATEGORIES | _TEXTS,
+    "hash": _CATEGORIES | _TEXTS,
+    "vector": {"fixed list"},
+    "sequence": {"list", "list of texts"},
+    "text": _TEXTS,
+}
 
 
 def labels(rows: int = 64) -> pa.Array:
@@ -96,11 +110,11 @@ def columns() -> Iterator[Case]:
     number = pa.array([float(i) for i in range(64)])
     for index, name in enumerate(NAMES):
         make = partial(words, "check", name, number, KINDS["numeric"])
-        yield Case("columns", f"name {index} {name[:12]!r}", make, frozenset({0, 64, 65}))
+        yield Case("columns", f"name {index} {name[:12]!r}", make, DONE)
     for kind, feature in KINDS.items():
         for title, values in VALUES.items():
             make = partial(words, "statistics", "x", values, feature)
-            yield Case("columns", f"{title} as {kind}", make, frozenset({0, 65}))
+            yield Case("columns", f"{title} as {kind}", make, DONE if title in SOUND[kind] else frozenset({65}))
 
 
 def fits() -> Iterator[Case]:
@@ -111,8 +125,9 @@ def fits() -> Iterator[Case]:
         return ["trainer", "fit", table_job(work, table, dict.fromkeys(names, feature)), "--run", "r"]
 
     def published(folder: Path, out: str, err: str) -> list[str]:
-        result = json.loads((folder / "work" / "out" / "runs" / "r" / "result.json").read_text())
-        return [] if result["status"] == "succeeded" else [f"status {result['status']}"]
+        path = folder / "work" / "out" / "runs" / "r" / "result.json"
+        status = json.loads(path.read_text())["status"] if path.is_file() else "no result"
+        return [] if status == "succeeded" else [f"status {status}"]
 
     number = pa.array([float(i % 7) for i in range(64)])
     odd = [n for n in NAMES if n not in ("", " ", "\x1b[31m", "\u202e", "a\x00b")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,6 +157,21 @@ def test_completion_is_printed_for_each_shell(shell):
     assert "_KFIT_COMPLETE" in done.output
     if (program := shutil.which(shell)) is not None:
         subprocess.run([program, "-n"], input=done.output, text=True, check=True)
+
+
+def test_a_tab_key_shows_verbs_and_imports_none():
+    words = "import sys; from k8s.cli import cli; from k8s.commands.cluster.completion import kubectl;"
+    words += "print(*kubectl(cli, ['s']), *kubectl(cli, ['--na']), sep='\\n');"
+    words += "print(*(m for m in sys.modules if m.startswith('k8s.commands.')), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == [
+        "submit", "status", "schedule", ":4", "--namespace", ":4",
+    ]  # fmt: skip
+    assert set(done.stderr.split()) == {
+        "k8s.commands.options",
+        "k8s.commands.cluster",
+        "k8s.commands.cluster.completion",
+    }
 
 
 def test_every_verb_is_in_the_launchers_page():

@@ -10,6 +10,7 @@ from keras import ops
 from tests.model.packed_sets import make_config
 from tests.model.test_keras_names import CLOSE, LABELS, X, network, ours, plain
 from trainer.errors import ConfigError, ModelCodeError
+from trainer.model.objective.optimizer import clips
 from trainer.model.trainable import compile_model
 
 OWN = "tests.model.test_own_objective"
@@ -109,6 +110,13 @@ def test_an_own_optimizer_clips_what_one_device_clips(replicas):
     found = ours("binary", {"optimizer": own, "metrics": []}, replicas)
     for a, b in zip(found.get_weights(), oracle.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
+
+
+def test_an_optimizer_that_mixed_precision_has_wrapped_still_clips():
+    inner = optimizer(0.1)
+    assert clips(inner)
+    assert clips(keras.optimizers.LossScaleOptimizer(inner))
+    assert not clips(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,7 @@ def test_devices_and_batch_size_are_checked():
         make_strategy("cpu:0")
     with pytest.raises(ConfigError, match="no GPU found"):
         make_strategy("gpu")
+    assert len(tf.config.list_logical_devices("CPU")) == 4, "from here on TensorFlow has the devices of conftest"
     with pytest.raises(ConfigError, match="already runs with 4"):
         make_strategy("cpu:9")
     assert make_strategy("cpu:4").num_replicas_in_sync == 4

@@ -26,6 +26,7 @@ _MOST_LEVELS = 100
 LARGEST_WHOLE = 2**53
 _SHOWN = 200
 _REMEDY = "see docs/job-file.md"
+_CORRECT = "correct the line, often an indent or a quote; keys of more than 1,024 characters are written `? key`"
 
 
 class _Loader(yaml.SafeLoader):
@@ -99,9 +100,7 @@ def load_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         mark = getattr(broken, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(broken, "problem", None) or getattr(broken, "reason", None) or "cannot be parsed"
-        raise ConfigError(
-            f"not YAML: {problem}", where=place, remedy="correct the line, often an indent or a quote"
-        ) from broken
+        raise ConfigError(f"not YAML: {problem}", where=place, remedy=_CORRECT) from broken
     except RecursionError as deep:
         raise ConfigError("mappings and lists are nested too deeply", where=str(path), remedy=_REMEDY) from deep
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as wrong:  # of PyYAML, for `!!int x`

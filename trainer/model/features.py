@@ -1,7 +1,7 @@
-"""The feature specification: packed inputs and what is made of them, by stock Keras layers alone.
+"""The feature specification: packed inputs and their preprocessing, by stock Keras layers alone.
 
-The training model and the exported model both start from here, so there is no train/serve skew.
-Everything is float32 under any precision policy, and 500 numeric columns cost as few operations as one.
+Training model and exported model share it, so there is no train/serve skew. All tensors are float32 under any precision
+policy, and 500 numeric columns take as few operations as one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "lin
 
 
 class Features:
-    """What a model may learn from; the argument of an entrypoint.
+    """The features of a model; the argument of an entrypoint.
 
     An entrypoint takes `inputs()`, turns them into tensors by `encode` or `columns`, and ends in
     `outputs` units with `activation`. Layers are shared between calls on the same inputs; each call of
@@ -86,7 +86,7 @@ class Features:
         return {f.column.name: (f.cardinality, self._embedding_size(f)) for f in self._embedded}
 
     def encode(self, inputs: Mapping[str, Any], embed_numbers: Callable[[Any], Any] | None = None) -> Any:
-        """All features as one float32 tensor [B, width].
+        """Returns all features as one float32 tensor [B, width].
 
         In this order: numbers scaled and imputed, indicators of numbers, one-hots, indicators of codes,
         embeddings, images after a few convolutions.
@@ -112,7 +112,7 @@ class Features:
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=1)
 
     def columns(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Each feature by column name.
+        """Returns each feature by column name.
 
         Returns:
             Numbers and vectors: float32 [B, size], scaled and imputed. Categories: int32 codes [B].
@@ -132,15 +132,15 @@ class Features:
 
     @property
     def numeric_columns(self) -> int:
-        """How many numeric features and parts of dates there are; elements of vectors do not count."""
+        """Number of numeric features and parts of dates; elements of vectors do not count."""
         return len(self._scaling.single)
 
     def scaled_quantiles(self, bins: int) -> npt.NDArray[np.float64]:
-        """Rising scaled quantiles of each numeric column: float64 [numeric_columns, bins + 1]."""
+        """Returns the scaled quantiles of each numeric column, ascending: float64 [numeric_columns, bins + 1]."""
         return scaled_quantiles(self.layout, self._statistics, self._scaling, bins)
 
     def label_prior(self) -> list[float]:
-        """What the last layer's bias begins with: the log-odds of training's label frequencies, by class weights.
+        """Returns the initial bias of the last layer: the log-odds of the weighted label frequencies in training.
 
         [outputs]; zeros for a regression.
         """
@@ -159,7 +159,7 @@ class Features:
         return [float(logs[1] - logs[0])] if self.outputs == 1 else [float(v) for v in logs - logs.mean()]
 
     def cardinality(self, column: str) -> int:
-        """How many codes a categorical column has: what an Embedding takes as its input_dim."""
+        """Number of codes of a categorical column: the input_dim of its Embedding."""
         return next(field.cardinality for field in self.layout.codes if field.column.name == column)
 
     def _pixels(self, pixels: Any, index: int) -> Any:
@@ -231,12 +231,12 @@ class Features:
         return codes[:, field.start : field.start + field.column.size]
 
     def _filled(self, codes: Any, field: CodeField) -> Any:
-        """A column's codes [B]. Where an indicator has to see nulls, they are filled here, not in the feed."""
+        """Returns the codes of a column [B]. Nulls that an indicator needs are replaced here and not in the feed."""
         column, fill = codes[:, field.start], self._graph_fill(field)
         return column if fill == MISSING_CODE else ops.where(ops.equal(column, MISSING_CODE), fill, column)
 
     def _graph_fill(self, field: CodeField) -> int:
-        """The code that stands in for null in the graph; `MISSING_CODE` where the feed has filled, or nothing does."""
+        """Returns the code that replaces null in the graph; `MISSING_CODE` where the feed or nothing does."""
         impute = self._wanted[field.column.name].impute
         if impute is None or field.fill is not None:
             return MISSING_CODE

@@ -1,4 +1,4 @@
-"""Which shift, scale and stand-in each packed number gets: arithmetic on statistics, no TensorFlow."""
+"""Shift, scale and fill value of each packed number: arithmetic on statistics, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SMALLEST, _LARGEST = 1e-4, 1e15
 
 @dataclass(frozen=True)
 class Scaling:
-    """What happens to `numbers`, per packed column ([N] each): (x * factor - mean) / deviation.
+    """Scaling of `numbers` by packed column ([N] each): (x * factor - mean) / deviation.
 
     Attributes:
         means: Subtracted, in units of x * factor.
-        deviations: Divided by; 1 for a constant column, so that it turns into 0 and not into NaN.
+        deviations: Divided by; 1 for a constant column, so that it becomes 0 and not NaN.
         factors: Powers of two, nearly always all 1.
-        fills: Scaled values that stand in for NaN; NaN where a null is an error.
+        fills: Scaled values that replace NaN; NaN where a null is an error.
         indicators: Packed columns (a vector's first) whose NaN gets an input of its own.
         clipped: bool: Columns whose scaled values are bent to stay within ±3.
         single: Packed columns of numeric features and dates, in order: all that is no part of a vector.
@@ -46,12 +46,12 @@ class Scaling:
 
 
 def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scaling:
-    """The scaling of every packed number.
+    """Returns the scaling of every packed number.
 
     Args:
         layout: How columns are packed.
-        config: Says how each feature is scaled and imputed.
-        statistics: Of the training split, in raw units (the field's offset is taken off here).
+        config: How each feature is scaled and imputed.
+        statistics: Of the training split, in raw units (the offset of the field is subtracted here).
 
     Returns:
         Arrays of `layout.numbers_width` elements, float64.
@@ -82,7 +82,7 @@ def plan_scaling(layout: Layout, config: Config, statistics: Statistics) -> Scal
 
 
 def smooth_clip(scaled: Any, sqrt: Callable[[Any], Any]) -> Any:
-    """Bends numbers: x / sqrt(1 + (x / 3)²), nearly x around 0, never beyond ±3 (Holzmüller et al. 2024, RealMLP).
+    """Clips smoothly: x / sqrt(1 + (x / 3)²), nearly x around 0, never beyond ±3 (Holzmüller et al. 2024, RealMLP).
 
     Args:
         scaled: Scaled numbers of any shape.
@@ -139,7 +139,7 @@ def _parts_of(raw: Sequence[float], field: NumberField) -> Floats:
 
 
 def scaled_quantiles(layout: Layout, statistics: Statistics, scaling: Scaling, bins: int) -> Floats:
-    """Rising scaled quantiles of each of `scaling.single`: float64 [K, bins + 1]."""
+    """Returns the scaled quantiles of each of `scaling.single`, ascending: float64 [K, bins + 1]."""
     edges, single = [], set(scaling.single)
     for field in layout.numbers:
         if field.start not in single:
@@ -182,7 +182,7 @@ def _power_of_two(deviation: float) -> float:
 
 
 def _fill(feature: Feature, column: ColumnStatistics, field: NumberField) -> float | Floats:
-    """The stand-in in packed units (raw minus offset, or a date's parts); NaN where there is none."""
+    """Returns the fill value in packed units (raw minus offset, or the parts of a date); NaN where there is none."""
     impute = feature.impute
     if impute is None:
         return math.nan

@@ -57,7 +57,7 @@ class Trainable(BuildsOnce):
         return self.model(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on one replica's share of a batch."""
+        """Runs one training step on a replica's part of a batch."""
         x, y, w = data
         if self._own_step is not None:
             return mean_of_logs(self._own_step.model.train_step(self._own_data(self._own_step, x, y, w)))
@@ -87,7 +87,7 @@ class Trainable(BuildsOnce):
             self._own_step.model.reset_metrics()
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """One evaluation step on one replica's share of a batch."""
+        """Runs one evaluation step on a replica's part of a batch."""
         x, y, w = data
         y_pred = self(x, training=False)
         self._track_loss(self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=False), w)
@@ -125,13 +125,13 @@ def compile_model(
     label: LabelField | None = None,
     compiled: Compiled = NOTHING,
 ) -> Trainable:
-    """Makes a model ready for `fit`: all variables exist afterwards, so no batch is drawn to build it.
+    """Prepares a model for `fit` and creates all its variables, so that no batch is needed to build it.
 
     Args:
         model: From `build`, in the scope of the strategy that will train it.
         config: The job.
         steps_total: Steps of the whole run, a schedule's default length.
-        label: What is predicted, and its scale. Default: a label that is learnt as it is.
+        label: What is predicted, and its scale. Default: a label that is not scaled.
         compiled: What the model's code has compiled; its parts are used in place of the job file's.
 
     Raises:
@@ -155,9 +155,9 @@ def compile_model(
         check_one_number(metrics)
         trainable.directions = directions(config, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
-        # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
         if compiled.own_step is not None:
             compiled.own_step.compile(trainable.optimizer, loss.of_keras)
+        # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
         trainable.optimizer.finalize_variable_values = lambda _: None
     return trainable
 

@@ -19,7 +19,7 @@ from trainer.checkpoint.store import CheckpointStore, Snapshot
 from trainer.config import Config, Data, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
 from trainer.errors import ExitCode, KfitError, Stalled
-from trainer.feed.pipeline.window_checks import mixing_warnings
+from trainer.feed.pipeline.source import mixing_warnings
 from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
 from trainer.progress import terminal

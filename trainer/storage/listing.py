@@ -86,7 +86,7 @@ def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
         return [StoredObject(only.uri, hive_tail(only.uri), only.size_bytes, only.version)]
     if not everything and not exists(uri):
         raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
-    _refuse_table(uri, [o.name for o in everything])
+    _refuse_table(uri, [*_delta_folders(uri), *(o.name for o in everything)])
     return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
 
 
@@ -96,14 +96,14 @@ def _expand_glob(uri: str) -> list[StoredObject]:
         return calls.call("list", uri, lambda: _local_glob(uri, folder, path, glob))
     pattern = re.compile(glob_regex(glob))
     objects = list_objects(folder, missing_ok=True)
-    _refuse_table(uri, [o.name for o in objects])
+    _refuse_table(uri, [*_delta_folders(folder), *(o.name for o in objects)])
     return [o for o in objects if pattern.fullmatch(o.name)]
 
 
 def _local_glob(uri: str, folder: str, path: Path, glob: str) -> list[StoredObject]:
     """The files that a glob names below a local folder; only folders that can match are looked into."""
-    logs = [p.relative_to(path).as_posix() for p in (*path.glob("_delta_log/*"), *path.glob("metadata/*"))]
-    _refuse_table(uri, logs)
+    logs = [p.relative_to(path).as_posix() for p in (*path.glob("_delta_log/"), *path.glob("metadata/*"))]
+    _refuse_table(uri, [f"{log}/" if log == "_delta_log" else log for log in logs])
     prefix = folder if not folder or folder.endswith("/") else f"{folder}/"
     files = ((name, path / name) for name in _matching(path, "", glob.split("/")))
     return [_local_object(f"{prefix}{name}", name, file) for name, file in sorted(files) if file.is_file()]
@@ -127,6 +127,11 @@ def _matching(root: Path, below: str, parts: Sequence[str]) -> Iterator[str]:
             yield f"{below}{name}"
         elif (root / below / name).is_dir():
             yield from _matching(root, f"{below}{name}/", rest)
+
+
+def _delta_folders(uri: str) -> list[str]:
+    """A `_delta_log/` right below a folder, be it empty: a table whose log somebody has removed is a table still."""
+    return ["_delta_log/"] if "_delta_log" in list_folders(uri) else []
 
 
 def _refuse_table(uri: str, names: Sequence[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from trainer.storage import calls, conditions, local
 from trainer.storage.calls import DEADLINE_S, AlreadyExists, Changed, NotFound
@@ -96,10 +97,17 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
         AlreadyExists: `create_only`, and it is there.
         StorageError: The store is out of reach or refuses.
     """
-    if (path := local_path(uri)) is not None:
-        work = partial(local.write, path, data, create_only=create_only)
-    else:
-        work = partial(filesystem(uri).pipe_file, uri, data, mode=_MODES[create_only])
+    _put(
+        uri,
+        lambda path: local.write(path, data, create_only=create_only),
+        lambda store: store.pipe_file(uri, data, mode=_MODES[create_only]),
+        deadline_s,
+    )
+
+
+def _put(uri: str, locally: Callable[[Path], None], remotely: Callable[[Any], None], deadline_s: float) -> None:
+    path = local_path(uri)
+    work = partial(remotely, filesystem(uri)) if path is None else partial(locally, path)
     calls.call("write", uri, work, deadline_s)
 
 
@@ -152,8 +160,9 @@ def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s:
         AlreadyExists: `create_only`, and it is there.
         StorageError: The store is out of reach or refuses.
     """
-    if (path := local_path(uri)) is not None:
-        work = partial(local.copy, source, path, create_only=create_only)
-    else:
-        work = partial(filesystem(uri).put_file, str(source), uri, mode=_MODES[create_only])
-    calls.call("write", uri, work, deadline_s)
+    _put(
+        uri,
+        lambda path: local.copy(source, path, create_only=create_only),
+        lambda store: store.put_file(str(source), uri, mode=_MODES[create_only]),
+        deadline_s,
+    )

@@ -14,7 +14,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command(
     epilog=examples("source <(kfit completion bash)", "kfit completion fish > ~/.config/fish/completions/kfit.fish")
 )
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 def completion(shell: str) -> None:
     """Print the completion of a SHELL: bash, zsh or fish.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.feed.packing import buffers
 from trainer.feed.packing.buffers import BufferPool, Rows, room_for, views_over
 from trainer.feed.packing.pack import Packer
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
@@ -59,6 +61,34 @@ def test_memory_that_does_not_come_back_is_made_anew():
     memory = BufferPool(layout_of(), most=1)
     held = memory.take(100)
     assert not np.shares_memory(memory.take(100).label, held.label)
+
+
+def test_this_interpreter_reports_the_return_of_memory():
+    assert buffers.reports_return()
+
+
+@pytest.mark.parametrize("reported", ["too early", "never"])
+def test_memory_is_never_used_again_where_its_return_is_not_reported(reported, monkeypatch):
+    def lend(memory, on_return):
+        if reported == "too early":
+            on_return()
+        return np.frombuffer(memory, np.uint8)
+
+    monkeypatch.setattr(buffers, "lend", lend)
+    monkeypatch.setattr(buffers, "reports_return", buffers.reports_return.__wrapped__)
+    assert not buffers.reports_return()
+    memory = BufferPool(layout_of(), most=1)
+    taken = [memory.take(100) for _ in range(3)]
+    assert not any(np.shares_memory(a.label, b.label) for a, b in itertools.combinations(taken, 2))
+
+
+def test_memory_of_a_pool_that_is_gone_stays_valid():
+    rows = BufferPool(layout_of()).take(100)
+    rows.numbers[:] = 7.0
+    others = [BufferPool(layout_of()).take(100) for _ in range(10)]
+    for other in others:
+        other.numbers[:] = 0.0
+    assert (rows.numbers == 7.0).all()
 
 
 def test_rows_are_gathered_in_an_order():

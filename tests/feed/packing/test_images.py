@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import trainer
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.image_sizes import decoding_bytes, image_size
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
 from trainer.feed.pipeline.dataset import Feed
@@ -119,6 +121,27 @@ def test_an_image_that_the_memory_cannot_hold_is_refused_before_it_is_decoded(tm
         with pytest.raises(DataError, match="takes 1907 MiB to decode") as error:
             raw_columns([column], table, where="new.parquet")
     assert error.value.where == "new.parquet row 9"
+
+
+@pytest.mark.parametrize("images", [1, 3, 1_000])
+def test_no_more_images_are_decoded_at_a_time_than_the_budget_holds(images, tmp_path, configure, monkeypatch, pixels):
+    """Each counts as the largest of its column; what the budget has left decides how many there may be."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    large = 50 * 2**20
+
+    def feed_within(memory):
+        prepared, _ = prepared_for(tmp_path, partial(configure, memory=memory), png(pixels), GREY)
+        train = prepared.statistics["train"]
+        columns = {**train.columns, "image": replace(train.columns["image"], maximum=float(large))}
+        prepared = replace(prepared, statistics={"train": replace(train, columns=columns)})
+        return Feed(prepared, "train", batch_size=8, seed=0, shuffle=False)
+
+    with pytest.raises(ConfigError, match=r"needs \d+ MiB") as error:
+        feed_within(2**20)
+    least = int(re.search(r"needs (\d+) MiB", str(error.value))[1]) * 2**20
+    with feed_within(least + (images - 1) * large) as feed:
+        assert feed._images_at_once == min(8, images)
+        assert sum(float(np.sum(w[:, 0] > 0)) for _, _, w in batches(feed)) == 20
 
 
 def test_an_image_that_is_cut_short_ends_the_run_as_bad_data_and_names_the_row(tmp_path, configure, pixels):

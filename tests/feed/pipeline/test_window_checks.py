@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.feed.pipeline.window_checks import mixing_warnings
+from trainer.feed.pipeline.source import mixing_warnings
 from trainer.feed.statistics.prepare import prepare
 
 MIB = 1024**2

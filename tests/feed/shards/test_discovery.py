@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
 from tests.feed.conftest import table_of
+from trainer import storage
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.remote_ranges import chunk_ranges, merged
 from trainer.feed.shards.discovery import scan
@@ -180,17 +183,33 @@ def test_a_broken_cache_of_footers_is_no_obstacle(write_set, tmp_path):
         assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first
 
 
-@pytest.mark.parametrize("log", ["_delta_log/00000000000000000000.json", "metadata/00000-6f1c.metadata.json"])
+TABLE_LOGS = ["_delta_log/00000000000000000000.json", "metadata/00000-6f1c.metadata.json", "_delta_log/"]
+
+
+@pytest.mark.parametrize("log", TABLE_LOGS)
 @pytest.mark.parametrize("glob", ["", "/*.parquet", "/**/*.parquet"])
 def test_a_table_of_a_table_format_is_no_folder_of_parquet(log, glob, write_set, configure):
     folder = write_set((30, 30))
-    (folder / log).parent.mkdir()
-    (folder / log).write_text("{}")
+    (folder / log.partition("/")[0]).mkdir()
+    if not log.endswith("/"):
+        (folder / log).write_text("{}")
     with pytest.raises(DataError, match=r"is a (Delta|Iceberg) table") as error:
         inspect(configure(f"{folder}{glob}"))
     assert "list the files of one version" in error.value.remedy
     files = [str(folder / f"part-{n}.parquet") for n in range(2)]
     assert inspect(configure(folder, train=files)).rows == {"train": 60}
+
+
+@pytest.mark.parametrize("log", TABLE_LOGS)
+@pytest.mark.parametrize("glob", ["", "/*.parquet"])
+def test_a_table_of_a_table_format_in_object_storage_is_no_folder_of_parquet(log, glob, write_set, s3):
+    """Object stores hold an empty folder as an object whose name ends in a slash."""
+    folder = f"{s3.bucket}/tables/{uuid.uuid4().hex}"
+    storage.write(f"s3://{folder}/part-0.parquet", (write_set((30,)) / "part-0.parquet").read_bytes())
+    assert len(scan(f"s3://{folder}{glob}", ["number"]).shards) == 1
+    s3fs.S3FileSystem().call_s3("put_object", Bucket=s3.bucket, Key=f"{folder.partition('/')[2]}/{log}", Body=b"")
+    with pytest.raises(DataError, match=r"is a (Delta|Iceberg) table"):
+        scan(f"s3://{folder}{glob}", ["number"])
 
 
 def test_globs_are_relative_to_the_working_folder_or_absolute(tmp_path, write_set, configure, monkeypatch):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from k8s.api import access
-from k8s.api.client import Cluster, Cut
+from k8s.api.client import Cluster, Cut, Gone
 from k8s.api.transport import PATIENCE_S, Transport
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound
 from tests.k8s.apiserver import Answer, Memory, Server, Wrong, kubeconfig, times
@@ -218,3 +218,63 @@ def test_nothing_tries_again_but_the_transport(server, cluster, clock):
     with pytest.raises(ClusterError, match="does not answer"):
         cluster.version()
     assert len(server.requests) == len(clock.slept) + 2  # the first retry comes at once, the last has no pause after it
+
+
+class Lines:
+    """An API server that answers everything with the same bytes."""
+
+    def __init__(self, *pieces):
+        self._pieces = pieces
+
+    def answer(self, method, target, body):
+        return Answer(200, iter(self._pieces))
+
+
+SOUND = b'{"type": "ADDED", "object": {"metadata": {"name": "a", "uid": "u", "resourceVersion": "1"}}}\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no JSON\n",
+        b"null\n",
+        b"[1]\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b'{"type": 1, "object": {}}\n',
+        b'{"type": "ADDED"}\n',
+        b'{"type": "ADDED", "object": null}\n',
+        b'{"type": "ADDED", "object": {"metadata": null}}\n',
+        b'{"type": "ADDED", "object": {"metadata": {"name": "a", "uid": [], "resourceVersion": "1"}}}\n',
+        b'{"type": "ADDED", "object": {"status": 1, "metadata": {"name": "a", "uid": "u", "resourceVersion": "1"}}}\n',
+        b'{"type": "BOOKMARK", "object": {"metadata": {}}}\n',
+    ],
+)
+def test_a_line_of_a_watch_that_is_no_change_is_one_clear_error(line, server, cluster):
+    server.behind = Lines(SOUND, line)
+    seen = cluster.watch("Job", "1")
+    assert next(seen)[0] == "ADDED"
+    with pytest.raises(ClusterError, match="no change of an object"):
+        next(seen)
+
+
+def test_a_line_of_a_watch_that_never_ends_is_not_collected_for_ever(server, cluster):
+    server.behind = Lines(*[b"x" * 1024**2] * 32)
+    with pytest.raises(ClusterError, match="more than"):
+        next(cluster.watch("Job", "1"))
+
+
+def test_a_bookmark_has_no_name_and_an_error_ends_the_watch(server, cluster):
+    bookmark = b'{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}}\n'
+    server.behind = Lines(bookmark, b'{"type": "ERROR", "object": {"message": "too old"}}\n')
+    seen = cluster.watch("Job", "1")
+    assert next(seen) == ("BOOKMARK", {"metadata": {"resourceVersion": "7"}})
+    with pytest.raises(Gone, match="too old"):
+        next(seen)
+
+
+def test_a_list_whose_pages_begin_again_ends(server, cluster):
+    server.behind = Lines(b'{"items": [], "metadata": {"continue": "again"}}')
+    with pytest.raises(ClusterError, match="has no end"):
+        cluster.select("Job")
+    assert len(server.requests) == 2

@@ -12,6 +12,7 @@ from k8s.chart.render_many import render_many
 from k8s.chart.values import JobFile
 from k8s.chart.yaml_documents import from_yaml, run_id, workload
 from k8s.cli import cli
+from tests.chart.test_job_file import SCALARS
 from trainer.config import Config, load_document
 from trainer.errors import ConfigError
 
@@ -223,3 +224,13 @@ def test_words_that_name_no_job_file_are_refused(words, said):
     done = CliRunner().invoke(cli, words, input="")
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_helm_alone_makes_the_same_job_of_a_file_as_kfit(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        SCALARS.replace("registry.example/trainer}", "registry.example/trainer}\nttlSecondsAfterFinished: ~")
+    )
+    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0")
+    assert alone.returncode == 0, alone.stderr
+    assert rendered(path) == render.in_order(from_yaml(alone.stdout))

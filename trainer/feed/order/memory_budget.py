@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,19 @@ _ORDER_BYTES = 6 * 8
 _BESIDE_BYTES = 64 * _MIB
 
 
+@dataclass(frozen=True)
+class AtOnce:
+    """What the budget has room for.
+
+    Attributes:
+        decoders: Decoders of large row groups that may stay open.
+        images: Rows whose images may be decoded at the same time.
+    """
+
+    decoders: int
+    images: int
+
+
 def check_memory(
     budget: int | None,
     *,
@@ -36,7 +50,8 @@ def check_memory(
     threads: int,
     columns: int,
     image_bytes: int = 0,
-) -> int:
+    image_threads: int = 1,
+) -> AtOnce:
     """Checks that the budget holds what reading a plan needs.
 
     Args:
@@ -47,10 +62,11 @@ def check_memory(
         batch_size: Rows of a global batch.
         threads: How many decode.
         columns: How many columns are read.
-        image_bytes: What decoding the largest image takes.
+        image_bytes: What decoding the images of a row takes, each as large as the largest of its column.
+        image_threads: How many rows' images are decoded at a time where they fit.
 
     Returns:
-        How many decoders of large row groups may stay open: as many as the plan opens at a time, where they fit.
+        How many images and decoders of large row groups there may be: as many as are of use, where they fit.
 
     Raises:
         ConfigError: It does not fit.
@@ -67,7 +83,9 @@ def check_memory(
     window += window // SPARE_SHARE
     other += in_use * decoder_bytes + window_rows * _ORDER_BYTES + _BESIDE_BYTES + image_bytes
     room = check_budget(budget, window if len(windows) > 1 else window // 2, other)
-    return min(sliced_groups, in_use + room // decoder_bytes)
+    images = image_threads if not image_bytes else min(image_threads, 1 + room // image_bytes)
+    room -= (images - 1) * image_bytes
+    return AtOnce(min(sliced_groups, in_use + room // decoder_bytes), images)
 
 
 def groups_open_at_once(plan: Plan, windows: Sequence[ShuffleWindow]) -> int:

@@ -65,6 +65,8 @@ def share_of(plan: Plan, windows: list[ShuffleWindow], batch_size: int, worker: 
         batch_size: Rows of a global batch, B.
         worker: Which worker.
     """
+    if worker.workers == 1:
+        return Share(np.arange(LANES, dtype=np.int8), 0, batch_size, batch_size)
     taken = _lanes_of_batches(plan, windows, batch_size)
     groups = _largest_power(worker.workers)
     while groups > 1 and _part(taken, groups) > _MOST_FILL * batch_size / groups:
@@ -100,35 +102,44 @@ def _part(taken: np.ndarray, groups: int) -> int:
 
 def own_rows(
     plan: Plan, part: ShuffleWindow, order: np.ndarray, skip: int, batch_size: int, share: Share, before: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """What of a window's stream a worker gives.
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Picks the rows that a worker gives of a window.
+
+    Example: lanes of 4 and 4 rows, batches of 3, two workers. Batches take 1 and 2, 2 and 1, 1 and 1 rows of the lanes,
+    so the first worker's counts are [1, 2, 1], and the second's [2, 1, 1].
 
     Args:
         plan: The read units.
         part: The window.
-        order: int64 [rows]: of all its rows, as `row_order` gives them.
-        skip: How many of them to leave out.
+        order: int64 [rows]: the order of all its rows, from `row_order`.
+        skip: Rows at its front to leave out.
         batch_size: Rows of a global batch.
-        share: The worker's.
+        share: The worker's share.
         before: Rows of the worker's group in the batch that the window begins in, from the window before.
 
     Returns:
-        rows int64 [K]: rows of the window's own units; batch int64 [K]: of the epoch; at int64 [K]: place in the
-        worker's rows of that batch; and `before` of the next window.
+        int64 [K], rows of the matrix of the units that the worker reads, in the order it gives them; int64 [batches],
+        how many of them each batch takes that the window has rows of, from the one with row `skip` on; and `before`
+        of the next window.
     """
+    edges = batch_edges(part, batch_size)
+    edges = np.append(skip, edges[edges > skip])
+    if share.factor == share.rows:  # one worker alone
+        return order[skip:], np.diff(edges), 0
+    # [rows of the window]: whether the worker reads a row, and its index among those that it reads.
     read = np.repeat(np.isin(part.lanes, share.lanes), plan.rows[part.units])
-    number = np.cumsum(read) - 1
-    stream = np.arange(skip, len(order))
-    stream = stream[read[order[skip:]]]
-    batch = (part.start + stream) // batch_size
-    first = (part.start + skip) // batch_size
-    counts = np.bincount(batch - first, minlength=1)
-    counted = np.cumsum(counts) - counts
-    counted[0] -= before
-    at = np.arange(len(batch)) - counted[batch - first]
-    ends = (part.start + len(order)) % batch_size
-    last = (part.start + len(order) - 1) // batch_size - first
-    held = int(counts[last]) if last < len(counts) else 0
-    after = (held + (before if last == 0 else 0)) if ends else 0
-    mine = at // share.rows == share.place
-    return number[order[stream[mine]]], batch[mine], at[mine] % share.rows, after
+    index_of_read = np.cumsum(read) - 1
+    is_read = read[order]
+    # [batches]: rows that the group gives before each batch's first row in the window, and of each batch.
+    group_rows = np.diff(np.cumsum(np.append(0, is_read))[edges])
+    group_begin = np.cumsum(group_rows) - group_rows
+    earlier = np.zeros(len(group_rows), np.int64)
+    earlier[0] = before
+    # [batches]: the worker's slice of the group's part of a batch, as far as it lies in this window.
+    begin, stop = (np.clip(share.rows * n - earlier, 0, group_rows) for n in (share.place, share.place + 1))
+    counts = stop - begin
+    picked = np.repeat(group_begin + begin - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    group_order = order[skip:][is_read[skip:]]
+    end = part.start + part.rows
+    unfinished = end % batch_size and end < plan.total_rows
+    return index_of_read[group_order[picked]], counts, int((group_rows + earlier)[-1]) if unfinished else 0

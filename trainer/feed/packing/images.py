@@ -18,19 +18,23 @@ from trainer.feed.packing.memory_limit import default_budget
 from trainer.schema import Column, image_key
 
 
-def decoded(columns: Sequence[Column], encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+def decoded(columns: Sequence[Column], encoded: tf.Tensor, at_once: int) -> dict[str, tf.Tensor]:
     """Pixels of a batch.
 
     Args:
         columns: The image columns.
         encoded: string [B, columns].
+        at_once: How many rows are decoded at the same time.
 
     Returns:
         `trainer.schema.image_key` -> uint8 [B, height, width, channels].
     """
     return {
         image_key(index): tf.map_fn(
-            lambda one, shape=column.shape: _decode(one, shape), encoded[:, index], fn_output_signature=tf.uint8
+            lambda one, shape=column.shape: _decode(one, shape),
+            encoded[:, index],
+            fn_output_signature=tf.uint8,
+            parallel_iterations=at_once,
         )
         for index, column in enumerate(columns)
     }

@@ -78,7 +78,7 @@ class Feed:
         self._remote = any(storage.local_path(s.uri) is None for s in prepared.shards)
         self._threads = _REMOTE_THREADS if self._remote else min(_LOCAL_THREADS, os.cpu_count() or 1)
         largest_images = [prepared.statistics[split].columns[c.name].maximum for c in prepared.layout.images]
-        self._source.reader.most_decoders = check_memory(
+        at_once = check_memory(
             prepared.config.data.memory,
             plan=self._source.plan,
             windows=self._source.windows(0),
@@ -86,8 +86,10 @@ class Feed:
             batch_size=batch_size,
             threads=self._threads,
             columns=len(self._source.packer.names),
-            image_bytes=int(max(largest_images, default=0)),
+            image_bytes=int(sum(largest_images)),
+            image_threads=os.cpu_count() or 1,
         )
+        self._source.reader.most_decoders, self._images_at_once = at_once.decoders, at_once.images
         self.rows, self.steps = self._source.plan.total_rows, self._source.steps
         self.error: BaseException | None = None
         self._cursor = _Cursor(epoch, step)
@@ -143,7 +145,7 @@ class Feed:
         batches = chunks.flat_map(_as_is(lambda *parts: tf.data.Dataset.from_tensor_slices(self._batch(*parts))))
         if self._has_encoded:
             # Under determinism tf.data would turn a parallel map into this one itself, with an error on stderr.
-            parallel = None if _is_deterministic() else tf.data.AUTOTUNE
+            parallel = None if _is_deterministic() else self._images_at_once
             decode = _as_is(lambda batch, encoded: self._with_decoded(batch, encoded, padded=padded))
             batches = batches.map(decode, num_parallel_calls=parallel)
         options = tf.data.Options()
@@ -182,7 +184,8 @@ class Feed:
     def _with_decoded(self, batch: Any, encoded_and_place: Any, *, padded: bool) -> Any:
         (x, label, weight), (encoded, place) = batch, encoded_and_place
         images = self._layout.images
-        x = {**x, **decoded(images, encoded)}
+        # Rows are decoded in parallel within a batch, or batches are, never both.
+        x = {**x, **decoded(images, encoded, self._images_at_once if _is_deterministic() else 1)}
         for index in range(len(self._layout.ragged)):
             x[ragged_key(index)] = _ragged(encoded[:, len(images) + index], padded=padded)
         return varied(x, self._augments, self._source.seed, place), label, weight

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from trainer.feed.order.memory_budget import CHUNK_BYTES, CHUNKS_AHEAD, MOST_CHUNKS
+from trainer.feed.order.memory_budget import CHUNKS_AHEAD, MOST_CHUNKS
 from trainer.feed.order.shuffle import ShuffleWindow
-from trainer.feed.order.worker_share import Share, own_rows, share_of
+from trainer.feed.order.worker_share import Share, share_of
 from trainer.feed.packing.buffers import BufferPool, Rows
-from trainer.feed.pipeline.chunks import Chunk, Chunks
+from trainer.feed.pipeline.chunks import Chunk, Chunks, ScheduledWindow
 from trainer.feed.pipeline.source import Source
-from trainer.feed.pipeline.worker_chunks import PartChunks
 from trainer.feed.threads import BoundedQueue, Pool, yield_to_training
 
 
@@ -63,9 +61,9 @@ class WindowLoader:
         self._windows = BufferPool(source.packer.layout, max(r.rows for r in source.windows(0)), most=2)
         self.chunks = BufferPool(source.packer.layout, most=MOST_CHUNKS)
 
-    def begin(self, part: ShuffleWindow, share: Share | None) -> Loading:
-        """Starts to load a window, or of several workers' this one's part of it."""
-        units = part.units if share is None else part.units[np.isin(part.lanes, share.lanes)]
+    def begin(self, part: ShuffleWindow, share: Share) -> Loading:
+        """Starts to load the units of a window that belong to a worker's share."""
+        units = part.units[np.isin(part.lanes, share.lanes)]
         with self._lock:
             if part.rows != self._source.plan.total_rows:
                 return Loading(self._source, units, self._pool, self._windows)
@@ -115,73 +113,31 @@ class Stream:
             self._out.fail(error)
 
     def _produce(self) -> None:
-        parts = self._parts()
-        coming = deque([self._begin(parts)])
-        add = self._whole() if self._source.worker.workers == 1 else self._shared()
+        schedule = self._schedule()
+        coming = deque([self._begin(schedule)])
+        chunks = Chunks(self._source, self._start[1], self._out, self._loader.chunks)
         while not self._stopped.is_set():
-            coming.append(self._begin(parts))
-            place, loading = coming.popleft()
+            coming.append(self._begin(schedule))
+            scheduled, loading = coming.popleft()
             rows = loading.wait()
-            if not add(place, rows):
+            if not chunks.add(rows, scheduled):
                 return
-            # Held on to, the window could not be used for the window that is begun next.
+            # A reference would keep the buffer from being used for the window that is begun next.
             del rows, loading
 
-    def _whole(self) -> Callable[[_Place, Rows], bool]:
-        source = self._source
-        chunks = Chunks(source, self._start[1], self._out, self._loader.chunks)
+    def _begin(self, schedule: Iterator[ScheduledWindow]) -> tuple[ScheduledWindow, Loading]:
+        scheduled = next(schedule)
+        return scheduled, self._loader.begin(scheduled.window, scheduled.share)
 
-        def add(place: _Place, rows: Rows) -> bool:
-            last = place.part.start + place.part.rows == source.plan.total_rows
-            order = source.order(place.epoch, place.part)
-            return chunks.add(rows, order[place.skip :], epoch=place.epoch, last=last)
-
-        return add
-
-    def _shared(self) -> Callable[[_Place, Rows], bool]:
-        source, plan = self._source, self._source.plan
-        chunks = PartChunks(
-            source.batch_size, plan.total_rows, CHUNK_BYTES, source.row_bytes, self._start[1], self._out,
-            self._loader.chunks,
-        )  # fmt: skip
-        before = 0
-
-        def add(place: _Place, rows: Rows) -> bool:
-            nonlocal before
-            part, share = place.part, place.share
-            assert share is not None
-            order = source.order(place.epoch, part)
-            own, batch, at, before = own_rows(plan, part, order, place.skip, source.batch_size, share, before)
-            end = part.start + part.rows
-            before = 0 if end == plan.total_rows else before
-            return chunks.add(rows, own, batch, at, share, epoch=place.epoch, end=end)
-
-        return add
-
-    def _begin(self, parts: Iterator[_Place]) -> tuple[_Place, Loading]:
-        place = next(parts)
-        return place, self._loader.begin(place.part, place.share)
-
-    def _parts(self) -> Iterator[_Place]:
-        """WindowLoader from the start on, with the rows to leave out at the front of the first."""
+    def _schedule(self) -> Iterator[ScheduledWindow]:
+        """The windows from the start on, epoch after epoch."""
         source = self._source
         epoch, step = self._start
         first_row = step * source.batch_size
         while True:
             windows = source.windows(epoch)
-            several = source.worker.workers > 1
-            share = share_of(source.plan, windows, source.batch_size, source.worker) if several else None
-            for part in windows:
-                if part.start + part.rows > first_row:
-                    yield _Place(epoch, part, max(0, first_row - part.start), share)
+            share = share_of(source.plan, windows, source.batch_size, source.worker)
+            for window in windows:
+                if window.start + window.rows > first_row:
+                    yield ScheduledWindow(epoch, window, max(0, first_row - window.start), share)
             epoch, first_row = epoch + 1, 0
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A window of an epoch, the rows to leave out at its front, and the worker's share of the epoch."""
-
-    epoch: int
-    part: ShuffleWindow
-    skip: int
-    share: Share | None

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.feed.order.plan import Blocks, Plan, make_plan
 from trainer.feed.order.shuffle import ShuffleWindow, row_order, windows_of
+from trainer.feed.order.window_checks import few_groups_warnings
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.buffers import Rows, row_bytes
 from trainer.feed.packing.decoder import Reader
@@ -110,8 +111,8 @@ def source_of(
 ) -> Source:
     """The source of a split; arguments as those of `Feed`."""
     packer = Packer(prepared.layout, class_weight)
-    bytes_a_row = row_bytes(prepared.layout) + encoded_bytes(prepared)
-    plan = plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
+    bytes_a_row = _packed_row_bytes(prepared)
+    plan = _plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
     by = [prepared.rule.by] if prepared.rule.kind in ("value", "days") and prepared.rule.by else []
     names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
     reader = Reader(names, prepared.partition_types, packer.encoded)
@@ -131,8 +132,18 @@ def source_of(
     )
 
 
-def encoded_bytes(prepared: Prepared) -> int:
-    """Bytes of a row's encoded images and ragged codes, on average; the rows of a shard are taken to be alike."""
+def mixing_warnings(prepared: Prepared) -> tuple[str, ...]:
+    """Warns where training's shuffle windows are too small to mix sorted rows; see `few_groups_warnings`."""
+    shuffle_bytes = prepared.config.data.shuffle
+    if shuffle_bytes is False:
+        return ()
+    bytes_a_row = _packed_row_bytes(prepared)
+    plan = _plan_of(prepared, "train", bytes_a_row, shuffle=True)
+    return few_groups_warnings(plan, shuffle_bytes=shuffle_bytes, row_bytes=bytes_a_row)
+
+
+def _packed_row_bytes(prepared: Prepared) -> int:
+    """Bytes of a packed row with its encoded images and ragged codes, averaged over the rows of all shards."""
     images, ragged = ({c.name for c in prepared.layout.images}, {f.column.name for f in prepared.layout.ragged})
     total = 0
     for shard in prepared.shards if images or ragged else ():
@@ -142,10 +153,10 @@ def encoded_bytes(prepared: Prepared) -> int:
                 total += chunk.total_uncompressed_size if name in images else 0
                 total += 4 * chunk.num_values if name.partition(".")[0] in ragged else 0
     objects = _BYTES_OBJECT * (len(images) + len(ragged))
-    return objects + -(-total // max(1, sum(s.rows for s in prepared.shards)))
+    return row_bytes(prepared.layout) + objects + -(-total // max(1, sum(s.rows for s in prepared.shards)))
 
 
-def plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
+def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
     """The read units of a split, with a window of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget

@@ -74,8 +74,9 @@ def _given(made: keras.optimizers.Optimizer, fit: Fit, replicas: int) -> keras.o
 
 
 def clips(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer clips gradients."""
-    return any(getattr(optimizer, name, None) is not None for name in CLIPS)
+    """Whether an optimizer clips gradients; mixed precision may have wrapped it."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return any(getattr(inner, name, None) is not None for name in CLIPS)
 
 
 def _no_plateau(schedule: str) -> ConfigError:
