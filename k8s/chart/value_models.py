@@ -181,6 +181,19 @@ class NetworkPolicy(Strict):
     extraEgress: list[EgressRule] = Field([], description="More rules as in Kubernetes, for a proxy say.")
 
 
+class LivenessProbe(Strict):
+    """Ends a container in which no step is finished any more.
+
+    `run.fit.stall` does so from inside, with a message and exit code 71; the probe is for a process that hangs whole.
+    """
+
+    enabled: bool = Field(False, description="Probe the trainer's container.")
+    maxStepAgeSeconds: PositiveInt = Field(
+        3600, description="Age of the last step above which the node ends the container. Longer than `run.fit.stall`."
+    )
+    periodSeconds: PositiveInt = Field(60, description="Seconds between probes.")
+
+
 class Topology(Strict):
     """Kueue's topology-aware scheduling."""
 

@@ -32,6 +32,7 @@ from k8s.chart.value_models import (
     EnvFrom,
     EnvVar,
     LabelValue,
+    LivenessProbe,
     NetworkPolicy,
     Object,
     PodDisruptionBudget,
@@ -147,6 +148,9 @@ class JobFile(Strict):
     command: list[str] = Field([], description="In place of the image's entry point.")
     args: list[str] = Field(["fit", "/etc/kfit/job.yaml"], description="What the trainer is called with.")
     lifecycle: Lifecycle = Field({}, description="Hooks of the trainer's container, as in Kubernetes.")
+    livenessProbe: LivenessProbe = Field(
+        default_factory=lambda: LivenessProbe(), description="Whether steps are still finished."
+    )
     hostNetwork: bool = Field(False, description="Use the node's network. Restricted Pod Security refuses it.")
     dnsPolicy: Literal["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] = Field(
         "", description="How names are resolved. Default: Kubernetes'."

@@ -82,6 +82,7 @@ DEFAULTS = {
     "command": [],
     "args": ["fit", "/etc/kfit/job.yaml"],
     "lifecycle": {},
+    "livenessProbe": {"enabled": False, "maxStepAgeSeconds": 3600, "periodSeconds": 60},
     "hostNetwork": False,
     "dnsPolicy": "",
     "dnsConfig": {},

@@ -194,19 +194,22 @@ def test_init_refuses_what_is_not_parquet(tmp_path, content):
         job_file(str(tmp_path), label="x", task=None, output="o", name="n")
 
 
+MORE = ("--workers", "2", "--run", "r", "--date", "2013-03-01")
+
+
 def test_check_and_run_become_the_trainer(monkeypatch):
     became = []
     monkeypatch.setattr(os, "execv", lambda program, words: became.append(words[1:]))
     runner = CliRunner()
     for words in (
         ["check", "j.yaml", "--set", "a=1"],
-        ["fit", "j.yaml", "-f", "-", "--set-string", "b=2"],
+        ["fit", "j.yaml", "-f", "-", "--set-string", "b=2", *MORE],
         ["run", "--local", "j.yaml", "--devices", "cpu:2"],
     ):
         assert runner.invoke(cli.cli, words).exit_code == 0
     assert became == [
         ["-m", "trainer", "check", "--file", "j.yaml", "--set", "a=1", "-o", "table"],
-        ["-m", "trainer", "fit", "--file", "j.yaml", "--file", "-", "--set-string", "b=2", "--devices", "auto"],
+        ["-m", "trainer", "fit", "--file", "j.yaml", "--file", "-", "--set-string", "b=2", "--devices", "auto", *MORE],
         ["-m", "trainer", "fit", "--file", "j.yaml", "--devices", "cpu:2"],
     ]
 

@@ -136,6 +136,27 @@ def test_a_watch_that_was_stopped_or_never_began_ends_nothing(limit_s: float | N
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_file_tells_the_age_of_the_last_step_while_steps_are_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall_watchdog, "_HEARTBEAT_EVERY_S", 0.05)
+    heartbeat = tmp_path / "heartbeat"
+    watchdog = StallWatchdog(None, lambda _: None, heartbeat=str(heartbeat))
+    assert not heartbeat.exists()
+    watchdog.start()
+    time.sleep(1.0)  # no step
+    assert 0.8 < time.time() - heartbeat.stat().st_mtime < 10
+    watchdog.beat()
+    time.sleep(0.2)
+    assert time.time() - heartbeat.stat().st_mtime < 0.8
+    with watchdog.paused():
+        time.sleep(1.0)
+        assert time.time() - heartbeat.stat().st_mtime < 0.8
+    watchdog.stop()
+    time.sleep(0.3)
+    assert not heartbeat.exists()
+
+
 def test_time_in_which_the_whole_process_was_suspended_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     offset_s = [0.0]
     clock = time.monotonic

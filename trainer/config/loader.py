@@ -28,8 +28,9 @@ M = typing.TypeVar("M", bound=BaseModel)
 
 #: Keys of a job file beside `run:`; they belong to the chart.
 CHART_KEYS = frozenset(
-    {"name", "nodes", "image", "resources", "schedule", "queue", "suspend", "runId", "again", "activeDeadlineSeconds"}
-    | {"backoffLimit", "ttlSecondsAfterFinished", "terminationGracePeriodSeconds", "priorityClassName"}
+    {"name", "nodes", "minNodes", "image", "resources", "schedule", "queue", "suspend", "runId", "again"}
+    | {"activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "terminationGracePeriodSeconds"}
+    | {"priorityClassName"}
     | {"runtimeClassName", "nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "serviceAccount"}
     | {"imagePullSecrets", "env", "envFrom", "volumes", "volumeMounts", "podLabels", "podAnnotations", "networkPolicy"}
     | {"alerts", "kubeVersion", "managedBy", "hostAliases", "fullnameOverride", "enabled", "lifecycle", "jobLabels"}

@@ -161,7 +161,8 @@ class _Run:
             self.log.attach(progress)
         self.record = Record(config, folder, self.store.fence, progress, ledger, self.log)
         stall = config.fit.stall
-        self.watchdog = StallWatchdog(None if stall == "never" else duration_s(stall), self._end_stalled)
+        limit_s = None if stall == "never" else duration_s(stall)
+        self.watchdog = StallWatchdog(limit_s, self._end_stalled, heartbeat=os.environ.get("KFIT_HEARTBEAT"))
 
     def go(self) -> Result:
         addresses = self._meet() if self.rank.workers > 1 else ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import os
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ _CHECK_EVERY_S = 5.0
 _SUSPENDED_S = 4 * _CHECK_EVERY_S
 #: Where the interpreter's lock is held for ever no thread of Python can end the process; this much later C does.
 _MARGIN_S = 60.0
+_HEARTBEAT_EVERY_S = 1.0
 
 
 class StallWatchdog:
@@ -36,22 +38,32 @@ class StallWatchdog:
         limit_s: Seconds without a beat after which the run is stalled; None: never.
         stalled: Ends the process because of an error; called once, from the watching thread.
         stream: Where the stacks go. Default: stderr.
+        heartbeat: A file that is there while steps are expected, with the time of the last beat: what a liveness probe
+            reads. A process whose threads all hang no longer renews it.
     """
 
     def __init__(
-        self, limit_s: float | None, stalled: Callable[[Stalled], None], *, stream: TextIO | None = None
+        self,
+        limit_s: float | None,
+        stalled: Callable[[Stalled], None],
+        *,
+        stream: TextIO | None = None,
+        heartbeat: str | None = None,
     ) -> None:
         self._limit_s, self._stalled, self._stream = limit_s, stalled, stream
+        self._heartbeat = Path(heartbeat) if heartbeat else None
         self._stopped = threading.Event()
         self._beat_s = time.monotonic()
         self._pauses = 0
 
     def start(self) -> None:
         """Begins to watch the thread that calls this."""
+        self.beat()
+        watched = threading.current_thread()
         if self._limit_s is not None:
-            self.beat()
-            watched = threading.current_thread()
             threading.Thread(target=self._watch, args=(watched,), name="kfit-stall-watchdog", daemon=True).start()
+        if self._heartbeat is not None:
+            threading.Thread(target=self._renew, args=(self._heartbeat,), name="kfit-heartbeat", daemon=True).start()
 
     def beat(self) -> None:
         """Notes that a step was finished."""
@@ -70,6 +82,18 @@ class StallWatchdog:
     def stop(self) -> None:
         """Ends the watch. May be called twice, or without `start`."""
         self._stopped.set()
+
+    def _renew(self, heartbeat: Path) -> None:
+        while True:
+            if self._pauses:
+                self.beat()
+            beat_s = time.time() - (time.monotonic() - self._beat_s)
+            with contextlib.suppress(OSError):  # a full disk must not end a run
+                heartbeat.touch()
+                os.utime(heartbeat, (beat_s, beat_s))
+            if self._stopped.wait(_HEARTBEAT_EVERY_S):
+                heartbeat.unlink(missing_ok=True)
+                return
 
     def _watch(self, watched: threading.Thread) -> None:
         assert self._limit_s is not None

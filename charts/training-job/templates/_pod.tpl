@@ -108,6 +108,20 @@ containers:
     lifecycle:
       {{- toYaml . | nindent 6 }}
     {{- end }}
+    {{- with .Values.livenessProbe }}
+    {{- if .enabled }}
+    # The file is there while steps are expected, with the time of the last one.
+    livenessProbe:
+      exec:
+        command:
+          - sh
+          - -c
+          - test ! -e /tmp/kfit-heartbeat || test $(($(date +%s) - $(stat -c %Y /tmp/kfit-heartbeat))) -le {{ int .maxStepAgeSeconds }}
+      periodSeconds: {{ int .periodSeconds }}
+      timeoutSeconds: 10
+      failureThreshold: 2
+    {{- end }}
+    {{- end }}
     terminationMessagePolicy: FallbackToLogsOnError
     volumeMounts:
       - {name: config, mountPath: /etc/kfit, readOnly: true}
@@ -160,6 +174,9 @@ volumes:
   valueFrom: {fieldRef: {fieldPath: "metadata.annotations['kfit.dev/date']"}}
 {{- end }}
 - {name: KFIT_CACHE, value: /tmp/kfit-cache}
+{{- if .Values.livenessProbe.enabled }}
+- {name: KFIT_HEARTBEAT, value: /tmp/kfit-heartbeat}
+{{- end }}
 - {name: HOME, value: /tmp}
 {{- with .Values.env }}
 {{ toYaml . }}

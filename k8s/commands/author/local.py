@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from typing import NoReturn
 
 import click
@@ -59,9 +60,19 @@ def check(job: JobSource, form: str) -> None:
 @click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml -f small.yaml --set run.fit.epochs=1"))
 @job_source
 @_devices
-def fit(job: JobSource, devices: str) -> None:
+@click.option("--workers", type=click.IntRange(1), help="Processes of this machine that train together.")
+@click.option("--run", "run_id", metavar="ID", help="The run's id; the same id goes on where it stopped.")
+@click.option(
+    "--date",
+    "day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Day that windows of the data are counted from: 2013-03-01.",
+)
+def fit(job: JobSource, devices: str, workers: int | None, run_id: str | None, day: datetime | None) -> None:
     """Fit JOB on this machine, as its pod would."""
-    become_trainer("fit", job, ["--devices", devices])
+    given = {"--workers": workers, "--run": run_id, "--date": day and day.date()}
+    chosen = [word for flag, value in given.items() if value is not None for word in (flag, str(value))]
+    become_trainer("fit", job, ["--devices", devices, *chosen])
 
 
 @click.command("run", hidden=True, epilog=examples("kfit fit job.yaml", "kfit run --local job.yaml   # the older name"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+
 import pytest
 
 from tests.chart.charts import CHART, JOB, NIGHTLY, helm, render, values
@@ -142,3 +146,19 @@ def test_the_objects_may_have_another_name():
 def test_nothing_is_made_where_it_is_not_enabled():
     done = helm("template", "x", str(CHART), "--set", "enabled=false", "--kube-version", "1.34")
     assert (done.returncode, done.stdout.strip()) == (0, "")
+
+
+def test_a_liveness_probe_looks_at_the_age_of_the_last_step(tmp_path):
+    assert "livenessProbe" not in render(values()).container
+    job = render(values(livenessProbe={"enabled": True, "maxStepAgeSeconds": 30}))
+    probe, heartbeat = job.container["livenessProbe"], job.env["KFIT_HEARTBEAT"]
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (60, 2)
+    shell, option, line = probe["exec"]["command"]
+    assert heartbeat in line
+    file = tmp_path / "heartbeat"
+    alive = lambda: subprocess.run([shell, option, line.replace(heartbeat, str(file))], check=False).returncode == 0  # noqa: E731
+    assert alive()  # no step is expected yet
+    for age_s, expected in ((0, True), (20, True), (60, False)):
+        file.touch()
+        os.utime(file, (time.time() - age_s,) * 2)
+        assert alive() is expected
