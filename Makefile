@@ -9,6 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 CRASH ?=
+CASES ?=
 MULTINODE ?=
 HOSTILE ?=
 .PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image docs docs-check man lock clean
@@ -97,8 +98,8 @@ lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for new
 	$(LOCK) pyproject.toml --extra gpu --extra s3 -c requirements/dev.lock --output-file requirements/gpu.lock $(LOCK_FLAGS)
 	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
 
-test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there
-	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster -q
+test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there (CASES=...)
+	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster -q $(CASES)
 
 test-nightly: $(STAMP) ## Run the nights on the cluster that KUBECONFIG names: promoted, skipped, refused, rolled back
 	@KFIT_TEST_CLUSTER=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests/cluster/test_nights.py -q

@@ -12,7 +12,7 @@ from k8s.errors import AccessError, ClusterError, NotFound
 from k8s.status.stored_run import run_uri
 from trainer.run_id import check_run_id
 
-REMEDY = "`kfit list` shows what is there; --file JOB or --output-uri URI says where a run wrote whose Job is gone"
+REMEDY = "`kfit list` shows what is there; -f JOB (logs: --file JOB) or --output-uri URI says where the run wrote"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 namespaces and patch a node's GPUs, so nothing else runs them by accident.
 
     KFIT_TEST_IMAGE   the trainer's image on the nodes (default localhost/trainer:dev)
+    KFIT_TEST_UNTIL   no case begins after this time, in seconds since the epoch
     KFIT_TEST_HOST    this machine as pods see it (default: the address from which it speaks to the API server)
 """
 
@@ -50,6 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    until_s = float(os.environ.get("KFIT_TEST_UNTIL") or "inf")
+    if Path(__file__).parent in item.path.parents and time.time() > until_s:
+        pytest.skip("no time is left")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -177,13 +185,13 @@ def _milli_cpus(quantity: str) -> int:
 def _check_room() -> None:
     """Fails at once, with who holds what, where no two pods of a test fit on the nodes."""
     requested: dict[str, list[tuple[int, str]]] = {}
-    for pod in json.loads(_admin("get", "pods", "-A", "-o", "json"))["items"]:
+    for pod in json.loads(admin("get", "pods", "-A", "-o", "json"))["items"]:
         if pod["status"].get("phase") in ("Pending", "Running"):
             asks = (c.get("resources", {}).get("requests", {}).get("cpu", "0") for c in pod["spec"]["containers"])
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             requested.setdefault(pod["spec"].get("nodeName", ""), []).append((sum(map(_milli_cpus, asks)), name))
     fit, rows = 0, []
-    for node in json.loads(_admin("get", "nodes", "-o", "json"))["items"]:
+    for node in json.loads(admin("get", "nodes", "-o", "json"))["items"]:
         name, cpus = node["metadata"]["name"], _milli_cpus(node["status"]["allocatable"]["cpu"])
         free = cpus - sum(asked for asked, _ in requested.get(name, []))
         fit += free // _milli_cpus(CPU)
@@ -193,7 +201,7 @@ def _check_room() -> None:
         pytest.fail(f"two pods of {CPU} CPU do not fit on the cluster:\n" + "\n".join(rows))
 
 
-def _admin(*words: str, given: str | None = None) -> str:
+def admin(*words: str, given: str | None = None) -> str:
     done = subprocess.run(["kubectl", *words], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"kubectl {' '.join(words)}: {done.stderr}")
@@ -202,7 +210,7 @@ def _admin(*words: str, given: str | None = None) -> str:
 
 @pytest.fixture(scope="session")
 def api_server() -> str:
-    return str(json.loads(_admin("config", "view", "--minify", "-o", "json"))["clusters"][0]["cluster"]["server"])
+    return str(json.loads(admin("config", "view", "--minify", "-o", "json"))["clusters"][0]["cluster"]["server"])
 
 
 @pytest.fixture(scope="session")
@@ -259,8 +267,8 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
         },
     ]
     try:
-        _admin("apply", "-f", "-", given=json.dumps(objects[0]))
-        _admin(
+        admin("apply", "-f", "-", given=json.dumps(objects[0]))
+        admin(
             "-n", name, "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects[1:]})
         )
         path = tmp_path_factory.mktemp("member") / "kubeconfig"
@@ -275,13 +283,13 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
 
 
 def _member_config(namespace: str) -> dict[str, Any]:
-    admin = json.loads(_admin("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
-    token = _admin("-n", namespace, "create", "token", "member", "--duration=2h").strip()
+    found = json.loads(admin("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    token = admin("-n", namespace, "create", "token", "member", "--duration=2h").strip()
     context = {"cluster": "c", "user": "member", "namespace": namespace}
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": admin["clusters"][0]["cluster"]}],
+        "clusters": [{"name": "c", "cluster": found["clusters"][0]["cluster"]}],
         "users": [{"name": "member", "user": {"token": token}}],
         "contexts": [{"name": "member", "context": context}],
         "current-context": "member",

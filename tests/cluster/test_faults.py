@@ -144,7 +144,8 @@ def talker(name, script=PRINTS, completions=1):
         "backoffLimit": 0,
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
-    meta = {"name": name, "labels": labels, "annotations": {"kfit.dev/output-uri": ""}}
+    annotations = {"kfit.dev/output-uri": "", "kfit.dev/values-hash": "none"}
+    meta = {"name": name, "labels": labels, "annotations": annotations}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from tests.cluster.conftest import until
+from tests.cluster.test_several_nodes import kill
 from trainer import storage
 
 
@@ -119,6 +120,20 @@ def _weights(team, job, run):
         )
     assert arrays
     return arrays
+
+
+def test_liveness(team, job_file):
+    """a trainer that hangs as a whole is ended by its liveness probe; the replacement goes on and ends"""
+    probe = {"enabled": True, "maxStepAgeSeconds": 60, "periodSeconds": 5}
+    run = {"fit": {"epochs": 60}, "output": {"checkpoint": {"every": "2s"}}}
+    job = job_file("frozen", livenessProbe=probe, backoffLimit=1, terminationGracePeriodSeconds=5, run=run)
+    name = team.submit(job)
+    pod = until(lambda: _pod_past(team, name, epoch=2))
+    kill(team, pod, "SIGSTOP")
+    team.kfit("wait", name, timeout_s=500)
+    status = json.loads(team.kfit("status", name, "-o", "json").out)
+    assert (status["restarts"], status["ended"][0]["exit_code"]) == (1, 137)
+    assert "going on from the checkpoint" in team.kfit("logs", name).out
 
 
 def test_out_of_memory(team, job_file):

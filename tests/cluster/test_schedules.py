@@ -57,8 +57,10 @@ def test_trigger(team, job_file):
 
 
 def test_submit_of_a_schedule(team, job_file):
-    """submit takes a file with a schedule too; following it names trigger"""
+    """submit takes a file with a schedule too; following it makes nothing and names trigger"""
     job = job_file("weekly", schedule={"cron": "0 0 * * 0", "suspend": True}, run=BROKEN)
     refused = team.kfit("submit", str(job), "--follow", code=64)
     assert "kfit trigger weekly --follow" in refused.err
+    assert "weekly" not in [c["metadata"]["name"] for c in team.get("cronjobs")["items"]]
+    assert "cronjob.batch/weekly created" in team.kfit("submit", str(job)).out
     team.kfit("schedule", "delete", "weekly")

@@ -64,14 +64,14 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
     with contextlib.suppress(OSError):  # it ended meanwhile
         of_pod = "{uid}" in (process / "cgroup").read_text().replace("_", "-")
         if of_pod and b"trainer" in (process / "cmdline").read_bytes():
-            os.kill(int(process.name), signal.SIGKILL)
+            os.kill(int(process.name), signal.{signal})
 """
 
 
-def kill(team: Team, pod: str) -> None:
-    """SIGKILL to a pod's trainer, by a privileged pod on its node: a container's first process is deaf to it inside."""
+def kill(team: Team, pod: str, signal: str = "SIGKILL") -> None:
+    """Sends a signal to a pod's trainer, by a privileged pod on its node: inside, a first process is deaf to it."""
     found = team.get("pod", pod)
-    code = KILL.format(uid=found["metadata"]["uid"])
+    code = KILL.format(uid=found["metadata"]["uid"], signal=signal)
     container = {"name": "kill", "image": IMAGE, "imagePullPolicy": "Never", "command": ["python", "-c", code],
                  "securityContext": {"privileged": True, "runAsUser": 0}}  # fmt: skip
     killer = {

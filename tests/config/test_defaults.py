@@ -84,6 +84,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "class_weight": None,
         "early_stopping": "auto",
         "reduce_on_plateau": None,
+        "calibrate": None,
         "mixed_precision": False,
         "jit_compile": False,
         "steps_per_execution": 1,

@@ -111,6 +111,14 @@ def test_following_a_run_whose_job_is_gone_ends_with_its_exit_code(kfit, output)
     kfit(*words, code=4)
 
 
+@pytest.mark.parametrize("verb", ["logs", "why", "open"])
+def test_a_run_of_which_nothing_is_known_is_told_with_the_flags_that_say_more(kfit, verb):
+    with pytest.raises(NotFound, match="no run 'gone-1'") as caught:
+        kfit(verb, "gone-1")
+    assert caught.value.remedy.count("-f JOB") == 1
+    assert "logs: --file JOB" in caught.value.remedy
+
+
 def test_a_run_that_kept_no_log_says_so(kfit, output):
     with pytest.raises(NotFound, match="no log of run gone-1"):
         kfit("logs", "gone-1", "--output-uri", output)

@@ -37,8 +37,9 @@ def sequential():
 
 
 class WideAndDeep(keras.Model):
-    def __init__(self, units: int = 4):
-        super().__init__()
+    def __init__(self, units: int = 4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
         self.place = keras.layers.Embedding(6, 3)
         self.deep = keras.layers.Dense(units, "relu")
         self.head = keras.layers.Dense(1, "sigmoid")
@@ -46,6 +47,29 @@ class WideAndDeep(keras.Model):
     def call(self, inputs):
         place = ops.squeeze(self.place(inputs["s_hot"]), 1)
         return self.head(self.deep(ops.concatenate([inputs["f32"], inputs["vec"], place], axis=-1)))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+class WithoutConfig(WideAndDeep):
+    get_config = keras.Model.get_config
+
+
+class TakesNothing(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.last(inputs["f32"])
+
+
+def made_inside():
+    class Inside(keras.Sequential):
+        pass
+
+    return Inside([keras.layers.Dense(1, "sigmoid")])
 
 
 def compiled():
@@ -67,8 +91,8 @@ def compiled_for_two_outputs():
 class WithItsOwnStep(keras.Model):
     """The custom `train_step` of Keras's guide, with a doubled loss."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         self.first = keras.layers.Dense(4, "relu")
         self.last = keras.layers.Dense(1, "sigmoid")
 
@@ -196,6 +220,9 @@ def test_frozen_layers_keep_their_weights():
         (two_strange_inputs, "encoded", {}, "has the inputs nowhere; columns are f32, i64"),
         (sequential, "encoded", {"freeze": ["frist"]}, "has no layer 'frist'; did you mean 'first'?"),
         (compiled_for_two_outputs, "encoded", {}, "compiled with loss for several outputs"),
+        (WithoutConfig, "encoded", {}, "WithoutConfig has no get_config, so its units would be lost"),
+        (TakesNothing, "encoded", {}, "TakesNothing raises TypeError: "),
+        (made_inside, "encoded", {}, "Inside is not found by its name in tests.model.test_models_as_written"),
         (functional_raw, "raw", {"names": ("i64", "s_hash")}, "column 's_hash' is hashed"),
         (functional_raw, "raw", {"names": ("i64", "big id")}, "holds 18446744073709551613, which int64 does not hold"),
     ],

@@ -19,8 +19,9 @@ from keras import ops
 
 
 class WideAndDeep(keras.Model):
-    def __init__(self, units=8):
-        super().__init__()
+    def __init__(self, units=8, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
         self.place = keras.layers.Embedding(8, 3)
         self.deep = keras.layers.Dense(units, "relu")
         self.head = keras.layers.Dense(1, "sigmoid")
@@ -29,6 +30,9 @@ class WideAndDeep(keras.Model):
         place = ops.squeeze(self.place(inputs["city"]), 1)
         numbers = ops.concatenate([inputs["x"], inputs["n"], inputs["profile"]], axis=-1)
         return self.head(self.deep(ops.concatenate([numbers, place], axis=-1)))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
 
 
 def compiled():
@@ -51,7 +55,7 @@ def compiled():
 )
 def test_a_model_as_people_write_it_is_published_and_scored(tmp_path: Path, model: dict[str, Any], metrics: set[str]):
     (tmp_path / "own.py").write_text(CODE)
-    document = sets.job(sets.write(tmp_path / "data"), tmp_path / "out", model=model, fit__epochs=3)
+    document = sets.job(sets.write(tmp_path / "data"), tmp_path / "out", model=model, fit__epochs=15)
     sets.write_job(tmp_path / "job.yaml", document)
 
     def trainer(*words: str) -> str:

@@ -12,6 +12,7 @@ import trainer
 from tests import sets
 from trainer.config import Config
 from trainer.errors import ConfigError, DataError
+from trainer.progress.formatting import metric
 from trainer.serving import published_model
 from trainer.serving.prediction import predict
 
@@ -75,6 +76,31 @@ def test_log1p_learns_amounts_over_many_orders_of_magnitude(tmp_path: Path):
     label, prediction = answers(tmp_path, result.uri)
     assert np.corrcoef(np.log1p(label), np.log1p(prediction))[0, 1] > 0.95
     assert published_model.load(result.uri).layout.label.transform == "log1p"
+
+
+@pytest.mark.parametrize(("transform", "label"), [("standard", 500 * Y + 3e5), ("log1p", np.expm1(Y / 4 + 8))])
+def test_gate_and_report_speak_in_the_label_s_own_units(tmp_path: Path, transform: str, label: np.ndarray):
+    write(tmp_path / "data", label)
+    write(tmp_path / "fresh", label)
+    gated = config(
+        tmp_path,
+        data__label={"column": "label", "transform": transform},
+        data__holdout=str(tmp_path / "fresh"),
+        promote={"metric": "rmse"},
+    )
+    result = trainer.fit(gated)
+    answer, prediction = answers(tmp_path, result.uri)
+    rmse = np.sqrt(np.mean((answer - prediction) ** 2))
+    decision = result.document["decision"]["metrics"]
+    assert decision["rmse"] == pytest.approx(rmse, rel=1e-4)
+    assert decision["mae"] == pytest.approx(np.abs(answer - prediction).mean(), rel=1e-4)
+    baseline = result.document["baseline"]["rmse"]
+    assert baseline == pytest.approx(label.std(), rel=0.25)  # in the label's units, not about 1
+    page = Path(result.uri, "report.html").read_text()
+    validation = result.document["metrics"]["validation"]["rmse"]
+    assert validation < baseline / 3
+    for value in (validation, baseline):
+        assert metric(value) in page
 
 
 def test_log1p_refuses_labels_that_have_no_logarithm(tmp_path: Path):

@@ -135,6 +135,8 @@ class Config(Strict):
             raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
         check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
         self._check_averages()
+        if self.fit.calibrate is not None:
+            self._check_calibration()
         if self.data.validation is None:
             for name in ("early_stopping", "reduce_on_plateau"):
                 part = getattr(self.fit, name)
@@ -158,6 +160,19 @@ class Config(Strict):
         if self.fit.profile is not None and not self.output.tensorboard:
             raise ValueError("fit.profile needs output.tensorboard: true, where its result is")
         return self
+
+    def _check_calibration(self) -> None:
+        """A temperature is fitted by the log loss, and the run's `loss` after it is that."""
+        loss = self.fit.loss
+        if self.task == "regression":
+            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
+        if self.data.validation is None:
+            raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
+        if not (isinstance(loss, Loss) and loss.name == "auto"):
+            shown = loss.name if isinstance(loss, Loss) else loss.entrypoint
+            raise ValueError(
+                f"fit.calibrate goes with the cross-entropy of loss: auto, not with {shown}; leave one of them out"
+            )
 
     def _check_averages(self) -> None:
         optimizer, stop = self.fit.optimizer, self.fit.early_stopping

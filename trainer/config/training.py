@@ -147,6 +147,11 @@ class Fit(Strict):
     reduce_on_plateau: ReduceOnPlateau | None = Field(
         None, description="Lower the learning rate when a metric no longer improves."
     )
+    calibrate: Literal["temperature"] | None = Field(
+        None,
+        description="binary, multiclass: temperature: after training fit one number on the validation split by which "
+        "the logits are divided, and keep it in the exported model where it lowers the Brier score there.",
+    )
     mixed_precision: bool = Field(False, description="Compute in float16 (bfloat16 on CPU) with weights in float32.")
     jit_compile: bool = Field(False, description="Compile the training step with XLA.")
     steps_per_execution: PositiveInt = Field(1, description="Steps per call into TensorFlow.")

@@ -1,6 +1,6 @@
-"""Daemon threads that are also joined, and a bounded hand-over between them.
+"""Daemon threads that are also joined, and a bounded queue between them.
 
-The standard executor's threads are no daemons: one stuck request would keep the process alive.
+The threads of `concurrent.futures` are not daemons: one stuck request would keep the process alive.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: So much nicer are the feed's threads than those that train. On a machine whose cores are all busy, training from
-#: the stream went from 0.977 to 0.988 of training from memory (19 gave 0.992, but could be kept from running at all).
+#: Niceness of the feed's threads above those that train. On a machine whose cores are all busy, training from
+#: the stream went from 0.977 to 0.988 of training from memory (19 gave 0.992, but could starve).
 _NICE = 5
 
 
 def yield_to_training() -> None:
-    """Lowers the calling thread's priority below that of the threads that train: a batch is mostly there in time."""
+    """Lowers the calling thread's priority below that of the threads that train; batches are still ready in time."""
     with contextlib.suppress(OSError, AttributeError):  # Linux has a priority for each thread, others do not
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 class Pool:
-    """A few threads that run what they are handed, oldest first.
+    """A few threads that run tasks, oldest first.
 
     Args:
         threads: How many.
@@ -48,7 +48,7 @@ class Pool:
         return future
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Drops what is queued, waits for what runs. A second time does nothing."""
+        """Drops queued tasks and waits for running ones. A second call does nothing."""
         while True:
             try:
                 dropped = self._tasks.get_nowait()
@@ -76,10 +76,10 @@ class Pool:
 
 
 class BoundedQueue(Generic[T]):
-    """A bounded queue that ends at once: by `close`, or by an error that overtakes what is queued.
+    """A bounded queue that ends at once, by `close` or by an error, whatever is still queued.
 
     Args:
-        capacity: Items held at the most.
+        capacity: Most items in the queue.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -90,7 +90,7 @@ class BoundedQueue(Generic[T]):
         self._error: BaseException | None = None
 
     def put(self, item: T) -> bool:
-        """Waits for room; False once closed."""
+        """Waits for room and appends the item; returns False once closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if self._closed:
@@ -100,7 +100,7 @@ class BoundedQueue(Generic[T]):
             return True
 
     def get(self) -> T | None:
-        """Waits for an item; None once closed. Raises what `fail` was given."""
+        """Waits for an item; returns None once closed, raises what `fail` was given."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._error is not None or bool(self._items))
             if self._error is not None:
@@ -118,7 +118,7 @@ class BoundedQueue(Generic[T]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wakes everyone; what is queued is dropped."""
+        """Drops queued items and wakes all waiting threads."""
         with self._changed:
             self._closed = True
             self._items.clear()

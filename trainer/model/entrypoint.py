@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +17,8 @@ from trainer.model.features import Features
 from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
 
 _WHERE = "run.model.entrypoint"
+#: Arguments of every layer, and of a functional model.
+_OF_KERAS = {"self", "args", "kwargs", "name", "trainable", "dtype", "inputs", "outputs"}
 
 
 def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
@@ -109,3 +113,37 @@ def _check_loads_again(made: keras.Model, name: str) -> None:
             where=_WHERE,
             remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
+    for layer in _own_layers(made):
+        if why := _why_not_made_again(layer):
+            raise ModelCodeError(
+                f"the model of {name} could be saved but not loaded again by Keras: {type(layer).__name__} {why}",
+                where=_WHERE,
+                remedy="define the class at the top of a module, hand **kwargs of its __init__ to super().__init__, "
+                "and let get_config add the other arguments to super().get_config()",
+            )
+
+
+def _own_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Layers of classes that are none of Keras's, and that a saved model makes by their configuration."""
+    if not type(layer).__module__.startswith("keras."):
+        yield layer
+        return
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _own_layers(inner)
+
+
+def _why_not_made_again(layer: keras.layers.Layer) -> str:
+    """Why Keras could not make a layer by its configuration; empty where it can."""
+    kind = type(layer)
+    registered = keras.saving.get_registered_name(kind) != kind.__name__
+    if not registered and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+        return f"is not found by its name in {kind.__module__}"
+    taken = [one for one in inspect.signature(kind.__init__).parameters if one not in _OF_KERAS]
+    # Keras (3.15) fills in the configuration of a layer by itself; that of a model with the defaults of its arguments.
+    if taken and isinstance(layer, keras.Model) and kind.get_config.__module__.startswith("keras."):
+        return f"has no get_config, so its {', '.join(taken)} would be lost"
+    try:
+        kind.from_config(layer.get_config())
+    except Exception as error:  # the model's own code runs here
+        return f"raises {type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[-1]}"
+    return ""

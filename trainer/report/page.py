@@ -17,6 +17,7 @@ from trainer.report.cards import Card
 from trainer.report.charts import Frame, Series, around, line, rule
 from trainer.report.columns import columns_table
 from trainer.report.gate import gate
+from trainer.report.influence import Importance, Slices, importance_chart
 from trainer.report.quality import quality
 from trainer.schema import Layout, Statistics
 
@@ -64,6 +65,7 @@ class ReportData:
         labels: [rows] validation labels (class index or value), None without validation.
         predictions: [rows] or [rows, K] for them.
         warnings: One line each.
+        importance, slices: What the model goes by, and where it errs most; None without validation.
     """
 
     result: Mapping[str, Any]
@@ -74,6 +76,8 @@ class ReportData:
     labels: NDArray[Any] | None
     predictions: NDArray[Any] | None
     warnings: Sequence[str]
+    importance: Importance | None = None
+    slices: Slices | None = None
 
 
 def render(data: ReportData) -> str:
@@ -100,6 +104,10 @@ def render(data: ReportData) -> str:
         gate=gate(result.get("decision")),
         curves=_curves(data),
         quality=shown,
+        importance=data.importance,
+        importance_metric=_METRIC_NAMES.get(data.importance.metric, "") if data.importance else "",
+        importance_chart=importance_chart(data.importance) if data.importance else "",
+        slices=data.slices,
         validation_rows=0 if data.labels is None else len(data.labels),
         columns=columns_table(layout, data.statistics),
         training_rows=data.statistics.rows,
@@ -130,6 +138,8 @@ def _facts(data: ReportData) -> list[str]:
         facts.append(
             f"{epochs} epoch{'' if epochs == 1 else 's'}" + (", stopped early" if result.get("stopped_early") else "")
         )
+    if (calibrated := result.get("calibration") or {}).get("applied"):
+        facts.append(f"calibrated by temperature {calibrated['temperature']:.3g}")
     if result.get("best_epoch"):
         facts.append(f"best epoch {result['best_epoch']}")
     return facts

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from trainer.config import METRICS_OF_TASK, Config, short_names
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.formatting import metric
+from trainer.report.influence import Importance, Slices
 from trainer.report.page import ReportData, render
 from trainer.run import findings
+from trainer.run.importance import permutation_importance
 from trainer.run.result import exact_metrics
+from trainer.run.slices import worst_slices
+
+if TYPE_CHECKING:
+    from trainer.training.validation_rows import ValidationRows
+
+#: Validation rows that importance and slices are measured on, at the most.
+_SAMPLE_ROWS, _SAMPLE_BYTES = 5_000, 64 * 1024**2
 
 
 def judge(
@@ -45,6 +55,8 @@ def judge(
     if whole:
         exact, lines = exact_metrics([name for name in validation if name in own], label.task, labels, predictions)
         validation |= exact
+    if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
+        validation["loss"] = calibrated["log_loss_after"]
     trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
     result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
     lines += findings.warnings(_only(own, result), label.task, trivial, labels.reshape(-1))
@@ -62,6 +74,23 @@ def _only(names: Collection[str], result: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, "metrics": {s: {n: v for n, v in found.items() if n in names} for s, found in splits}}
 
 
+@dataclass(frozen=True)
+class Influence:
+    """What the model goes by, and where it errs most."""
+
+    importance: Importance | None
+    slices: Slices | None
+
+
+def influence(rows: ValidationRows, prepared: Prepared) -> Influence:
+    """Measures importance of columns and the worst slices on a sample of the validation rows."""
+    x, labels = rows.sample(_SAMPLE_ROWS, _SAMPLE_BYTES)
+    layout, seed = prepared.layout, prepared.config.fit.seed
+    importance = permutation_importance(rows.answers, x, labels, layout, seed=seed)
+    first = [column.name for column in importance.columns] if importance else []
+    return Influence(importance, worst_slices(x, labels, rows.answers(x), layout, first, seed=seed))
+
+
 def page(
     document: Mapping[str, Any],
     history: Mapping[str, Sequence[float]],
@@ -69,6 +98,7 @@ def page(
     config: Config,
     labels: Any,
     predictions: Any,
+    found: Influence | None = None,
 ) -> bytes:
     """Renders `report.html`.
 
@@ -79,6 +109,7 @@ def page(
         config: The configuration; what is secret in it is written without its value.
         labels: [rows] validation labels, None without validation.
         predictions: [rows] or [rows, classes] for them.
+        found: From `influence`.
     """
     return render(
         ReportData(
@@ -90,5 +121,7 @@ def page(
             labels=labels,
             predictions=predictions,
             warnings=document["warnings"],
+            importance=found.importance if found else None,
+            slices=found.slices if found else None,
         )
     ).encode()

@@ -354,25 +354,37 @@ class _Run:
             grace_s=float(os.environ["KFIT_GRACE_S"]) if os.environ.get("KFIT_GRACE_S") else None,
         )
 
+    def _calibrate(self, session: Any) -> None:
+        calibrated = session.validation_rows.calibrate()
+        if calibrated is None:
+            self.progress.note("warning: not calibrated: the validation rows are of one class")
+            return
+        self.progress.note(str(calibrated))
+        self.record.add({"calibration": calibrated.as_json()})
+
     def _publish(self, trained: _Trained, start: _Start, prepared: Prepared, nightly: NightlyRun) -> Result:
         """Exports the model, lets the gate decide, and writes the report and the result."""
         from trainer.serving.export import publish
-        from trainer.training.session import REPORT_ROWS
+        from trainer.training.validation_rows import REPORT_ROWS
 
         session, state = trained.session, trained.state
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(state)
+            if prepared.config.fit.calibrate is not None:
+                self._calibrate(session)
             publish(self.folder, prepared, session.built, self.store.fence.check)
-            labels, predictions = session.validation_predictions()
+            rows = session.validation_rows
+            labels, predictions = (None, None) if rows is None else rows.predictions()
+            found = None if rows is None else final_report.influence(rows, prepared)
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.record.add(nightly_hooks.decide(nightly, self.progress.note))
         document = self.record.document("succeeded", ExitCode.DONE, "trained") | {"warnings": list(prepared.warnings)}
-        if labels is not None:
+        if labels is not None and predictions is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
-        page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions)
+        page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions, found)
         self.store.fence.check()
         storage.write(self.folder.path(REPORT), page)
         return self.record.end(document, state.history)

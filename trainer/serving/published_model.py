@@ -21,6 +21,7 @@ from trainer import storage
 from trainer.errors import ConfigError, DataError, ModelCodeError
 from trainer.run_id import check_run_id
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
+from trainer.serving.verify_export import own_classes
 from trainer.user_code import add_working_folder
 
 FORMAT = 1
@@ -86,14 +87,14 @@ class Published:
 
         def answer(columns: Any) -> dict[str, Any]:
             predictions = self.model(columns, training=False)
-            logits = _logits_under(predictions)
+            logits = logits_under(predictions)
             return {"predictions": predictions} | ({} if logits is None else {"logits": logits})
 
         # One trace for every number of rows.
         return tf.function(answer, reduce_retracing=True)
 
 
-def _logits_under(predictions: Any) -> Any:
+def logits_under(predictions: Any) -> Any:
     """The input of the sigmoid or softmax whose output a tensor of a graph is; None where it is another's."""
     operation = predictions.op
     while operation.type == "Identity":
@@ -181,8 +182,8 @@ def _load_keras(data: bytes, uri: str) -> Any:
         path = Path(folder, KERAS_FILE)
         path.write_bytes(data)
         try:
-            add_working_folder()  # a class of one's own is imported by its name
-            return keras.models.load_model(path)
+            add_working_folder()  # where a class of one's own may be
+            return keras.models.load_model(path, custom_objects=own_classes(path))
         except Exception as error:  # the model's own layers run here, and raise what they like
             reason = (str(error).strip().splitlines() or ["no message"])[0]
             raise ModelCodeError(

@@ -24,6 +24,7 @@ _NOT_IN_SIGNATURE = {
     "data.memory",
     "data.on_bad_shard",
     "data.max_bad_shards",
+    "fit.calibrate",
     "fit.epochs",
     "fit.extend",
     "fit.jit_compile",

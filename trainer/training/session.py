@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
@@ -21,23 +20,22 @@ from trainer.model import own_code
 from trainer.model.build import build_job
 from trainer.model.features import Features
 from trainer.model.objective.compiled import Compiled
-from trainer.model.objective.label_scale import predicted
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import Trainable, compile_model
 from trainer.model.workers import local_replicas, several_workers
+from trainer.serving.calibration import check_can_calibrate
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.own_callbacks import OwnCallbacks
 from trainer.training.profiler import ProfileCallback
 from trainer.training.training_state import TrainingState, first_replica, state_from
+from trainer.training.validation_rows import ValidationRows
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
 #: Lines of metrics.jsonl within an epoch.
 _LINES_AN_EPOCH = 20
 #: On a GPU a look at the loss waits for the device.
 _LOOK_AT_LOSS_EVERY_ON_GPU = 16
-#: Rows of the validation set that the report draws from.
-REPORT_ROWS = 2_000_000
 
 
 class Session:
@@ -85,6 +83,8 @@ class Session:
             self.features = Features(prepared.layout, config, prepared.statistics["train"])
             job = build_job(self.features, config)
             self.built, self.notes = job.model, job.compiled.notes
+            if config.fit.calibrate is not None:
+                check_can_calibrate(self.built, compiled_loss=job.compiled.loss is not None)
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
@@ -299,27 +299,19 @@ class Session:
         if stop is not None and stop.restore_best_weights and state.best_weights is not None:
             model_state.set_weights(self.model, state.best_weights)
 
-    def validation_predictions(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Labels [rows] and predictions [rows] or [rows, K] of the validation split (its first 2 million rows).
-
-        Rows of weight 0 are left out, as they are of Keras's metrics.
-        """
+    @property
+    def validation_rows(self) -> ValidationRows | None:
+        """The validation split, to ask the trained model about; None without one."""
         if self._validation is None:
-            return None, None
-        label = self._prepared.layout.label
-        predict = tf.function(lambda x: predicted(label, self.built(x, training=False)), reduce_retracing=True)
-        labels, predictions, seen = [], [], 0
-        with self._open("validation", shuffle=False) as feed:
-            for x, y, w in feed.dataset().take(feed.steps):
-                real = min(self._config.fit.known_batch_size, feed.rows - seen)
-                counted = np.asarray(w)[:real, 0] > 0
-                labels.append(np.asarray(y, np.float64 if label.offset else None)[:real][counted] + label.offset)
-                predictions.append(np.asarray(predict(x))[:real][counted])
-                seen += real
-                if seen >= min(feed.rows, REPORT_ROWS):
-                    break
-        stacked = np.concatenate(predictions)
-        return np.concatenate(labels), stacked[:, 0] if stacked.shape[1] == 1 else stacked
+            return None
+        fit, rows = self._config.fit, self._prepared.rows["validation"]
+        return ValidationRows(
+            lambda: self._open("validation", shuffle=False),
+            self._prepared.layout.label,
+            self.built,
+            fit.known_batch_size,
+            rows,
+        )
 
     def close(self) -> None:
         """Stops the feeds' threads."""

@@ -34,8 +34,8 @@ def plan_for(groups, window):
 @given(SETS, st.integers(1, 200), st.integers(0, 5), st.integers(0, 3), st.integers(1, 30), st.booleans())
 def test_every_row_comes_exactly_once_an_epoch(groups, window, seed, epoch, batch, shuffle):
     plan = plan_for(groups, window)
-    found = stream_of(plan, seed=seed, epoch=epoch, batch_size=batch, shuffle=shuffle)
-    assert sorted(found) == [(p, r) for p in range(len(plan)) for r in range(int(plan.rows[p]))]
+    actual = stream_of(plan, seed=seed, epoch=epoch, batch_size=batch, shuffle=shuffle)
+    assert sorted(actual) == [(p, r) for p in range(len(plan)) for r in range(int(plan.rows[p]))]
 
 
 @settings(max_examples=40, deadline=None)
@@ -43,9 +43,9 @@ def test_every_row_comes_exactly_once_an_epoch(groups, window, seed, epoch, batc
 def test_slices_of_a_large_row_group_cover_it_once(groups, window):
     plan = plan_for(groups, window)
     units = zip(plan.shard, plan.group, plan.start, plan.stop, strict=True)
-    found = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in units for r in range(a, b)]
-    assert found == [(s, r) for s, shard in enumerate(groups) for r in range(sum(shard))]
-    assert plan.total_rows == len(found)
+    actual = [(int(s), sum(groups[s][:g]) + r) for s, g, a, b in units for r in range(a, b)]
+    assert actual == [(s, r) for s, shard in enumerate(groups) for r in range(sum(shard))]
+    assert plan.total_rows == len(actual)
 
 
 @settings(max_examples=100, deadline=None)
@@ -79,8 +79,8 @@ def test_order_changes_with_seed_and_epoch_and_with_nothing_else():
 
 def test_without_shuffle_rows_come_in_file_order():
     plan = plan_for([[5, 3], [0], [7]], 6)
-    found = stream_of(plan, seed=0, epoch=3, batch_size=4, shuffle=False)
-    assert found == sorted(found)
+    actual = stream_of(plan, seed=0, epoch=3, batch_size=4, shuffle=False)
+    assert actual == sorted(actual)
 
 
 @pytest.mark.parametrize("within_shards", [False, True])
@@ -93,8 +93,8 @@ def test_label_sorted_shards_mix_as_a_true_shuffle_does(within_shards, share):
     label = place >= (1 - share) * len(place)
     labels = np.tile(label, shards) if within_shards else label
     by_unit = labels.reshape(-1, group)
-    found = np.array([by_unit[p, r] for p, r in stream_of(plan, seed=0, epoch=0, batch_size=batch)], float)
-    shares = found[: len(found) // batch * batch].reshape(-1, batch).mean(axis=1)
+    actual = np.array([by_unit[p, r] for p, r in stream_of(plan, seed=0, epoch=0, batch_size=batch)], float)
+    shares = actual[: len(actual) // batch * batch].reshape(-1, batch).mean(axis=1)
     band = 3.29 * np.sqrt(share * (1 - share) / batch)
     assert np.abs(shares - share).max() <= band
     assert abs(np.corrcoef(np.arange(len(shares)), shares)[0, 1]) < 0.3
@@ -102,11 +102,11 @@ def test_label_sorted_shards_mix_as_a_true_shuffle_does(within_shards, share):
 
 def test_small_row_groups_of_a_shard_are_read_together():
     plan = plan_for([[10, 0, 20, 5000, 8000, 100], [3] * 4], 64 * 8192)
-    found = [tuple(map(int, p)) for p in zip(plan.shard, plan.group, plan.groups, plan.rows, strict=True)]
-    assert found == [(0, 0, 1, 10), (0, 2, 2, 5020), (0, 4, 2, 8100), (1, 0, 4, 12)]
+    actual = [tuple(map(int, p)) for p in zip(plan.shard, plan.group, plan.groups, plan.rows, strict=True)]
+    assert actual == [(0, 0, 1, 10), (0, 2, 2, 5020), (0, 4, 2, 8100), (1, 0, 4, 12)]
 
 
-def test_a_window_holds_no_more_pieces_than_mixing_needs():
+def test_a_window_holds_no_more_read_units_than_mixing_needs():
     many = plan_for([[1000]] * 2000, 1_500_000)
     assert {len(r.units) for r in windows_of(many, 0, 0, shuffle=True)} == {250}
     all_fits = plan_for([[1000]] * 2000, 2_000_000)

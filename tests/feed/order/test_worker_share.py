@@ -68,7 +68,7 @@ def test_workers_together_give_the_global_batches(name, workers, shuffle, lanes)
             assert all(len(rows) <= share.rows for rows in given.values())
 
 
-def test_no_piece_is_read_by_two_workers():
+def test_no_unit_is_read_by_two_workers():
     plan = plan_for([[25] * 4] * 40, 2000)
     for workers, how in ((2, {}), (4, {}), (8, {}), (2, {"shuffle": False, "lanes": True})):
         places = [Worker(i, workers, 2) for i in range(workers)]

@@ -39,28 +39,28 @@ def test_memory_comes_back_once_nothing_holds_it():
     first = memory.take(100)
     other = memory.take(100)
     assert not np.shares_memory(first.label, other.label)
-    held = first.numbers[3:5]
+    view = first.numbers[3:5]
     place = first.label.ctypes.data
     del first
     assert memory.take(100).label.ctypes.data not in (place, other.label.ctypes.data)
-    del held
+    del view
     assert memory.take(90).numbers.base is not None
     assert any(memory.take(100).label.ctypes.data == place for _ in range(3))
 
 
 def test_memory_that_comes_back_late_is_waited_for_and_not_made_anew():
     memory = BufferPool(layout_of(), most=2)
-    held = [memory.take(100), memory.take(100)]
-    places = {rows.label.ctypes.data for rows in held}
-    letting_go = threading.Timer(0.05, held.pop)
+    taken = [memory.take(100), memory.take(100)]
+    places = {rows.label.ctypes.data for rows in taken}
+    letting_go = threading.Timer(0.05, taken.pop)
     letting_go.start()
     assert memory.take(100).label.ctypes.data in places
 
 
 def test_memory_that_does_not_come_back_is_made_anew():
     memory = BufferPool(layout_of(), most=1)
-    held = memory.take(100)
-    assert not np.shares_memory(memory.take(100).label, held.label)
+    taken = memory.take(100)
+    assert not np.shares_memory(memory.take(100).label, taken.label)
 
 
 def test_this_interpreter_reports_the_return_of_memory():
@@ -98,8 +98,8 @@ def test_rows_are_gathered_in_an_order():
     for values in rows.arrays:
         values[:] = np.arange(values.size).reshape(values.shape)
     rows.take(np.array([4, 0, 2]), out)
-    for values, found in zip(rows.arrays, out.arrays, strict=True):
-        np.testing.assert_array_equal(found, values[[4, 0, 2]])
+    for values, gathered in zip(rows.arrays, out.arrays, strict=True):
+        np.testing.assert_array_equal(gathered, values[[4, 0, 2]])
 
 
 def packed_codes(values, vocabulary, arrow, fill=None) -> list[int]:
@@ -138,7 +138,7 @@ def test_kept_rows_are_those_of_the_mask_whatever_the_block():
     whole = BufferPool(layout).take(size)
     Packer(layout).pack(table, whole)
     for keep in (random.random(size) < 0.3, np.arange(size) > 4000, np.zeros(size, bool)):
-        kept = BufferPool(layout).take(int(keep.sum()))
-        Packer(layout).pack(table, kept, keep)
-        for values, found in zip(whole.arrays, kept.arrays, strict=True):
-            np.testing.assert_array_equal(found, values[keep])
+        masked = BufferPool(layout).take(int(keep.sum()))
+        Packer(layout).pack(table, masked, keep)
+        for values, packed in zip(whole.arrays, masked.arrays, strict=True):
+            np.testing.assert_array_equal(packed, values[keep])

@@ -49,9 +49,9 @@ def test_pixels_are_those_of_the_files_and_stay_with_their_rows(tmp_path, config
     prepared, table = prepared_for(tmp_path, configure, png(pixels), GREY)
     with Feed(prepared, "train", batch_size=8, seed=0, shuffle=True) as feed:
         spec = feed.dataset().element_spec
-        found = batches(feed)
+        read = batches(feed)
     assert spec[0]["image_0"].shape == (8, 6, 8, 1)
-    for x, _, _ in found:
+    for x, _, _ in read:
         np.testing.assert_array_equal(x["image_0"], pixels[x["numbers"][:, 0].astype(int)])
     (column,) = prepared.layout.images
     np.testing.assert_array_equal(raw_columns([column], table)["image"], pixels)
@@ -60,28 +60,28 @@ def test_pixels_are_those_of_the_files_and_stay_with_their_rows(tmp_path, config
 def test_images_of_any_size_and_format_are_brought_to_one(tmp_path, configure):
     flat = np.full((30, 11, 3), 100, np.uint8)
     encoded = [tf.io.encode_jpeg(flat, quality=100).numpy(), *png([flat, flat[:4, :4]])]
-    wanted = {"kind": "image", "height": 5, "width": 7}
-    prepared, _ = prepared_for(tmp_path, configure, encoded, wanted, batch_size=3)
+    feature = {"kind": "image", "height": 5, "width": 7}
+    prepared, _ = prepared_for(tmp_path, configure, encoded, feature, batch_size=3)
     with Feed(prepared, "train", batch_size=3, seed=0, shuffle=False) as feed:
         ((x, _, _),) = batches(feed)
     np.testing.assert_allclose(x["image_0"], np.full((3, 5, 7, 3), 100), atol=1)
 
 
 def test_variations_differ_by_epoch_and_are_the_same_when_a_step_is_opened_again(tmp_path, configure, pixels):
-    wanted = GREY | {"augment": {"flip": True, "shift": 0.2}}
-    prepared, _ = prepared_for(tmp_path, configure, png(pixels), wanted)
+    feature = GREY | {"augment": {"flip": True, "shift": 0.2}}
+    prepared, _ = prepared_for(tmp_path, configure, png(pixels), feature)
 
     def images(epoch=0, step=0):
         with Feed(prepared, "train", batch_size=8, seed=3, shuffle=True, epoch=epoch, step=step) as feed:
             return [(x["numbers"][:, 0].astype(int), x["image_0"]) for x, _, _ in batches(feed)]
 
     first, again, later = images(), images(step=1), images(epoch=1)
-    for (rows, found), (same_rows, same) in zip(first[1:], again, strict=True):
+    for (rows, images), (same_rows, same) in zip(first[1:], again, strict=True):
         np.testing.assert_array_equal(rows, same_rows)
-        np.testing.assert_array_equal(found, same)
-    by_row = [dict(zip(rows.tolist(), found, strict=True)) for run in (first, later) for rows, found in run]
+        np.testing.assert_array_equal(images, same)
+    by_row = [dict(zip(rows.tolist(), images, strict=True)) for run in (first, later) for rows, images in run]
     assert any((a[r] != b[r]).any() for a in by_row[:3] for b in by_row[3:] for r in a.keys() & b.keys())
-    moved = [(image != pixels[row]).any() for rows, found in first for row, image in zip(rows, found, strict=True)]
+    moved = [(image != pixels[row]).any() for rows, images in first for row, image in zip(rows, images, strict=True)]
     assert 0.5 < np.mean(moved) <= 1.0
 
 

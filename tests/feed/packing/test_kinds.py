@@ -41,8 +41,8 @@ def packed(folder, configure, columns, feature, key="codes", **more):
 
 @pytest.mark.parametrize("arrow", [pa.list_(pa.string()), pa.large_list(pa.string())])
 def test_sequences_are_cut_and_padded(tmp_path, configure, arrow):
-    wanted = {"kind": "sequence", "length": 3, "min_count": 2}
-    prepared, _, codes = packed(tmp_path, configure, {"s": pa.array(LISTS, arrow)}, wanted)
+    sequence = {"kind": "sequence", "length": 3, "min_count": 2}
+    prepared, _, codes = packed(tmp_path, configure, {"s": pa.array(LISTS, arrow)}, sequence)
     assert prepared.layout.codes[0].vocabulary == ("a", "b")
     a, b, unseen = 2, 3, 1
     expected = [[a, b, 0], [0, 0, 0], [0, 0, 0], [a, 0, unseen], [unseen, 0, 0], [b, b, a]]
@@ -67,8 +67,8 @@ def test_the_exported_layers_find_the_same_codes(tmp_path, configure, name, valu
     given = keras.Input(shape=shape, dtype=field.column.dtype)
     import tensorflow as tf
 
-    found = keras.Model(given, lookup([field], given))(tf.constant(raw))
-    np.testing.assert_array_equal(np.asarray(found), codes)
+    looked_up = keras.Model(given, lookup([field], given))(tf.constant(raw))
+    np.testing.assert_array_equal(np.asarray(looked_up), codes)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_the_exported_layers_find_the_same_codes(tmp_path, configure, name, valu
 def test_a_ragged_sequence_is_as_wide_as_its_longest_row_and_exported_alike(tmp_path, configure, values, feature):
     if not pa.compute.sum(pa.compute.list_value_length(values)).as_py():
         values = pa.concat_arrays([values, pa.array([["only"]], values.type)])
-    wanted = {"kind": "sequence", "ragged": True, **feature}
-    prepared, table, codes = packed(tmp_path, configure, {"s": values}, wanted, key="ragged_0")
+    sequence = {"kind": "sequence", "ragged": True, **feature}
+    prepared, table, codes = packed(tmp_path, configure, {"s": values}, sequence, key="ragged_0")
     longest = max(len(row or []) for row in values.to_pylist())
     assert codes.shape == (len(values), min(longest, feature["length"]))
     (field,) = prepared.layout.ragged
@@ -93,8 +93,8 @@ def test_a_ragged_sequence_is_as_wide_as_its_longest_row_and_exported_alike(tmp_
     given = keras.Input(shape=(None,), dtype=field.column.dtype)
     import tensorflow as tf
 
-    found = keras.Model(given, lookup([field], given))(tf.constant(raw))
-    np.testing.assert_array_equal(np.asarray(found), codes)
+    looked_up = keras.Model(given, lookup([field], given))(tf.constant(raw))
+    np.testing.assert_array_equal(np.asarray(looked_up), codes)
 
 
 def test_ragged_rows_stay_with_their_own_through_shuffle_batches_and_split(tmp_path, configure):

@@ -85,9 +85,9 @@ RAW = {
 def test_each_type_becomes_its_dtype(case):
     dtype, values, expected = RAW[case]
     kind = "categorical" if dtype == "string" else "numeric"
-    found = raw_columns([Column("x", kind, str(values.type), dtype)], pa.table({"x": values}))["x"]
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+    raw = raw_columns([Column("x", kind, str(values.type), dtype)], pa.table({"x": values}))["x"]
+    assert raw.dtype == expected.dtype
+    np.testing.assert_array_equal(raw, expected)
 
 
 def test_a_null_that_training_never_saw_is_an_error():

@@ -33,9 +33,9 @@ def batches(feed):
     return [tf.nest.map_structure(np.array, batch) for batch in feed.dataset()]
 
 
-def ids(found):
+def ids(of_batches):
     """Ids of the real rows, batch by batch."""
-    return [x["numbers"][: round(float(w[0, 1]) * len(w)), ID].astype(int).tolist() for x, _, w in found]
+    return [x["numbers"][: round(float(w[0, 1]) * len(w)), ID].astype(int).tolist() for x, _, w in of_batches]
 
 
 def flat(lists):

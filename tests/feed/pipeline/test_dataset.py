@@ -37,10 +37,10 @@ def test_packed_values_are_those_of_the_shards(write_set, configure):
     folder = write_set((60, 0, 1, 39))
     prepared = prepare(configure(folder, features=WITH_ID, sample_weight="weight"))
     with opened(prepared) as feed:
-        found = batches(feed)
+        read = batches(feed)
     table = pq.read_table(folder).to_pandas().set_index("id")
     digit, word = prepared.layout.codes
-    for x, y, w in found:
+    for x, y, w in read:
         fill = float(w[0, 1])
         for row in range(round(fill * 16)):
             known = table.loc[int(x["numbers"][row, ID])]
@@ -74,10 +74,10 @@ def test_any_step_opens_with_the_same_batches(small_windows, step):
 
 def test_validation_comes_in_file_order_and_holds_what_training_does_not(write_set, configure):
     prepared = prepare(configure(write_set(), features=WITH_ID, validation={"fraction": 0.3}))
-    with opened(prepared) as feed, opened(prepared, "validation", shuffle=False) as held:
+    with opened(prepared) as feed, opened(prepared, "validation", shuffle=False) as validating:
         train, validation = (
             flat(ids(batches(feed))),
-            flat(ids(batches(held))),
+            flat(ids(batches(validating))),
         )
     assert validation == sorted(validation)
     assert sorted(train + validation) == list(range(100))
@@ -155,8 +155,8 @@ def test_two_iterators_do_not_disturb_each_other(small_windows):
         dataset = feed.dataset()
         one, other = iter(dataset), iter(dataset)
         pairs = [(next(one), next(other)) for _ in range(13)]
-    for found in zip(*pairs, strict=True):
-        assert sorted(flat(ids([tf.nest.map_structure(np.array, b) for b in found]))) == list(range(200))
+    for of_one in zip(*pairs, strict=True):
+        assert sorted(flat(ids([tf.nest.map_structure(np.array, b) for b in of_one]))) == list(range(200))
 
 
 def test_a_fault_in_a_thread_reaches_the_consumer_and_is_kept(small_windows, tmp_path):
@@ -272,12 +272,12 @@ def test_a_remote_row_group_too_large_to_hold_is_put_on_the_disk(disk, s3, write
         return tempfile.NamedTemporaryFile(dir=tmp_path, **options)
 
     monkeypatch.setattr("trainer.feed.packing.remote_ranges.tempfile.TemporaryFile", temporary)
-    found = {}
+    ids_read = {}
     for where in (folder, uri):
         with opened(prepare(configure(where, features=WITH_ID, shuffle=40 * ROW_BYTES))) as feed:
-            found[where] = ids(batches(feed))
-    assert found[uri] == found[folder]
-    assert sorted(flat(found[uri])) == list(range(150))
+            ids_read[where] = ids(batches(feed))
+    assert ids_read[uri] == ids_read[folder]
+    assert sorted(flat(ids_read[uri])) == list(range(150))
     assert spooled
     assert list(tmp_path.glob("kfit-*")) == []
 

@@ -20,12 +20,12 @@ from trainer.feed.threads import BoundedQueue
 
 def test_following_the_remedy_for_memory_is_enough(write_set, configure):
     folder = write_set((4000,), group=4000)
-    wanted = {"features": WITH_ID, "shuffle": 100_000, "memory": 120 * 1024**2}
+    data = {"features": WITH_ID, "shuffle": 100_000, "memory": 120 * 1024**2}
     with pytest.raises(ConfigError) as error:
-        opened(prepare(configure(folder, **wanted)))
+        opened(prepare(configure(folder, **data)))
     raised = re.search(r"raise data.memory to (\d+)MiB", error.value.remedy)
     assert raised is not None
-    opened(prepare(configure(folder, **wanted | {"memory": int(raised[1]) * 1024**2}))).close()
+    opened(prepare(configure(folder, **data | {"memory": int(raised[1]) * 1024**2}))).close()
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_a_row_group_larger_than_a_window_is_read_in_slices(write_set, configure
     folder = write_set((200, 30), group=200)
     prepared = prepare(configure(folder, features=WITH_ID, shuffle=40 * ROW_BYTES))
     with opened(prepared) as feed:
-        found = batches(feed)
-        assert sorted(flat(ids(found))) == list(range(230))
+        read = batches(feed)
+        assert sorted(flat(ids(read))) == list(range(230))
         assert len(feed._source.windows(0)) > 4
     with opened(prepared, step=7) as feed:
-        assert ids(batches(feed)) == ids(found)[7:]
+        assert ids(batches(feed)) == ids(read)[7:]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -76,13 +76,13 @@ def test_slices_hold_their_part_of_a_split_by_fraction(split, write_set, configu
     whole = prepare(configure(folder, **both))
     prepared = prepare(configure(folder, shuffle=40 * ROW_BYTES, **both))
     with opened(whole, split) as feed:
-        wanted = sorted(flat(ids(batches(feed))))
+        expected = sorted(flat(ids(batches(feed))))
     with opened(prepared, split) as feed:
-        found = sorted(flat(ids(batches(feed))))
+        read = sorted(flat(ids(batches(feed))))
         units = feed._source.plan
         assert int((units.stop - units.start).max()) <= 40
-    assert len(wanted) in (69, 161)
-    assert found == wanted
+    assert len(expected) in (69, 161)
+    assert read == expected
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -104,19 +104,19 @@ def test_slices_hold_their_part_of_a_split_by_content(split, rules, write_set, c
         pq.write_table(table.append_column("day", days), shard, row_group_size=200)
     config = configure(folder, features=WITH_ID, **rules)
     with opened(prepare(config), split) as feed:
-        wanted = sorted(flat(ids(batches(feed))))
+        expected = sorted(flat(ids(batches(feed))))
     monkeypatch.setattr("trainer.feed.shards.discovery._BLOCK_BYTES", 256)
     small = configure(folder, features=WITH_ID, shuffle=40 * ROW_BYTES, **rules)
     prepare(small, cache=tmp_path / "cache")
     prepared = prepare(small, cache=tmp_path / "cache")
     with opened(prepared, split) as feed:
-        found = ids(batches(feed))
+        read = ids(batches(feed))
         units = feed._source.plan
         assert int((units.stop - units.start).max()) <= 40
-    assert sorted(flat(found)) == wanted
-    assert 10 < len(wanted) < 200
+    assert sorted(flat(read)) == expected
+    assert 10 < len(expected) < 200
     with opened(prepared, split, step=2) as feed:
-        assert ids(batches(feed)) == found[2:]
+        assert ids(batches(feed)) == read[2:]
 
 
 def test_open_decoders_are_as_many_as_the_budget_holds(write_set, configure, monkeypatch):

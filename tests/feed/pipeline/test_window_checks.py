@@ -15,17 +15,19 @@ def warnings_of(configure, folder, shuffle):
 
 
 @pytest.mark.parametrize(
-    ("rows", "group", "shuffle", "held"),
+    ("rows", "group", "shuffle", "units"),
     [((120_000,), 120_000, 2, 2), ((60_000, 60_000), 10_000, 2, 4), ((60_000, 60_000), 1200, 0.5, 10)],
 )
-def test_a_window_of_few_pieces_is_a_warning_and_its_advice_mends_it(rows, group, shuffle, held, write_set, configure):
+def test_a_window_of_few_read_units_is_a_warning_and_its_advice_fixes_it(
+    rows, group, shuffle, units, write_set, configure
+):
     folder = write_set(rows, group=group)
     (warning,) = warnings_of(configure, folder, int(shuffle * MIB))
-    assert f"{shuffle} MiB draws from {held} row groups" in warning
+    assert f"{shuffle} MiB draws from {units} row groups" in warning
     advised = int(warning.partition("set it to ")[2].partition("MiB")[0])
     assert warnings_of(configure, folder, advised * MIB) == ()
 
 
 @pytest.mark.parametrize(("group", "shuffle"), [(1000, MIB), (120_000, 64 * MIB), (120_000, False)])
-def test_many_pieces_one_window_or_no_shuffle_are_none(group, shuffle, write_set, configure):
+def test_many_read_units_one_window_or_no_shuffle_give_no_warning(group, shuffle, write_set, configure):
     assert warnings_of(configure, write_set((120_000,), group=group), shuffle) == ()

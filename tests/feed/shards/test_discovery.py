@@ -97,9 +97,9 @@ def test_extra_columns_and_empty_shards_are_fine(write_set, configure):
     folder = write_set((30, 0, 30))
     table = table_of(30).append_column("extra", pa.array(range(30)))
     pq.write_table(table, folder / "part-1b.parquet")
-    found = inspect(configure(folder))
-    assert found.rows == {"train": 90}
-    assert found.warnings == ("columns not used: extra, id, weight",)
+    inspection = inspect(configure(folder))
+    assert inspection.rows == {"train": 90}
+    assert inspection.warnings == ("columns not used: extra, id, weight",)
 
 
 def test_encodings_of_a_string_are_one_type(write_set, configure):
@@ -111,7 +111,7 @@ def test_encodings_of_a_string_are_one_type(write_set, configure):
 
 
 def test_an_empty_set_has_no_rows(write_set, configure):
-    with pytest.raises(DataError, match="the set has no rows"):
+    with pytest.raises(DataError, match="the dataset has no rows"):
         inspect(configure(write_set((0, 0))))
 
 
@@ -177,9 +177,9 @@ def test_footers_are_kept_between_runs_for_objects_that_did_not_change(write_set
 def test_a_broken_cache_of_footers_is_no_obstacle(write_set, tmp_path):
     folder = write_set((5, 6))
     first = scan(str(folder), ["number"], cache=tmp_path / "cache")
-    (kept,) = (tmp_path / "cache").iterdir()
-    for broken in (b"", b"not JSON\n", kept.read_bytes()[:-1]):
-        kept.write_bytes(broken)
+    (cached,) = (tmp_path / "cache").iterdir()
+    for broken in (b"", b"not JSON\n", cached.read_bytes()[:-1]):
+        cached.write_bytes(broken)
         assert scan(str(folder), ["number"], cache=tmp_path / "cache") == first
 
 

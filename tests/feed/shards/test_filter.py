@@ -27,7 +27,7 @@ def ids_of(prepared, split="train"):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "holds"),
+    ("conditions", "holds"),
     [
         ({"id": {"at_least": 30, "below": 75}}, lambda r: 30 <= r["id"] < 75),
         ({"id": {"above": 30, "at_most": 75}}, lambda r: 30 < r["id"] <= 75),
@@ -38,9 +38,9 @@ def ids_of(prepared, split="train"):
         ({"word": {"null": False}, "gaps": {"at_least": 3.5}}, lambda r: r["word"] and (r["gaps"] or 0) >= 3.5),
     ],
 )
-def test_only_rows_that_fit_are_in_the_set(write_set, configure, wanted, holds):
+def test_only_rows_that_pass_the_filter_are_read(write_set, configure, conditions, holds):
     folder = write_set((60, 0, 1, 39))
-    prepared = prepare(configure(folder, features=WITH_ID, filter=wanted, batch_size=4))
+    prepared = prepare(configure(folder, features=WITH_ID, filter=conditions, batch_size=4))
     expected = [row["id"] for row in pq.read_table(folder).to_pylist() if holds(row)]
     assert ids_of(prepared) == expected
     assert prepared.rows == {"train": len(expected)}
@@ -77,8 +77,8 @@ def test_row_groups_that_cannot_hold_a_row_are_not_read(write_set, configure, mo
 
 def test_hive_keys_filter_too(write_set, configure):
     folder = write_set((20, 20, 20), hive=True)
-    wanted = {"dt": {"at_least": "2013-01-02"}}
-    prepared = prepare(configure(folder, features=WITH_ID, filter=wanted, batch_size=4))
+    conditions = {"dt": {"at_least": "2013-01-02"}}
+    prepared = prepare(configure(folder, features=WITH_ID, filter=conditions, batch_size=4))
     assert ids_of(prepared) == list(range(20, 60))
 
 

@@ -65,11 +65,11 @@ def test_a_new_shard_leaves_the_rows_of_the_others_where_they_are(write_set, con
 
 def test_rows_of_one_value_stay_together(write_set, configure):
     prepared = prepare(configure(write_set((400, 400)), validation={"fraction": 0.4, "by": "word"}))
-    held = set(validation_ids(prepared))
+    validating = set(validation_ids(prepared))
     for group in (None, "a", "b", "c"):
         ids = {i for i in range(800) if (None if i % 400 % 5 == 0 else "abc"[i % 400 % 3]) == group}
-        assert ids <= held or not ids & held
-    assert 0 < len(held) < 800
+        assert ids <= validating or not ids & validating
+    assert 0 < len(validating) < 800
 
 
 def test_a_hash_by_value_has_about_its_share():
@@ -121,15 +121,15 @@ def test_null_dates_cannot_be_placed(tmp_path, configure):
 
 def rows_that_validate(prepared):
     """Every row of a set as (folder, id), of those that validate."""
-    found = set()
+    ids = set()
     for shard in prepared.shards:
         table, start = pq.read_table(shard.uri, partitioning=None), 0
         for group, rows in enumerate(shard.group_rows):
             part = table.slice(start, rows)
             mask = validation_mask(prepared.rule, shard, range(group, group + 1), part)
-            found |= {(shard.uri.split("/")[-2], i) for i in part["id"].filter(pa.array(mask)).to_pylist()}
+            ids |= {(shard.uri.split("/")[-2], i) for i in part["id"].filter(pa.array(mask)).to_pylist()}
             start += rows
-    return found
+    return ids
 
 
 def test_files_of_one_name_split_by_themselves_however_they_are_listed(tmp_path, configure):

@@ -24,12 +24,12 @@ def write(folder, columns, group=16):
 
 def test_statistics_agree_with_numpy(write_set, configure):
     folder = write_set((100, 1, 0, 57))
-    found = prepare(configure(folder, sample_weight="weight")).statistics["train"]
+    statistics = prepare(configure(folder, sample_weight="weight")).statistics["train"]
     table = pq.read_table(folder)
-    assert found.rows == 158
+    assert statistics.rows == 158
     for name in ("number", "gaps", "weight"):
         values = np.array(table[name].drop_null()).astype(float)
-        column = found.columns[name]
+        column = statistics.columns[name]
         assert column.nulls == table[name].null_count
         np.testing.assert_allclose(
             [column.mean, column.variance, column.minimum, column.maximum],
@@ -39,12 +39,12 @@ def test_statistics_agree_with_numpy(write_set, configure):
         assert sum(column.histogram[1]) == len(values)
         assert column.distinct == len(np.unique(values))
     words = [w for w in table["word"].to_pylist() if w is not None]
-    assert dict(found.columns["word"].values) == {w: words.count(w) for w in set(words)}
-    assert found.columns["label"].values == ((0, 79), (1, 79))
+    assert dict(statistics.columns["word"].values) == {w: words.count(w) for w in set(words)}
+    assert statistics.columns["label"].values == ((0, 79), (1, 79))
     vectors = np.stack(table["vector"].to_pylist())
-    np.testing.assert_allclose(found.columns["vector"].element_means, vectors.mean(axis=0))
-    np.testing.assert_allclose(found.columns["vector"].element_variances, vectors.var(axis=0))
-    np.testing.assert_allclose(found.columns["vector"].variance, vectors.var())
+    np.testing.assert_allclose(statistics.columns["vector"].element_means, vectors.mean(axis=0))
+    np.testing.assert_allclose(statistics.columns["vector"].element_variances, vectors.var(axis=0))
+    np.testing.assert_allclose(statistics.columns["vector"].variance, vectors.var())
 
 
 def test_merged_moments_are_as_exact_as_one_pass_over_a_far_mean():
@@ -86,10 +86,10 @@ def test_statistics_are_read_from_the_cache_until_the_data_changes(write_set, co
 
 def test_a_vocabulary_comes_from_training_rows_alone_the_most_frequent_first(tmp_path, configure):
     train = write(tmp_path / "t", {"c": ["b", "a", "a", "", None, "rare"], "label": [0, 1] * 3})
-    held = write(tmp_path / "v", {"c": ["new"] * 2, "label": [0, 1]})
+    validation = write(tmp_path / "v", {"c": ["new"] * 2, "label": [0, 1]})
     feature = {"kind": "categorical", "max_vocabulary": 2}
     field = prepare(
-        configure(train, features={"c": feature}, validation=str(held), batch_size=2)
+        configure(train, features={"c": feature}, validation=str(validation), batch_size=2)
     ).layout.codes[0]  # fmt: skip
     assert field.vocabulary == ("a", "b")
     assert [code_of(field, v) for v in ("a", "b", "rare", "new")] == [2, 3, 1, 1]
@@ -171,8 +171,10 @@ def test_class_weights_balance_as_scikit_learn_does(tmp_path, configure):
     folder = write(tmp_path / "s", {"x": np.arange(10.0), "label": labels})
     features = {"x": {"kind": "numeric"}}
 
-    def weights(wanted):
-        config = configure(folder, features=features, task="multiclass", batch_size=1, fit={"class_weight": wanted})
+    def weights(class_weight):
+        config = configure(
+            folder, features=features, task="multiclass", batch_size=1, fit={"class_weight": class_weight}
+        )
         return class_weights(config, prepare(config))
 
     from sklearn.utils.class_weight import compute_class_weight
@@ -194,9 +196,9 @@ def test_a_large_row_group_is_looked_at_in_slices(write_set, configure, monkeypa
     assert [(s.train_rows, s.validation_rows) for s in sliced.shards] == [
         (s.train_rows, s.validation_rows) for s in whole.shards
     ]
-    for split, found in sliced.statistics.items():
-        assert found.rows == whole.statistics[split].rows
-        for name, column in found.columns.items():
+    for split, statistics in sliced.statistics.items():
+        assert statistics.rows == whole.statistics[split].rows
+        for name, column in statistics.columns.items():
             other = whole.statistics[split].columns[name]
             assert (column.rows, column.nulls, column.distinct) == (other.rows, other.nulls, other.distinct)
             assert column.mean == pytest.approx(other.mean, rel=1e-12, nan_ok=True)
@@ -219,8 +221,8 @@ def test_the_sample_is_the_smallest_hashes_of_the_rows_that_the_filter_keeps(tmp
     assert [many.statistics[split].columns["x"].distinct for split in ("train", "validation")] == [500, 500]
     # The same rows without a filter: which rows are sampled depends on their hashes alone.
     hashes = np.concatenate([row_hashes(s.identity, 0, s.rows, "sample") for s in many.shards])
-    mine = np.flatnonzero((table["keep"] >= 3) & ~_validates(many))
-    smallest = mine[np.argsort(hashes[mine])[:500]]
+    training_rows = np.flatnonzero((table["keep"] >= 3) & ~_validates(many))
+    smallest = training_rows[np.argsort(hashes[training_rows])[:500]]
     assert many.statistics["train"].columns["x"].percentiles == tuple(
         np.percentile(values[smallest], np.arange(101), method="inverted_cdf")
     )

@@ -1,4 +1,4 @@
-"""What reading a plan needs of memory, held against the budget."""
+"""Compares the memory that reading a plan needs with the budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from trainer.feed.packing.memory_limit import BUDGET_SHARE, default_budget
 _MIB = 1024**2
 CHUNK_BYTES = 8 * _MIB
 CHUNKS_AHEAD = 2
-#: Two wait, one is filled, one is handed over, and TensorFlow holds on to those that it has cut batches from.
+#: Two are queued, one is filled, one is handed over, and TensorFlow keeps those that it has cut batches from.
 MOST_CHUNKS = CHUNKS_AHEAD + 5
-#: Of each column of a row group that is read in slices: its dictionary, a decoded page and the page as it is stored.
+#: Memory per column of a row group that is read in slices: dictionary, a decoded page and the stored page.
 #: Writers make pages of about a MiB.
 _SLICED_COLUMN_BYTES = 3 * _MIB
-#: int64 arrays as long as a window that its shuffle takes.
+#: Memory per row of a window for its order: six int64 arrays.
 _ORDER_BYTES = 6 * 8
-#: Threads, the allocator's own, and what TensorFlow holds of batches (measured: 40 to 60 MiB).
+#: Threads, the allocator's overhead, and batches that TensorFlow keeps (measured: 40 to 60 MiB).
 _BESIDE_BYTES = 64 * _MIB
 
 
@@ -56,7 +56,7 @@ def check_memory(
 
     Args:
         budget: `data.memory`; None: the default.
-        plan: What is to be read.
+        plan: The read units.
         windows: Of an epoch.
         row_bytes: Of a packed row, its encoded bytes among them.
         batch_size: Rows of a global batch.
@@ -72,7 +72,7 @@ def check_memory(
         ConfigError: It does not fit.
     """
     largest_unit = int((plan.stop - plan.start).max())
-    # A row group is there as Arrow columns, and once more where only some of its rows are kept.
+    # A row group is in memory as Arrow columns, and a second time where only some of its rows are kept.
     other = 2 * min(threads, len(plan)) * largest_unit * row_bytes
     other += MOST_CHUNKS * max(CHUNK_BYTES, batch_size * row_bytes)
     decoder_bytes = _SLICED_COLUMN_BYTES * columns
@@ -119,15 +119,18 @@ def check_budget(budget: int | None, window_bytes: int, other_bytes: int) -> int
     Raises:
         ConfigError: It does not fit; names the shuffle that would.
     """
-    held = budget or default_budget()
-    need = 2 * window_bytes + other_bytes
-    if need <= held:
-        return held - need
-    whose = "data.memory" if budget else f"a third of the memory limit of {held * BUDGET_SHARE // _MIB} MiB"
-    raised = f"raise data.memory to {-(-need // _MIB)}MiB" + ("" if budget else ", with a limit that has room for it")
-    fits = (held - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
+    allowed_bytes = budget or default_budget()
+    needed_bytes = 2 * window_bytes + other_bytes
+    if needed_bytes <= allowed_bytes:
+        return allowed_bytes - needed_bytes
+    whose = "data.memory" if budget else f"a third of the memory limit of {allowed_bytes * BUDGET_SHARE // _MIB} MiB"
+    raised = f"raise data.memory to {-(-needed_bytes // _MIB)}MiB" + (
+        "" if budget else ", with a limit that has room for it"
+    )
+    shuffle_bytes = (allowed_bytes - other_bytes) // 2 * SPARE_SHARE // (SPARE_SHARE + 1)
     raise ConfigError(
-        f"the feed needs {-(-need // _MIB)} MiB and may hold {held // _MIB} MiB, {whose}", where="run.data.shuffle",
-        remedy=f"set data.shuffle to at most {fits // _MIB}MiB, or {raised}" if fits >= _MIB
+        f"the feed needs {-(-needed_bytes // _MIB)} MiB and may hold {allowed_bytes // _MIB} MiB, {whose}",
+        where="run.data.shuffle",
+        remedy=f"set data.shuffle to at most {shuffle_bytes // _MIB}MiB, or {raised}" if shuffle_bytes >= _MIB
         else f"{raised}, or write smaller row groups",
     )  # fmt: skip

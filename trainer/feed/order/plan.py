@@ -11,31 +11,31 @@ from functools import cached_property
 
 import numpy as np
 
-#: A row group larger than a window is decoded bit by bit, in slices of this share of a window.
+#: A row group larger than a window is decoded in slices, this many to a window.
 _SLICES_PER_WINDOW = 2
-#: Neighbouring row groups of a shard up to so many rows are read as one: opening costs more than they do.
+#: Neighbouring row groups of a shard with up to this many rows together are one read unit: opening costs more.
 SMALL_ROWS = 8192
-#: But a window shall still hold so many read units: it mixes by drawing from all of them.
-_PIECES_PER_WINDOW = 64
-#: The first batch waits for all of a window, and so many read units, drawn evenly from the set, mix it well.
-_MOST_PIECES_PER_WINDOW = 256
+#: A window still holds at least this many read units, since it mixes by drawing from all of them.
+_UNITS_PER_WINDOW = 64
+#: The first batch waits for the whole window, and this many read units, drawn evenly from the dataset, mix well.
+_MOST_UNITS_PER_WINDOW = 256
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where in a row group a split's rows stand, as far as that is known.
+    """How the rows of a split are distributed over a row group.
 
     Attributes:
-        rows: Of a block; the last may have fewer.
-        kept: int64 [blocks]: the split's rows in each.
+        rows: Rows of a block; the last may have fewer.
+        split_rows: int64 [blocks]: the split's rows in each.
     """
 
     rows: int
-    kept: np.ndarray
+    split_rows: np.ndarray
 
     def between(self, start: int, stop: int) -> int:
-        """The split's rows from a block's first row to a block's last, or the end."""
-        return int(self.kept[start // self.rows : -(-stop // self.rows)].sum())
+        """Returns the split's rows in [start, stop), which begin and end at a block's edge or the end."""
+        return int(self.split_rows[start // self.rows : -(-stop // self.rows)].sum())
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
         group: int32 [N]: first row group in the shard. groups: int32 [N]: how many.
         start: int64 [N]: first row in those row groups. stop: one past the last.
         rows: int64 [N]: the split's rows in the unit, all > 0.
-        position: float64 [N]: where in its shard the unit stands, in (0, 1).
+        position: float64 [N]: the unit's middle as a share of its shard, in (0, 1).
         window_rows: Rows that are mixed at a time.
     """
 
@@ -84,30 +84,32 @@ def make_plan(
         split_rows: Shard -> the split's rows of each row group.
         window_rows: Rows that are mixed at a time.
         largest_rows: A row group with more rows is read in slices.
-        blocks_of: (shard, row group) -> where the split's rows stand, for large row groups that are not on one side
-            as a whole. None: nobody knows, and they are read as a whole.
+        blocks_of: (shard, row group) -> the distribution of the split's rows, for large row groups that belong to
+            both splits. None: unknown; the row group is read as a whole.
 
     Returns:
         The plan; read units without a row are left out.
     """
     units: list[tuple[int, int, int, int, int, int, float]] = []
     largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
-    small = min(SMALL_ROWS, window_rows // _PIECES_PER_WINDOW)
-    for shard, (everything, wanted) in enumerate(zip(group_rows, split_rows, strict=True)):
+    small = min(SMALL_ROWS, window_rows // _UNITS_PER_WINDOW)
+    for shard, (everything, split_groups) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))
-        for first, last in runs_of(everything, small, [bool(n) for n in wanted]):
-            rows, kept = sum(everything[first:last]), sum(wanted[first:last])
-            partly = rows > window_rows and 0 < kept < rows
+        for first, last in runs_of(everything, small, [bool(n) for n in split_groups]):
+            rows, of_split = sum(everything[first:last]), sum(split_groups[first:last])
+            partly = rows > window_rows and 0 < of_split < rows
             known = blocks_of(shard, first) if partly and blocks_of is not None else None
             step = max(rows, 1)
-            if rows > window_rows and (kept == rows or known is not None):
+            if rows > window_rows and (of_split == rows or known is not None):
                 step = largest if known is None else max(1, largest // known.rows) * known.rows
             for start in range(0, rows, step):
                 stop = min(rows, start + step)
-                here = known.between(start, stop) if known is not None else stop - start if kept == rows else kept
-                if here:
+                unit_rows = (
+                    known.between(start, stop) if known is not None else stop - start if of_split == rows else of_split
+                )
+                if unit_rows:
                     middle = (seen + (start + stop) / 2) / total
-                    units.append((shard, first, last - first, start, stop, here, middle))
+                    units.append((shard, first, last - first, start, stop, unit_rows, middle))
             seen += rows
     columns = list(zip(*units, strict=True)) if units else [()] * 7
     shard_of, group_of, groups_of, starts, stops, kept_rows, positions = (np.array(c) for c in columns)
@@ -124,29 +126,29 @@ def make_plan(
 
 
 def _window(rows: np.ndarray, most: int) -> int:
-    """Rows of a window, where the set is larger than one."""
-    if rows.sum() <= most or len(rows) <= _MOST_PIECES_PER_WINDOW:
+    """Returns the rows of a window of a dataset that is larger than one."""
+    if rows.sum() <= most or len(rows) <= _MOST_UNITS_PER_WINDOW:
         return most
-    return min(most, max(1, int(rows.mean() * _MOST_PIECES_PER_WINDOW)))
+    return min(most, max(1, int(rows.mean() * _MOST_UNITS_PER_WINDOW)))
 
 
-def runs_of(rows: Sequence[int], most: int, wanted: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
+def runs_of(rows: Sequence[int], most: int, is_read: Sequence[bool] | None = None) -> Iterator[tuple[int, int]]:
     """Cuts row groups into runs that are read together.
 
     Args:
-        rows: Rows of each.
-        most: Rows that a run of several may have.
-        wanted: Row groups that are read and others are not in one run; None: all are alike.
+        rows: Rows of each row group.
+        most: Most rows of a run of several.
+        is_read: Whether a row group is read at all; a run has only one kind. None: all are.
 
     Yields:
         (first, one past the last) of each run.
     """
-    first, held = 0, 0
-    for at, here in enumerate(rows):
-        parts = wanted is not None and wanted[at] != wanted[first]
-        if at > first and (parts or held + here > most):
+    first, run_rows = 0, 0
+    for at, group_rows in enumerate(rows):
+        parts = is_read is not None and is_read[at] != is_read[first]
+        if at > first and (parts or run_rows + group_rows > most):
             yield first, at
-            first, held = at, 0
-        held += here
+            first, run_rows = at, 0
+        run_rows += group_rows
     if rows:
         yield first, len(rows)

@@ -23,7 +23,7 @@ _ROWS_COST = 8.0
 
 @dataclass(frozen=True)
 class ShuffleWindow:
-    """What is in memory at a time.
+    """A group of read units that is in memory at once.
 
     Attributes:
         units: int64 [P]: units of the plan, ascending; the rows of the window stand in this order.
@@ -55,48 +55,48 @@ def windows_of(plan: Plan, seed: int, epoch: int, *, shuffle: bool, lanes: bool 
     """
     if not len(plan):
         return []
-    wanted = max(1, -(-plan.total_rows // plan.window_rows))
+    count = max(1, -(-plan.total_rows // plan.window_rows))
     if not shuffle:
-        cut = _cut(np.arange(len(plan)), plan, wanted)
+        cut = _cut(np.arange(len(plan)), plan, count)
         return _numbered(plan, cut, np.random.default_rng(0) if lanes else None)
     random = np.random.default_rng([seed, epoch])
-    cut = _stratify(plan, wanted, random)
+    cut = _stratify(plan, count, random)
     if len(cut) == 1:
         # Read once and kept, so a worker's lanes must be the same in every epoch.
         return _numbered(plan, cut, np.random.default_rng(seed))
     return _numbered(plan, _ascending(plan, [cut[i] for i in random.permutation(len(cut))]), random)
 
 
-def _stratify(plan: Plan, wanted: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Spreads read units over windows evenly by their place in the set and by their place in their shard.
+def _stratify(plan: Plan, count: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Spreads read units over windows evenly by their place in the dataset and in their shard.
 
-    Sets are often sorted, by label or by time, over all shards or within each. Of every run of `wanted`
+    Datasets are often sorted, by label or by time, over all shards or within each. Of every run of `count`
     neighbours each window takes one, so the first kind of order is evened out to one read unit; which one goes
     where evens out the second kind, greedily. Left to chance a window of 16 read units was off by 5 of them.
     """
     # [N, scales]: which part of its shard a read unit stands in, numbered through all scales.
     parts = (plan.position[:, None] * _SCALES).astype(np.int64) + np.cumsum(_SCALES) - _SCALES
-    held = np.zeros((int(_SCALES.sum()), wanted))
-    load = np.zeros(wanted)
+    units_of_part = np.zeros((int(_SCALES.sum()), count))
+    load = np.zeros(count)
     window_of = np.empty(len(plan), np.int64)
-    for start in range(0, len(plan) if wanted > 1 else 0, wanted):
-        block = np.arange(start, min(len(plan), start + wanted))
-        chance = random.random(wanted) * 1e-3
+    for start in range(0, len(plan) if count > 1 else 0, count):
+        block = np.arange(start, min(len(plan), start + count))
+        chance = random.random(count) * 1e-3
         for unit in block[np.lexsort((random.random(len(block)), -plan.rows[block]))]:
-            chosen = int(((1.0 / _SCALES) @ held[parts[unit]] + load + chance).argmin())
+            chosen = int(((1.0 / _SCALES) @ units_of_part[parts[unit]] + load + chance).argmin())
             window_of[unit] = chosen
             chance[chosen] = np.inf
-            held[parts[unit], chosen] += 1.0
+            units_of_part[parts[unit], chosen] += 1.0
             load[chosen] += _ROWS_COST * plan.rows[unit] / plan.window_rows
-    if wanted == 1:
+    if count == 1:
         window_of[:] = 0
     return [np.flatnonzero(window_of == r) for r in np.unique(window_of)]
 
 
 def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
-    """Lets the slices of one row group come in its own order, so that it is decoded once an epoch.
+    """Reorders the slices of each row group to ascend over the windows, so that it is decoded once an epoch.
 
-    Which windows hold a slice of it stays as it was drawn; which slice is where changes places.
+    The windows that hold a slice of the row group stay the same; which slice each of them holds changes.
     """
     names = plan.shard.astype(np.int64) << 32 | plan.group
     _, first, counts = np.unique(names, return_index=True, return_counts=True)
@@ -110,11 +110,11 @@ def _ascending(plan: Plan, cut: list[np.ndarray]) -> list[np.ndarray]:
     return [np.flatnonzero(window_of == number) for number in range(len(cut))]
 
 
-def _cut(order: np.ndarray, plan: Plan, wanted: int) -> list[np.ndarray]:
-    """Cuts an order of read units into parts of about equal rows."""
+def _cut(order: np.ndarray, plan: Plan, count: int) -> list[np.ndarray]:
+    """Cuts a sequence of read units into parts of about equally many rows."""
     rows = plan.rows[order]
     middle = np.cumsum(rows) - rows / 2
-    part = np.minimum((middle * wanted / plan.total_rows).astype(np.int64), wanted - 1)
+    part = np.minimum((middle * count / plan.total_rows).astype(np.int64), count - 1)
     return [np.sort(order[part == p]) for p in np.unique(part)]
 
 
@@ -129,7 +129,7 @@ def _numbered(plan: Plan, cut: list[np.ndarray], random: np.random.Generator | N
 
 
 def _deal(rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Lanes of read units, balanced by rows: the largest first, each to the lane with the fewest rows."""
+    """Deals read units to lanes: the largest first, each to the lane with the fewest rows."""
     lanes = np.empty(len(rows), np.int8)
     load = [0] * LANES
     for unit in np.lexsort((random.random(len(rows)), -rows)):
@@ -211,7 +211,7 @@ def row_order(
 
 
 def batch_edges(part: ShuffleWindow, batch_size: int) -> np.ndarray:
-    """int64 [E], ascending: where batches begin and end, counted in the window."""
+    """Returns where batches begin and end in the window: int64 [E], ascending."""
     first = -part.start % batch_size
     inner = np.arange(first, part.rows, batch_size, dtype=np.int64)
     return np.unique(np.concatenate([[0], inner, [part.rows]]).astype(np.int64))

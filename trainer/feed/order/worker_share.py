@@ -1,4 +1,4 @@
-"""What one of several workers reads and gives of every global batch: arithmetic, no I/O.
+"""The share of one of several workers: what it reads, and its rows of every global batch. Arithmetic, no I/O.
 
 The lanes of the order are dealt to groups of workers, so that a worker reads only the read units of its
 group's lanes. A batch takes from every lane in proportion, so each group has about an equal part of it;
@@ -42,7 +42,8 @@ class Share:
         lanes: int8: the lanes it reads.
         place: Which slice of its group's part of a batch it takes.
         rows: Rows it gives of every batch, those of weight 0 among them.
-        factor: All workers' rows of a batch: a row's weight times this over the batch's real rows keeps the loss.
+        factor: All workers' rows of a batch, filling included: a row's weight times this over the real rows of the
+            batch keeps the loss.
     """
 
     lanes: np.ndarray
@@ -57,7 +58,7 @@ def lane_rows_of(plan: Plan, part: ShuffleWindow) -> np.ndarray:
 
 
 def share_of(plan: Plan, windows: list[ShuffleWindow], batch_size: int, worker: Worker) -> Share:
-    """The share of one worker of an epoch; the same number of rows for every worker.
+    """Returns the share of one worker of an epoch; every worker has the same number of rows.
 
     Args:
         plan: The read units.
@@ -81,22 +82,22 @@ def share_of(plan: Plan, windows: list[ShuffleWindow], batch_size: int, worker: 
 
 
 def _largest_power(workers: int) -> int:
-    """The largest power of two that divides a number, and the lanes."""
+    """Returns the largest power of two that divides the number of workers, at most the number of lanes."""
     return min(LANES, workers & -workers)
 
 
 def _lanes_of_batches(plan: Plan, windows: list[ShuffleWindow], batch_size: int) -> np.ndarray:
-    """int64 [batches, LANES]: rows that each batch takes of each lane."""
-    found = np.zeros((-(-plan.total_rows // batch_size), LANES), np.int64)
+    """Returns the rows that each batch takes from each lane: int64 [batches, LANES]."""
+    rows_of_lanes = np.zeros((-(-plan.total_rows // batch_size), LANES), np.int64)
     for part in windows:
         edges = batch_edges(part, batch_size)
         taken = np.diff(cumulative_lane_counts(edges, lane_rows_of(plan, part)), axis=0)
-        np.add.at(found, (part.start + edges[:-1]) // batch_size, taken)
-    return found
+        np.add.at(rows_of_lanes, (part.start + edges[:-1]) // batch_size, taken)
+    return rows_of_lanes
 
 
 def _part(taken: np.ndarray, groups: int) -> int:
-    """The most rows that a group has of a batch."""
+    """Returns the most rows that a group of workers has in a batch."""
     return int(taken.reshape(len(taken), groups, LANES // groups).sum(axis=2).max())
 
 

@@ -1,4 +1,4 @@
-"""Arrow columns as numpy values: the one place that says what null, bool, decimal and time turn into."""
+"""Arrow columns as numpy values: how null, bool, decimal and time are converted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLAIN = frozenset(t.id for t in (pa.float32(), pa.float64(), pa.int8(), pa.int1
 
 
 def as_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """One array of a column."""
+    """Returns a column as one array."""
     if not isinstance(values, pa.ChunkedArray):
         return values
     if values.num_chunks == 1:
@@ -32,7 +32,7 @@ def as_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A numeric column [N] in its own dtype; with nulls a float one with NaN.
+    """Returns a numeric column [N] in its own dtype; with nulls as floats with NaN.
 
     Bools are uint8, decimals float64, dates int32 days, timestamps int64 in their own unit.
     """
@@ -52,12 +52,12 @@ def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         array = array.cast(pa.int64())
     if array.null_count and not _T.is_floating(array.type):
         array = pc.cast(array, pa.float64(), safe=False)
-    found = np.asarray(array.to_numpy(zero_copy_only=False))
-    return found.astype(np.float32) if found.dtype == np.float16 else found
+    floats = np.asarray(array.to_numpy(zero_copy_only=False))
+    return floats.astype(np.float32) if floats.dtype == np.float16 else floats
 
 
 def vectors(column: Column, values: pa.ChunkedArray | pa.Array, where: str = "") -> np.ndarray:
-    """A vector column [N, size]; a null row is NaN throughout.
+    """Returns a vector column [N, size]; a null row is NaN throughout.
 
     Raises:
         DataError: A row with another number of elements.
@@ -80,7 +80,7 @@ def vectors(column: Column, values: pa.ChunkedArray | pa.Array, where: str = "")
 
 
 def encode(values: pa.ChunkedArray | pa.Array) -> tuple[list[Any], np.ndarray]:
-    """A categorical column as its distinct values and where they stand.
+    """Returns the distinct values of a categorical column, and the index of each row's value.
 
     Returns:
         Distinct values (str, or int for ints and bools), and int64 [N] indices into them; -1 is null.
@@ -103,8 +103,8 @@ def _plain_values(values: pa.Array) -> list[Any]:
     """Python values; through numpy where that loses nothing, being several times faster."""
     if values.null_count or _T.is_boolean(values.type):
         return [int(v) if isinstance(v, bool) else v for v in values.to_pylist()]
-    found: list[Any] = values.to_numpy(zero_copy_only=False).tolist()
-    return found
+    plain: list[Any] = values.to_numpy(zero_copy_only=False).tolist()
+    return plain
 
 
 def listed(column: Column, values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
@@ -132,7 +132,7 @@ def listed(column: Column, values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarr
 
 
 def places(rows: np.ndarray, count: int) -> np.ndarray:
-    """How many of the same row stand before each: int64 [M] of rows int64 [M], ascending, in [0, count)."""
+    """Numbers the values within each row: int64 [M], given the row of each, int64 [M] ascending in [0, count)."""
     first = np.searchsorted(rows, np.arange(count))
     return np.asarray(np.arange(len(rows)) - first[rows], np.int64)
 

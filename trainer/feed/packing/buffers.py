@@ -1,7 +1,6 @@
-"""Packed rows as a few plain arrays, one a kind, in memory that is used again and again.
+"""Packed rows as a few plain arrays, one for each kind of value, in memory that is reused.
 
-A matrix for each kind of value, so that a batch leaves as slices of them and nothing is split or copied
-in the graph.
+A batch is a slice of each array, and nothing is split or copied in the graph.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 
 from trainer.schema import Layout
 
-#: TensorFlow takes an array over without a copy where it begins on such a boundary.
+#: TensorFlow takes over arrays with this alignment without a copy.
 _ALIGNMENT_BYTES = 64
 _HUGE_PAGE_BYTES = 2 * 1024**2
 #: Windows differ a little in size; memory that just fits one would soon be too small.
@@ -72,7 +71,7 @@ class Rows:
 
 
 def row_bytes(layout: Layout) -> int:
-    """What a row takes in a batch: numbers, codes, label, weight and fill, four bytes each."""
+    """Returns the bytes of a packed row: numbers, codes, label, weight and fill, four bytes each."""
     return 4 * (layout.numbers_width + layout.codes_width + 3)
 
 
@@ -85,21 +84,21 @@ def views_over(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
         rows: How many.
 
     Returns:
-        Rows whose arrays each begin on a boundary that TensorFlow likes; their content is undefined.
+        Rows with undefined content, each array aligned for TensorFlow.
     """
     parts = _parts(layout, rows)
     at = -memory.ctypes.data % _ALIGNMENT_BYTES
-    found: list[np.ndarray] = []
+    arrays: list[np.ndarray] = []
     for shape, dtype in parts:
         size = int(np.prod(shape)) * 4
-        found.append(memory[at : at + size].view(dtype).reshape(shape))
+        arrays.append(memory[at : at + size].view(dtype).reshape(shape))
         at += _aligned(size)
-    found.append(np.empty((rows, len(layout.images) + len(layout.ragged)), object))
-    return Rows(*found)
+    arrays.append(np.empty((rows, len(layout.images) + len(layout.ragged)), object))
+    return Rows(*arrays)
 
 
 def room_for(layout: Layout, rows: int) -> int:
-    """Bytes of memory that so many rows need."""
+    """Returns the bytes that so many rows need."""
     return _ALIGNMENT_BYTES + sum(_aligned(int(np.prod(shape)) * 4) for shape, _ in _parts(layout, rows))
 
 
@@ -118,7 +117,7 @@ def _aligned(size: int) -> int:
 
 
 def allocate(size_bytes: int) -> np.ndarray:
-    """Fresh memory, uint8 [at least size_bytes]; where it is large in huge pages: gathering is a third faster."""
+    """Returns fresh memory, uint8 [at least size_bytes], in huge pages if it is large: gathering is a third faster."""
     if size_bytes < 2 * _HUGE_PAGE_BYTES:
         return np.empty(size_bytes, np.uint8)
     memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -160,8 +159,8 @@ class BufferPool:
     Args:
         layout: What a row holds.
         rows: The usual request; no less memory is ever made at once.
-        most: How many pieces of memory should do. TensorFlow drops arrays late and several at a time, so where all are
-            out, `take` waits a while for the next before it makes one more.
+        most: How many buffers should be enough. TensorFlow drops arrays late and several at a time, so where all are
+            in use, `take` waits a while for one to return before it makes one more.
     """
 
     def __init__(self, layout: Layout, rows: int = 0, most: int = 1_000_000) -> None:

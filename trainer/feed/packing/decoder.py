@@ -1,7 +1,7 @@
-"""Decodes row groups: only the columns asked for, hive keys appended, any number of threads.
+"""Decodes the requested columns of row groups, with hive keys appended, from any number of threads.
 
-Local files are memory-mapped. Of remote objects the needed column chunks are fetched, neighbours in one
-request, into a sparse mapping of the object's size, in memory or on the disk: Arrow never calls back into Python
+Local files are memory-mapped. The needed column chunks of remote objects are fetched, neighbours in one
+request, into a sparse mapping of the object's size, in memory or on disk: Arrow never calls back into Python
 (apache/arrow#50482: a decoder that reads a Python file object can hang the interpreter's end).
 
 Long because the decoder of slices, the open files and their mappings share one reader's locks and limits.
@@ -32,10 +32,10 @@ _BATCH_ROWS = 65_536
 
 
 class Reader:
-    """Reads row groups of a set.
+    """Reads row groups of shards.
 
     A `ParquetFile` must not be shared between threads (`ReadRangeCache did not find matching cache
-    entry`), so each thread keeps a few of its own, newest used.
+    entry`), so each thread keeps its most recently used ones.
 
     Args:
         columns: Names to read, stored or hive keys.
@@ -60,7 +60,7 @@ class Reader:
         self._decoders: dict[tuple[str, int], SequentialDecoder] = {}
 
     def read(self, shard: Shard, group: int, *, groups: int = 1) -> pa.Table:
-        """Neighbouring row groups.
+        """Reads neighbouring row groups.
 
         Args:
             shard: The shard.
@@ -72,23 +72,23 @@ class Reader:
 
         Raises:
             BadShard: The pages cannot be decoded, or the object changed since its footer was read.
-            StorageError: It is gone, or the store is out of reach.
+            StorageError: The object is gone, or the store cannot be reached.
         """
-        wanted = list(range(group, group + groups))
+        groups_read = list(range(group, group + groups))
         try:
             stored = self._stored(shard)
-            opened = self._open(shard, wanted, stored)
-            table = opened.file.read_row_groups(wanted, columns=stored, use_threads=False)
+            opened = self._open(shard, groups_read, stored)
+            table = opened.file.read_row_groups(groups_read, columns=stored, use_threads=False)
             opened.let_go()
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(shard, group, error) from error
         return self._with_partitions(shard, table)
 
     def slices(self, shard: Shard, group: int, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
-        """Parts of a row group too large to hold; what stands between them is decoded and dropped.
+        """Reads slices of a row group that is too large to hold; the rows between them are decoded and dropped.
 
-        The decoder stays where it is, so that the next call goes on from there: asked for in ascending
-        order, a row group is decoded once.
+        The decoder stays open at the last row, and the next call continues there: a row group whose slices are
+        requested in ascending order is decoded once.
 
         Args:
             shard: The shard.
@@ -120,12 +120,12 @@ class Reader:
 
     @contextlib.contextmanager
     def _decoder(self, shard: Shard, group: int) -> Iterator[SequentialDecoder]:
-        """The open decoder of a row group, for this thread alone; closes others that are too many."""
+        """Lends the open decoder of a row group to this thread; closes unused ones beyond `most_decoders`."""
         key = (shard.uri, group)
         with self._lock:
             decoder = self._decoders.setdefault(key, SequentialDecoder())
             decoder.users += 1
-            # To come back to its place, a closed decoder decodes all rows before it again: those with the fewest go.
+            # A decoder that was closed has to decode all rows before its place again: close those with the fewest.
             unused = sorted((d.at, k) for k, d in self._decoders.items() if not d.users)
             for _, old in unused[: max(0, len(self._decoders) - self.most_decoders)]:
                 self._decoders.pop(old).close()
@@ -139,9 +139,9 @@ class Reader:
                     del self._decoders[key]
 
     def stream(self, shard: Shard, rows: int, *, groups: Sequence[int] | None = None) -> Iterator[pa.Table]:
-        """The rows of a shard, or of some of its row groups, at most `rows` at a time.
+        """Yields the rows of a shard, or of some of its row groups, at most `rows` at a time.
 
-        A row group is never held decoded as a whole.
+        A row group is never decoded as a whole.
         """
         for group in range(len(shard.group_rows)) if groups is None else groups:
             try:
@@ -158,14 +158,14 @@ class Reader:
     def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if storage.local_path(shard.uri) is None:
             return self._opened(shard, groups, stored)
-        held: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
+        open_files: OrderedDict[str, _Opened] = self._local.__dict__.setdefault("files", OrderedDict())
         key = f"{shard.uri}:{shard.version}"
-        if key not in held:
-            held[key] = self._opened(shard, groups, stored)
-        held.move_to_end(key)
-        if len(held) > _OPEN_FILES:
-            held.popitem(last=False)[1].file.close(force=True)
-        return held[key]
+        if key not in open_files:
+            open_files[key] = self._opened(shard, groups, stored)
+        open_files.move_to_end(key)
+        if len(open_files) > _OPEN_FILES:
+            open_files.popitem(last=False)[1].file.close(force=True)
+        return open_files[key]
 
     def _opened(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if (path := storage.local_path(shard.uri)) is None:
@@ -190,10 +190,10 @@ class Reader:
             self._casts = table.schema, casts
         for index, plain in casts:
             table = table.set_column(index, table.field(index).name, table.column(index).cast(plain))
-        found = table.column_names
-        if found == self._columns:
+        stored_names = table.column_names
+        if stored_names == self._columns:
             return table
-        for name in set(self._columns).difference(found):
+        for name in set(self._columns).difference(stored_names):
             value = shard.partition_value(name)
             table = table.append_column(name, constant(value, self._partition_types[name], len(table)))
         return table.select(self._columns)
@@ -209,7 +209,7 @@ def _columns_to_cast(schema: pa.Schema) -> list[tuple[int, pa.DataType]]:
 
 
 def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
-    """A column that holds one value.
+    """Returns a column of one repeated value.
 
     Args:
         text: The value as a path spells it; None: null.
@@ -221,25 +221,25 @@ def constant(text: str | None, arrow: pa.DataType, rows: int) -> pa.Array:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A shard, and its mapping where that is of a file."""
+    """An open shard, and its mapping if that is of a file."""
 
     file: pq.ParquetFile
     mapped: mmap.mmap | None
 
     def let_go(self) -> None:
-        """Gives back the pages of a mapping: the system still has them, but they count as this process's memory."""
+        """Releases the pages of a mapping: they would count as this process's memory, and the page cache has them."""
         if self.mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             self.mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class SequentialDecoder:
-    """A decoder in the middle of a large row group, which can only go forwards.
+    """A decoder at some row of a large row group, which only moves forwards.
 
     Attributes:
         lock: Held while the decoder works.
         users: Threads that use it or wait for it; changed under the reader's lock.
-        batches: What comes next; None: nothing is open.
-        at: The row that comes next.
+        batches: The batches that follow; None: nothing is open.
+        at: The next row.
     """
 
     def __init__(self) -> None:
@@ -251,28 +251,28 @@ class SequentialDecoder:
         self._opened: _Opened | None = None
 
     def restart(self, opened: _Opened, batches: Iterator[pa.RecordBatch]) -> None:
-        """Begins at the first row."""
+        """Starts again at the first row."""
         self._opened, self.batches, self.at, self._rest = opened, batches, 0, None
 
     def close(self) -> None:
-        """Lets go of the decoder and its file."""
+        """Releases the decoder and its file."""
         self._opened = self.batches = self._rest = None
 
     def take(self, start: int, stop: int) -> pa.Table:
-        """Rows [start, stop), start not being before `at`."""
-        kept = []
+        """Returns rows [start, stop); `start` must not lie before `at`."""
+        slices = []
         while self.at < stop:
             assert self.batches is not None
             batch = next(self.batches) if self._rest is None else self._rest
             low = min(max(start - self.at, 0), len(batch))
             high = min(stop - self.at, len(batch))
             if low < high:
-                kept.append(batch.slice(low, high - low))
+                slices.append(batch.slice(low, high - low))
             self._rest = batch.slice(high) if high < len(batch) else None
             self.at += high
         if self._opened is not None:
             self._opened.let_go()
-        return pa.Table.from_batches(kept)
+        return pa.Table.from_batches(slices)
 
 
 def _unreadable(shard: Shard, group: int, error: Exception) -> BadShard:

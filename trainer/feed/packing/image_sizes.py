@@ -1,4 +1,4 @@
-"""The size of an encoded image by its header, so that nobody decodes what does not fit into memory."""
+"""Reads the size of an encoded image from its header, to refuse images that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def image_size(encoded: bytes) -> tuple[int, int] | None:
-    """Height and width that a PNG, JPEG, GIF or BMP file says it has; None where its header does not say."""
+    """Returns height and width from the header of a PNG, JPEG, GIF or BMP file; None where it has none."""
     if encoded.startswith(b"\x89PNG") and len(encoded) >= 24:
         return int.from_bytes(encoded[20:24], "big"), int.from_bytes(encoded[16:20], "big")
     if encoded.startswith(b"GIF8") and len(encoded) >= 10:
@@ -37,6 +37,6 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
 
 
 def decoding_bytes(encoded: bytes, channels: int) -> int:
-    """Memory that decoding takes: the pixels as uint8, and once more as float32, in which they are resized."""
+    """Returns the memory that decoding takes: the pixels as uint8, and as float32 for resizing."""
     height, width = image_size(encoded) or (0, 0)
     return height * width * channels * (1 + 4)

@@ -1,6 +1,6 @@
-"""Encoded images to pixels, in the graph: decoded, brought to one size, and in training varied a little.
+"""Encoded images to pixels, in the graph: decode, resize, and augment in training.
 
-What is varied is a function of (seed, epoch, step), as the order of rows is.
+The augmentation is a function of (seed, epoch, step), as the order of rows is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.schema import Column, image_key
 
 
 def decoded(columns: Sequence[Column], encoded: tf.Tensor, at_once: int) -> dict[str, tf.Tensor]:
-    """Pixels of a batch.
+    """Decodes the images of a batch.
 
     Args:
         columns: The image columns.
@@ -51,7 +51,7 @@ def _decode(encoded: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 def decode_all(
     column: Column, encoded: Sequence[bytes], where: str = "", row_numbers: np.ndarray | None = None
 ) -> np.ndarray:
-    """Pixels of a column of rows: uint8 [N, height, width, channels].
+    """Decodes a column of rows: uint8 [N, height, width, channels].
 
     Args:
         column: The image column.
@@ -60,7 +60,7 @@ def decode_all(
         row_numbers: int64 [N]: each row's number in the shard; None: 0 to N - 1.
 
     Raises:
-        DataError: One cannot be decoded; or does not fit into memory; names `where` and its row.
+        DataError: An image cannot be decoded or does not fit into memory; names `where` and the row.
     """
     out = np.empty((len(encoded), *column.shape), np.uint8)
     budget = default_budget()
@@ -94,21 +94,21 @@ def undecodable(where: str) -> DataError:
 
 
 def augments(config: Config, columns: Sequence[Column]) -> dict[str, Augment]:
-    """How the columns are varied in training, by key; those that are not are left out."""
-    wanted = {}
+    """Returns the augmentation of the columns that have one, by key."""
+    augment_by_key = {}
     for index, column in enumerate(columns):
         feature = config.data.features[column.name]
         if isinstance(feature, Image) and feature.augment is not None:
-            wanted[image_key(index)] = feature.augment
-    return wanted
+            augment_by_key[image_key(index)] = feature.augment
+    return augment_by_key
 
 
-def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place: tf.Tensor) -> dict[str, Any]:
+def varied(x: Mapping[str, Any], augment_by_key: Mapping[str, Augment], seed: int, place: tf.Tensor) -> dict[str, Any]:
     """Flips and shifts images at random.
 
     Args:
         x: A batch.
-        wanted: What to do, by key.
+        augment_by_key: The augmentation of each image.
         seed: The run's seed.
         place: int64 [2]: epoch and step of the batch.
 
@@ -116,7 +116,7 @@ def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place
         The batch with these keys replaced.
     """
     out = dict(x)
-    for number, (key, augment) in enumerate(wanted.items()):
+    for number, (key, augment) in enumerate(augment_by_key.items()):
         pixels = out[key]
         key_seed = tf.stack([seed + place[0] * 1_000_003, place[1] * 1_009 + number])
         size = pixels.shape[0]
@@ -128,7 +128,7 @@ def varied(x: Mapping[str, Any], wanted: Mapping[str, Augment], seed: int, place
             for axis in (1, 2):
                 length = pixels.shape[axis]
                 moved = tf.cast(tf.round(chance[axis] * augment.shift * length), tf.int32)
-                # What moves in from outside repeats the edge.
+                # Pixels beyond the edge repeat it.
                 index = tf.clip_by_value(tf.range(length)[None, :] + moved[:, None], 0, length - 1)
                 pixels = tf.gather(pixels, index, axis=axis, batch_dims=1)
         out[key] = pixels

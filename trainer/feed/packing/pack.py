@@ -17,7 +17,7 @@ from trainer.feed.packing.buffers import Rows
 from trainer.feed.packing.transpose import Turner
 from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
 
-#: Integers that lie no farther apart than this are looked up in an array: 4 MiB at the most.
+#: Vocabularies of integers that span no more than this are looked up in an array of at most 4 MiB.
 _TABLE_VALUES = 2**20
 
 
@@ -25,7 +25,7 @@ class Packer:
     """Packs tables by a layout.
 
     Args:
-        layout: What goes where.
+        layout: The columns of a packed row.
         class_weight: Label index -> factor of the row's weight.
     """
 
@@ -44,7 +44,7 @@ class Packer:
 
     @property
     def encoded(self) -> list[str]:
-        """Columns that are best read as dictionaries."""
+        """Columns to read as dictionaries, which is faster."""
         return encoded_names([f.column for f in self.layout.codes])
 
     def pack(self, table: pa.Table, out: Rows, keep: np.ndarray | None = None) -> None:
@@ -52,11 +52,11 @@ class Packer:
 
         Args:
             table: Has at least `names`.
-            out: K rows, written whole; K rows are kept.
-            keep: bool [len(table)] or None for all.
+            out: K rows, all of them overwritten.
+            keep: bool [len(table)], true for K rows; None: all rows.
 
         Raises:
-            DataError: A vector of another length, a label that is none of the classes.
+            DataError: A vector of another length, or a label that is not one of the classes.
         """
         pick = None if keep is None else np.flatnonzero(keep)
         columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -73,8 +73,8 @@ class Packer:
         out.weight[:] = 1.0
         weight = out.weight[:, 0]
         if self.layout.sample_weight:
-            found = numbers(columns[self.layout.sample_weight])
-            weight[:] = found if pick is None else found[pick]
+            stored_weight = numbers(columns[self.layout.sample_weight])
+            weight[:] = stored_weight if pick is None else stored_weight[pick]
         if self._class_weight:
             factors = np.ones(int(max(out.label.max(initial=0), max(self._class_weight))) + 1, np.float32)
             for index, factor in self._class_weight.items():
@@ -88,37 +88,37 @@ def _numbers(field: NumberField, values: pa.ChunkedArray) -> np.ndarray:
     if column.kind == "date":
         # As the exported model gets it: float64 rounds a nullable timestamp.
         return np.asarray(packed_parts(numbers(values).astype(column.dtype), column.arrow, column.parts))
-    found = vectors(column, values) if column.kind == "vector" else numbers(values)
-    return found.astype(np.float64) - field.offset if field.offset else found
+    stored = vectors(column, values) if column.kind == "vector" else numbers(values)
+    return stored.astype(np.float64) - field.offset if field.offset else stored
 
 
 def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
-    """The label as the model learns it.
+    """Returns the label as the model learns it.
 
     Returns:
         float32 [N], minus the label's offset; int32 class indices [N] for multiclass.
 
     Raises:
-        DataError: A value that is none of the classes.
+        DataError: A value that is not one of the classes.
     """
     if label.task != "multiclass":
-        found = numbers(values)
-        return np.asarray(found.astype(np.float64) - label.offset if label.offset else found, np.float32)
+        labels = numbers(values)
+        return np.asarray(labels.astype(np.float64) - label.offset if label.offset else labels, np.float32)
     index = {value: i for i, value in enumerate(label.classes)}
     distinct, places = encode(values)
     known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
-    found = np.asarray(known[places])
-    if (found < 0).any():
+    labels = np.asarray(known[places])
+    if (labels < 0).any():
         bad = next((v for v in distinct if v not in index), None)
         raise DataError(
             f"label value {bad!r} is none of the {len(index)} classes of the training rows",
             where=f"column {label.name!r}", remedy="give the class training rows, or leave such rows out",
         )  # fmt: skip
-    return found
+    return labels
 
 
 class _Codes:
-    """Codes of one categorical column; work per distinct value, then one lookup per row."""
+    """Encodes one categorical column: work per distinct value, then one lookup per row."""
 
     def __init__(self, field: CodeField) -> None:
         self.field = field
@@ -131,7 +131,7 @@ class _Codes:
         return str(value) if self._text else int(value)
 
     def of(self, values: pa.ChunkedArray) -> np.ndarray:
-        """int32 codes [N]; of a sequence or a text [N, size], 0 after its last."""
+        """Returns int32 codes [N]; of a sequence or a text [N, size], 0 after the last."""
         column = self.field.column
         if column.kind == "categorical":
             return self._of_values(values)
@@ -145,20 +145,20 @@ class _Codes:
         rows, _, codes = self._kept(values)
         ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(values)))]) * 4
         buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(codes.astype("<i4"))]
-        found = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
-        return np.asarray(found.to_numpy(zero_copy_only=False), object)
+        binary = pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+        return np.asarray(binary.to_numpy(zero_copy_only=False), object)
 
     def _kept(self, values: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The first `size` values of every row: row, place in the row, and code, each [M]."""
         rows, flat = listed(self.field.column, values)
         at = places(rows, len(values))
-        kept = at < self.field.column.size
-        return rows[kept], at[kept], self._of_values(flat)[kept]
+        within = at < self.field.column.size
+        return rows[within], at[within], self._of_values(flat)[within]
 
     def _of_values(self, values: pa.ChunkedArray | pa.Array) -> np.ndarray:
         """int32 codes [N]."""
-        if self._table is not None and (found := self._table.codes(as_array(values), self._null)) is not None:
-            return found
+        if self._table is not None and (codes := self._table.codes(as_array(values), self._null)) is not None:
+            return codes
         distinct, places = encode(values)
         known = np.append(self._known(distinct), np.int32(self._null)).astype(np.int32)
         return np.take(known, places, mode="wrap")
@@ -171,11 +171,11 @@ class _Codes:
 
 @dataclass(frozen=True)
 class _Table:
-    """The codes of neighbouring integers, so that a value's code is one look at an array.
+    """The codes of a range of integers as an array that is indexed by value.
 
     Attributes:
-        first: What the array's second entry stands for.
-        known: int32: a code for each integer; the first and the last stand for everything below and above.
+        first: The integer of the second entry.
+        known: int32: a code for each integer; the first entry stands for all below, the last for all above.
     """
 
     first: int
@@ -183,7 +183,7 @@ class _Table:
 
     @classmethod
     def of(cls, vocabulary: Mapping[Any, int]) -> _Table | None:
-        """None where the values lie too far apart."""
+        """Returns the table of a vocabulary; None where it spans too wide a range."""
         if not vocabulary:
             return None
         first, last = min(vocabulary), max(vocabulary)
@@ -195,20 +195,20 @@ class _Table:
         return cls(first, known)
 
     def codes(self, values: pa.Array, null: int) -> np.ndarray | None:
-        """int32 codes [N]; None for a type that this is not made for."""
+        """Returns int32 codes [N]; None for types other than integers up to int64."""
         if not pa.types.is_integer(values.type) or pa.types.is_uint64(values.type):
             return None
         missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
         plain = values.to_numpy() if missing is None else values.fill_null(0).to_numpy()
         # The difference may wrap around at the ends of int64, but never into the table: no value is that near.
-        found: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
+        codes: np.ndarray = np.take(self.known, np.subtract(plain, self.first - 1, dtype=np.int64), mode="clip")
         if missing is not None:
-            found[missing] = null
-        return found
+            codes[missing] = null
+        return codes
 
 
 def hashed(distinct: Sequence[Any], buckets: int) -> np.ndarray:
-    """Codes 1 … buckets of distinct values, by TensorFlow's own hash of their text."""
+    """Returns codes 1 … buckets of distinct values, by TensorFlow's hash of their text."""
     if not len(distinct):
         return np.empty(0, np.int32)
     import tensorflow as tf

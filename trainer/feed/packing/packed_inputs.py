@@ -1,4 +1,4 @@
-"""What the feed gives the model for the rows of one table, without a pipeline: the other side of an export's proof."""
+"""Packs one table as the feed does, without a pipeline; the export is compared with the model on these inputs."""
 
 from __future__ import annotations
 

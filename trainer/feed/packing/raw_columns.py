@@ -36,8 +36,8 @@ def raw_batches(
         layout: Says which columns the model takes.
         uris: What `trainer.storage.expand` takes.
         rows: Most rows of an item.
-        extra: Columns wanted beside the model's own. With none, items hold every column of the shard.
-        row_filter: Conditions by column, as `data.filter` has them: only rows that fit all of them are given.
+        extra: Columns beside the model's own. With none, items hold every column of the shard.
+        row_filter: Conditions by column, as in `data.filter`: only rows that meet all of them are yielded.
 
     Yields:
         The source rows, at least one, and the model's inputs of the same rows by column name (see `raw_columns`).
@@ -45,12 +45,12 @@ def raw_batches(
     Raises:
         DataError: A shard cannot be read, or a column is not what the model was trained on.
         ConfigError: A column that the data does not have, or a condition that does not fit its column's type.
-        StorageError: Nothing there, or the store is out of reach.
+        StorageError: Nothing is stored there, or the store cannot be reached.
     """
     names = [c.name for c in layout.columns]
     filtered_by = list(row_filter or {})
     shard_set = scan(uris, list(dict.fromkeys([*names, *extra, *filtered_by])), filtered_by=filtered_by)
-    # A key of one folder alone may look like a number where the training set's looked like text.
+    # The keys of a single folder may all look like numbers where those of the training data did not.
     layout_types = {c.name: pa.type_for_alias(c.arrow) for c in layout.columns if c.partition}
     partition_types = {**shard_set.partition_types, **layout_types}
     condition = make_filter(row_filter or {}, {**partition_types, **shard_set.types})
@@ -121,8 +121,8 @@ def _raw(column: Column, values: pa.ChunkedArray, where: str, row_numbers: np.nd
     if pa.types.is_temporal(array.type):
         array = _as_trained(column, array, where)
     array = _exact(column, array, where)
-    found = vectors(column, array, where) if column.kind == "vector" else numbers(array)
-    return _as_dtype(column, found, where)
+    values_of_rows = vectors(column, array, where) if column.kind == "vector" else numbers(array)
+    return _as_dtype(column, values_of_rows, where)
 
 
 def _as_trained(column: Column, array: pa.Array, where: str) -> pa.Array:
@@ -151,23 +151,23 @@ def _pixels(column: Column, array: pa.Array, where: str, row_numbers: np.ndarray
 
 
 def _padded(column: Column, array: pa.Array, where: str) -> np.ndarray:
-    """A sequence [N, size], a ragged one [N, longest]; what is missing is "" or NaN."""
+    """Returns a sequence [N, size], a ragged one [N, longest], padded with "" or NaN."""
     text = column.dtype == "string"
     if not _is_list(array.type) or is_text(array.type.value_type) != column.stores_text:
         raise _unfit(column, array, where)
     rows, flat = listed(column, array)
     flat = flat.cast(pa.string()) if text else _exact(column, flat, where)
     at = places(rows, len(array))
-    kept = at < column.size
-    width = max(1, int(at[kept].max(initial=-1)) + 1) if column.ragged else column.size
+    within = at < column.size
+    width = max(1, int(at[within].max(initial=-1)) + 1) if column.ragged else column.size
     out = np.full((len(array), width), "", object) if text else np.full((len(array), width), np.nan)
-    found = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
-    out[rows[kept], at[kept]] = found[kept]
+    flat_values = flat.fill_null("").to_numpy(zero_copy_only=False) if text else numbers(flat)
+    out[rows[within], at[within]] = flat_values[within]
     return out
 
 
 def _exact(column: Column, array: pa.Array, where: str) -> pa.Array:
-    """The array, where the input's dtype can tell its integers from each other: as categories they must not round."""
+    """Returns the array, unless the input's dtype would round its integers, which must stay distinct as categories."""
     counted = column.kind in ("categorical", "sequence") and column.dtype == "float64"
     if counted and pa.types.is_integer(array.type) and len(array):
         ends = pc.min_max(array).as_py()
@@ -183,19 +183,19 @@ def _is_list(arrow: pa.DataType) -> bool:
     return bool(pa.types.is_list(arrow) or pa.types.is_large_list(arrow) or pa.types.is_fixed_size_list(arrow))
 
 
-def _as_dtype(column: Column, found: np.ndarray, where: str) -> np.ndarray:
+def _as_dtype(column: Column, stored: np.ndarray, where: str) -> np.ndarray:
     dtype = np.dtype(column.dtype)
-    if found.dtype == dtype:
-        return found
-    if dtype.kind != "f" and found.dtype.kind == "f":
-        missing = int(np.isnan(found).sum())
+    if stored.dtype == dtype:
+        return stored
+    if dtype.kind != "f" and stored.dtype.kind == "f":
+        missing = int(np.isnan(stored).sum())
         if missing:
             raise DataError(
                 f"column {column.name!r} is null in {missing} rows; in training it never was", where=where,
                 remedy="fill the column, or train with impute so that null has a meaning",
             )  # fmt: skip
-    out = found.astype(dtype)
-    if dtype.kind in "iub" and not np.array_equal(out, found):
+    out = stored.astype(dtype)
+    if dtype.kind in "iub" and not np.array_equal(out, stored):
         raise DataError(
             f"column {column.name!r} has values that {column.dtype} cannot hold", where=where,
             remedy=f"write the column as {column.arrow}, as in training",

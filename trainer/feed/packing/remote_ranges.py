@@ -1,4 +1,4 @@
-"""Fetches the column chunks of remote row groups: which byte ranges, in which requests, and where they are put."""
+"""Fetches the column chunks of remote row groups: byte ranges, requests, and the memory or file that holds them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainer.feed.shards.footers import BadShard
 
 #: Ranges closer than this are one request: a round trip costs more than the bytes between.
 _MERGE_GAP_BYTES = 256 * 1024
-#: But none is larger: what was fetched is there twice for a moment.
+#: Largest request: its bytes are in memory twice for a moment.
 _MOST_REQUEST_BYTES = 16 * 1024**2
-#: More than this of a remote object's row groups is put on the disk: it is read bit by bit.
+#: Row groups with more than this to fetch go to a temporary file: they are read slice by slice.
 _SPOOL_BYTES = 64 * 1024**2
 
 
 def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) -> tuple[mmap.mmap, bool]:
-    """The column chunks of remote row groups, at their places in memory of the object's size.
+    """Fetches the column chunks of remote row groups into a mapping of the object's size, at their offsets.
 
     Args:
         shard: The shard.
@@ -28,13 +28,13 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
         columns: Names of stored columns.
 
     Returns:
-        A mapping, in which pages that were not fetched are never touched and take no memory; and whether it is of a
-        temporary file, as where there is too much to hold.
+        The mapping, whose other pages are never touched and take no memory; and whether it is of a temporary file,
+        which it is for more than 64 MiB.
     """
     ranges = [r for group in groups for r in chunk_ranges(shard, group, columns)]
     requests = list(requests_of(ranges))
     if sum(stop - start for start, stop in requests) > _SPOOL_BYTES:
-        # Without room on the disk, memory it is.
+        # Without room on the disk, use memory.
         with contextlib.suppress(OSError), tempfile.TemporaryFile(prefix="kfit-") as file:
             file.truncate(shard.size_bytes)
             for start, stop in requests:
@@ -50,16 +50,16 @@ def fetch_groups(shard: Shard, groups: Sequence[int], columns: Sequence[str]) ->
 
 def _fetched(shard: Shard, start: int, stop: int) -> bytes:
     try:
-        found = storage.read_version(shard.uri, start, stop, shard.version)
+        fetched = storage.read_version(shard.uri, start, stop, shard.version)
     except storage.Changed as changed:
         raise object_changed(shard) from changed
-    if len(found) != stop - start:
+    if len(fetched) != stop - start:
         raise object_changed(shard)
-    return found
+    return fetched
 
 
 def requests_of(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ranges of column chunks as requests: neighbours in one, and none too large to hold."""
+    """Merges the ranges of neighbouring column chunks into requests of at most 16 MiB."""
     for start, stop in merged(sorted(ranges)):
         for at in range(start, stop, _MOST_REQUEST_BYTES):
             yield at, min(stop, at + _MOST_REQUEST_BYTES)

@@ -1,4 +1,4 @@
-"""Turns columns into rows, in blocks that stay in a processor's cache."""
+"""Transposes columns into rows, in blocks that fit into a processor's cache."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 #: Fewer columns are written value by value into a block of rows that stays in the second-level cache.
 _STAGED_COLUMNS = 16
 _BLOCK_BYTES = 256 * 1024
-#: More are copied beside each other, and the block is turned by one call: half the time (1.18 -> 0.63 ns a value of
-#: 32 columns, 1.43 -> 1.24 of 500), and an eighth of the calls, each of which gives the interpreter's lock away.
+#: More are copied side by side, and the block is transposed by one call: half the time (1.18 -> 0.63 ns a value of
+#: 32 columns, 1.43 -> 1.24 of 500), and an eighth of the calls, each of which releases the interpreter's lock.
 _STAGE_BYTES = 2 * 1024**2
-#: Copies do not begin a power of two apart, or they would share a few lines of the cache.
+#: Columns must not begin a power of two apart, or they would compete for a few cache lines.
 _APART = 16
 _LEAST_ROWS = 256
 
@@ -60,10 +60,10 @@ class Turner:
     def _stage(self, width: int, rows: int, dtype: np.dtype) -> np.ndarray:
         """[width, rows] of this thread's memory, content undefined."""
         size = width * (rows + _APART)
-        held: np.ndarray | None = getattr(self._local, "held", None)
-        if held is None or len(held) < size:
-            held = self._local.held = np.empty(size, np.float32)
-        return held[:size].view(dtype).reshape(width, rows + _APART)[:, :rows]
+        memory: np.ndarray | None = getattr(self._local, "stage", None)
+        if memory is None or len(memory) < size:
+            memory = self._local.stage = np.empty(size, np.float32)
+        return memory[:size].view(dtype).reshape(width, rows + _APART)[:, :rows]
 
 
 def _write(columns: Sequence[tuple[int, np.ndarray]], start: int, stop: int, block: np.ndarray) -> None:

@@ -14,15 +14,15 @@ _ROWS_AT_ONCE = 256
 
 
 def broken_image(prepared: Prepared, error: Exception, *, within_s: float = 20.0) -> DataError | None:
-    """The error for an image that begins as one and cannot be decoded, which only training finds out.
+    """Finds the image whose decoding stopped training; the statistics pass looks at the first bytes only.
 
     Args:
-        prepared: What is known of the data.
-        error: What TensorFlow said.
-        within_s: How long to look for the row; it is named where it is found by then.
+        prepared: The dataset.
+        error: The error of TensorFlow.
+        within_s: How long to search; without a find the error names the columns only.
 
     Returns:
-        None where the error is another one.
+        The error to raise; None where `error` has another cause.
     """
     columns = {c.name: c for c in prepared.layout.images}
     if not columns or "DecodeImage" not in str(error):
@@ -42,7 +42,7 @@ def broken_image(prepared: Prepared, error: Exception, *, within_s: float = 20.0
 
 
 def _images(prepared: Prepared, reader: Reader, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    """Column, place as a person finds it, and bytes of every image of the set."""
+    """Yields column, `<uri> row <number>`, and bytes of every image of the dataset."""
     for shard in prepared.shards:
         row = 0
         for table in reader.stream(shard, _ROWS_AT_ONCE):

@@ -23,13 +23,13 @@ from trainer.feed.statistics.prepare import Prepared, SplitName
 from trainer.feed.threads import Pool, yield_to_training
 from trainer.schema import MISSING_CODE, ragged_key
 
-#: AutoGraph looks for Python's `if` and `for` in what it is given; the first batch would wait for that.
+#: AutoGraph would search these functions for Python control flow, and delay the first batch.
 _as_is = tf.autograph.experimental.do_not_convert
 
 _LOCAL_THREADS = 4
 _REMOTE_THREADS = 8
 _BATCHES_AHEAD = 2
-#: Small batches are asked for so far ahead that the hand-over between threads does not count.
+#: Small batches are prefetched this far ahead, so that handing them between threads costs little.
 _BYTES_AHEAD = 2 * 1024**2
 _MOST_BATCHES_AHEAD = 64
 
@@ -38,7 +38,7 @@ class Feed:
     """Batches of one split. Owns threads: close it, or use it as a context manager.
 
     Args:
-        prepared: What is known of the data.
+        prepared: The dataset and its statistics.
         split: Which rows.
         batch_size: Rows of a global batch, B.
         seed: Decides the order together with the epoch.
@@ -49,10 +49,10 @@ class Feed:
 
     Attributes:
         rows: Rows an epoch. steps: batches an epoch.
-        error: What went wrong in a thread; tf.data only passes on its text.
+        error: The exception of a thread; tf.data passes on its text only.
 
     Raises:
-        ConfigError: No such split, or the feed needs more memory than it may hold.
+        ConfigError: No such split, or the feed needs more memory than its budget.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class Feed:
 
     @property
     def wait_s(self) -> float:
-        """Seconds that the consumer waited for batches, so far."""
+        """Seconds that the consumer has waited for batches."""
         return self._waited.read()
 
     def seek(self, epoch: int, step: int = 0) -> None:
-        """Lets the next dataset begin there; iterators of earlier ones no longer count."""
+        """Lets the next dataset begin there; datasets made earlier keep their own position."""
         self._cursor = _Cursor(epoch, step)
 
     def start(self) -> None:
-        """Begins to read where the next iterator will begin, so that its first batch is there when asked for."""
+        """Begins to read where the next iterator will begin, so that its first batch is ready when it is requested."""
         if self._idle is None:
             self._keep_idle(self._stream(self._cursor.epoch, self._cursor.step))
 
@@ -132,7 +132,7 @@ class Feed:
             x["numbers"] float32 [B, N], x["codes"] int32 [B, C], y [B], w float32 [B, 2]; B is static, but for one
             of several workers: the same in all batches of an epoch.
         """
-        # TensorFlow never lets go of the function behind a generator, so that one must not hold the feed.
+        # TensorFlow never releases the function behind a generator, so the function must not refer to the feed.
         feed, cursor = weakref.ref(self), self._cursor
 
         def chunks_of() -> Iterator[Chunk]:
@@ -158,14 +158,14 @@ class Feed:
         layout = self._layout
         size = self._source.batch_size if self._source.worker.workers == 1 else None
         label = tf.int32 if layout.label.task == "multiclass" else tf.float32
-        found = (
+        plain = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
             tf.TensorSpec([None, size, layout.codes_width], tf.int32),
             tf.TensorSpec([None, size], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
         encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)
-        return (*found, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else found
+        return (*plain, encoded, tf.TensorSpec([None, 2], tf.int64)) if self._has_encoded else plain
 
     @property
     def _has_encoded(self) -> bool:
@@ -200,7 +200,7 @@ class Feed:
                     return
                 step += len(chunk[0])
                 yield chunk if self._has_encoded else chunk[:4]
-            # The thread goes on with the next epoch while this one is validated.
+            # The stream reads on into the next epoch during validation.
             self._keep_idle(stream)
             stream = None
         except Exception as error:
@@ -228,7 +228,7 @@ class Feed:
         return stream
 
     def _keep_idle(self, stream: Stream | None) -> Stream | None:
-        """Puts a stream aside for the next iterator, which takes it by putting none; gives what was there."""
+        """Stores the stream for the next iterator, and returns the one stored before; None only takes it."""
         with self._idle_lock:
             before, self._idle = self._idle, stream
         if stream is not None and before is not None:
@@ -250,7 +250,7 @@ class Feed:
             self._pool = self._loader = None
 
     def __del__(self) -> None:
-        # A dataset that nobody holds any more takes its feed, and that its threads, with it.
+        # A dataset that is garbage collected ends its feed and the threads.
         if hasattr(self, "_closed"):
             self.close()
 
@@ -264,8 +264,8 @@ class Feed:
 class _Cursor:
     """Where the next iterator of a dataset begins.
 
-    An iterator that reads ahead asks for its next epoch whenever it likes, so datasets made before a `seek`
-    keep a cursor of their own.
+    An iterator that prefetches may request its next epoch at any time, so a dataset made before a `seek` keeps its
+    own cursor.
     """
 
     def __init__(self, epoch: int, step: int) -> None:
@@ -273,11 +273,11 @@ class _Cursor:
         self._lock = threading.Lock()
 
     def advance(self) -> tuple[int, int]:
-        """Epoch and step to begin at; the next time it is the next epoch."""
+        """Returns the epoch and step to begin at, and moves to the next epoch."""
         with self._lock:
-            found = self.epoch, self.step
+            position = self.epoch, self.step
             self.epoch, self.step = self.epoch + 1, 0
-        return found
+        return position
 
 
 def _is_deterministic() -> bool:
@@ -288,11 +288,11 @@ def _is_deterministic() -> bool:
 
 
 def _ragged(encoded: tf.Tensor, *, padded: bool) -> Any:
-    """The bytes of rows' codes, string [B] -> int32 [B, longest], 0 after the last; at least one wide."""
+    """Decodes the bytes of rows' codes: string [B] -> int32 [B, longest], at least one wide, 0 after the last."""
     lengths = tf.strings.length(encoded) // 4
     codes = tf.io.decode_raw(tf.strings.reduce_join(encoded), tf.int32)
-    found = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
+    ragged = tf.RaggedTensor.from_row_lengths(codes, lengths, validate=False)
     if not padded:
-        return found
-    dense = found.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
+        return ragged
+    dense = ragged.to_tensor(MISSING_CODE, shape=tf.stack([-1, tf.maximum(1, tf.reduce_max(lengths))]))
     return tf.ensure_shape(dense, [encoded.shape[0], None])

@@ -1,4 +1,4 @@
-"""A split for anyone's own `model.fit`: batches by column name."""
+"""A split as batches by column name, for a user's own `model.fit`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from trainer.schema import Layout, image_key, ragged_key
 def dataset(
     config: Config, split: SplitName = "train", *, packed: bool = False, cache: str | Path | None = None
 ) -> tf.data.Dataset:
-    """A split for your own `model.fit`; each pass over it is the next epoch.
+    """Returns a split for your own `model.fit`; each pass over it is the next epoch.
 
     Args:
         config: The configuration.
         split: Which rows.
         packed: True: batches of `trainer.schema`, as the trainer's own models take them.
-        cache: Where statistics are kept between runs.
+        cache: Folder for statistics that the next process reuses; None: nowhere.
 
     Returns:
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers

@@ -1,7 +1,4 @@
-"""Background reading: windows are decoded ahead, shuffled by one gather, and handed over as ready chunks.
-
-A chunk is many batches in one array: what is done once a batch costs more than the batch when it is small.
-"""
+"""Background reading: windows are decoded ahead, shuffled by one gather, and queued as chunks of batches."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ from trainer.feed.threads import BoundedQueue, Pool, yield_to_training
 
 
 class Loading:
-    """A window on its way into memory."""
+    """A window that is being loaded."""
 
     def __init__(self, source: Source, units: np.ndarray, pool: Pool, memory: BufferPool) -> None:
         plan = source.plan
         ends = np.cumsum(plan.rows[units])
         self._rows = memory.take(int(ends[-1]) if len(ends) else 0)
-        # Slices of one row group stand next to each other; one task takes them all, in order.
+        # Slices of one row group are neighbours; one task reads them in order, so that the group is decoded once.
         names = plan.shard[units].astype(np.int64) << 32 | plan.group[units]
         edges = np.flatnonzero(np.diff(names, prepend=-1, append=-1))
         self._tasks: list[Future[None]] = []
@@ -40,18 +37,18 @@ class Loading:
             self._tasks.append(pool.submit(partial(source.pack_units, some, targets)))
 
     def wait(self) -> Rows:
-        """All rows. Raises what a read unit raised."""
+        """Waits for all rows. Raises what a read unit raised."""
         for task in self._tasks:
             task.result()
         return self._rows
 
 
 class WindowLoader:
-    """Loads windows; a set of one window is read once and kept.
+    """Loads windows; a dataset of one window is read once and kept.
 
     Args:
         source: What to read.
-        pool: Decodes.
+        pool: Runs the decoding.
     """
 
     def __init__(self, source: Source, pool: Pool) -> None:

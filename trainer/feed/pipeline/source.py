@@ -1,4 +1,4 @@
-"""From prepared data to one split's source: what its read units are, and how one becomes packed rows."""
+"""One split as a source of packed rows: its read units, their order, and how a unit is read."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.buffers import Rows, row_bytes
 from trainer.feed.packing.decoder import Reader
 from trainer.feed.packing.pack import Packer
-from trainer.feed.shards.discovery import Shard
-from trainer.feed.shards.filter import RowFilter
 from trainer.feed.shards.row_selection import kept_mask
-from trainer.feed.shards.split import SplitName, SplitRule, position_counts, position_mask
+from trainer.feed.shards.split import SplitName, position_counts, position_mask
 from trainer.feed.statistics.prepare import Prepared
 
-#: What is read at a time where nothing is shuffled.
+#: Size of a window where nothing is shuffled.
 _UNSHUFFLED_BYTES = 32 * 1024**2
-#: What Python adds to a row's encoded bytes.
+#: Overhead of a Python bytes object.
 _BYTES_OBJECT = 48
 
 
@@ -32,8 +30,7 @@ class Source:
     """One split, ready to be read in any order.
 
     Attributes:
-        shards: The shards. split: which of their rows.
-        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        prepared: The dataset. split: which of its rows.
         plan: The read units.
         reader: Decodes them. packer: packs them.
         seed, batch_size, shuffle: What decides the order.
@@ -41,10 +38,8 @@ class Source:
         worker: Which of several workers reads.
     """
 
-    shards: tuple[Shard, ...]
+    prepared: Prepared
     split: SplitName
-    rule: SplitRule
-    rows_of: RowFilter | None
     plan: Plan
     reader: Reader
     packer: Packer
@@ -65,11 +60,11 @@ class Source:
 
     @property
     def lanes(self) -> bool:
-        """Whether batches are mixed of lanes without being shuffled: of a validation the order counts nowhere."""
+        """Whether unshuffled batches take from all lanes, so that workers share them; a validation's order is free."""
         return self.worker.workers > 1 and self.split == "validation"
 
     def order(self, epoch: int, part: ShuffleWindow) -> np.ndarray:
-        """The order in which a window gives its rows."""
+        """Returns the order in which a window yields its rows; see `row_order`."""
         return row_order(
             self.plan,
             part,
@@ -81,9 +76,9 @@ class Source:
         )
 
     def pack_units(self, units: Sequence[int], targets: Sequence[Rows]) -> None:
-        """Reads and packs one read unit, or slices of one row group, into their places."""
+        """Reads one read unit, or several slices of one row group, and packs each into its target."""
         plan, first = self.plan, units[0]
-        shard, group, groups = self.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
+        shard, group, groups = self.prepared.shards[plan.shard[first]], int(plan.group[first]), int(plan.groups[first])
         ranges = [(int(plan.start[unit]), int(plan.stop[unit])) for unit in units]
         whole = sum(shard.group_rows[group : group + groups])
         if ranges == [(0, whole)]:
@@ -93,8 +88,8 @@ class Source:
         for table, out, rows in zip(tables, targets, ranges, strict=True):
             keep = None
             if len(table) != len(out):
-                held = range(group, group + groups)
-                keep = kept_mask(self.rule, self.rows_of, shard, held, table, self.split, rows)
+                group_range = range(group, group + groups)
+                keep = kept_mask(self.prepared.rule, self.prepared.rows_of, shard, group_range, table, self.split, rows)
                 assert keep is not None, "a read unit that is kept in part has a rule that says which part"
             self.packer.pack(table, out, keep)
 
@@ -109,7 +104,7 @@ def source_of(
     class_weight: Mapping[int, float] | None,
     worker: Worker | None,
 ) -> Source:
-    """The source of a split; arguments as those of `Feed`."""
+    """Returns the source of a split; the arguments are those of `Feed`."""
     packer = Packer(prepared.layout, class_weight)
     bytes_a_row = _packed_row_bytes(prepared)
     plan = _plan_of(prepared, split, bytes_a_row, shuffle=shuffle)
@@ -117,10 +112,8 @@ def source_of(
     names = list(dict.fromkeys([*packer.names, *by, *prepared.config.data.filter]))
     reader = Reader(names, prepared.partition_types, packer.encoded)
     return Source(
-        shards=prepared.shards,
+        prepared=prepared,
         split=split,
-        rule=prepared.rule,
-        rows_of=prepared.rows_of,
         plan=plan,
         reader=reader,
         packer=packer,
@@ -157,7 +150,7 @@ def _packed_row_bytes(prepared: Prepared) -> int:
 
 
 def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle: bool) -> Plan:
-    """The read units of a split, with a window of `data.shuffle` bytes of packed rows."""
+    """Returns the read units of a split, with windows of `data.shuffle` bytes of packed rows."""
     budget = prepared.config.data.shuffle if shuffle else False
     window_bytes = _UNSHUFFLED_BYTES if budget is False else budget
     return make_plan(
@@ -169,11 +162,13 @@ def _plan_of(prepared: Prepared, split: SplitName, bytes_a_row: int, *, shuffle:
 
 
 def _blocks(prepared: Prepared, split: SplitName, shard: int, group: int) -> Blocks | None:
-    """Where in a row group a split's rows stand: by position every row is known, by content what the pass counted."""
-    found, rule = prepared.shards[shard], prepared.rule
+    """Where the rows of a split are in a row group: exactly under a split by position, else as the pass counted."""
+    split_shard, rule = prepared.shards[shard], prepared.rule
     if rule.kind == "position" and prepared.rows_of is None:
-        counts = position_counts(found.identity, found.group_rows, rule.fraction)
-        mask = position_mask(found.identity, sum(found.group_rows[:group]), found.group_rows[group], counts[group])
+        counts = position_counts(split_shard.identity, split_shard.group_rows, rule.fraction)
+        mask = position_mask(
+            split_shard.identity, sum(split_shard.group_rows[:group]), split_shard.group_rows[group], counts[group]
+        )
         return Blocks(1, mask if split == "validation" else ~mask)
-    kept = found.blocks.get(split, {}).get(group)
-    return None if kept is None else Blocks(found.block_rows(group), np.array(kept))
+    block_rows = split_shard.blocks.get(split, {}).get(group)
+    return None if block_rows is None else Blocks(split_shard.block_rows(group), np.array(block_rows))

@@ -1,4 +1,4 @@
-"""From the job file's features and the shards' types to columns: what each is, and whether it can be that."""
+"""Resolves features of the job file and stored types to columns, and refuses kinds that do not fit the type."""
 
 from __future__ import annotations
 
@@ -24,27 +24,30 @@ def needed_columns(config: Config) -> list[str]:
 
 
 def resolve_columns(
-    config: Config, found: ShardSet, nulls: Mapping[str, int] | None = None, largest: Mapping[str, int] | None = None
+    config: Config,
+    shard_set: ShardSet,
+    nulls: Mapping[str, int] | None = None,
+    largest: Mapping[str, int] | None = None,
 ) -> dict[str, Column]:
-    """Holds each feature against its stored type.
+    """Validates each feature against its Arrow type.
 
     Args:
         config: The configuration.
-        found: The shards' types.
-        nulls: Nulls of each column, once they are known: a categorical int that has some enters as float64.
-        largest: Largest magnitude of each column of integer categories, once it is known: what float64 cannot hold
-            enters as text.
+        shard_set: The shards' types.
+        nulls: Nulls of each column, from the statistics: a categorical int with nulls becomes float64.
+        largest: Largest magnitude of each column of integer categories, from the statistics: what float64 cannot
+            represent becomes text.
 
     Returns:
         Columns by name, in the order of the job file.
 
     Raises:
         DataError: A stored type that does not fit the kind.
-        ConfigError: A vector whose stored length is another one.
+        ConfigError: A vector of another stored length.
     """
     return {
         name: _as_text_if_wide(
-            _column(name, feature, found, bool((nulls or {}).get(name))), feature, (largest or {}).get(name, 0)
+            _column(name, feature, shard_set, bool((nulls or {}).get(name))), feature, (largest or {}).get(name, 0)
         )
         for name, feature in config.data.features.items()
     }
@@ -59,15 +62,15 @@ def _as_text_if_wide(column: Column, feature: Feature, largest: int) -> Column:
     return replace(column, dtype="string") if limit is not None and largest > limit else column
 
 
-def key_types(found: ShardSet, columns: Iterable[Column]) -> dict[str, pa.DataType]:
-    """Types that hive keys are read with: a category made of dates is text."""
+def key_types(shard_set: ShardSet, columns: Iterable[Column]) -> dict[str, pa.DataType]:
+    """Returns the types that hive keys are read with: a category of dates is text."""
     texts = {c.name: pa.string() for c in columns if c.partition and c.stores_text}
-    return {**found.partition_types, **texts}
+    return {**shard_set.partition_types, **texts}
 
 
-def _column(name: str, feature: Feature, found: ShardSet, has_nulls: bool) -> Column:
-    partition = name not in found.types
-    arrow = found.partition_types[name] if partition else found.types[name]
+def _column(name: str, feature: Feature, shard_set: ShardSet, has_nulls: bool) -> Column:
+    partition = name not in shard_set.types
+    arrow = shard_set.partition_types[name] if partition else shard_set.types[name]
     nullable = has_nulls or feature.impute is not None or feature.indicator
     if isinstance(feature, Vector):
         return _vector(name, feature, arrow, nullable)
@@ -135,7 +138,7 @@ def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
 
 
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
-    wanted = {
+    allowed = {
         "numeric": "an int, float, bool, decimal, date or timestamp",
         "date": "a date or timestamp",
         "categorical": "a string, int or bool",
@@ -145,7 +148,7 @@ def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataE
         "image": "binary, an encoded image in each row",
     }[kind]
     return DataError(
-        f"column {name!r} is {arrow}; kind {kind} takes {wanted}",
+        f"column {name!r} is {arrow}; kind {kind} takes {allowed}",
         where=f"run.data.features.{name}",
         remedy=f"set kind: {other}, or write the column with another type" if other else "write it with another type",
     )
@@ -183,40 +186,40 @@ def input_dtype(arrow: pa.DataType, nullable: bool) -> str:
     return "bool" if _T.is_boolean(arrow) else str(arrow)
 
 
-def check_label(config: Config, found: ShardSet) -> pa.DataType:
-    """Type of the label, held against the task.
+def check_label(config: Config, shard_set: ShardSet) -> pa.DataType:
+    """Returns the type of the label after checking that it fits the task.
 
     Raises:
-        DataError: The task cannot be learnt from that type.
+        DataError: The type does not fit the task.
     """
     name, task = config.data.label.column, config.task
-    arrow = found.types.get(name, found.partition_types.get(name))
+    arrow = shard_set.types.get(name, shard_set.partition_types.get(name))
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
         raise _label(name, arrow, task, "a string or an int", "for numbers to predict set task: regression")
     if task != "multiclass" and not number:
-        wanted = "a bool, or a number that is 0 or 1" if task == "binary" else "a number"
+        allowed = "a bool, or a number that is 0 or 1" if task == "binary" else "a number"
         text = "set task: multiclass, or write the label as 0 and 1" if task == "binary" else "set task: multiclass"
-        raise _label(name, arrow, task, wanted, text if _T.is_string(arrow) else "write it with another type")
+        raise _label(name, arrow, task, allowed, text if _T.is_string(arrow) else "write it with another type")
     return arrow
 
 
-def _label(name: str, arrow: pa.DataType, task: str, wanted: str, remedy: str) -> DataError:
+def _label(name: str, arrow: pa.DataType, task: str, allowed: str, remedy: str) -> DataError:
     return DataError(
-        f"label {name!r} is {arrow}; task {task} takes {wanted}", where="run.data.label.column", remedy=remedy
+        f"label {name!r} is {arrow}; task {task} takes {allowed}", where="run.data.label.column", remedy=remedy
     )
 
 
-def check_weight(config: Config, found: ShardSet) -> None:
+def check_weight(config: Config, shard_set: ShardSet) -> None:
     """Checks that the sample weight is a number.
 
     Raises:
-        DataError: It is none.
+        DataError: It is not.
     """
     name = config.data.sample_weight
     if name is None:
         return
-    arrow = found.types.get(name, found.partition_types.get(name))
+    arrow = shard_set.types.get(name, shard_set.partition_types.get(name))
     if not is_number(arrow) or _T.is_temporal(arrow):
         raise DataError(
             f"sample weight {name!r} is {arrow}; expected a number", where="run.data.sample_weight",
@@ -224,8 +227,8 @@ def check_weight(config: Config, found: ShardSet) -> None:
         )  # fmt: skip
 
 
-def check_by(config: Config, found: ShardSet) -> pa.DataType | None:
-    """Type of the column that the validation split goes by, None where it goes by none.
+def check_by(config: Config, shard_set: ShardSet) -> pa.DataType | None:
+    """Returns the type of the column that the validation split uses; None where it uses none.
 
     Raises:
         ConfigError: Not a date or timestamp for `newest`, not a plain value for `fraction`.
@@ -234,15 +237,15 @@ def check_by(config: Config, found: ShardSet) -> pa.DataType | None:
     by = getattr(rule, "by", None)
     if by is None:
         return None
-    arrow: pa.DataType = found.types.get(by, found.partition_types.get(by))
+    arrow: pa.DataType = shard_set.types.get(by, shard_set.partition_types.get(by))
     if isinstance(rule, NewestSplit):
-        fits, wanted = _T.is_date(arrow) or _T.is_timestamp(arrow), "a date or a timestamp"
+        fits, allowed = _T.is_date(arrow) or _T.is_timestamp(arrow), "a date or a timestamp"
     else:
         fits = is_category(arrow) or _T.is_date(arrow) or _T.is_timestamp(arrow)
-        wanted = "a string, int, bool, date or timestamp"
+        allowed = "a string, int, bool, date or timestamp"
     if not fits:
         raise ConfigError(
-            f"column {by!r} is {arrow}; expected {wanted}", where="run.data.validation.by",
+            f"column {by!r} is {arrow}; expected {allowed}", where="run.data.validation.by",
             remedy="name another column",
         )  # fmt: skip
     return arrow

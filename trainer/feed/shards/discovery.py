@@ -1,4 +1,4 @@
-"""Finds a set's shards, reads their footers, and holds every one of them against one schema.
+"""Finds the shards of a dataset, reads their footers, and checks each against one schema.
 
 A fault of one file must name that file before the first step, not as a decoder's message an hour later.
 """
@@ -25,9 +25,9 @@ from trainer.feed.shards.plain_types import plain_type
 Membership = Literal["train", "validation", "both"]
 
 _THREADS = 8
-#: Footers that a thread takes at once: kept ones are parsed faster than they are handed around.
+#: Footers per task: a cached footer is parsed faster than a task is scheduled.
 _AT_ONCE = 16
-#: A row group of more bytes than this is counted in blocks of about as many, so that it can be read in slices.
+#: Larger row groups are counted in blocks of about this size, so that they can be read in slices.
 _BLOCK_BYTES = 4 * 1024**2
 _MOST_BLOCKS = 256
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -35,13 +35,13 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of the set.
+    """One Parquet file of the dataset.
 
     Attributes:
-        uri: Where it is.
-        name: Its path relative to what was listed: the same for a copy of the set elsewhere.
+        uri: Its URI.
+        name: Its path relative to what was listed; the same for a copy of the dataset elsewhere.
         size_bytes: Its size.
-        version: What changes when its content does (ETag; locally size and time of change).
+        version: Changes with its content (ETag; locally size and modification time).
         group_rows: Rows of each row group.
         membership: Which splits its rows belong to.
         train_rows: Training rows of each row group.
@@ -68,7 +68,7 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """All its rows."""
+        """All rows of the shard."""
         return sum(self.group_rows)
 
     @cached_property
@@ -91,31 +91,31 @@ class Shard:
         return tuple(sorted({i for name in columns for i in self.leaves.get(name, ())}))
 
     def rows_of(self, split: str) -> tuple[int, ...]:
-        """Rows of each row group that belong to a split."""
+        """Returns the rows of a split in each row group."""
         return self.train_rows if split == "train" else self.validation_rows
 
     def block_rows(self, group: int) -> int:
-        """Rows of a row group's blocks; the last may have fewer, and a small row group is one block."""
+        """Returns the rows of a row group's blocks; the last may have fewer, and a small row group is one block."""
         size_bytes = int(self.metadata.row_group(group).total_byte_size)
         blocks = min(_MOST_BLOCKS, -(-size_bytes // _BLOCK_BYTES))
         return max(1, -(-self.group_rows[group] // max(1, blocks)))
 
     def partition_value(self, key: str) -> str | None:
-        """The text of a hive key; None where hive marks it as null."""
+        """Returns the text of a hive key; None where hive marks it as null."""
         value = self.partitions.get(key)
         return None if value == _HIVE_NULL else value
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """Good shards ordered by name, and what is common to them.
+    """Readable shards ordered by name, and their common schema.
 
     Attributes:
         shards: The shards.
         types: Arrow type of every needed column that the files store.
         partition_types: Arrow type of every hive key: int64, date32 or string.
-        extra: Columns that some shard stores and nobody asked for.
-        bad: What was left out, `uri: why`.
+        extra: Stored columns that the job does not use.
+        bad: Shards that were left out, `uri: why`.
     """
 
     shards: tuple[Shard, ...]
@@ -148,7 +148,7 @@ def scan(
     Raises:
         BadShard: A shard that is not readable Parquet, lacks a column, or has another type.
         DataError: A column that no shard has, or no shard that can be read.
-        StorageError: Nothing there, or the store is out of reach.
+        StorageError: Nothing is stored there, or the store cannot be reached.
     """
     bad: list[str] = []
 
@@ -183,7 +183,7 @@ def scan(
 
 
 def _found(where: str | Sequence[str]) -> list[storage.StoredObject]:
-    """The set's objects; that there are none is a fault of the data, not of the store."""
+    """Lists the objects; that there are none is a fault of the data, not of the store."""
     try:
         return storage.expand(where)
     except storage.NotFound as missing:
@@ -191,7 +191,7 @@ def _found(where: str | Sequence[str]) -> list[storage.StoredObject]:
 
 
 def unknown_column(name: str, known: Sequence[str]) -> DataError:
-    """The error for a column that the set does not have; it names the nearest one that it has."""
+    """Returns the error for a column that the dataset does not have; it names the most similar one."""
     near = difflib.get_close_matches(name, known, n=1)
     shown = ", ".join(list(known)[:12]) + (" …" if len(known) > 12 else "")
     return DataError(
@@ -228,11 +228,11 @@ def _opened(
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="kfit-footer") as pool:
         parts = [listed[at : at + _AT_ONCE] for at in range(0, len(listed), _AT_ONCE)]
-        for found in (shard for shards in pool.map(some, parts) for shard in shards):
-            if isinstance(found, BadShard):
-                refuse(found)
+        for outcome in (shard for shards in pool.map(some, parts) for shard in shards):
+            if isinstance(outcome, BadShard):
+                refuse(outcome)
             else:
-                yield found
+                yield outcome
     footers.store()
 
 
@@ -266,7 +266,7 @@ def _with_sound_statistics(
 
 
 def _told_apart(shards: list[Shard]) -> list[Shard]:
-    """Numbers shards of one identity in the order of their URIs: files of one name, with one footer."""
+    """Numbers shards of equal identity (same file name, same footer) in the order of their URIs."""
     seen: Counter[str] = Counter()
     numbers: dict[str, int] = {}
     for shard in sorted(shards, key=lambda s: s.uri):
@@ -297,7 +297,7 @@ def _schemas(shards: Sequence[Shard], needed: Sequence[str]) -> list[dict[str, p
 
 
 def check_unique(names: Sequence[str], needed: Iterable[str], uri: str) -> None:
-    """Refuses a shard that stores a needed column more than once: nobody knows which one is meant.
+    """Refuses a shard that stores a needed column more than once, which is ambiguous.
 
     Raises:
         DataError: Names the column.
@@ -314,11 +314,11 @@ def _fault(
     shard: Shard, schema: Mapping[str, pa.DataType], types: Mapping[str, pa.DataType], keys: Sequence[str]
 ) -> BadShard | None:
     for name, expected in types.items():
-        found = schema.get(name)
-        if found is None:
+        stored_type = schema.get(name)
+        if stored_type is None:
             return bad_shard(shard.uri, f"column {name!r} is missing; expected {expected} as in the other shards")
-        if found != expected:
-            return bad_shard(shard.uri, f"column {name!r} is {found}; expected {expected} as in the other shards")
+        if stored_type != expected:
+            return bad_shard(shard.uri, f"column {name!r} is {stored_type}; expected {expected} as in the other shards")
     for key in keys:
         if key not in shard.partitions:
             return bad_shard(shard.uri, f"partition key {key!r} is missing in its path; expected {key}=…/")
@@ -337,7 +337,7 @@ def key_types_of(shards: Sequence[Shard]) -> dict[str, pa.DataType]:
             values.setdefault(key, set())
             if (value := shard.partition_value(key)) is not None:
                 values[key].add(value)
-    return {key: _text_type(found) for key, found in values.items()}
+    return {key: _text_type(texts) for key, texts in values.items()}
 
 
 def _text_type(values: set[str]) -> pa.DataType:

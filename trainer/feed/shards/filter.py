@@ -1,6 +1,6 @@
-"""Which rows belong to the set: `data.filter` on rows, and on row groups by what their footers say.
+"""`data.filter` on rows, and on row groups by the statistics in their footers.
 
-A row group whose footer shows that no row can fit is never read.
+A row group whose footer shows that no row can pass is never read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COMPARISONS = {"at_least": pc.greater_equal, "above": pc.greater, "at_most": pc
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Conditions that all have to hold.
+    """Conditions that a row has to meet, all of them.
 
     Attributes:
         conditions: By column; values are arrays of the column's type, of one element but for lists.
@@ -40,18 +40,18 @@ class RowFilter:
         return list(dict.fromkeys([*self.conditions, *self.nulls]))
 
     def mask(self, table: pa.Table) -> np.ndarray:
-        """Which rows belong to the set: bool [rows]. A null fits no comparison."""
-        kept = np.ones(len(table), bool)
+        """Returns which rows pass: bool [rows]. A null meets no comparison."""
+        fits = np.ones(len(table), bool)
         for name, conditions in self.conditions.items():
             values = _plain(table.column(name))
-            for key, wanted in conditions.items():
-                kept &= _holds(key, values, wanted)
+            for key, bounds in conditions.items():
+                fits &= _holds(key, values, bounds)
         for name, null in self.nulls.items():
-            kept &= table.column(name).is_null().to_numpy() == null
-        return kept
+            fits &= table.column(name).is_null().to_numpy() == null
+        return fits
 
     def may_hold(self, shard: Shard, group: int, partition_types: Mapping[str, pa.DataType]) -> bool:
-        """Whether a row of a row group can belong to the set, as far as its footer and its path tell."""
+        """Whether a row of a row group can pass, by its footer and its path."""
         for name, conditions in self.conditions.items():
             if name in shard.stored:
                 low, high = _range(shard, group, name)
@@ -62,28 +62,28 @@ class RowFilter:
                 low = high = text
             else:
                 continue
-            for key, wanted in conditions.items():
-                if low is not None and not _may_hold(key, low, high, wanted):
+            for key, bounds in conditions.items():
+                if low is not None and not _may_hold(key, low, high, bounds):
                     return False
         return True
 
 
-def make_filter(wanted: Mapping[str, Condition], types: Mapping[str, pa.DataType]) -> RowFilter | None:
-    """The filter of a configuration.
+def make_filter(configured: Mapping[str, Condition], types: Mapping[str, pa.DataType]) -> RowFilter | None:
+    """Returns the filter of a configuration.
 
     Args:
-        wanted: `data.filter`.
+        configured: `data.filter`.
         types: Arrow types of the columns.
 
     Returns:
-        The filter; None where everything belongs to the set.
+        The filter; None without conditions.
 
     Raises:
         ConfigError: A value that the column's type cannot be compared with.
     """
     conditions: dict[str, dict[str, pa.Array]] = {}
     nulls: dict[str, bool] = {}
-    for name, condition in wanted.items():
+    for name, condition in configured.items():
         given = condition.model_dump(exclude_none=True, by_alias=True)
         if (null := given.pop("null", None)) is not None:
             nulls[name] = null
@@ -107,34 +107,34 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
 
 
-def _holds(key: str, values: pa.ChunkedArray, wanted: pa.Array) -> np.ndarray:
-    wanted = wanted.cast(values.type)
+def _holds(key: str, values: pa.ChunkedArray, bounds: pa.Array) -> np.ndarray:
+    bounds = bounds.cast(values.type)
     if key in _COMPARISONS:
-        found = _COMPARISONS[key](values, wanted[0])
+        fits = _COMPARISONS[key](values, bounds[0])
     else:
-        found = pc.is_in(values, value_set=wanted)
+        fits = pc.is_in(values, value_set=bounds)
         if key == "not_in":
-            found = pc.and_(pc.invert(found), values.is_valid())
-    return np.asarray(found.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False), bool)
+            fits = pc.and_(pc.invert(fits), values.is_valid())
+    return np.asarray(fits.combine_chunks().fill_null(False).to_numpy(zero_copy_only=False), bool)
 
 
 def _range(shard: Shard, group: int, name: str) -> tuple[Any, Any]:
-    """Least and greatest value of a column in a row group; None where the footer does not say."""
+    """Returns least and greatest value of a column in a row group; None where the footer has none."""
     indices = shard.leaves[name]
     known = statistics_of(shard.metadata, group, indices[0]) if len(indices) == 1 else None
     return (known.min, known.max) if known is not None and known.has_min_max else (None, None)
 
 
-def _may_hold(key: str, low: Any, high: Any, wanted: pa.Array) -> bool:
+def _may_hold(key: str, low: Any, high: Any, bounds: pa.Array) -> bool:
     try:
-        least, most = pa.array([low]).cast(wanted.type)[0], pa.array([high]).cast(wanted.type)[0]
+        least, most = pa.array([low]).cast(bounds.type)[0], pa.array([high]).cast(bounds.type)[0]
     except (pa.ArrowException, TypeError, ValueError):
         return True
     if key in ("at_least", "above"):
-        return bool(_COMPARISONS[key](most, wanted[0]).as_py())
+        return bool(_COMPARISONS[key](most, bounds[0]).as_py())
     if key in ("at_most", "below"):
-        return bool(_COMPARISONS[key](least, wanted[0]).as_py())
+        return bool(_COMPARISONS[key](least, bounds[0]).as_py())
     if key == "not_in":
-        return not (least == most and least in wanted.to_pylist())
-    inside = pc.and_(pc.greater_equal(wanted, least), pc.less_equal(wanted, most))
+        return not (least == most and least in bounds.to_pylist())
+    inside = pc.and_(pc.greater_equal(bounds, least), pc.less_equal(bounds, most))
     return bool(pc.any(inside).as_py())

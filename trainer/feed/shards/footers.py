@@ -1,6 +1,6 @@
-"""Footers of Parquet shards: read once, parsed once in a process, and kept for the next run.
+"""Footers of Parquet shards: read once, parsed once in a process, and cached for the next run.
 
-Two thousand shards are two thousand requests; kept beside the statistics they are one file.
+The footers of two thousand shards are two thousand requests; cached beside the statistics they are one file.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from trainer import local_cache, storage
 from trainer.errors import DataError
 
-#: One request gets most footers; longer ones take a second.
+#: Bytes of the first request, which most footers fit into; longer ones take a second.
 _TAIL_BYTES = 64 * 1024
-#: Larger than this in all, footers are not kept.
+#: Footers that are larger in total are not cached.
 _KEPT_BYTES = 256 * 1024**2
 
 
@@ -29,7 +29,7 @@ class BadShard(DataError):
 
 
 def bad_shard(uri: str, what: str) -> BadShard:
-    """The fault of one shard."""
+    """Returns the error for one bad shard."""
     return BadShard(what, where=uri, remedy="write the shard again, or set data.on_bad_shard: skip")
 
 
@@ -66,29 +66,29 @@ def read_footer(uri: str, size_bytes: int, version: str) -> bytes:
 
 
 def _packed(footers: Mapping[str, bytes]) -> bytes:
-    """A line of JSON with URIs and lengths, then the footers one after another."""
+    """Returns a line of JSON with URIs and lengths, then the footers one after another."""
     head = json.dumps([[uri, len(footer)] for uri, footer in footers.items()])
     return b"".join([head.encode(), b"\n", *footers.values()])
 
 
 def _load(folder: str | Path, name: str) -> dict[str, bytes]:
-    """What is kept; nothing where it cannot be read."""
+    """Returns the cached footers; none where they cannot be read."""
     try:
         head, _, body = (local_cache.read(folder, name) or b"[]\n").partition(b"\n")
-        found, at = {}, 0
+        footers, at = {}, 0
         for uri, length in json.loads(head):
-            found[str(uri)] = body[at : at + int(length)]
+            footers[str(uri)] = body[at : at + int(length)]
             at += int(length)
     except (ValueError, TypeError):
         return {}
-    return found if at == len(body) else {}
+    return footers if at == len(body) else {}
 
 
 class Footers:
-    """The footers of a listing, from the last run that saw the same objects, else from the objects.
+    """The footers of a listing: from the cache if an earlier run saw the same objects, else from the objects.
 
     Args:
-        folder: Where they are kept; None: nowhere.
+        folder: The cache; None: none.
         listed: The objects, with their versions.
     """
 
@@ -101,18 +101,18 @@ class Footers:
         self._new: dict[str, bytes] = {}
 
     def of(self, stored: storage.StoredObject) -> bytes:
-        """One object's footer.
+        """Returns the footer of one object.
 
         Raises:
             BadShard: It has none.
         """
-        found = self._known.get(stored.uri)
-        if found is None:
-            found = self._new[stored.uri] = read_footer(stored.uri, stored.size_bytes, stored.version)
-        return found
+        footer = self._known.get(stored.uri)
+        if footer is None:
+            footer = self._new[stored.uri] = read_footer(stored.uri, stored.size_bytes, stored.version)
+        return footer
 
     def store(self) -> None:
-        """Keeps what was read for the next run; a folder that cannot be written costs that run the reading."""
+        """Caches what was read; if the folder cannot be written, the next run reads the footers again."""
         known = self._known | self._new
         if self._folder is None or not self._new or sum(map(len, known.values())) > _KEPT_BYTES:
             return

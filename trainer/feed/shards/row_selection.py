@@ -1,4 +1,4 @@
-"""Which rows of a table are one side's: by the split, and by `data.filter`."""
+"""Selects the rows of a table that belong to a split and pass `data.filter`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def kept_mask(
     split: SplitName,
     rows: tuple[int, int] | None = None,
 ) -> np.ndarray | None:
-    """Which rows of neighbouring row groups are on one side of the split.
+    """Returns which rows of neighbouring row groups belong to a split.
 
     Args:
-        rule: How the set is split.
-        chosen: Which rows belong to it; None: all.
+        rule: How rows are split.
+        chosen: `data.filter`; None: all rows.
         shard: The shard.
         groups: Its row groups.
         table: Their rows, or some of them.
-        split: The side.
+        split: The split.
         rows: Which of their rows the table holds: (first, one past the last). None: all.
 
     Returns:
-        bool [rows]; None where all are.
+        bool [rows]; None where all do.
     """
     mask = validation_mask(rule, shard, groups, table, rows)
     side = None if mask is None else (mask if split == "validation" else ~mask)
@@ -43,17 +43,17 @@ def kept_mask(
 def validation_mask(
     rule: SplitRule, shard: Shard, groups: range, table: pa.Table, rows: tuple[int, int] | None = None
 ) -> np.ndarray | None:
-    """Which rows of neighbouring row groups validate.
+    """Returns which rows of neighbouring row groups are validation rows.
 
     Args:
-        rule: How the set is split.
+        rule: How rows are split.
         shard: The shard.
         groups: Its row groups.
         table: Their rows, or some of them; has the rule's column.
         rows: Which of their rows the table holds: (first, one past the last). None: all.
 
     Returns:
-        bool [rows]; None where all rows are on the shard's own side.
+        bool [rows]; None where the shard belongs to one split as a whole.
     """
     if shard.membership != "both" or rule.kind == "none":
         return None

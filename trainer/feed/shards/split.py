@@ -1,7 +1,7 @@
 """Which rows train and which validate: a pure function of identities, positions and values.
 
-A row is known by its shard's identity (`Shard.identity`) and its position there, so it falls on the same side in every
-run, on every machine, for a copy of the set elsewhere, and whether a folder, a glob or a list named its shard.
+A row is identified by its shard (`Shard.identity`) and its position there, so it falls into the same split in every
+run, on every machine, for a copy of the dataset elsewhere, and whether a folder, a glob or a list named its shard.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _NULL = "\0null"
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How a set is divided.
+    """How rows are split.
 
     Attributes:
-        kind: none: every row of a shard is on one side; position, value: by hash; days: by date.
+        kind: none: all rows of a shard belong to one split; position, value: by hash; days: by date.
         fraction: Share that validates.
         by: Column of value and days.
         cutoff_day: days: the first day, since 1970, that validates.
@@ -48,7 +48,7 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
         values: uint64 [N].
 
     Returns:
-        uint64 [N], as good as independent and uniform.
+        uint64 [N], practically independent and uniform.
     """
     z = values + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -57,12 +57,12 @@ def splitmix64(values: np.ndarray) -> np.ndarray:
 
 
 def text_hash(text: str) -> int:
-    """64 bits of a text, the same everywhere."""
+    """Returns a hash of 64 bits that is the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def row_hashes(identity: str, start: int, rows: int, purpose: str) -> np.ndarray:
-    """A hash for each row by its position.
+    """Hashes rows by their position.
 
     Args:
         identity: The shard's.
@@ -78,10 +78,10 @@ def row_hashes(identity: str, start: int, rows: int, purpose: str) -> np.ndarray
 
 
 def position_counts(identity: str, group_rows: Sequence[int], fraction: float) -> tuple[int, ...]:
-    """Validation rows of each row group: systematic, so that a shard holds its share within one row.
+    """Returns the validation rows of each row group, by systematic sampling: a shard has its share within one row.
 
     Args:
-        identity: The shard's: shards come and go without moving the rows of others.
+        identity: `Shard.identity`: adding or removing shards does not move the rows of others.
         group_rows: Rows of each row group.
         fraction: Share that validates.
 
@@ -131,7 +131,7 @@ def day_numbers(values: pa.ChunkedArray) -> np.ndarray:
         int64 [rows].
 
     Raises:
-        DataError: A null: nobody knows which side it is on.
+        DataError: A null, which belongs to neither split.
     """
     array = _combined(values)
     if array.null_count:

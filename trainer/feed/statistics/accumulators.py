@@ -1,4 +1,4 @@
-"""What a pass adds up about one column, part by part, merged in the order of the set."""
+"""Statistics of a column that are computed part by part and merged in the order of the dataset."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Of values [N] or [N, size]; what is not finite is left out."""
+        """Returns the moments of the finite values among values [N] or [N, size]."""
         x = values.astype(np.float64, copy=False)
         finite = np.isfinite(x)
         if finite.all():
@@ -54,7 +54,7 @@ class Moments:
         return cls(np.asarray(count), mean, squares, float(low), float(high))
 
     def merge(self, other: Moments) -> Moments:
-        """Joins two parts (Chan, Golub and LeVeque 1983, pairwise update)."""
+        """Returns the moments of two parts together (Chan, Golub and LeVeque 1983, pairwise update)."""
         count = self.count + other.count
         safe = np.maximum(count, 1.0)
         delta = other.mean - self.mean
@@ -69,7 +69,7 @@ class Moments:
         )
 
     def pooled(self) -> tuple[float, float]:
-        """Mean and population variance over all elements."""
+        """Returns mean and population variance over all elements."""
         count = self.count.sum()
         if not count:
             return 0.0, 0.0
@@ -78,7 +78,7 @@ class Moments:
         return mean, squares / float(count)
 
     def variances(self) -> np.ndarray:
-        """Population variance of each element."""
+        """Returns the population variance of each element."""
         return np.asarray(self.squares / np.maximum(self.count, 1.0))
 
 
@@ -94,7 +94,7 @@ class ColumnPart:
         sample: Values of the sampled rows, float64 with NaN for null.
         lowest, highest: The range of finite values as they are stored: float64 rounds integers beyond 2^53.
             Of images `highest` is what decoding the largest takes, in bytes.
-        first_null, first_bad: Where the first one stands, or "". largest_image: where the largest image stands.
+        first_null, first_bad: `<uri> row <number>` of the first one, or "". largest_image: that of the largest image.
     """
 
     rows: int = 0
@@ -111,7 +111,7 @@ class ColumnPart:
     largest_image: str = ""
 
     def merge(self, other: ColumnPart) -> None:
-        """Adds what comes after this part."""
+        """Adds the part that follows this one."""
         self.rows += other.rows
         self.nulls += other.nulls
         self.nans += other.nans
@@ -128,14 +128,14 @@ class ColumnPart:
 
 @dataclass
 class SplitPart:
-    """All columns of one part of a split, and the hashes of its sampled rows, uint64 [S] in the order of the set."""
+    """All columns of one part of a split, and the hashes of its sampled rows: uint64 [S], in order."""
 
     rows: int = 0
     columns: dict[str, ColumnPart] = field(default_factory=dict)
     hashes: list[np.ndarray] = field(default_factory=list)
 
     def merge(self, other: SplitPart) -> None:
-        """Adds what comes after this part."""
+        """Adds the part that follows this one."""
         self.rows += other.rows
         self.hashes.extend(other.hashes)
         for name, part in other.columns.items():
@@ -188,11 +188,11 @@ def smallest_hashes(hashes: np.ndarray, largest: int) -> np.ndarray:
 
 
 def finish(part: ColumnPart, *, most_values: int | None = None) -> ColumnStatistics:
-    """A column's statistics.
+    """Returns the statistics of a column.
 
     Args:
-        part: All of the split, its sample reduced.
-        most_values: Keep so many values at the most; None: all.
+        part: The whole split, its sample reduced.
+        most_values: Most values to keep; None: all.
     """
     values = tuple(sorted(part.counts.items(), key=lambda kv: (-kv[1], kv[0])))
     common: dict[str, Any] = {"rows": part.rows, "nulls": part.nulls, "nans": part.nans, "infinities": part.infinities}

@@ -49,7 +49,7 @@ def load(folder: str | Path, key: str) -> ScanResult | None:
         return ScanResult(
             {split: statistics_from(s) for split, s in stored["statistics"].items()},
             {uri: (tuple(t), tuple(v)) for uri, (t, v) in stored["split_rows"].items()},
-            {uri: _blocks(found) for uri, found in stored["blocks"].items()},
+            {uri: _blocks(stored_blocks) for uri, stored_blocks in stored["blocks"].items()},
             tuple(stored["bad"]),
             tuple(stored["odd"]),
         )

@@ -1,4 +1,4 @@
-"""The data's contract, held against what one pass found: the first breach is an error, oddities are warnings."""
+"""Checks the statistics against the data's contract: the first breach is an error, oddities are warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
 
-#: Steps of a number format that are a larger share of a column's standard deviation lose what is to be learnt.
+#: Number formats whose steps exceed this share of a column's standard deviation lose too much of it.
 _COARSE = 0.01
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: TensorFlow flushes what is smaller to 0.
@@ -24,10 +24,10 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
 
     Args:
         config: The configuration.
-        parts: What the pass found.
+        parts: Statistics of the splits.
 
     Raises:
-        DataError: The first breach: which column, how many rows, where the first one stands.
+        DataError: The first breach; names the column, the number of rows, and the first of them.
     """
     for split, part in parts.items():
         if not part.rows:
@@ -53,7 +53,12 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             remedy="fix the label, or leave those rows out",
         )  # fmt: skip
     if config.task == "regression":
-        _check_scale(config, split, part)
+        assert part.moments is not None
+        if config.data.label.transform == "log1p" and part.moments.minimum <= -1:
+            raise DataError(
+                f"label {name!r} is {part.moments.minimum:g} in {split} rows; log1p takes what is above -1",
+                where="run.data.label.transform", remedy="set transform: standard",
+            )  # fmt: skip
         return
     classes = sorted(part.counts)
     if config.task == "binary" and not set(classes) <= {0, 1}:
@@ -69,39 +74,21 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
         )  # fmt: skip
 
 
-def _check_scale(config: Config, split: SplitName, part: ColumnPart) -> None:
-    assert part.moments is not None
-    name, least = config.data.label.column, part.moments.minimum
-    if config.data.label.transform == "log1p" and least <= -1:
-        raise DataError(
-            f"label {name!r} is {least:g} in {split} rows; log1p takes what is above -1",
-            where="run.data.label.transform", remedy="set transform: standard",
-        )  # fmt: skip
-
-
 def _check_weight(name: str, split: SplitName, part: ColumnPart) -> None:
     assert part.moments is not None
-    broken = part.nulls + part.nans + part.infinities
-    if broken:
-        raise DataError(
-            f"sample weight {name!r} is null, NaN or infinite in {broken} {split} rows",
-            where=part.first_null or part.first_bad, remedy="give every row a finite weight >= 0",
-        )  # fmt: skip
-    if part.moments.minimum < 0:
-        raise DataError(
-            f"sample weight {name!r} is negative in {split} rows (least: {part.moments.minimum:g})",
-            where="run.data.sample_weight", remedy="give every row a finite weight >= 0",
-        )  # fmt: skip
-    if split == "train" and part.moments.maximum == 0:
-        raise DataError(
-            f"sample weight {name!r} is 0 in all training rows", where="run.data.sample_weight",
-            remedy="give some rows a weight above 0",
-        )  # fmt: skip
-    if split == "train" and part.moments.maximum < _FLOAT32_LEAST:
-        raise DataError(
-            f"sample weight {name!r} is at most {part.moments.maximum:g}, which float32 arithmetic takes for 0",
-            where="run.data.sample_weight", remedy="scale the weights, so that they are about 1",
-        )  # fmt: skip
+    broken, least, largest = part.nulls + part.nans + part.infinities, part.moments.minimum, part.moments.maximum
+    finite, train = "give every row a finite weight >= 0", split == "train"
+    too_small = f"is at most {largest:g}, which float32 arithmetic takes for 0"
+    faults = (
+        (broken > 0, f"is null, NaN or infinite in {broken} {split} rows", finite),
+        (least < 0, f"is negative in {split} rows (least: {least:g})", finite),
+        (train and largest == 0, "is 0 in all training rows", "give some rows a weight above 0"),
+        (train and largest < _FLOAT32_LEAST, too_small, "scale the weights, so that they are about 1"),
+    )
+    for is_fault, what, remedy in faults:
+        if is_fault:
+            where = part.first_null or part.first_bad or "run.data.sample_weight"
+            raise DataError(f"sample weight {name!r} {what}", where=where, remedy=remedy)
 
 
 def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPart, memory: int | None) -> None:
@@ -143,7 +130,7 @@ def _check_feature(name: str, feature: Feature, split: SplitName, part: ColumnPa
 
 
 def _check_resolution(name: str, part: ColumnPart) -> None:
-    """Values that lie so far from 0, and so near each other, that float64 cannot tell them apart."""
+    """Refuses large values that lie so near each other that float64 cannot tell them apart."""
     assert part.moments is not None
     largest = max(abs(part.moments.minimum), abs(part.moments.maximum))
     step, deviation = float(np.spacing(largest)), float(np.sqrt(part.moments.pooled()[1]))
@@ -176,7 +163,7 @@ def _check_images(name: str, split: SplitName, part: ColumnPart, memory: int | N
 
 
 def odd_columns(config: Config, part: SplitPart) -> list[str]:
-    """One line for each column from which nothing can be learnt."""
+    """Returns one warning for each constant column."""
     out = []
     for name in config.data.features:
         column = part.columns[name]

@@ -21,21 +21,21 @@ def class_weights(config: Config, prepared: Prepared) -> dict[int, float] | None
     Raises:
         ConfigError: A class that the label does not have, or a negative weight.
     """
-    wanted = config.fit.class_weight
-    if wanted is None:
+    configured = config.fit.class_weight
+    if configured is None:
         return None
     label = prepared.layout.label
     classes: tuple[str | int, ...] = label.classes or (0, 1)
-    if wanted == "balanced":
+    if configured == "balanced":
         counts = dict(prepared.statistics["train"].columns[label.name].values)
         rows = sum(counts.values())
         return {i: rows / (len(classes) * counts[c]) for i, c in enumerate(classes)}
     index = {str(c): i for i, c in enumerate(classes)}
-    for name, weight in wanted.items():
+    for name, weight in configured.items():
         if str(name) not in index or weight < 0:
             problem = "is negative" if str(name) in index else "is no class of the label"
             raise ConfigError(
                 f"class_weight {name!r}: {weight} {problem}", where="run.fit.class_weight",
                 remedy=f"classes are {', '.join(map(str, classes[:20]))}; weights are >= 0",
             )  # fmt: skip
-    return dict.fromkeys(index.values(), 1.0) | {index[str(n)]: float(w) for n, w in wanted.items()}
+    return dict.fromkeys(index.values(), 1.0) | {index[str(n)]: float(w) for n, w in configured.items()}

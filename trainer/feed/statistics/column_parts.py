@@ -1,4 +1,4 @@
-"""What one pass finds of a column in some rows: moments, counts, nulls, and the first row that is wrong."""
+"""Statistics of one column over a part of its rows: moments, counts, nulls, and where the first bad row is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IMAGE_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a part's rows stand: rows and sampled rows are indices into the row group."""
+    """The rows of a part: indices of its rows and of its sampled rows in the table, which begins at row `start`."""
 
     shard: Shard
     start: int
@@ -31,13 +31,13 @@ class Place:
     sampled: np.ndarray
 
     def first(self, flags: np.ndarray) -> str:
-        """The first of the part's rows with a flag, as a person finds it."""
+        """Returns `<uri> row <number>` of the first of the part's rows that is flagged, or ""."""
         hit = self.rows[flags[self.rows]]
         return f"{self.shard.uri} row {self.start + int(hit[0])}" if len(hit) else ""
 
 
 def column_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """A feature column."""
+    """Returns the statistics of a feature column."""
     if column.kind == "categorical":
         return _counted_part(values, place)
     if column.kind == "image":
@@ -45,32 +45,32 @@ def column_part(column: Column, values: pa.ChunkedArray, place: Place) -> Column
     if column.kind in ("sequence", "text"):
         return _listed_part(column, values, place)
     where = f"{place.shard.uri}"
-    found = vectors(column, values, where) if column.kind == "vector" else numbers(values)
-    return numeric_part(found, values, place)
+    as_numbers = vectors(column, values, where) if column.kind == "vector" else numbers(values)
+    return numeric_part(as_numbers, values, place)
 
 
-def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """Moments, a sample, and what is null or not finite.
+def numeric_part(as_numbers: np.ndarray, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Returns moments, sampled values, and the counts of values that are null or not finite.
 
     Args:
-        found: [N] or [N, size]: the values as numbers.
-        values: The same as stored, which tells null from NaN.
-        place: Where they stand.
+        as_numbers: [N] or [N, size]: the values as numbers.
+        values: The same values as stored; only they tell null from NaN.
+        place: Which rows belong to the part.
     """
-    chosen = found if len(place.rows) == len(found) else found[place.rows]
-    moments = Moments.of(chosen)
+    of_split = as_numbers if len(place.rows) == len(as_numbers) else as_numbers[place.rows]
+    moments = Moments.of(of_split)
     part = ColumnPart(rows=len(place.rows), moments=moments)
-    flat = found if found.ndim == 1 else found[:, 0]
+    flat = as_numbers if as_numbers.ndim == 1 else as_numbers[:, 0]
     part.lowest, part.highest = _stored_range(moments, values, place.rows)
-    part.sample = [flat[place.sampled].astype(np.float64)] if found.ndim == 1 else []
-    if found.dtype.kind != "f":
+    part.sample = [flat[place.sampled].astype(np.float64)] if as_numbers.ndim == 1 else []
+    if as_numbers.dtype.kind != "f":
         return part
-    finite = np.isfinite(chosen)
+    finite = np.isfinite(of_split)
     if finite.all() and not values.null_count:
         return part
-    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(found), bool)
-    present = ~null if found.ndim == 1 else ~null[:, None]
-    nan, inf = np.isnan(found) & present, np.isinf(found)
+    null = np.asarray(values.is_null().to_numpy(), bool) if values.null_count else np.zeros(len(as_numbers), bool)
+    present = ~null if as_numbers.ndim == 1 else ~null[:, None]
+    nan, inf = np.isnan(as_numbers) & present, np.isinf(as_numbers)
     part.nulls = int(null[place.rows].sum())
     part.nans, part.infinities = int(nan[place.rows].sum()), int(inf[place.rows].sum())
     bad = inf | nan
@@ -80,7 +80,7 @@ def numeric_part(found: np.ndarray, values: pa.ChunkedArray, place: Place) -> Co
 
 
 def _stored_range(moments: Moments, values: pa.ChunkedArray, rows: np.ndarray) -> tuple[float, float]:
-    """Least and greatest value; where float64 cannot tell them apart, of the integers as they are stored."""
+    """Returns the least and greatest value; the stored ones of integers that float64 rounds to one value."""
     lowest, highest = moments.minimum, moments.maximum
     whole = pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type)
     if lowest == highest and abs(lowest) > _EXACT_FLOAT64 and whole:
@@ -101,7 +101,7 @@ def _counted_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
 
 
 def _image_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """Nulls, and the largest image. What does not begin as an image is counted as NaN is: it has no value."""
+    """Counts nulls and finds the largest image. A value that does not begin as an image counts as NaN."""
     null = values.is_null().to_numpy()
     known = np.zeros(len(null), bool)
     for signature in _IMAGE_SIGNATURES:
@@ -119,7 +119,7 @@ def _image_part(column: Column, values: pa.ChunkedArray, place: Place) -> Column
 
 
 def _listed_part(column: Column, values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """Counts every value of a sequence, every word of a text; an empty row is none of the nulls."""
+    """Counts the values of a sequence or the words of a text; an empty row is not null."""
     rows, flat = listed(column, values)
     null = values.is_null().to_numpy()
     chosen = np.zeros(len(null), bool)
@@ -132,11 +132,11 @@ def _listed_part(column: Column, values: pa.ChunkedArray, place: Place) -> Colum
 
 
 def label_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """How often each value of a label of classes occurs."""
+    """Counts the values of a binary or multiclass label."""
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        found = numbers(values)
-        null = np.isnan(found)
-        distinct, counts = np.unique(found[place.rows][~null[place.rows]], return_counts=True)
+        as_numbers = numbers(values)
+        null = np.isnan(as_numbers)
+        distinct, counts = np.unique(as_numbers[place.rows][~null[place.rows]], return_counts=True)
         part = ColumnPart(rows=len(place.rows), nulls=int(null[place.rows].sum()), first_null=place.first(null))
         part.counts = Counter(
             {int(v) if float(v).is_integer() else float(v): int(n) for v, n in zip(distinct, counts, strict=True)}

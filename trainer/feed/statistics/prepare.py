@@ -1,4 +1,4 @@
-"""From configuration to everything the feed and the model must know of the data, without TensorFlow.
+"""From a configuration to all that the feed and the model need to know of the data; without TensorFlow.
 
 `inspect` reads footers alone and is what `trainer check` needs; `prepare` adds one pass over the rows.
 """
@@ -13,15 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from trainer.config import (
-    Categorical,
-    Config,
-    FractionSplit,
-    NewestSplit,
-    Sequence,
-    resolve_automatic,
-    resolved_uris,
-)
+from trainer.config import Categorical, Config, FractionSplit, NewestSplit, Sequence, resolve_automatic, resolved_uris
 from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.decoder import Reader, constant
 from trainer.feed.packing.layout import make_layout
@@ -49,17 +41,17 @@ __all__ = ["Inspection", "Prepared", "SplitName", "inspect", "prepare"]
 
 @dataclass(frozen=True)
 class Inspection:
-    """What footers tell.
+    """What the footers say about the dataset.
 
     Attributes:
         config: The configuration.
-        shards: Good shards; those of one side only say so in `membership`.
+        shards: The readable shards; `membership` names the split of each.
         columns: The feature columns.
         label_type: Arrow type of the label.
         rows: Rows by split.
         estimated: Whether `rows` is an estimate: a filter, or a split by a stored column, is known after the pass.
         fingerprint: Changes when a shard comes, goes or changes.
-        bad_shards: What was left out, and why.
+        bad_shards: Shards that were left out, `uri: why`.
         warnings: One line each.
     """
 
@@ -73,13 +65,13 @@ class Inspection:
     bad_shards: tuple[str, ...]
     warnings: tuple[str, ...]
     rule: SplitRule = field(repr=False)
-    found: ShardSet = field(repr=False)
+    shard_set: ShardSet = field(repr=False)
     rows_of: RowFilter | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is known of the data before the first step.
+    """All that is known of the data before the first step.
 
     Attributes:
         config: The configuration; what is `auto` in `fit` is resolved.
@@ -87,12 +79,12 @@ class Prepared:
         statistics: `train` and, where there is one, `validation`.
         rows: Rows by split.
         fingerprint: SHA-256 over the shards' names, sizes and versions.
-        shards: The shards, with rows of each side by row group.
-        bad_shards: What was left out, `uri: why`.
+        shards: The shards, with the rows of each split in every row group.
+        bad_shards: Shards that were left out, `uri: why`.
         warnings: One line each.
         partition_types: Arrow types of the hive keys.
-        rule: How the set is split.
-        rows_of: Which rows belong to the set; None: all.
+        rule: How rows are split.
+        rows_of: `data.filter`; None: all rows.
     """
 
     config: Config
@@ -109,7 +101,7 @@ class Prepared:
 
 
 def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
-    """Reads every footer and holds schema, kinds, label and split against the configuration.
+    """Reads every footer and checks schema, kinds, label and split against the configuration.
 
     Args:
         config: The configuration.
@@ -123,20 +115,20 @@ def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
         DataError: A shard breaks the contract, or there are no rows.
         StorageError: Nothing there, or the store is out of reach.
     """
-    found = _scan(config, cache)
-    columns = resolve_columns(config, found)
-    label_type = check_label(config, found)
-    check_weight(config, found)
-    rule, shards = _place(config, found, check_by(config, found))
+    shard_set = _scan(config, cache)
+    columns = resolve_columns(config, shard_set)
+    label_type = check_label(config, shard_set)
+    check_weight(config, shard_set)
+    rule, shards = _place(config, shard_set, check_by(config, shard_set))
     rows, estimated = _count(rule, shards)
-    rows_of = make_filter(config.data.filter, key_types(found, columns.values()) | dict(found.types))
+    rows_of = make_filter(config.data.filter, key_types(shard_set, columns.values()) | dict(shard_set.types))
     if not sum(s.rows for s in shards):
-        raise DataError("the set has no rows", where=str(config.data.train), remedy="point run.data.train at data")
-    extra = found.extra
+        raise DataError("the dataset has no rows", where=str(config.data.train), remedy="point run.data.train at data")
+    extra = shard_set.extra
     shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
     return Inspection(
         config, shards, tuple(columns.values()), label_type, rows, estimated or rows_of is not None,
-        _fingerprint(shards), found.bad, (f"columns not used: {shown}",) if extra else (), rule, found, rows_of,
+        _fingerprint(shards), shard_set.bad, (f"columns not used: {shown}",) if extra else (), rule, shard_set, rows_of,
     )  # fmt: skip
 
 
@@ -148,60 +140,61 @@ def _scan(config: Config, cache: str | Path | None) -> ShardSet:
     train = scan(data.train_uris, needed, skip=skip, cache=cache, filtered_by=filtered_by)
     if data.validation is None or isinstance(data.validation, FractionSplit | NewestSplit):
         return train
-    held_uris = resolved_uris(data.validation, "run.data.validation")
+    validation_uris = resolved_uris(data.validation, "run.data.validation")
     allowed = max(0, skip - len(train.bad))
-    held = scan(held_uris, needed, skip=allowed, cache=cache, filtered_by=filtered_by)
-    # A key's type follows from its values on both sides: {1, x} and {1} is text.
-    partition_types = key_types_of((*train.shards, *held.shards))
-    both = {s.uri for s in train.shards} & {s.uri for s in held.shards}
-    if both:
+    validation = scan(validation_uris, needed, skip=allowed, cache=cache, filtered_by=filtered_by)
+    # The type of a key follows from its values in both splits: {1, x} and {1} is text.
+    partition_types = key_types_of((*train.shards, *validation.shards))
+    shared = {s.uri for s in train.shards} & {s.uri for s in validation.shards}
+    if shared:
         raise ConfigError(
-            f"{len(both)} shards are both in data.train and in data.validation", where=min(both),
+            f"{len(shared)} shards are both in data.train and in data.validation", where=min(shared),
             remedy="give each shard to one of them",
         )  # fmt: skip
     for name in needed:
-        ours, theirs = (s.types.get(name, partition_types.get(name)) for s in (train, held))
-        if ours != theirs:
+        train_type, validation_type = (s.types.get(name, partition_types.get(name)) for s in (train, validation))
+        if train_type != validation_type:
             raise BadShard(
-                f"column {name!r} is {theirs}; expected {ours} as in the training shards", where=held.shards[0].uri,
-                remedy="write both with the same types",
+                f"column {name!r} is {validation_type}; expected {train_type} as in the training shards",
+                where=validation.shards[0].uri, remedy="write both with the same types",
             )  # fmt: skip
-    shards = (*train.shards, *(replace(s, membership="validation") for s in held.shards))
-    extra = tuple(sorted({*train.extra, *held.extra}))
-    return ShardSet(shards, train.types, partition_types, extra, (*train.bad, *held.bad))
+    shards = (*train.shards, *(replace(s, membership="validation") for s in validation.shards))
+    extra = tuple(sorted({*train.extra, *validation.extra}))
+    return ShardSet(shards, train.types, partition_types, extra, (*train.bad, *validation.bad))
 
 
-def _place(config: Config, found: ShardSet, by_type: pa.DataType | None) -> tuple[SplitRule, tuple[Shard, ...]]:
-    """The rule as far as footers tell, and each shard's side. A cutoff within files is found by `prepare`."""
+def _place(config: Config, shard_set: ShardSet, by_type: pa.DataType | None) -> tuple[SplitRule, tuple[Shard, ...]]:
+    """Returns the split rule and the shards with their split. `prepare` finds a cutoff day that lies within files."""
     split = config.data.validation
     if isinstance(split, FractionSplit):
         rule = SplitRule("position" if split.by is None else "value", split.fraction, split.by)
-        return rule, tuple(replace(s, membership="both") for s in found.shards)
+        return rule, tuple(replace(s, membership="both") for s in shard_set.shards)
     if not isinstance(split, NewestSplit):
-        return SplitRule(), found.shards
+        return SplitRule(), shard_set.shards
     rule = SplitRule("days", split.newest, split.by)
-    if split.by in found.types:
-        return rule, tuple(replace(s, membership="both") for s in found.shards)
+    if split.by in shard_set.types:
+        return rule, tuple(replace(s, membership="both") for s in shard_set.shards)
     days = [
-        int(day_numbers(pa.chunked_array([constant(s.partition_value(split.by), by_type, 1)]))[0]) for s in found.shards
+        int(day_numbers(pa.chunked_array([constant(s.partition_value(split.by), by_type, 1)]))[0])
+        for s in shard_set.shards
     ]
     cutoff = first_validation_day(days, split.newest)
-    sides = tuple(
+    placed = tuple(
         replace(s, membership="validation" if day >= cutoff else "train")
-        for s, day in zip(found.shards, days, strict=True)
+        for s, day in zip(shard_set.shards, days, strict=True)
     )
-    return replace(rule, kind="none", cutoff_day=cutoff), sides
+    return replace(rule, kind="none", cutoff_day=cutoff), placed
 
 
 def _count(rule: SplitRule, shards: tuple[Shard, ...]) -> tuple[dict[str, int], bool]:
     total = sum(s.rows for s in shards)
     if rule.kind == "position":
-        held = sum(sum(position_counts(s.identity, s.group_rows, rule.fraction)) for s in shards)
+        validation_rows = sum(sum(position_counts(s.identity, s.group_rows, rule.fraction)) for s in shards)
     elif rule.kind == "none":
-        held = sum(s.rows for s in shards if s.membership == "validation")
+        validation_rows = sum(s.rows for s in shards if s.membership == "validation")
     else:
-        held = round(total * rule.fraction)
-    rows = {"train": total - held, "validation": held}
+        validation_rows = round(total * rule.fraction)
+    rows = {"train": total - validation_rows, "validation": validation_rows}
     return {k: v for k, v in rows.items() if v or k == "train"}, rule.kind in ("value", "days")
 
 
@@ -218,18 +211,18 @@ def prepare(
     cache: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Reads footers, then every row once; checks the data's contract on the way.
+    """Reads the footers, then every row once, and checks the data against its contract.
 
     Args:
         config: The configuration.
         cache: Folder where footers and the result of the pass are kept for the next run; None: nowhere.
-        progress: Told (rows done, all rows).
+        progress: Called with (rows done, all rows).
 
     Returns:
-        Everything known of the data.
+        All that is known of the data.
 
     Raises:
-        ConfigError: Configuration and data do not fit each other, e.g. a batch larger than the set.
+        ConfigError: Configuration and data do not fit each other, e.g. a batch larger than the dataset.
         DataError: The data breaks its contract.
         StorageError: The store is out of reach.
     """
@@ -250,7 +243,7 @@ def prepare(
     rows = {split: s.rows for split, s in known.statistics.items()}
     _check_rows(config, rows)
     nulls = {n: sum(s.columns[n].nulls for s in known.statistics.values()) for n in config.data.features}
-    columns = resolve_columns(config, seen.found, nulls, _largest_categories(config, known.statistics))
+    columns = resolve_columns(config, seen.shard_set, nulls, _largest_categories(config, known.statistics))
     layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
     resolved = resolve_automatic(config, rows["train"], rows.get("validation", 0))
     return Prepared(
@@ -262,7 +255,7 @@ def prepare(
         shards=shards,
         bad_shards=(*seen.bad_shards, *known.bad),
         warnings=(*seen.warnings, *known.odd),
-        partition_types=key_types(seen.found, seen.columns),
+        partition_types=key_types(seen.shard_set, seen.columns),
         rule=rule,
         rows_of=seen.rows_of,
     )
@@ -288,25 +281,25 @@ def _survey(
     survey = Survey(
         config=config,
         columns=columns,
-        partition_types=key_types(seen.found, seen.columns),
+        partition_types=key_types(seen.shard_set, seen.columns),
         rule=rule,
         rows_of=seen.rows_of,
         largest_hashes={split: largest_sampled_hash(rows) for split, rows in seen.rows.items()} if exact else {},
     )
-    found = survey_set(survey, seen.shards, skip=skip, progress=progress)
-    if not found.parts["train"].rows:
+    findings = survey_set(survey, seen.shards, skip=skip, progress=progress)
+    if not findings.parts["train"].rows:
         raise DataError(
             "no row is left to train on",
             where="run.data.filter" if seen.rows_of else "run.data.validation",
             remedy="let more rows through the filter" if seen.rows_of else "let fewer rows validate, or add data",
         )
-    check_parts(config, found.parts)
+    check_parts(config, findings.parts)
     return statistics_cache.ScanResult(
-        {split: finish_statistics(survey, part) for split, part in found.parts.items() if part.rows},
-        {s.uri: (s.train_rows, s.validation_rows) for s in found.shards},
-        {s.uri: s.blocks for s in found.shards if any(s.blocks.values())},
-        found.bad,
-        tuple(odd_columns(config, found.parts["train"])),
+        {split: finish_statistics(survey, part) for split, part in findings.parts.items() if part.rows},
+        {s.uri: (s.train_rows, s.validation_rows) for s in findings.shards},
+        {s.uri: s.blocks for s in findings.shards if any(s.blocks.values())},
+        findings.bad,
+        tuple(odd_columns(config, findings.parts["train"])),
     )
 
 
@@ -325,12 +318,14 @@ def _check_rows(config: Config, rows: Mapping[str, int]) -> None:
 
 
 def _with_cutoff(seen: Inspection) -> SplitRule:
-    """The rule with its first validation day, for which one column is read where the days stand in the files."""
+    """Returns the rule with its first validation day; reads the column of days where it is stored in the files."""
     rule = seen.rule
     if rule.kind != "days" or rule.by is None:
         return rule
     chosen, by = seen.rows_of, rule.by
-    reader = Reader(list(dict.fromkeys([by, *(chosen.columns if chosen else [])])), key_types(seen.found, seen.columns))
+    reader = Reader(
+        list(dict.fromkeys([by, *(chosen.columns if chosen else [])])), key_types(seen.shard_set, seen.columns)
+    )
 
     def days_of(shard: Shard, group: int) -> set[int]:
         table = reader.read(shard, group)

@@ -1,4 +1,4 @@
-"""One pass over the set: statistics of both splits, and how many rows of each row group are on which side."""
+"""One pass over the dataset: statistics of both splits, and the rows of each split in every row group."""
 
 from __future__ import annotations
 
@@ -19,34 +19,30 @@ from trainer.feed.shards.discovery import Shard
 from trainer.feed.shards.filter import RowFilter
 from trainer.feed.shards.footers import BadShard
 from trainer.feed.shards.row_selection import kept_mask
-from trainer.feed.shards.split import (
-    SplitName,
-    SplitRule,
-    row_hashes,
-)
+from trainer.feed.shards.split import SplitName, SplitRule, row_hashes
 from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish, smallest_hashes
 from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.threads import Pool
 from trainer.schema import Column, Statistics
 
 _THREADS = 2
-#: Rows of a row group that are looked at at a time.
+#: Rows of a large row group that are processed at a time.
 _SLICE_ROWS = 262_144
-#: The sample is cut back to size when it has grown by so much: wide sets sample many columns.
+#: The sample is reduced when it has grown by this factor: wide datasets sample many columns.
 _SAMPLE_ROOM = 1.5
-#: Hashed columns may have as many values as rows, and nobody needs the rare ones.
+#: Hashed columns may have as many values as rows; only the most frequent are stored.
 _HASHED_VALUES = 1000
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the pass looks at.
+    """What the pass reads, and how it is split.
 
     Attributes:
         config: The configuration.
         columns: Feature columns by name.
         partition_types: Types of hive keys.
-        rule: How the set is split. rows_of: which rows belong to it; None: all.
+        rule: How rows are split. rows_of: `data.filter`; None: all rows.
         largest_hashes: Split -> the largest hash that can still be among its sample. From the split's rows where
             they are known beforehand, else lowered as parts are merged, so that threads sample few rows; the final
             sample does not depend on it.
@@ -61,13 +57,13 @@ class Survey:
 
     @property
     def by_content(self) -> bool:
-        """Whether a row's content decides where it belongs, so that nobody knows before it is read."""
+        """Whether a row's split is known only after it is read."""
         return self.rule.kind in ("value", "days") or self.rows_of is not None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the pass found: its parts by split, the shards with rows of each side, what was left out."""
+    """Result of the pass: statistics by split, the shards with their rows of each split, and what was left out."""
 
     parts: Mapping[SplitName, SplitPart]
     shards: tuple[Shard, ...]
@@ -76,7 +72,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _RunParts:
-    """A run of row groups: its parts by split, and how many rows of each row group, or block of one, are in them."""
+    """Statistics of neighbouring row groups by split, and the rows of each split in every row group or block of one."""
 
     parts: Mapping[SplitName, SplitPart]
     counts: Mapping[SplitName, tuple[int, ...]]
@@ -84,8 +80,8 @@ class _RunParts:
     in_blocks: bool = False
 
     def counts_of(self, split: SplitName) -> tuple[int, ...]:
-        found = self.counts.get(split, (0,) * len(self.groups))
-        return (sum(found),) if self.in_blocks else found
+        counts = self.counts.get(split, (0,) * len(self.groups))
+        return (sum(counts),) if self.in_blocks else counts
 
 
 def survey_set(
@@ -98,44 +94,45 @@ def survey_set(
     """Reads every row once.
 
     Args:
-        survey: What to look at.
-        shards: Ordered by name; parts are merged in this order, so results do not depend on threads.
+        survey: What to read.
+        shards: Ordered by name. Parts are merged in this order, so the result does not depend on threads.
         skip: How many shards that cannot be decoded may be left out.
-        progress: Told (rows done, all rows).
+        progress: Called with (rows done, all rows).
 
     Returns:
-        The findings.
+        The statistics of both splits, and the shards with their rows of each.
 
     Raises:
         BadShard: One shard too many cannot be decoded.
         DataError: A value that breaks the contract on reading.
     """
     whole: dict[SplitName, SplitPart] = {"train": SplitPart(), "validation": SplitPart()}
-    kept, bad, done, total = [], [], 0, sum(s.rows for s in shards)
-    for shard, found in _by_shard(survey, shards):
-        if isinstance(found, BadShard):
-            bad.append(f"{shard.uri}: {found.what}")
+    good, bad, done, total = [], [], 0, sum(s.rows for s in shards)
+    for shard, runs in _by_shard(survey, shards):
+        if isinstance(runs, BadShard):
+            bad.append(f"{shard.uri}: {runs.what}")
             if len(bad) > skip:
-                raise found
+                raise runs
             continue
-        for run in found:
+        for run in runs:
             for split, part in run.parts.items():
                 whole[split].merge(part)
                 if whole[split].sampled >= _SAMPLE_ROOM * SAMPLE_ROWS:
                     survey.largest_hashes[split] = whole[split].reduce_sample()
-        counts = {split: tuple(n for run in found for n in run.counts_of(split)) for split in whole}
+        counts = {split: tuple(n for run in runs for n in run.counts_of(split)) for split in whole}
         blocks: dict[str, dict[int, tuple[int, ...]]] = {
-            split: {run.groups.start: run.counts[split] for run in found if _has_blocks(run, split)} for split in whole
+            split: {run.groups.start: run.counts[split] for run in runs if run.in_blocks and split in run.counts}
+            for split in whole
         }
-        kept.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
+        good.append(replace(shard, train_rows=counts["train"], validation_rows=counts["validation"], blocks=blocks))
         done += shard.rows
         if progress is not None:
             progress(done, total)
-    return Findings(whole, tuple(kept), tuple(bad))
+    return Findings(whole, tuple(good), tuple(bad))
 
 
 def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, list[_RunParts] | BadShard]]:
-    """Parts of every row group, in the order of the set, a few row groups ahead."""
+    """Yields the parts of each shard in the order of the dataset, computed a few row groups ahead."""
     reader = Reader(_read_names(survey), survey.partition_types, encoded_names(list(survey.columns.values())))
     pool = Pool(_THREADS, "kfit-statistics")
     runs = {shard.uri: list(runs_of(shard.group_rows, SMALL_ROWS)) for shard in shards}
@@ -187,15 +184,11 @@ def _run_parts(survey: Survey, reader: Reader, shard: Shard, run: tuple[int, int
             sampled = rows[smallest_hashes(hashes[rows], largest)]
             parts[split].merge(_part(survey, table, Place(shard, start + low, rows, sampled), hashes))
             counts[split] += np.diff(np.searchsorted(rows + low, edges))
-    return _RunParts(parts, {split: tuple(found.tolist()) for split, found in counts.items()}, groups, in_blocks)
-
-
-def _has_blocks(run: _RunParts, split: SplitName) -> bool:
-    return run.in_blocks and split in run.counts
+    return _RunParts(parts, {split: tuple(counted.tolist()) for split, counted in counts.items()}, groups, in_blocks)
 
 
 def _tables(reader: Reader, shard: Shard, groups: range, rows: int) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-    """The rows of a run in their order, and which they are; a very large row group is never there as a whole."""
+    """Yields tables with their range of rows in the run; a very large row group is never decoded as a whole."""
     if len(groups) > 1 or rows <= _SLICE_ROWS:
         yield (0, rows), reader.read(shard, groups.start, groups=len(groups))
         return
@@ -222,17 +215,14 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
 
 
 def finish_statistics(survey: Survey, part: SplitPart) -> Statistics:
-    """Statistics of a split."""
+    """Returns the statistics of a split."""
     part.reduce_sample()
-    features = survey.config.data.features
+    features = survey.config.data.features.items()
+    hashed = {name for name, feature in features if isinstance(feature, Categorical) and feature.encode == "hash"}
     return Statistics(
         part.rows,
         {
-            name: finish(column, most_values=_HASHED_VALUES if _is_hashed(features.get(name)) else None)
+            name: finish(column, most_values=_HASHED_VALUES if name in hashed else None)
             for name, column in part.columns.items()
         },
     )
-
-
-def _is_hashed(feature: object) -> bool:
-    return isinstance(feature, Categorical) and feature.encode == "hash"

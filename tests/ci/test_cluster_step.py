@@ -1,0 +1,118 @@
+"""`.ci/cluster`: what keeps a machine from having a cluster is said and skipped, what is ours fails, and nothing stays.
+
+The tools beside the repository and the programs on PATH are stand-ins here, which fail where a test says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUILDAH = """echo "buildah $*" >>"$CALLS"
+[[ "$*" == *kfit-probe* && -n ${NO_CHROOT:-} ]] && { echo "chroot is not permitted"; exit 1; }
+[[ "$*" == *trainer:dev* && -n ${BAD_DOCKERFILE:-} ]] && { echo "RUN failed"; exit 1; }
+[[ "$*" == *trainer:dev* && -n ${SLOW:-} ]] && exit 124
+exit 0"""
+CLUSTER = """echo "cluster $*" >>"$CALLS"
+case $1 in
+  status) [[ -n ${RUNNING:-} ]] ;;
+  up) (($(grep -c 'cluster up' "$CALLS") > ${FAILED_STARTS:-0})) || { echo "etcd did not come up"; exit 1; } ;;
+  env) echo "export KUBECONFIG=somewhere" ;;
+esac"""
+MAKEFILE = """test-cluster:
+\t@echo "cases [$(CASES)] policies=$$KFIT_TEST_POLICIES until=$$KFIT_TEST_UNTIL" >>$(CALLS)
+\t@test $$(grep -c ^cases $(CALLS)) -gt $(FAILED_TRIES)
+"""
+
+
+@pytest.fixture
+def step(tmp_path: Path):
+    """Runs the step with stand-ins that fail as told; gives its exit code, its output and what it called."""
+    repository = tmp_path / "repository"
+    (repository / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci/cluster", repository / ".ci")
+    shutil.copy(ROOT / "Dockerfile", repository)
+    (repository / "Makefile").write_text(MAKEFILE)
+    programs = {
+        "bin/buildah": BUILDAH,
+        "bin/go": "",
+        "bin/id": "echo 0",
+        "shared/tools/base-image": '[[ -z ${NO_BASE:-} ]] || { echo "no debootstrap"; exit 1; }',
+        "shared/tools/cluster/cluster": CLUSTER,
+    }
+    for name, code in programs.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{code}\n")
+        path.chmod(0o755)
+
+    def run(seconds: int = 5000, **wrong: str) -> tuple[int, str, list[str]]:
+        calls = tmp_path / "calls"
+        calls.write_text("")
+        own = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CALLS": str(calls), "KFIT_CI_PAUSE_S": "0"}
+        done = subprocess.run(
+            ["bash", ".ci/cluster", str(seconds)], cwd=repository, capture_output=True, text=True, check=False,
+            env={**os.environ, **own, "FAILED_TRIES": "0", **wrong},
+        )  # fmt: skip
+        made = [line.removeprefix("cluster ") for line in calls.read_text().splitlines() if "buildah" not in line]
+        return done.returncode, done.stdout, made
+
+    return run
+
+
+def test_the_cases_run_on_a_cluster_with_kueue_and_policies_which_is_taken_down(step):
+    code, _, calls = step()
+    cases = calls.pop(-2)
+    assert code == 0
+    assert calls == ["status", "up", "kueue", "policies", "load localhost/trainer:dev", "env", "down"]
+    assert re.fullmatch(r"cases \[\] policies=1 until=\d+", cases)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"NO_BASE": "1"}, "the base image cannot be built\n   | no debootstrap"),
+        ({"NO_CHROOT": "1"}, "no image can be built on this machine\n   | chroot is not permitted"),
+        ({"RUNNING": "1"}, "a cluster runs on this machine already, and is not ours"),
+        ({"SLOW": "1"}, "buildah takes too long on this machine"),
+        ({"FAILED_STARTS": "9"}, "the cluster does not start\n   | etcd did not come up"),
+    ],
+)
+def test_what_the_machine_cannot_do_is_said_and_skipped(step, wrong, said):
+    code, output, calls = step(**wrong)
+    assert (code, f"   skipped: {said}" in output) == (0, True), output
+    assert not [call for call in calls if call.startswith("cases")]
+    assert calls[-1] == "down" if "up" in calls else calls == ["status"]
+
+
+def test_without_time_for_the_cases_nothing_begins(step):
+    code, output, calls = step(seconds=1200)
+    assert (code, calls) == (0, ["status"])
+    assert "no time is left" in output
+
+
+def test_a_start_that_fails_half_way_is_tried_again_from_nothing(step):
+    code, _, calls = step(FAILED_STARTS="1")
+    assert code == 0
+    assert calls[:5] == ["status", "up", "down", "up", "kueue"]
+
+
+def test_an_image_that_does_not_build_fails(step):
+    code, output, calls = step(BAD_DOCKERFILE="1")
+    assert (code, calls) == (1, ["status"])
+    assert "RUN failed" in output
+
+
+def test_cases_that_fail_once_are_run_again_and_fail_for_good_the_second_time(step):
+    code, _, calls = step(FAILED_TRIES="1")
+    assert code == 0
+    assert calls[-2] == "cases [--last-failed --last-failed-no-failures none] policies=1 until="
+    code, _, calls = step(FAILED_TRIES="2")
+    assert code != 0
+    assert calls[-1] == "down"
