@@ -149,8 +149,8 @@ def test_a_model_that_is_compiled_with_another_loss_is_refused_before_training(t
         "    return model\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    own = {"entrypoint": "own_compiled:build", "inputs": "encoded"}
     with pytest.raises(ConfigError, match="the model is compiled with a loss"):
-        own = {"entrypoint": "own_compiled:build", "inputs": "encoded"}
         fit(job(tmp_path, "binary", model=own), run_id="r", devices="cpu")
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from trainer.config import Profile
-from trainer.training.profiler import ProfileCallback
+from trainer.training.callbacks import ProfileCallback
 from trainer.training.training_state import Cursor, TrainingState
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from trainer.config import Profile
 from trainer.errors import Preempted
 from trainer.training import model_state
 from trainer.training.context import TrainingContext
@@ -23,7 +25,6 @@ from trainer.workers.coordinator import Coordinator, SingleWorker
 Logs = Mapping[str, Any]
 
 
-#: Attributes of stock callbacks that must outlive the process.
 class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Keeps the training state up to date, and gives stock callbacks back what they forget. Stands after them.
 
@@ -269,3 +270,40 @@ def parse_every(every: str) -> tuple[float, str]:
     unit = every[len(digits) :].strip().rstrip("s") or "s"
     factor = {"s": 1, "m": 60, "h": 3600}.get(unit)
     return (float(digits) * factor, "s") if factor else (float(digits), unit)
+
+
+class ProfileCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """TensorFlow's profiler from a step of the run to another, for TensorBoard; a run that goes on counts on.
+
+    Stands after the training state's.
+
+    Args:
+        wanted: Which steps, counted from 1 since the run began.
+        folder: TensorBoard's folder.
+        state: Where the run stands.
+    """
+
+    def __init__(self, wanted: Profile, folder: str, state: TrainingState) -> None:
+        super().__init__()
+        self._first, self._last = wanted.steps
+        self._folder, self._state, self._running = folder, state, False
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begins before the first of the steps."""
+        if not self._running and self._first - 1 <= self._state.cursor.total < self._last:
+            tf.profiler.experimental.start(self._folder)
+            self._running = True
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Ends after the last of the steps."""
+        if self._state.cursor.total >= self._last:
+            self._stop()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Ends with the run."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._running:
+            tf.profiler.experimental.stop()
+            self._running = False

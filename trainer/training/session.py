@@ -27,7 +27,6 @@ from trainer.serving.calibration import check_can_calibrate
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.own_callbacks import OwnCallbacks
-from trainer.training.profiler import ProfileCallback
 from trainer.training.training_state import TrainingState, first_replica, state_from
 from trainer.training.validation_rows import ValidationRows
 from trainer.workers.coordinator import Coordinator, SingleWorker
@@ -250,7 +249,7 @@ class Session:
         wanted = self._config.fit.profile
         if wanted is None or context.tensorboard is None:  # the chief alone has it
             return []
-        return [ProfileCallback(wanted, context.tensorboard, context.state)]
+        return [callbacks.ProfileCallback(wanted, context.tensorboard, context.state)]
 
     def _own_callbacks(self, context: TrainingContext) -> OwnCallbacks | None:
         """The job's own callbacks, made once: an epoch that was cut is a call of `fit` by itself."""
