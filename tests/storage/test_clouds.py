@@ -99,10 +99,10 @@ def test_production_moves(store: str) -> None:
     output = f"{store}/nightly"
     for run in ("a", "b", "c"):
         runs.leave(output, run)
-    seen = production.move(output, "a", seen=None, why="first")
-    production.move(output, "b", seen=seen, why="better")
+    current = production.move(output, "a", current=None, why="first")
+    production.move(output, "b", current=current, why="better")
     with pytest.raises(production.Lost, match="production was moved to b"):
-        production.move(output, "c", seen=seen, why="late")
+        production.move(output, "c", current=current, why="late")
 
 
 def test_checkpoints_and_who_may_write_them(store: str) -> None:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainer.errors import ConfigError, DataError
+from trainer.feed.packing.pack import label_values
 from trainer.feed.shards.row_selection import validation_mask
 from trainer.feed.shards.split import row_hashes
 from trainer.feed.statistics import accumulators
@@ -105,6 +106,28 @@ def test_large_integers_and_timestamps_get_an_offset(tmp_path, configure):
     config = configure(write(tmp_path / "s", columns), features=features, batch_size=1)
     offsets = {f.column.name: f.offset for f in prepare(config).layout.numbers}
     assert offsets == {"at": float(base + 5), "big": float(2**40 + 1), "small": 0.0, "f": 0.0}
+
+
+@pytest.mark.parametrize(("centre", "lost"), [(0.0, False), (1e5, False), (1e9, True)])
+def test_vectors_whose_digits_float32_loses_are_a_warning(centre, lost, tmp_path, configure):
+    values = centre + np.random.default_rng(0).normal(0.0, 20.0, (40, 2))
+    columns = {"v": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 2), "label": [0, 1] * 20}
+    config = configure(write(tmp_path / "s", columns), features={"v": {"kind": "vector", "size": 2}}, batch_size=4)
+    assert any("'v' loses digits: " in w and "steps of 64" in w for w in prepare(config).warnings) == lost
+
+
+@pytest.mark.parametrize("transform", ["standard", "none"])
+def test_large_regression_labels_keep_their_digits_or_say_that_they_do_not(transform, tmp_path, configure):
+    """1e9 + 3x + 2: packed labels minus their offset are exact; without a scale there is a warning."""
+    x = np.arange(40.0)
+    folder = write(tmp_path / "s", {"x": x, "label": 1e9 + 3 * x + 2})
+    label = {"column": "label", "transform": transform}
+    features = {"x": {"kind": "numeric"}}
+    prepared = prepare(configure(folder, features=features, label=label, task="regression", batch_size=4))
+    exact = label_values(prepared.layout.label, pa.chunked_array([1e9 + 3 * x + 2])).astype(np.float64)
+    restored = exact + prepared.layout.label.offset
+    assert bool(np.abs(restored - (1e9 + 3 * x + 2)).max() < 1e-3) == (transform == "standard")
+    assert any("label 'label' loses digits" in w for w in prepared.warnings) == (transform == "none")
 
 
 NAN, INF = float("nan"), float("inf")

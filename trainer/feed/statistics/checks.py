@@ -162,8 +162,12 @@ def _check_images(name: str, split: SplitName, part: ColumnPart, memory: int | N
         )  # fmt: skip
 
 
+#: A step of float32 above this share of a column's standard deviation is a loss worth a warning.
+_MOST_BLUR = 0.01
+
+
 def odd_columns(config: Config, part: SplitPart) -> list[str]:
-    """Returns one warning for each constant column."""
+    """Returns one warning for each column from which nothing can be learnt, or of which float32 loses digits."""
     out = []
     for name in config.data.features:
         column = part.columns[name]
@@ -173,4 +177,25 @@ def odd_columns(config: Config, part: SplitPart) -> list[str]:
             same = column.lowest == column.highest and not column.nulls and not column.nans
         if same:
             out.append(f"column {name!r} is constant: nothing can be learnt from it")
+        if config.data.features[name].kind == "vector" and (step := _lossy_step(column)):
+            out.append(
+                f"column {name!r} loses digits: vectors are float32, which near its values has steps of {step:g}; "
+                "subtract their mean before they are written"
+            )
+    label = config.data.label
+    if config.task == "regression" and label.transform == "none" and (step := _lossy_step(part.columns[label.column])):
+        out.append(
+            f"label {label.column!r} loses digits: float32 near its values has steps of {step:g}; "
+            "set run.data.label.transform: standard"
+        )
     return out
+
+
+def _lossy_step(column: ColumnPart) -> float:
+    """The distance of neighbouring float32 numbers near a column's mean, where it blurs its spread; else 0."""
+    if column.moments is None:
+        return 0.0
+    deviation = np.sqrt(column.moments.squares / np.maximum(column.moments.count, 1.0))
+    steps = np.spacing(np.abs(column.moments.mean).astype(np.float32)).astype(np.float64)
+    blurred = (deviation > 0.0) & (steps > _MOST_BLUR * deviation)
+    return float(np.max(steps, where=blurred, initial=0.0))
