@@ -10,7 +10,7 @@ import vulture
 
 ROOT = Path(__file__).parent.parent
 #: What they decorate is registered, and called by that.
-DECORATORS = ["@pytest.fixture", "@click.command", "@*.command", "@model_validator", "@field_serializer", "@case*"]
+DECORATORS = ["@pytest.fixture", "@click.command", "@*.command", "@model_validator", "@*_serializer", "@case*"]
 #: What libraries call or read by its name.
 NAMES = [
     "pytest_*",

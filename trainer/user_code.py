@@ -1,8 +1,13 @@
-"""Where the modules of users are found: an entrypoint may lie in the working folder."""
+"""The code of users: where its modules are found, and which line of it an error came from."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import site
 import sys
+import sysconfig
+import traceback
 from pathlib import Path
 
 
@@ -11,3 +16,44 @@ def add_working_folder() -> None:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that has to find what this one finds in its working folder."""
+    here = str(Path.cwd())
+    path = os.environ.get("PYTHONPATH", "")
+    if here not in sys.path or here in path.split(os.pathsep):
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, path]))}
+
+
+#: Folders and files of packages that a job names, which may be installed among the libraries.
+_NAMED: set[str] = set()
+
+
+def remember(module: str) -> None:
+    """Counts the package of a module as the user's, wherever it is installed."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return
+    if spec is not None:
+        _NAMED.update(f"{folder}/" for folder in spec.submodule_search_locations or ())
+        _NAMED.update([spec.origin] if spec.origin and not spec.submodule_search_locations else ())
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file of a traceback belongs neither to a library nor to kfit."""
+    if filename.startswith(tuple(_NAMED)):
+        return True
+    paths = sysconfig.get_paths()
+    libraries = (paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), str(Path(__file__).parent))
+    return not filename.startswith((*libraries, "<")) and "__autograph_generated" not in filename
+
+
+def place_of(error: BaseException) -> str:
+    """Where in a user's code an error came from: `file:line` of the innermost such frame, empty where there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""

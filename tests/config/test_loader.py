@@ -78,7 +78,7 @@ def test_the_other_keys_belong_to_the_chart(job):
         ("task: binary", "task: binray", 12, "did you mean 'binary'?"),
         ("kind: categorical", "kind: categoric", 10, "did you mean 'categorical'?"),
         ("{kind: numeric}", "{kind: vector}", 8, "distance.size: missing; it must be set"),
-        ("{builtin: mlp}", "{entrypoint: nonsense}", 13, "'nonsense' is not package.module:function"),
+        ("{builtin: mlp}", "{entrypoint: nonsense}", 13, "'nonsense' is not package.module:name"),
         ("{fraction: 0.1}", "{fraction: 1.5}", 5, "should be less than 1"),
         (
             "{kind: numeric}",

@@ -130,11 +130,28 @@ def test_a_model_of_ones_own_is_calibrated_too(tmp_path, monkeypatch):
     [
         ("regression", {}, "fit.calibrate goes with binary and multiclass"),
         ("binary", {"data": {"train": "x", "label": "y", "features": {"a": {"kind": "numeric"}}}}, "data.validation"),
+        ("binary", {"fit": {"calibrate": "temperature", "loss": "BinaryFocalCrossentropy"}}, "not with BinaryFocal"),
+        ("multiclass", {"fit": {"calibrate": "temperature", "loss": {"entrypoint": "a:loss"}}}, "not with a:loss"),
     ],
 )
 def test_calibration_without_what_it_needs_is_refused(tmp_path, task, changes, words):
     with pytest.raises(ValueError, match=words):
         job(tmp_path, task, **changes)
+
+
+def test_a_model_that_is_compiled_with_another_loss_is_refused_before_training(tmp_path, monkeypatch):
+    noisy(tmp_path, "binary")
+    (tmp_path / "own_compiled.py").write_text(
+        "import keras\n"
+        "def build():\n"
+        "    model = keras.Sequential([keras.layers.Dense(8, 'relu'), keras.layers.Dense(1, 'sigmoid')])\n"
+        "    model.compile(loss='hinge')\n"
+        "    return model\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"entrypoint": "own_compiled:build", "inputs": "encoded"}
+    with pytest.raises(ConfigError, match="the model is compiled with a loss"):
+        fit(job(tmp_path, "binary", model=own), run_id="r", devices="cpu")
 
 
 def test_a_model_of_ones_own_that_hides_its_logits_is_refused_before_training(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import prepare
 from trainer.model.build import build
 from trainer.model.features import Features
-from trainer.model.label_scale import predicted
+from trainer.model.objective.label_scale import predicted
 from trainer.serving.signature import serving_model
 
 ROWS = 90

@@ -36,9 +36,23 @@ from trainer.config.features import (
     Vector,
 )
 from trainer.config.job_document import Files, JobDocument, load_document
+from trainer.config.objective import (
+    KerasOptimizer,
+    KerasSchedule,
+    Loss,
+    Named,
+    Optimizer,
+    Schedule,
+    WatchedMetric,
+    check_task,
+    direction,
+    metrics_of,
+    short_names,
+)
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Notify, Output, Promote
 from trainer.config.overrides import Override
-from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, ReduceOnPlateau, Schedule
+from trainer.config.own_code import OwnCallback, OwnCode
+from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
 from trainer.config.values import Strict, duration_s
 
 __all__ = [
@@ -61,10 +75,18 @@ __all__ = [
     "Image",
     "JobDocument",
     "KeepRuns",
+    "KerasOptimizer",
+    "KerasSchedule",
     "Limits",
+    "Loss",
+    "Named",
     "NewestSplit",
     "Notify",
     "Numeric",
+    "Optimizer",
+    "OwnCallback",
+    "OwnCode",
+    "Profile",
     "Promote",
     "ReduceOnPlateau",
     "Schedule",
@@ -72,11 +94,15 @@ __all__ = [
     "Strict",
     "Text",
     "Vector",
+    "WatchedMetric",
     "Window",
+    "direction",
     "duration_s",
     "load_document",
+    "metrics_of",
     "resolve_automatic",
     "resolved_uris",
+    "short_names",
 ]
 
 
@@ -107,12 +133,10 @@ class Config(Strict):
     def _parts_match(self) -> Config:
         if self.task == "regression" and self.fit.class_weight is not None:
             raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
-        if self.task != "regression" and self.fit.loss != "auto":
-            raise ValueError(f"fit.loss {self.fit.loss!r} goes with regression; leave it out")
-        if self.fit.calibrate is not None and self.task == "regression":
-            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
-        if self.fit.calibrate is not None and self.data.validation is None:
-            raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
+        check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
+        self._check_averages()
+        if self.fit.calibrate is not None:
+            self._check_calibration()
         if self.data.validation is None:
             for name in ("early_stopping", "reduce_on_plateau"):
                 part = getattr(self.fit, name)
@@ -122,6 +146,42 @@ class Config(Strict):
                         f"set it, or watch a training metric"
                     )
         return self
+
+    @property
+    def entrypoints(self) -> list[str]:
+        """Every `package.module:name` of the job, each once, in order."""
+        fit = self.fit
+        parts = [self.model, fit.loss, *(fit.metrics or ()), fit.optimizer, *fit.callbacks]
+        named = [part.entrypoint for part in parts if isinstance(part, Entrypoint | OwnCode | OwnCallback)]
+        return list(dict.fromkeys(named))
+
+    @model_validator(mode="after")
+    def _profile_has_a_place(self) -> Config:
+        if self.fit.profile is not None and not self.output.tensorboard:
+            raise ValueError("fit.profile needs output.tensorboard: true, where its result is")
+        return self
+
+    def _check_calibration(self) -> None:
+        """A temperature is fitted by the log loss, and the run's `loss` after it is that."""
+        loss = self.fit.loss
+        if self.task == "regression":
+            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
+        if self.data.validation is None:
+            raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
+        if not (isinstance(loss, Loss) and loss.name == "auto"):
+            shown = loss.name if isinstance(loss, Loss) else loss.entrypoint
+            raise ValueError(
+                f"fit.calibrate goes with the cross-entropy of loss: auto, not with {shown}; leave one of them out"
+            )
+
+    def _check_averages(self) -> None:
+        optimizer, stop = self.fit.optimizer, self.fit.early_stopping
+        restores = stop == "auto" or (stop is not None and stop.restore_best_weights)
+        if isinstance(optimizer, KerasOptimizer) and optimizer.averages and restores:
+            raise ValueError(
+                "use_ema ends a run with averaged weights, and early_stopping with those of the best epoch; "
+                "set fit.early_stopping: null, or its restore_best_weights: false"
+            )
 
     @classmethod
     def load(

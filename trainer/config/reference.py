@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from trainer.config import Config
+from trainer.config import Config, Named
+from trainer.config.keras_names import table
 from trainer.errors import EXIT_CODES
 
 _GENERATED = "<!-- Made by `make docs` from {source}; change it there. -->\n\n"
@@ -48,8 +49,16 @@ def job_file() -> str:
     return (
         _GENERATED.format(source="trainer/config/")
         + head
-        + "".join(section(place, model) for place, model in parts("run", Config))
+        + "".join(section("`, `".join(places), model) for model, places in _places().items())
     )
+
+
+def _places() -> dict[type[BaseModel], dict[str, None]]:
+    """Each part, with all places it stands at in their order."""
+    places: dict[type[BaseModel], dict[str, None]] = {}
+    for place, model in parts("run", Config):
+        places.setdefault(model, {})[place] = None
+    return places
 
 
 def parts(place: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
@@ -73,7 +82,20 @@ def section(place: str, model: type[BaseModel]) -> str:
     return (
         f"\n## {model.__name__}\n\n`{place}`: {sentence(model.__doc__)}\n\n"
         f"| key | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
+        + (_keras_names(model) if issubclass(model, Named) else "")
     )
+
+
+def _keras_names(model: type[Named]) -> str:
+    """Every name of Keras that a part takes, with its arguments."""
+    rows = []
+    for name, known in table()[model.kind].items():
+        arguments = [
+            f"{key}, required" if key in known["required"] else f"{key}: {json.dumps(default)}"
+            for key, default in known["arguments"].items()
+        ]
+        rows.append(f"| `{name}` | {', '.join(f'`{one}`' for one in arguments) or '–'} |\n")
+    return f"\n| name in Keras {table()['keras']} | arguments |\n| --- | --- |\n" + "".join(rows)
 
 
 def _row(name: str, field: FieldInfo) -> str:
@@ -106,6 +128,8 @@ def _type(annotation: Any, metadata: Any = ()) -> str:
         return " or ".join(dict.fromkeys(_type(a) for a in args if a is not type(None)))
     if origin is list:
         return f"list of {_type(args[0])}"
+    if origin is tuple:
+        return f"list of {len(args)}: {', '.join(_type(a) for a in args)}"
     if origin is dict:
         return f"mapping of {_type(args[0])} to {_type(args[1])}"
     if is_model(annotation):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     PositiveFloat,
@@ -15,13 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
+from trainer.config.own_code import EntrypointName, OwnCallback
 from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
-
-
-def _entrypoint(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        raise ValueError(f"{value!r} is not package.module:function")
-    return value
 
 
 class Builtin(Strict):
@@ -44,15 +38,24 @@ class Builtin(Strict):
         0.2, description="periodic: standard deviation of the initial frequencies; larger fits finer detail."
     )
     cross_layers: PositiveInt = Field(3, description="dcn: number of cross layers, which multiply features.")
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
 class Entrypoint(Strict):
     """Your own model."""
 
-    entrypoint: Annotated[str, AfterValidator(_entrypoint)] = Field(
-        description="package.module:function; takes the features and returns an uncompiled Keras model."
+    entrypoint: EntrypointName = Field(
+        description="package.module:name of a function, or of a class, that returns a Keras model. With inputs: packed "
+        "it takes the features; else it does where it has an argument `features`."
     )
     args: dict[str, Any] = Field({}, description="Keyword arguments of the function.")
+    inputs: Literal["packed", "encoded", "raw"] = Field(
+        "packed",
+        description="What the model takes. packed: what features.inputs() gives. encoded: columns by name, numbers "
+        "scaled and imputed, categories as codes; all in one tensor for a model that takes one. raw: columns by name "
+        "as the data has them.",
+    )
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
 def _model_member(value: object) -> str:
@@ -64,55 +67,6 @@ Model = Annotated[
     Annotated[Builtin, Tag(member("Builtin"))] | Annotated[Entrypoint, Tag(member("Entrypoint"))],
     Discriminator(_model_member),
 ]
-
-
-class Schedule(Strict):
-    """A learning-rate schedule."""
-
-    name: Literal["cosine", "exponential", "piecewise"]
-    initial: PositiveFloat = Field(description="Learning rate at the first step after the warm-up.")
-    decay_steps: PositiveInt | None = Field(
-        None, description="cosine, exponential: steps of the decay. Default: all steps of the run."
-    )
-    decay_rate: PositiveFloat = Field(0.96, description="exponential: factor per decay_steps.")
-    alpha: Rate = Field(0.0, description="cosine: the final rate as a fraction of the initial one.")
-    warmup_steps: int = Field(0, ge=0, description="cosine: steps of a linear warm-up from 0.")
-    boundaries: list[PositiveInt] = Field([], description="piecewise: steps at which the rate changes.")
-    values: list[PositiveFloat] = Field([], description="piecewise: the rate after each boundary.")
-
-    @model_validator(mode="after")
-    def _piecewise_matches(self) -> Schedule:
-        if self.name == "piecewise" and not (
-            self.boundaries
-            and self.boundaries == sorted(set(self.boundaries))
-            and len(self.values) == len(self.boundaries)
-        ):
-            raise ValueError("piecewise needs rising boundaries and one value for each of them")
-        return self
-
-
-class Optimizer(Strict):
-    """The optimizer."""
-
-    name: Literal["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion"] = "adamw"
-    learning_rate: (
-        Annotated[PositiveFloat, Tag(member("rate"))] | Annotated[Schedule, Tag(member("Schedule"))] | Auto
-    ) = Field("auto", description="A rate or a schedule. auto: a warm-up, then a cosine decay to 0 over the whole run.")
-    momentum: Rate = Field(0.0, description="sgd, rmsprop: momentum.")
-    weight_decay: float | None = Field(
-        None, ge=0.0, description="Decoupled weight decay of the kernels. Default: 0.05 with adamw, else none."
-    )
-    clip_norm: PositiveFloat | None = Field(None, description="Clip each gradient's norm.")
-    global_clip_norm: PositiveFloat | None = Field(None, description="Clip the norm over all gradients.")
-    clip_value: PositiveFloat | None = Field(None, description="Clip each gradient's elements.")
-
-    @model_validator(mode="after")
-    def _one_clip(self) -> Optimizer:
-        if sum(c is not None for c in (self.clip_norm, self.global_clip_norm, self.clip_value)) > 1:
-            raise ValueError("give one of clip_norm, global_clip_norm and clip_value")
-        if self.momentum and self.name not in ("sgd", "rmsprop"):
-            raise ValueError(f"momentum goes with sgd and rmsprop, not with {self.name}")
-        return self
 
 
 class EarlyStopping(Strict):
@@ -137,6 +91,20 @@ class ReduceOnPlateau(Strict):
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
 
 
+class Profile(Strict):
+    """Which steps TensorFlow's profiler sees; TensorBoard shows them."""
+
+    steps: tuple[PositiveInt, PositiveInt] = Field(
+        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> Profile:
+        if self.steps[0] > self.steps[1]:
+            raise ValueError(f"steps {list(self.steps)} end before they begin")
+        return self
+
+
 class Fit(Strict):
     """How the model is fitted."""
 
@@ -147,13 +115,19 @@ class Fit(Strict):
         "auto",
         description="Rows per step, over all replicas and workers. auto: by the number of training rows, 48 to 6144.",
     )
-    optimizer: Optimizer = Field(default_factory=lambda: Optimizer(), description="The optimizer.")
-    loss: Literal["auto", "mse", "mae", "huber"] = Field(
-        "auto", description="auto: cross-entropy, or mse for regression. The others are for regression."
+    optimizer: AnyOptimizer = Field(default_factory=lambda: Optimizer(), description="The optimizer.")
+    loss: AnyLoss = Field(
+        "auto",
+        validate_default=True,
+        description="auto: cross-entropy; for regression mse. mse, mae, huber: of a regression, on the scale on "
+        "which it is learnt. Else a loss of Keras, which sees labels and predictions in their own units.",
     )
-    metrics: list[Literal["auc", "pr_auc", "accuracy", "precision", "recall", "mae", "rmse", "r2", "top5"]] | None = (
-        Field(None, description="Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.")
+    metrics: list[AnyMetric] | None = Field(
+        None,
+        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
+        "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
     )
+    callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
     class_weight: (
         Annotated[Literal["balanced"], Tag(member("balanced"))]
         | Annotated[
@@ -191,6 +165,7 @@ class Fit(Strict):
         description="Start from the weights and vocabularies of a published model: the URI of a run, of its model/, or "
         "an output.uri (then: the run in production). Values that are not in its vocabularies count as unseen.",
     )
+    profile: Profile | None = Field(None, description="Steps to profile; output.tensorboard has the result.")
     stall: DurationOrNever = Field(
         "10m",
         description="A run that finishes no step for so long writes the stacks of all threads and ends with exit 71, "

@@ -7,7 +7,7 @@ What `mlp` does by default, and where it is from:
 * Each number also becomes a few learnt features, of its sines (`periodic`) or of its place between quantiles
   (`piecewise`): Gorishniy, Rubachev and Babenko 2022, "On Embeddings for Numerical Features in Tabular Deep Learning".
 * Few categories are one-hot, more have an embedding; three layers with dropout; AdamW with a warm-up and a cosine
-  (`trainer.model.optimizer`), as in both papers.
+  (`trainer.model.objective.optimizer`), as in both papers.
 
 `dcn` is DCN-v2 (Wang et al. 2021, "DCN V2"): cross layers beside the hidden ones, for products of many categories.
 """

@@ -2,84 +2,67 @@
 
 from __future__ import annotations
 
-import importlib
-import traceback
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
+import inspect
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from trainer.config import Entrypoint
-from trainer.errors import ConfigError, ModelCodeError
+from trainer.config import Entrypoint, Fit
+from trainer.errors import KfitError, ModelCodeError
+from trainer.model import own_code
+from trainer.model.column_inputs import columns_for
 from trainer.model.features import Features
-from trainer.user_code import add_working_folder
+from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
 
 _WHERE = "run.model.entrypoint"
+#: Arguments of every layer, and of a functional model.
+_OF_KERAS = {"self", "args", "kwargs", "name", "trainable", "dtype", "inputs", "outputs"}
 
 
-def build_entrypoint(features: Features, wanted: Entrypoint) -> keras.Model:
+def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
     """Calls `package.module:function(features, **args)` and checks what comes back.
 
     Returns:
-        An uncompiled functional model: packed inputs -> float32 [B, features.outputs].
+        An uncompiled functional model: packed inputs -> float32 [B, features.outputs]; and what its code compiled.
 
     Raises:
         ConfigError: There is no such module or function.
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
-    function = _load(wanted.entrypoint)
+    made = _made(features, wanted)
+    model, front = _checked(features, made, wanted)
+    own_step = OwnStep(made, front) if type(made).train_step is not keras.Model.train_step else None
+    return model, compiled_by(made, fit, own_step)
+
+
+def _made(features: Features, wanted: Entrypoint) -> keras.Model:
+    found = own_code.load(wanted.entrypoint, _WHERE, "features" if wanted.inputs == "packed" else "")
+    if wanted.inputs == "packed":
+        return own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
+    takes_features = "features" in inspect.signature(found).parameters
+    args = {**wanted.args, **({"features": features} if takes_features else {})}
+    return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
+
+
+def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> tuple[keras.Model, keras.Model]:
+    """The model on packed inputs, and what stands in front of the one that was made."""
+    inputs, name = features.inputs(), wanted.entrypoint
     try:
-        made = function(features, **wanted.args)
-    except Exception as error:
-        raise _fault(f"{wanted.entrypoint} raised", error) from error
-    if not isinstance(made, keras.Model):
-        raise ModelCodeError(
-            f"{wanted.entrypoint} returned {_describe(made)}, not a Keras model",
-            where=_WHERE,
-            remedy="Return an uncompiled keras.Model from features.inputs() to features.outputs units.",
-        )
-    return _checked(features, made, wanted.entrypoint)
-
-
-def _load(name: str) -> Callable[..., Any]:
-    module_name, function_name = name.split(":")
-    add_working_folder()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise _fault(f"{module_name} does not import", error) from error  # it lacks a module of its own
-        raise ConfigError(
-            f"there is no module {error.name!r}",
-            where=_WHERE,
-            remedy="correct the name, run where it lies, or add its folder to PYTHONPATH",
-        ) from error
-    except Exception as error:
-        raise _fault(f"{module_name} does not import", error) from error
-    function: Callable[..., Any] | None = getattr(module, function_name, None)
-    if function is None or not callable(function):
-        what = "has no function" if function is None else "has no callable"
-        raise ConfigError(
-            f"{module_name} {what} {function_name!r}",
-            where=_WHERE,
-            remedy=f"Define {function_name}(features) in {getattr(module, '__file__', None) or module_name}.",
-        )
-    return function
-
-
-def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
-    inputs = features.inputs()
-    taken = _taken_inputs(made, inputs, name)
-    try:
+        if wanted.inputs == "packed":
+            taken = _taken_inputs(made, inputs, name)
+        else:
+            taken = columns_for(features, made, inputs, wanted.inputs)
         output = made(taken)
+    except KfitError:
+        raise
     except Exception as error:
-        raise _fault(f"the model of {name} does not take the packed inputs", error) from error
+        raise own_code.fault(f"the model of {name} does not take the {wanted.inputs} inputs", error, _WHERE) from error
     shape = tuple(getattr(output, "shape", ()))
     if not isinstance(output, keras.KerasTensor) or shape != (None, features.outputs):
         raise ModelCodeError(
-            f"the model of {name} returns {_describe(output)}, expected shape (None, {features.outputs})",
+            f"the model of {name} returns {own_code.describe(output)}, expected shape (None, {features.outputs})",
             where=_WHERE,
             remedy="End in keras.layers.Dense(features.outputs, features.activation).",
         )
@@ -87,7 +70,7 @@ def _checked(features: Features, made: keras.Model, name: str) -> keras.Model:
     _check_loads_again(made, name)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
-    return keras.Model(inputs, output, name=made.name)
+    return keras.Model(inputs, output, name=made.name), keras.Model(inputs, taken)
 
 
 def _taken_inputs(made: keras.Model, inputs: dict[str, Any], name: str) -> Any:
@@ -130,38 +113,37 @@ def _check_loads_again(made: keras.Model, name: str) -> None:
             where=_WHERE,
             remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
+    for layer in _own_layers(made):
+        if why := _why_not_made_again(layer):
+            raise ModelCodeError(
+                f"the model of {name} could be saved but not loaded again by Keras: {type(layer).__name__} {why}",
+                where=_WHERE,
+                remedy="define the class at the top of a module, hand **kwargs of its __init__ to super().__init__, "
+                "and let get_config add the other arguments to super().get_config()",
+            )
 
 
-def _fault(what: str, error: Exception) -> ModelCodeError:
-    reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}"
-    return ModelCodeError(
-        f"{what}: {reason}",
-        where=_place(error) or _WHERE,
-        remedy="Mend it and run again; `python -c 'import …'` shows the whole traceback of an import.",
-    )
+def _own_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Layers of classes that are none of Keras's, and that a saved model makes by their configuration."""
+    if not type(layer).__module__.startswith("keras."):
+        yield layer
+        return
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _own_layers(inner)
 
 
-def _place(error: Exception) -> str:
-    """file:line of the user's code: the innermost frame that is neither ours nor a library's."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [frame for frame in _frames(error.__traceback__) if _is_users(frame.filename)]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _frames(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return list(traceback.extract_tb(trace)) if trace else []
-
-
-def _is_users(filename: str) -> bool:
-    if filename.startswith("<") or "site-packages" in filename:
-        return False
-    path = Path(filename).resolve()
-    return not path.is_relative_to(Path(__file__).parents[1]) and not path.is_relative_to(
-        Path(importlib.__file__).parent
-    )
-
-
-def _describe(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+def _why_not_made_again(layer: keras.layers.Layer) -> str:
+    """Why Keras could not make a layer by its configuration; empty where it can."""
+    kind = type(layer)
+    registered = keras.saving.get_registered_name(kind) != kind.__name__
+    if not registered and getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+        return f"is not found by its name in {kind.__module__}"
+    taken = [one for one in inspect.signature(kind.__init__).parameters if one not in _OF_KERAS]
+    # Keras (3.15) fills in the configuration of a layer by itself; that of a model with the defaults of its arguments.
+    if taken and isinstance(layer, keras.Model) and kind.get_config.__module__.startswith("keras."):
+        return f"has no get_config, so its {', '.join(taken)} would be lost"
+    try:
+        kind.from_config(layer.get_config())
+    except Exception as error:  # the model's own code runs here
+        return f"raises {type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[-1]}"
+    return ""

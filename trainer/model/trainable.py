@@ -9,9 +9,11 @@ import tensorflow as tf
 from keras import ops
 
 from trainer.config import Config
-from trainer.model.label_scale import from_learnt, loss_unit, to_learnt
-from trainer.model.objective import make_loss, make_metrics
-from trainer.model.optimizer import make_optimizer
+from trainer.model.objective.compiled import NOTHING, Compiled, OwnStep
+from trainer.model.objective.label_scale import from_learnt, to_learnt
+from trainer.model.objective.losses import RunLoss, make_loss
+from trainer.model.objective.metrics import check_one_number, directions, make_metrics
+from trainer.model.objective.optimizer import clips, make_optimizer
 from trainer.model.upstream import BuildsOnce, mean_over_replicas
 from trainer.model.workers import mean_of_logs
 from trainer.schema import LabelField
@@ -27,14 +29,28 @@ class Trainable(BuildsOnce):
     Args:
         model: Uncompiled, packed inputs -> float32 [B, outputs], a regression's in the learnt scale.
         label: What is predicted, and its scale.
-        loss_unit: What a loss in the learnt scale is multiplied by to be reported.
+        loss: What is minimised.
+        own_step: The user's model, where its own `train_step` is used.
+        weighted: Whether that is given the rows' weights.
+
+    Attributes:
+        directions: The metrics of its logs, and in which direction each is better; see `metrics.directions`.
     """
 
-    def __init__(self, model: keras.Model, label: LabelField, loss_unit: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        label: LabelField,
+        loss: RunLoss,
+        own_step: OwnStep | None = None,
+        weighted: bool = False,
+    ) -> None:
         super().__init__(name="trainable")
         self.model = model
         self.clips = False
-        self._label, self._loss_unit = label, loss_unit
+        self.directions: dict[str, str] = {}
+        self._label, self._loss = label, loss
+        self._own_step, self._weighted = own_step, weighted
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's output: float32 [B, outputs]."""
@@ -43,6 +59,8 @@ class Trainable(BuildsOnce):
     def train_step(self, data: Any) -> dict[str, Any]:
         """Runs one training step on a replica's part of a batch."""
         x, y, w = data
+        if self._own_step is not None:
+            return mean_of_logs(self._own_step.model.train_step(self._own_data(self._own_step, x, y, w)))
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             loss = self._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=w, training=True)
@@ -54,6 +72,20 @@ class Trainable(BuildsOnce):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return mean_of_logs(self.compute_metrics(x, y, y_pred, sample_weight=w))
 
+    def _own_data(self, own: OwnStep, x: Any, y: Any, w: Any) -> tuple[Any, ...]:
+        """A batch as a user's `train_step` takes it: (x, y), or (x, y, weights); without padding on one replica."""
+        weights = w[:, 0] * w[0, 1]
+        data = (own.front(x), to_learnt(self._label, _as_column(y)), *([weights] if self._weighted else []))
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1 or self.jit_compile:
+            return data
+        return tuple(tf.nest.map_structure(lambda part: tf.boolean_mask(part, weights > 0), data))
+
+    def reset_metrics(self) -> None:
+        """Begins the metrics of an epoch."""
+        super().reset_metrics()
+        if self._own_step is not None:
+            self._own_step.model.reset_metrics()
+
     def test_step(self, data: Any) -> dict[str, Any]:
         """Runs one evaluation step on a replica's part of a batch."""
         x, y, w = data
@@ -64,9 +96,9 @@ class Trainable(BuildsOnce):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """The loss of one replica's rows: sum of weight * loss / rows, plus what regularizers add."""
-        learnt = to_learnt(self._label, _as_column(y))
-        return super().compute_loss(x, learnt, y_pred, sample_weight[:, 0], training)
+        """The loss of one replica's rows, plus what regularizers add; over all replicas the loss of the batch."""
+        loss = self._loss(_as_column(y), y_pred, sample_weight)
+        return ops.sum([loss, *(self._aggregate_additional_loss(one) for one in self.losses)])
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """The metrics so far: rows of weight 0 are padding, all others count once."""
@@ -75,45 +107,59 @@ class Trainable(BuildsOnce):
         logs: dict[str, Any] = super().compute_metrics(x, _as_column(y), answers, real)
         return logs
 
+    def finish_weights(self) -> None:
+        """Takes the optimizer's moving average of the weights, where it keeps one, as the run's last step."""
+        type(self.optimizer).finalize_variable_values(self.optimizer, self.trainable_weights)
+
     def _track_loss(self, loss: Any, w: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         # Keras hands every replica its share of the loss; the epoch's mean is over whole losses.
         # A batch counts by its fill on any number of replicas together: a run may go on with more or fewer.
-        self._loss_tracker.update_state(loss * (replicas * self._loss_unit), sample_weight=w[0, 1] / replicas)
+        self._loss_tracker.update_state(loss * (replicas * self._loss.unit), sample_weight=w[0, 1] / replicas)
 
 
-def compile_model(model: keras.Model, config: Config, steps_total: int, label: LabelField | None = None) -> Trainable:
+def compile_model(
+    model: keras.Model,
+    config: Config,
+    steps_total: int,
+    label: LabelField | None = None,
+    compiled: Compiled = NOTHING,
+) -> Trainable:
     """Prepares a model for `fit` and creates all its variables, so that no batch is needed to build it.
 
     Args:
         model: From `build`, in the scope of the strategy that will train it.
         config: The job.
         steps_total: Steps of the whole run, a schedule's default length.
-        label: The label and its scale. Default: a label that is not scaled.
+        label: What is predicted, and its scale. Default: a label that is not scaled.
+        compiled: What the model's code has compiled; its parts are used in place of the job file's.
 
     Raises:
-        ConfigError: A metric that does not go with the task, or a schedule with reduce_on_plateau.
+        ConfigError: Keras refuses an argument, a metric is no single number, or a schedule with reduce_on_plateau.
     """
     strategy = model.distribute_strategy
     label = label or LabelField(config.data.label.column, "", config.task)
     with strategy.scope():
-        trainable = Trainable(model, label, loss_unit(label, config.fit.loss))
+        metrics = make_metrics(config, label, compiled)
+        loss = make_loss(config, label, compiled)
+        weighted = config.data.sample_weight is not None or config.fit.class_weight is not None
+        trainable = Trainable(model, label, loss, compiled.own_step, weighted)
         trainable.compile(
-            optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync),
-            loss=make_loss(config),
-            weighted_metrics=make_metrics(config),
+            optimizer=make_optimizer(config.fit, steps_total, strategy.num_replicas_in_sync, compiled),
+            weighted_metrics=metrics,
             jit_compile=config.fit.jit_compile,
             steps_per_execution=config.fit.steps_per_execution,
         )
-        trainable.clips = _clips(config)
+        trainable.clips = clips(trainable.optimizer)
         trainable._symbolic_build(data_batch=_batch_spec(model, config))
+        check_one_number(metrics)
+        trainable.directions = directions(config, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
+        if compiled.own_step is not None:
+            compiled.own_step.compile(trainable.optimizer, loss.of_keras)
+        # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
+        trainable.optimizer.finalize_variable_values = lambda _: None
     return trainable
-
-
-def _clips(config: Config) -> bool:
-    wanted = config.fit.optimizer
-    return any(clip is not None for clip in (wanted.clip_norm, wanted.global_clip_norm, wanted.clip_value))
 
 
 def _batch_spec(model: keras.Model, config: Config) -> tuple[Any, Any, Any]:

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.config import Config, Entrypoint
+from trainer.config import Config
 from trainer.user_code import add_working_folder
 
 #: Where a run writes, tells and is kept, and how long it waits, does not change what it learns.
-_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}, "fit": {"stall"}}
+_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}, "fit": {"stall", "profile"}}
+
+
+#: Packages whose version counts already.
+_IN_VERSIONS = ("keras", "tensorflow")
 
 
 def digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:
@@ -30,17 +34,17 @@ def digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str
         "config": config.model_dump(mode="json", exclude=_OUTSIDE),
         "versions": dict(versions),
         "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
-        "model_code": _code(config),
+        "user_code": {name: _code(name) for name in config.entrypoints},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _code(config: Config) -> str | None:
+def _code(entrypoint: str) -> str | None:
     """A digest of the user's package, which is found without being imported."""
-    if not isinstance(config.model, Entrypoint):
-        return None
     add_working_folder()
-    top = config.model.entrypoint.partition(":")[0].partition(".")[0]
+    top = entrypoint.partition(":")[0].partition(".")[0]
+    if top in _IN_VERSIONS:
+        return None
     spec = importlib.util.find_spec(top)
     if spec is None:
         return None

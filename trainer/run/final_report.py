@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from trainer.config import METRICS_OF_TASK, Config
+from trainer.config import METRICS_OF_TASK, Config, short_names
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.formatting import metric
 from trainer.report.influence import Importance, Slices
@@ -47,23 +47,31 @@ def judge(
     Returns:
         The document with `baseline` and `warnings`.
     """
-    label = prepared.layout.label
+    label, config = prepared.layout.label, prepared.config
+    # A metric of Keras may have the name of one of ours, and another threshold or curve.
+    own = {"loss", *short_names(config.task, config.fit.metrics)}
     validation = dict(document["metrics"]["validation"])
     lines: list[str] = []
     if whole:
-        exact, lines = exact_metrics(validation, label.task, labels, predictions)
+        exact, lines = exact_metrics([name for name in validation if name in own], label.task, labels, predictions)
         validation |= exact
     if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
         validation["loss"] = calibrated["log_loss_after"]
     trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
     result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
-    lines += findings.warnings(result, label.task, trivial, labels.reshape(-1))
+    lines += findings.warnings(_only(own, result), label.task, trivial, labels.reshape(-1))
     shown = [f"{name} {metric(trivial[name])}" for name in METRICS_OF_TASK[label.task] if name in trivial]
     if shown:
         note(f"trivial baseline on validation: {', '.join(shown)}")
     for line in lines:
         note(f"warning: {line}")
     return {**result, "warnings": [*prepared.warnings, *lines]}
+
+
+def _only(names: Collection[str], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with some metrics alone."""
+    splits = result["metrics"].items()
+    return {**result, "metrics": {s: {n: v for n, v in found.items() if n in names} for s, found in splits}}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from trainer.run.kept_log import KeptLog
 from trainer.run.nightly_hooks import NightlyRun
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
-from trainer.run.tensorboard_files import tensorboard_folder
+from trainer.run.run_files import callbacks_folder, tensorboard_folder
 from trainer.run_id import new_run_id
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
@@ -297,7 +297,10 @@ class _Run:
             self.watchdog.beat()
             from trainer.training.session import Session
 
-            return Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+            session = Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+        for line in session.notes:
+            self.progress.note(line)
+        return session
 
     def _train(self, session: Any, start: _Start, prepared: Prepared) -> _Trained:
         state = self.record.state = session.resume(start.snapshot)
@@ -321,10 +324,15 @@ class _Run:
             watchdog=self.watchdog,
         )
         enabled = start.config.output.tensorboard and self.rank.chief
-        with self.ledger.phase("fit"), tensorboard_folder(self.folder, enabled=enabled) as board:
+        own = bool(start.config.fit.callbacks)
+        with (
+            self.ledger.phase("fit"),
+            tensorboard_folder(self.folder, enabled=enabled) as board,
+            callbacks_folder(self.folder, self.rank.index, self.store.fence.check, enabled=own) as (files, upload),
+        ):
             try:
                 with self.stop.training():
-                    session.fit(replace(context, tensorboard=board))
+                    session.fit(replace(context, tensorboard=board, files=files, upload_files=upload))
                     self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             finally:

@@ -100,14 +100,24 @@ def _scores(z: Floats, inverse: float, classes: NDArray[np.intp]) -> tuple[float
     return float(squares.mean()), log_loss
 
 
-def check_can_calibrate(built: Any) -> None:
-    """Checks that a model ends in a layer whose weights can be divided.
+def check_can_calibrate(built: Any, *, compiled_loss: bool = False) -> None:
+    """Checks that a model ends in a layer whose weights can be divided, and is trained by the log loss.
+
+    Args:
+        built: The model on packed inputs.
+        compiled_loss: Whether it is trained by a loss that its own code compiled.
 
     Raises:
-        ConfigError: It ends in another one.
+        ConfigError: It ends in another one, or has another loss.
     """
     import keras
 
+    if compiled_loss:
+        raise ConfigError(
+            "fit.calibrate goes with the cross-entropy of loss: auto, and the model is compiled with a loss",
+            where="run.fit.calibrate",
+            remedy="compile the model without a loss, or leave calibrate out",
+        )
     last = _last_layer(built)
     named = getattr(getattr(last, "activation", None), "__name__", "")
     if not isinstance(last, keras.layers.Dense) or named not in ("sigmoid", "softmax"):

@@ -15,7 +15,7 @@ from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.errors import ModelCodeError
 from trainer.feed.statistics.prepare import Prepared
-from trainer.model.label_scale import predicted
+from trainer.model.objective.label_scale import predicted
 from trainer.schema import Layout
 from trainer.serving import published_model
 from trainer.serving.proof import proof_rows, prove

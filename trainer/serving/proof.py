@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainer import user_code
 from trainer.errors import DataError, ModelCodeError
 from trainer.feed.packing.packed_inputs import packed_inputs
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
@@ -207,6 +208,7 @@ def _ask_clean_process(local: Path, serving: ServingModel, rows: ProofRows, layo
         capture_output=True,
         text=True,
         check=False,
+        env=user_code.environment(),
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -21,6 +21,8 @@ from trainer import storage
 from trainer.errors import ConfigError, DataError, ModelCodeError
 from trainer.run_id import check_run_id
 from trainer.schema import CodeField, Column, LabelField, Layout, NumberField
+from trainer.serving.verify_export import own_classes
+from trainer.user_code import add_working_folder
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -180,7 +182,8 @@ def _load_keras(data: bytes, uri: str) -> Any:
         path = Path(folder, KERAS_FILE)
         path.write_bytes(data)
         try:
-            return keras.models.load_model(path)
+            add_working_folder()  # where a class of one's own may be
+            return keras.models.load_model(path, custom_objects=own_classes(path))
         except Exception as error:  # the model's own layers run here, and raise what they like
             reason = (str(error).strip().splitlines() or ["no message"])[0]
             raise ModelCodeError(

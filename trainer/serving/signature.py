@@ -18,7 +18,7 @@ from keras import ops
 
 from trainer.date_parts import packed_parts
 from trainer.model.codes import lookup, shares_lookup
-from trainer.model.label_scale import predicted
+from trainer.model.objective.label_scale import predicted
 from trainer.model.trainable import Trainable
 from trainer.schema import CodeField, Column, Layout, NumberField, image_key, ragged_key
 from trainer.serving.dates import KERAS

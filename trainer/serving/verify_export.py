@@ -5,12 +5,50 @@ It imports Keras and TensorFlow and nothing of kfit: what works here works where
 Usage: python verify_export.py FOLDER ROWS.npz ROWS.json OUT.npz
 """
 
+import importlib
 import json
 import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+def own_classes(path: str | Path) -> dict[str, type]:
+    """The classes of a `.keras` file that are none of Keras's, for `load_model(path, custom_objects=…)`.
+
+    Keras finds a class where its module is imported and it is registered, or where it is given. So modules that the
+    file names are imported, none of the standard library, and what has the name there is taken if it is a class of a
+    layer or of what a layer is made of. Functions have to be registered: the file of a stranger could name any.
+
+    Raises:
+        ImportError: A module is not there, or does not import.
+    """
+    import keras
+
+    kinds = (keras.layers.Layer, keras.Initializer, keras.Regularizer, keras.constraints.Constraint, keras.DTypePolicy)
+    with zipfile.ZipFile(path) as archive:
+        parts = list(_parts(json.loads(archive.read("config.json"))))
+    found: dict[str, type] = {}
+    for part in parts:
+        top = str(part["module"]).partition(".")[0]
+        if top == "keras" or top in sys.stdlib_module_names:
+            continue
+        named = getattr(importlib.import_module(part["module"]), str(part["class_name"]), None)
+        if isinstance(named, type) and issubclass(named, kinds):
+            found[part.get("registered_name") or named.__name__] = named
+    return found
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Everything in a model's configuration that is an object of a class."""
+    if isinstance(config, dict) and config.get("module") and "class_name" in config:
+        yield config
+    children = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    for child in children:
+        yield from _parts(child)
 
 
 def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None:
@@ -30,7 +68,8 @@ def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None
     tensors = {name: tf.constant(np.array(values, object)) for name, values in document["texts"].items()}
     with np.load(numbers_path, allow_pickle=False) as archive:
         tensors |= {name: tf.constant(archive[name]) for name in archive.files}
-    whole = keras.models.load_model(f"{folder}/model.keras")
+    path = f"{folder}/model.keras"
+    whole = keras.models.load_model(path, custom_objects=own_classes(path))
     signature = tf.saved_model.load(f"{folder}/saved_model").signatures["serving_default"]
     answers: dict[str, Any] = {
         "keras": np.asarray(whole(tensors, training=False)),

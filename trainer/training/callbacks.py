@@ -12,20 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from trainer.config import Profile
 from trainer.errors import Preempted
 from trainer.training import model_state
 from trainer.training.context import TrainingContext
+from trainer.training.own_callbacks import STATE_OF_STOCK_CALLBACKS, OwnCallbacks
 from trainer.training.training_state import TrainingState, number, plain, take_snapshot
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
 Logs = Mapping[str, Any]
-
-#: Attributes of stock callbacks that must outlive the process.
-_STATE_OF_STOCK_CALLBACKS = {
-    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-}
 
 
 class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -56,7 +53,7 @@ class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # 
         self._stateful = [
             (callback, names)
             for callback in stock
-            for kind, names in _STATE_OF_STOCK_CALLBACKS.items()
+            for kind, names in STATE_OF_STOCK_CALLBACKS.items()
             if isinstance(callback, kind)
         ]
         self._monitor, self._sign = monitor, 1.0 if mode == "max" else -1.0
@@ -118,12 +115,19 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         every: The job file's `output.checkpoint.every`.
         steps: Steps of an epoch.
         coordinator: Of the run's workers.
+        own: The job's own callbacks, whose state and files belong to a checkpoint; None where there are none.
     """
 
     def __init__(
-        self, context: TrainingContext, every: str, steps: int, coordinator: Coordinator | SingleWorker
+        self,
+        context: TrainingContext,
+        every: str,
+        steps: int,
+        coordinator: Coordinator | SingleWorker,
+        own: OwnCallbacks | None = None,
     ) -> None:
         super().__init__()
+        self._own = own
         self._context, self._state, self._writer = context, context.state, context.writer
         self._steps, self._coordinator = steps, coordinator
         amount, unit = parse_every(every)
@@ -187,6 +191,9 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
             self._keep_epoch_logs()
         with self._context.ledger.phase("checkpoint_stall"), self._context.watchdog.paused():
             self._writer.join()
+            if self._own is not None:
+                self._own.keep()
+                self._context.upload_files()
             snapshot = take_snapshot(self.model, self._state, self._context.identity, self._coordinator)
             if snapshot is not None:
                 self._writer.submit(snapshot)
@@ -263,3 +270,40 @@ def parse_every(every: str) -> tuple[float, str]:
     unit = every[len(digits) :].strip().rstrip("s") or "s"
     factor = {"s": 1, "m": 60, "h": 3600}.get(unit)
     return (float(digits) * factor, "s") if factor else (float(digits), unit)
+
+
+class ProfileCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """TensorFlow's profiler from a step of the run to another, for TensorBoard; a run that goes on counts on.
+
+    Stands after the training state's.
+
+    Args:
+        wanted: Which steps, counted from 1 since the run began.
+        folder: TensorBoard's folder.
+        state: Where the run stands.
+    """
+
+    def __init__(self, wanted: Profile, folder: str, state: TrainingState) -> None:
+        super().__init__()
+        self._first, self._last = wanted.steps
+        self._folder, self._state, self._running = folder, state, False
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begins before the first of the steps."""
+        if not self._running and self._first - 1 <= self._state.cursor.total < self._last:
+            tf.profiler.experimental.start(self._folder)
+            self._running = True
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Ends after the last of the steps."""
+        if self._state.cursor.total >= self._last:
+            self._stop()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Ends with the run."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._running:
+            tf.profiler.experimental.stop()
+            self._running = False

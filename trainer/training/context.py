@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class TrainingContext:
         identity: What a process that goes on from a checkpoint must share; becomes part of each checkpoint.
         watchdog: Is told of every step; ends a run in which none is finished.
         tensorboard: Folder for TensorBoard's files; None: none are written.
+        files: Local folder for the files of own callbacks; empty: they have none.
+        upload_files: Uploads that folder.
     """
 
     state: TrainingState
@@ -37,3 +39,5 @@ class TrainingContext:
     identity: Mapping[str, Any]
     watchdog: StallWatchdog
     tensorboard: str | None = None
+    files: str = ""
+    upload_files: Callable[[], None] = lambda: None

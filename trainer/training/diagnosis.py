@@ -13,6 +13,7 @@ from trainer.errors import ModelCodeError, NotFiniteError
 from trainer.feed.pipeline.damaged_images import broken_image
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.prepare import Prepared
+from trainer.model import own_code
 
 #: Deviations from the mean of training above which a value is suspected.
 _FAR = 1e6
@@ -32,6 +33,8 @@ def cause_of(error: Exception, feeds: Iterable[Feed | None], prepared: Prepared)
     for feed in feeds:
         if feed is not None and feed.error is not None:
             return feed.error if isinstance(feed.error, Exception) else error
+    if (fault := own_code.fault_in_training(error)) is not None:
+        return fault
     if (broken := broken_image(prepared, error)) is not None:
         return broken
     if isinstance(error, tf.errors.OpError | ValueError | TypeError):

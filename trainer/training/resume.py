@@ -10,7 +10,7 @@ from typing import Any
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
-from trainer.config import Config, Fit, Schedule
+from trainer.config import Config, Fit, OwnCode, Schedule
 from trainer.errors import ConfigError
 
 #: Keys of the configuration that do not decide the weights; a run goes on only with all others unchanged.
@@ -29,6 +29,7 @@ _NOT_IN_SIGNATURE = {
     "fit.extend",
     "fit.jit_compile",
     "fit.stall",
+    "fit.profile",
 }
 
 
@@ -194,7 +195,8 @@ def resume_signature(config: Config) -> dict[str, Any]:
 
 def _stretches(config: Config) -> bool:
     """Whether the learning rate's schedule spans all epochs of the run, so that their number decides the weights."""
-    rate = config.fit.optimizer.learning_rate
+    optimizer = config.fit.optimizer
+    rate = None if isinstance(optimizer, OwnCode) else optimizer.learning_rate
     if rate == "auto":
         return config.fit.reduce_on_plateau is None
     return isinstance(rate, Schedule) and rate.name != "piecewise" and rate.decay_steps is None

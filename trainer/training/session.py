@@ -16,15 +16,17 @@ from trainer.feed.packing.images import augments
 from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.class_weights import class_weights
 from trainer.feed.statistics.prepare import Prepared
-from trainer.model.build import build
+from trainer.model import own_code
+from trainer.model.build import build_job
 from trainer.model.features import Features
-from trainer.model.objective import make_metrics
+from trainer.model.objective.compiled import Compiled
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
-from trainer.model.trainable import compile_model
+from trainer.model.trainable import Trainable, compile_model
 from trainer.model.workers import local_replicas, several_workers
 from trainer.serving.calibration import check_can_calibrate
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
+from trainer.training.own_callbacks import OwnCallbacks
 from trainer.training.training_state import TrainingState, first_replica, state_from
 from trainer.training.validation_rows import ValidationRows
 from trainer.workers.coordinator import Coordinator, SingleWorker
@@ -48,6 +50,7 @@ class Session:
     Attributes:
         features: What the model was built with.
         built: The model on packed inputs, without training's wrapping.
+        notes: What a person should know of the model, a line each.
         wait_s: Seconds that training waited for the feed.
     """
 
@@ -77,19 +80,17 @@ class Session:
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
             self.features = Features(prepared.layout, config, prepared.statistics["train"])
-            self.built = build(self.features, config)
+            job = build_job(self.features, config)
+            self.built, self.notes = job.model, job.compiled.notes
             if config.fit.calibrate is not None:
-                check_can_calibrate(self.built)
+                check_can_calibrate(self.built, compiled_loss=job.compiled.loss is not None)
             fitted = config.model_copy(
                 update={"fit": config.fit.model_copy(update={"steps_per_execution": self._per_call})}
             )
-            self.model = compile_model(
-                self.built, fitted, self._train.steps * config.fit.known_epochs, prepared.layout.label
-            )
+            self.model = self._compile(fitted, job.compiled)
         self._pending: Snapshot | None = None
-        stock_callbacks.check_monitors(
-            config, [m.name for m in make_metrics(config)], validation=self._validation is not None
-        )
+        self._own: OwnCallbacks | None = None
+        stock_callbacks.check_monitors(config, self.model.directions, validation=self._validation is not None)
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
@@ -101,6 +102,15 @@ class Session:
                 remedy="give every worker the same number; in pods resources.gpus does",
             )
         self._coordinator.broadcast_json()
+
+    def _compile(self, config: Config, compiled: Compiled) -> Trainable:
+        for index, callback in enumerate(config.fit.callbacks):
+            own_code.load(callback.entrypoint, f"run.fit.callbacks[{index}]")  # told now, not after the first epoch
+        steps = self._train.steps * config.fit.known_epochs
+        try:
+            return compile_model(self.built, config, steps, self._prepared.layout.label, compiled)
+        except Exception as error:
+            raise own_code.fault_in_training(error) or error from error
 
     def _place(self) -> Worker | None:
         """Returns the part of the data that this worker reads; None: all of it, and it takes a slice of every batch."""
@@ -193,7 +203,7 @@ class Session:
             metrics = self.model.evaluate(
                 self._batches(validation),
                 steps=validation.steps,
-                callbacks=listeners[-1:],
+                callbacks=[*([self._own] if self._own else []), listeners[-1]],
                 verbose=0,
                 return_dict=True,
             )
@@ -235,17 +245,33 @@ class Session:
             verbose=0,
         )
 
+    def _profilers(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
+        wanted = self._config.fit.profile
+        if wanted is None or context.tensorboard is None:  # the chief alone has it
+            return []
+        return [callbacks.ProfileCallback(wanted, context.tensorboard, context.state)]
+
+    def _own_callbacks(self, context: TrainingContext) -> OwnCallbacks | None:
+        """The job's own callbacks, made once: an epoch that was cut is a call of `fit` by itself."""
+        wanted = self._config.fit.callbacks
+        if wanted and self._own is None:
+            self._own = OwnCallbacks(
+                wanted, self._coordinator, context.files, context.state, self._config.fit.known_epochs
+            )
+        return self._own
+
     def _callbacks(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
         config = self._config
-        stock = stock_callbacks.keras_callbacks(config, context.tensorboard)
+        stock = stock_callbacks.keras_callbacks(config, self.model.directions, context.tensorboard)
         early = config.fit.known_early_stopping
         monitor = early.monitor if early else ("val_loss" if self._validation else "loss")
         pending, self._pending = self._pending, None
+        own = self._own_callbacks(context)
         keeps_state = callbacks.TrainingStateCallback(
             context.state,
             stock,
             monitor=monitor,
-            mode=stock_callbacks.mode_of(monitor, early.mode if early else "auto"),
+            mode=stock_callbacks.mode_of(self.model.directions, monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
             restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )
@@ -257,14 +283,17 @@ class Session:
         every = config.output.checkpoint.every
         return [
             *stock,
+            *([own] if own else []),
             keeps_state,
+            *self._profilers(context),
             callbacks.FiniteLossCallback(context.state, explain, every=look_every),
             callbacks.ProgressCallback(context),
-            callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator),
+            callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator, own),
         ]
 
     def settle(self, state: TrainingState) -> None:
-        """Restores the best epoch's weights where the configuration asks for them."""
+        """Takes the weights that count: the optimizer's average, or the best epoch's, as the configuration says."""
+        self.model.finish_weights()
         stop = self._config.fit.known_early_stopping
         if stop is not None and stop.restore_best_weights and state.best_weights is not None:
             model_state.set_weights(self.model, state.best_weights)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import site
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from trainer.errors import Stalled
+from trainer.user_code import is_users
 
 #: A check that comes later than this after the one before means that the whole process was suspended.
 _CHECK_EVERY_S = 5.0
@@ -141,14 +140,11 @@ def place_in_user_code(first: threading.Thread) -> str:
     Returns:
         The innermost such frame, `model.py:12 in call`; empty where there is none.
     """
-    paths = sysconfig.get_paths()
-    libraries = tuple({paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), str(Path(__file__).parents[1])})
     frames = sys._current_frames()
     for thread in [first.ident or 0, *(thread for thread in frames if thread != first.ident)]:
         for summary in reversed(traceback.extract_stack(frames.get(thread))):
-            file = summary.filename
-            if not file.startswith((*libraries, "<")) and "__autograph_generated" not in file:
-                return f"{file}:{summary.lineno} in {summary.name}"
+            if is_users(summary.filename):
+                return f"{summary.filename}:{summary.lineno} in {summary.name}"
     return ""
 
 

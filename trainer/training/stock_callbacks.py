@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import keras
 
 from trainer.config import Config, EarlyStopping, ReduceOnPlateau
 from trainer.errors import ConfigError
 
-#: Metrics of which less is better; of the others more is.
-_LESS_IS_BETTER = {"loss", "mae", "rmse", "mse"}
+
+def mode_of(directions: Mapping[str, str], monitor: str, mode: str) -> str:
+    """Returns `min` or `max`: the direction in which a metric of that name is better; `auto` where nobody knows."""
+    return mode if mode != "auto" else directions.get(monitor.removeprefix("val_")) or "auto"
 
 
-def mode_of(monitor: str, mode: str) -> str:
-    """Returns `min` or `max`: the direction in which a metric of that name is better."""
-    if mode != "auto":
-        return mode
-    return "min" if monitor.removeprefix("val_") in _LESS_IS_BETTER else "max"
-
-
-def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> None:
+def check_monitors(config: Config, directions: Mapping[str, str], *, validation: bool) -> None:
     """Checks that the metrics that callbacks watch exist.
 
     Args:
         config: The configuration.
-        metrics: Names of the run's metrics, without the loss.
+        directions: The run's metrics and in which direction each is better.
         validation: Whether there is a validation split.
 
     Raises:
-        ConfigError: A `monitor` names no metric of the run.
+        ConfigError: A `monitor` names no metric of the run, or one without a direction.
     """
-    names = ["loss", *metrics]
+    names = list(directions)
     available = names + ([f"val_{n}" for n in names] if validation else [])
     for key in ("early_stopping", "reduce_on_plateau"):
         part: EarlyStopping | ReduceOnPlateau | None = getattr(config.fit, key)
@@ -39,13 +36,22 @@ def check_monitors(config: Config, metrics: list[str], *, validation: bool) -> N
                 where=f"run.fit.{key}.monitor",
                 remedy=f"choose one of {', '.join(available)}",
             )
+        if part is not None and mode_of(directions, part.monitor, part.mode) == "auto":
+            raise ConfigError(
+                f"nobody knows whether less or more of {part.monitor} is better",
+                where=f"run.fit.{key}.mode",
+                remedy="set mode: min or mode: max",
+            )
 
 
-def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[keras.callbacks.Callback]:
+def keras_callbacks(
+    config: Config, directions: Mapping[str, str], tensorboard_folder: str | None
+) -> list[keras.callbacks.Callback]:
     """Builds Keras's own callbacks that the configuration asks for.
 
     Args:
         config: The configuration.
+        directions: The run's metrics and in which direction each is better.
         tensorboard_folder: Where TensorBoard's files go; None: nowhere.
     """
     made: list[keras.callbacks.Callback] = []
@@ -55,7 +61,7 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
                 monitor=stop.monitor,
                 patience=stop.patience,
                 min_delta=stop.min_delta,
-                mode=mode_of(stop.monitor, stop.mode),
+                mode=mode_of(directions, stop.monitor, stop.mode),
             )
         )
     if plateau := config.fit.reduce_on_plateau:
@@ -67,7 +73,7 @@ def keras_callbacks(config: Config, tensorboard_folder: str | None) -> list[kera
                 min_delta=plateau.min_delta,
                 cooldown=plateau.cooldown,
                 min_lr=plateau.min_learning_rate,
-                mode=mode_of(plateau.monitor, plateau.mode),
+                mode=mode_of(directions, plateau.monitor, plateau.mode),
             )
         )
     if tensorboard_folder is not None:

@@ -34,6 +34,7 @@ class TrainingState:
         best_value: The best value of the watched metric.
         best_weights: Weights of that epoch.
         callbacks: Attributes of Keras callbacks by class name.
+        own_callbacks: What the callbacks of `fit.callbacks` carry, by their place in the list.
         stopped_early: Whether early stopping ended the run.
         epoch_logs: Training metrics of an epoch whose steps are done and whose validation is not.
     """
@@ -45,6 +46,7 @@ class TrainingState:
     best_value: float | None = None
     best_weights: dict[str, np.ndarray] | None = None
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    own_callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     stopped_early: bool = False
     epoch_logs: dict[str, float] | None = None
 
@@ -82,6 +84,7 @@ def take_snapshot(
             "lines": list(state.lines),
             "best": {"epoch": state.best_epoch, "value": state.best_value},
             "callbacks": {k: dict(v) for k, v in state.callbacks.items()},
+            "own_callbacks": dict(state.own_callbacks),
             "stopped_early": state.stopped_early,
             "epoch_logs": state.epoch_logs,
         },
@@ -105,6 +108,7 @@ def state_from(snapshot: Snapshot) -> TrainingState:
         best_value=stored["best"]["value"],
         best_weights=dict(best) if best is not None else None,
         callbacks=dict(stored["callbacks"]),
+        own_callbacks=dict(stored.get("own_callbacks") or {}),
         stopped_early=bool(stored["stopped_early"]),
         epoch_logs=stored["epoch_logs"],
     )

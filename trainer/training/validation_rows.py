@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.feed.pipeline.dataset import Feed
-from trainer.model.label_scale import predicted
+from trainer.model.objective.label_scale import predicted
 from trainer.schema import LabelField
 from trainer.serving.calibration import Calibration, apply_temperature, fit_temperature
 from trainer.serving.published_model import logits_under

@@ -127,8 +127,12 @@ def copy_weights(where: str, built: Any, note: Callable[[str], None]) -> None:
         ConfigError: The models do not have the same shapes.
     """
     serving = published_model.load(where)
-    theirs = serving.trained.trainable_variables
-    ours = built.trainable_variables
+    frozen = [layer for layer in built._flatten_layers() if not layer.trainable]
+    # A layer that is frozen here or was there has weights to copy all the same.
+    serving.trained.trainable = built.trainable = True
+    theirs, ours = serving.trained.trainable_variables, built.trainable_variables
+    for layer in frozen:
+        layer.trainable = False
     differing = [
         f"{new.path}: {tuple(old.shape)} -> {tuple(new.shape)}"
         for old, new in zip(theirs, ours, strict=False)

@@ -1,0 +1,200 @@
+"""The loss of a job, exact for padded batches and any number of replicas.
+
+Keras averages over the rows of a replica's share of a batch. Here the last batch of an epoch holds rows that are
+padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import Config, Loss, OwnCode
+from trainer.errors import ConfigError, ModelCodeError
+from trainer.model import own_code
+from trainer.model.objective.compiled import NOTHING, Compiled
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
+from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
+from trainer.schema import LabelField
+
+_SHORT = {
+    "mse": keras.losses.MeanSquaredError,
+    "mae": keras.losses.MeanAbsoluteError,
+    "huber": keras.losses.Huber,
+}
+_BY_TASK = {
+    "binary": keras.losses.BinaryCrossentropy,
+    "multiclass": keras.losses.SparseCategoricalCrossentropy,
+    "regression": keras.losses.MeanSquaredError,
+}
+
+
+class RunLoss:
+    """The loss of one replica's share of a batch; the sum over all replicas is the loss of the batch.
+
+    Args:
+        loss: A Keras loss. One without a value for each row, such as Dice over the whole batch, is taken of all
+            replicas' rows together.
+        inputs: Labels [B, 1] and what the model returns -> both as the loss takes them.
+        unit: What the loss is multiplied by to be reported.
+        compares_rows: Whether a row's value depends on the other rows.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False) -> None:
+        self.unit = unit
+        self._inputs, self._compares_rows = inputs, compares_rows
+        self._loss, self._reduction = loss, loss.reduction
+
+    @property
+    def of_keras(self) -> keras.losses.Loss:
+        """The Keras loss."""
+        return self._loss
+
+    def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
+        """The loss, a float32 scalar.
+
+        Args:
+            y: Labels [B, 1].
+            y_pred: What the model returns, [B, outputs].
+            w: [B, 2], see `trainer.schema`: the rows' weights and the batch's fill.
+        """
+        y, y_pred = self._inputs(y, y_pred)
+        if not self._compares_rows:
+            values = self._values(y, y_pred)
+            if len(values.shape):
+                return self._reduced(values, w)
+        return self._of_whole_batch(y, y_pred, w)
+
+    def _values(self, y: Any, y_pred: Any) -> Any:
+        """What the loss gives before it is reduced: [B], [B, …], or a scalar."""
+        self._loss.reduction = "none"  # not on a copy: Keras copies by serializing, which an own class may not bear
+        try:
+            return self._loss(y, y_pred)
+        finally:
+            self._loss.reduction = self._reduction
+
+    def _reduced(self, values: Any, w: Any) -> Any:
+        """Weighted values reduced as Keras does for the batch without its padding.
+
+        A weight holds the factor B / real rows, so that a mean over B is one over the real rows; a sum takes it out.
+        """
+        weights = w[:, 0]
+        total = ops.sum(_by_row(values) * weights)
+        if self._reduction == "sum":
+            return total * w[0, 1]
+        if self._reduction == "mean_with_sample_weight":
+            return ops.divide_no_nan(total, _sum_over_replicas(ops.sum(weights)))
+        return total / ops.cast(ops.shape(w)[0] * _replicas(), "float32")
+
+    def _of_whole_batch(self, y: Any, y_pred: Any, w: Any) -> Any:
+        """What Keras makes of the rows of all replicas that are no padding; every replica takes its part of it."""
+        context = tf.distribute.get_replica_context()
+        together = [y, y_pred, w[:, 0] * w[0, 1]]
+        if _replicas() > 1:
+            together = [context.all_gather(part, axis=0) for part in together]
+        y, y_pred, weights = (tf.boolean_mask(part, together[-1] > 0) for part in together)
+        loss = self._loss(y, y_pred, sample_weight=weights)
+        # Keras has divided a mean by the number of replicas, and nothing else.
+        return ops.cast(loss / _replicas() if self._reduction == "sum" else loss, "float32")
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _by_row(values: Any) -> Any:
+    """[B, …] -> [B], float32: Keras's mean over a batch is over all elements."""
+    values = ops.cast(values, "float32")
+    return ops.mean(values, axis=tuple(range(1, len(values.shape)))) if len(values.shape) > 1 else values
+
+
+def _sum_over_replicas(value: Any) -> Any:
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> RunLoss:
+    """The job's loss.
+
+    Args:
+        config: The job.
+        label: What is predicted.
+        compiled: What the model brings; used where it has a loss.
+
+    Raises:
+        ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
+        ModelCodeError: The job's own loss does not import, raises, or is none.
+    """
+    wanted = config.fit.loss
+    if compiled.loss is not None:
+        loss = compiled.loss
+        if not isinstance(loss, keras.losses.Loss):
+            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"))
+        given = inputs_of_object(label, compiled.loss)
+        return RunLoss(loss, lambda y, z: given(y, from_learnt(label, z)))
+    if isinstance(wanted, OwnCode):
+        in_own_units = inputs_of_own(label)
+        return RunLoss(_own_loss(wanted), lambda y, z: in_own_units(y, from_learnt(label, z)))
+    if wanted.is_short:
+        made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
+        return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
+    compares_rows = wanted.name == "Circle" or wanted.arguments.get("ignore_class") is not None
+    sums_rows = wanted.name in ("Dice", "Tversky") and wanted.arguments.get("axis") is None
+    if (compares_rows or sums_rows) and config.fit.jit_compile:
+        raise ConfigError(
+            f"{wanted.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
+            where="run.fit.loss",
+            remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
+        )
+    inputs = inputs_of(label, wanted.name, wanted.arguments)
+    return RunLoss(
+        keras_loss(wanted, label), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
+    )
+
+
+def _own_loss(wanted: OwnCode) -> keras.losses.Loss:
+    found = own_code.load(wanted.entrypoint, "run.fit.loss", "y_true, y_pred")
+    if isinstance(found, type):
+        return own_code.make(wanted.entrypoint, wanted.args, "run.fit.loss", keras.losses.Loss)
+    return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint)
+
+
+class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """A function of labels and predictions as a loss."""
+
+    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str) -> None:
+        super().__init__(name=entrypoint.rpartition(":")[2])
+        self._function, self._entrypoint = function, entrypoint
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        found = self._function(y_true, y_pred)
+        if not hasattr(found, "shape"):
+            raise ModelCodeError(
+                f"{self._entrypoint} returned {own_code.describe(found)}, not a tensor",
+                where="run.fit.loss",
+                remedy="return a value for each row, [batch], or one for the batch",
+            )
+        return found
+
+
+def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:
+    """A loss of Keras; in float64 where the label needs it.
+
+    Raises:
+        ConfigError: Keras refuses an argument.
+    """
+    dtype = "float64" if label.offset else None
+    arguments = arguments_of(label, wanted.name, wanted.arguments)
+    try:
+        return getattr(keras.losses, wanted.name)(**arguments, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.loss", error) from error
+
+
+def refused(name: str, where: str, error: Exception) -> ConfigError:
+    """What Keras says of an argument whose value it refuses."""
+    return ConfigError(f"{name}: {str(error).strip()}", where=where, remedy="docs/job-file.md lists the arguments")

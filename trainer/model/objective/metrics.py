@@ -1,0 +1,197 @@
+"""The metrics of a job, exact for padded batches and any number of replicas."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from trainer.config import Config, OwnCode, WatchedMetric, direction, metrics_of
+from trainer.errors import ConfigError
+from trainer.model import own_code
+from trainer.model.objective.compiled import NOTHING, Compiled
+from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
+from trainer.model.objective.losses import refused
+from trainer.schema import LabelField
+
+# Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
+_THRESHOLDS = 4001
+
+
+class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
+    """Keras (3.15) keeps some metrics' sums in float32 whatever their dtype; this one follows the dtype."""
+
+    def add_variable(self, shape: Any, initializer: Any, dtype: Any = None, **options: Any) -> Any:
+        return super().add_variable(shape, initializer, dtype=dtype or self.dtype, **options)
+
+
+class _AUC(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
+    """Keras's area, and NaN where all rows are of one class: Keras (3.15) says 0 there."""
+
+    def result(self) -> Any:
+        positives = self.true_positives[0] + self.false_negatives[0]
+        negatives = self.false_positives[0] + self.true_negatives[0]
+        return ops.where(ops.minimum(positives, negatives) > 0, super().result(), float("nan"))
+
+
+class _Precision(_Float64Sums, keras.metrics.Precision):  # type: ignore[misc]
+    pass
+
+
+class _Recall(_Float64Sums, keras.metrics.Recall):  # type: ignore[misc]
+    pass
+
+
+class _R2(_Float64Sums, keras.metrics.R2Score):  # type: ignore[misc]
+    pass
+
+
+# float64: a float32 sum stops counting single rows at 16.7 million, and r2 subtracts two large sums.
+_METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
+    "binary": {
+        "auc": lambda: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
+        "pr_auc": lambda: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
+        "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
+        "precision": lambda: _Precision(name="precision", dtype="float64"),
+        "recall": lambda: _Recall(name="recall", dtype="float64"),
+    },
+    "multiclass": {
+        "accuracy": lambda: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
+        "top5": lambda: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
+    },
+    "regression": {
+        "mae": lambda: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
+        "rmse": lambda: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
+        "r2": lambda: _R2(name="r2", dtype="float64"),
+    },
+}
+
+
+class _OfKeras(_Float64Sums):
+    """A metric of Keras that is given labels and predictions as it takes them, and answers with one number."""
+
+    inputs: Inputs
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return super().update_state(*self.inputs(y_true, y_pred), sample_weight=sample_weight)
+
+    def result(self) -> Any:
+        value = super().result()
+        return ops.squeeze(value) if tuple(value.shape) == (1,) else value
+
+
+def make_metrics(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> list[keras.metrics.Metric]:
+    """The job's metrics, by the names they have in logs.
+
+    Args:
+        config: The job.
+        label: What is predicted.
+        compiled: What the model brings; used where it has metrics.
+
+    Raises:
+        ConfigError: Keras refuses an argument, or two have one name.
+        ModelCodeError: A metric of the job's own does not import, raises, or is none.
+    """
+    short = _METRICS[config.task]
+    wanted = metrics_of(config.task, config.fit.metrics)
+    if compiled.metrics is not None:
+        made = [short["accuracy"]() if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
+        _check_names([metric.name for metric in made])
+        return made
+    made = [
+        _own(metric, label, index)
+        if isinstance(metric, OwnCode)
+        else short[metric.name]()
+        if metric.is_short
+        else _of_keras(metric, label)
+        for index, metric in enumerate(wanted)
+    ]
+    _check_names([metric.name for metric in made])
+    return made
+
+
+def directions(config: Config, metrics: list[keras.metrics.Metric]) -> dict[str, str]:
+    """The names of a run's metrics in its logs, and in which direction each is better: min, max, or nobody knows."""
+    known = {"up": "max", "down": "min"}
+    asked = {one.log_name: one for one in metrics_of(config.task, config.fit.metrics) if isinstance(one, WatchedMetric)}
+    found = {"loss": "min"}
+    for metric in metrics:
+        named = direction(asked[metric.name]) if metric.name in asked else ""
+        found[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
+    return found
+
+
+def _check_names(names: list[str]) -> None:
+    """A metric of one's own has a name that only its object knows."""
+    for name, count in Counter(names).items():
+        if count > 1 or name in ("loss", "learning_rate") or name.startswith("val_"):
+            raise ConfigError(
+                f"the name {name!r} is taken",
+                where="run.fit.metrics",
+                remedy="give the metric another one: `as` of Keras's, `name` of your own",
+            )
+
+
+def _own(wanted: OwnCode, label: LabelField, index: int) -> keras.metrics.Metric:
+    where = f"run.fit.metrics[{index}]"
+    found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
+    if isinstance(found, type):
+        metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
+    else:
+        metric = _of_function(functools.partial(found, **wanted.args), wanted.entrypoint.partition(":")[2], where)
+    return _adapted(metric, inputs_of_own(label))
+
+
+def _object(one: Any, label: LabelField) -> keras.metrics.Metric:
+    """A metric or a function that the model is compiled with."""
+    if isinstance(one, keras.metrics.Metric):
+        return _adapted(one, inputs_of_object(label, one))
+    return _adapted(_of_function(one, one.__name__, "run.model.entrypoint"), inputs_of_object(label, one))
+
+
+def _of_function(function: Callable[[Any, Any], Any], name: str, where: str) -> keras.metrics.Metric:
+    return keras.metrics.MeanMetricWrapper(own_code.row_by_row(function, name, where), name=name, dtype="float64")
+
+
+def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metric:
+    update = metric.update_state
+    takes_weights = "sample_weight" in inspect.signature(update).parameters
+
+    def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        y, p = inputs(y_true, y_pred)
+        if takes_weights or sample_weight is None:
+            return update(y, p, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+        real = sample_weight > 0  # the others are padding
+        return update(tf.boolean_mask(y, real), tf.boolean_mask(p, real))
+
+    metric.update_state = update_state
+    return metric
+
+
+def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
+    arguments = arguments_of(label, wanted.name, wanted.arguments)
+    arguments.pop("as", None)
+    kind = type(wanted.name, (_OfKeras, getattr(keras.metrics, wanted.name)), {})
+    try:
+        metric = kind(**arguments, name=wanted.log_name, dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.metrics", error) from error
+    metric.inputs = inputs_of(label, wanted.name, arguments)
+    return metric
+
+
+def check_one_number(metrics: list[keras.metrics.Metric]) -> None:
+    """Raises ConfigError where a metric, which has seen a batch's shapes, answers with several numbers."""
+    for metric in metrics:
+        if shape := tuple(ops.shape(metric.result())):
+            raise ConfigError(
+                f"{metric.name} answers with {shape[0]} numbers; a metric is one number",
+                where="run.fit.metrics",
+                remedy="set the argument that averages them (average, class_aggregation)",
+            )

@@ -1,0 +1,152 @@
+"""The optimizer and its learning rate, from the job file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, OwnCode, Schedule
+from trainer.config.keras_names import entry
+from trainer.config.objective import CLIPS
+from trainer.errors import ConfigError
+from trainer.model import own_code
+from trainer.model.objective.compiled import NOTHING, Compiled
+from trainer.model.objective.losses import refused
+
+_ADAMW_DECAY = 0.05
+#: Highest rates of `auto`; those of sgd and lion are the usual ten times and a tenth of Adam's.
+_INITIAL_RATES = {"adam": 2e-3, "adamw": 2e-3, "rmsprop": 1e-3, "adagrad": 1e-2, "sgd": 2e-2, "lion": 2e-4}
+_CLASSES = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adagrad": keras.optimizers.Adagrad,
+    "lion": keras.optimizers.Lion,
+}
+
+
+def make_optimizer(
+    fit: Fit, steps_total: int, replicas: int, compiled: Compiled = NOTHING
+) -> keras.optimizers.Optimizer:
+    """The optimizer a job asks for.
+
+    Args:
+        fit: The job's `fit`.
+        steps_total: Steps of the whole run; a schedule's default length.
+        replicas: The clips are divided by it; see `upstream.mean_over_replicas`.
+        compiled: What the model brings; used where it has an optimizer.
+
+    Raises:
+        ConfigError: A schedule together with reduce_on_plateau, or Keras refuses an argument.
+    """
+    wanted = fit.optimizer
+    if compiled.optimizer is not None:
+        return _given(compiled.optimizer, fit, replicas)
+    if isinstance(wanted, OwnCode):
+        made = own_code.make(wanted.entrypoint, wanted.args, "run.fit.optimizer", keras.optimizers.Optimizer)
+        return _given(made, fit, replicas)
+    clips = {name: clip / replicas for name, clip in wanted.clips.items()}
+    rate = _learning_rate(fit, wanted, steps_total)
+    if isinstance(wanted, KerasOptimizer):
+        return _of_keras(wanted, {**wanted.arguments, **clips}, rate)
+    return _short(wanted, clips, rate)
+
+
+def _of_keras(wanted: KerasOptimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+    if rate is not None:
+        options["learning_rate"] = rate
+    try:
+        return getattr(keras.optimizers, wanted.name)(**options)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.optimizer", error) from error
+
+
+def _given(made: keras.optimizers.Optimizer, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
+    schedule = isinstance(made._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    if fit.reduce_on_plateau is not None and schedule:
+        raise _no_plateau("learning-rate")
+    for name in CLIPS:
+        if (clip := getattr(made, name, None)) is not None:
+            setattr(made, name, clip / replicas)
+    return made
+
+
+def clips(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer clips gradients; mixed precision may have wrapped it."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return any(getattr(inner, name, None) is not None for name in CLIPS)
+
+
+def _no_plateau(schedule: str) -> ConfigError:
+    return ConfigError(
+        f"reduce_on_plateau cannot lower the rate of a {schedule} schedule",
+        where="run.fit",
+        remedy="Give learning_rate as a number, or leave reduce_on_plateau out.",
+    )
+
+
+def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+    options["learning_rate"] = rate
+    if wanted.momentum:
+        options["momentum"] = wanted.momentum
+    decay = _ADAMW_DECAY if wanted.weight_decay is None and wanted.name == "adamw" else wanted.weight_decay
+    if decay is not None:
+        options["weight_decay"] = decay
+    optimizer = _CLASSES[wanted.name](**options)
+    if decay:
+        # Biases and embeddings are no slopes: pulling them to 0 moves the prior and forgets rare categories.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings"])
+    return optimizer
+
+
+def _learning_rate(
+    fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule | None:
+    rate = wanted.learning_rate
+    if rate == "auto":
+        rate = automatic_rate(fit, wanted, steps_total)
+    if not isinstance(rate, Schedule | KerasSchedule):
+        return rate
+    if fit.reduce_on_plateau is not None:
+        raise _no_plateau(rate.name)
+    return _keras_schedule(rate) if isinstance(rate, KerasSchedule) else _schedule(rate, steps_total)
+
+
+def _keras_schedule(wanted: KerasSchedule) -> keras.optimizers.schedules.LearningRateSchedule:
+    try:
+        return getattr(keras.optimizers.schedules, wanted.name)(**wanted.arguments)
+    except (TypeError, ValueError) as error:
+        raise refused(wanted.name, "run.fit.optimizer.learning_rate", error) from error
+
+
+def automatic_rate(fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int) -> float | Schedule:
+    """What `learning_rate: auto` is: a short warm-up, then a cosine down to 0 at the run's last step.
+
+    Where `reduce_on_plateau` lowers the rate, it begins constant.
+    """
+    initial = _initial_rate(wanted)
+    if fit.reduce_on_plateau is not None:
+        return initial
+    return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))
+
+
+def _initial_rate(wanted: Optimizer | KerasOptimizer) -> float:
+    if isinstance(wanted, Optimizer):
+        return _INITIAL_RATES[wanted.name]
+    return float(entry("optimizers", wanted.name)["arguments"]["learning_rate"])
+
+
+def _schedule(wanted: Schedule, steps_total: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    schedules = keras.optimizers.schedules
+    if wanted.name == "piecewise":
+        return schedules.PiecewiseConstantDecay(wanted.boundaries, [wanted.initial, *wanted.values])
+    if wanted.name == "exponential":
+        return schedules.ExponentialDecay(wanted.initial, wanted.decay_steps or max(1, steps_total), wanted.decay_rate)
+    decay_steps = wanted.decay_steps or max(1, steps_total - wanted.warmup_steps)
+    if not wanted.warmup_steps:
+        return schedules.CosineDecay(wanted.initial, decay_steps, alpha=wanted.alpha)
+    return schedules.CosineDecay(
+        0.0, decay_steps, alpha=wanted.alpha, warmup_target=wanted.initial, warmup_steps=wanted.warmup_steps
+    )
