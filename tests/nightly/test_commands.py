@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.nightly import runs
 from tests.nightly.test_drift import categories, numbers
 from trainer import storage
 from trainer.cli import run
-from trainer.nightly import drift, history, production
+from trainer.nightly import history, production
 from trainer.schema import Statistics
 
 
@@ -148,7 +149,7 @@ def record(output: str, run_id: str, *, auc: float, shift: float, batch: int) ->
     runs.leave(output, run_id, metrics={"train": {"auc": auc + 0.05}, "validation": {"auc": auc}})
     rng = np.random.default_rng(0)
     columns = {"x": numbers(rng.normal(shift, 1, 5000)), "city": categories({"<ulm>": 10, "bonn": 20})}
-    (folder / "statistics.json").write_text(json.dumps(drift.statistics_json(Statistics(5000, columns))))
+    (folder / "statistics.json").write_text(json.dumps(asdict(Statistics(5000, columns))))
     config = {"fit": {"batch_size": batch, "epochs": 2}, "task": "binary"}
     shards = [{"uri": f"s3://lake/{run_id}/a", "version": "1"}, {"uri": "s3://lake/both", "version": "1"}]
     document = {"run": run_id, "config": config, "versions": {"kfit": "0.1.0"}, "shards": shards}
