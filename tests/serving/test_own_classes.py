@@ -103,3 +103,10 @@ def test_a_module_of_the_standard_library_is_not_imported(folder, monkeypatch):
 def test_a_module_that_is_not_there_is_named(folder):
     with pytest.raises(ImportError, match="nowhere_at_all"):
         own_classes(archive(folder / "m.keras", ("nowhere_at_all", "Layer")))
+
+
+def test_a_module_that_does_not_define_the_class_is_not_imported(folder):
+    """A stranger's file must not be able to run whatever module happens to be installed."""
+    (folder / "harmful.py").write_text("raise SystemExit('imported')\n\n\ndef Twice():\n    pass\n")
+    assert own_classes(archive(folder / "m.keras", ("harmful", "Twice"), ("harmful", "LOADED"))) == {}
+    assert "harmful" not in sys.modules

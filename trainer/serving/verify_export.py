@@ -5,7 +5,9 @@ It imports Keras and TensorFlow and nothing of kfit: what works here works where
 Usage: python verify_export.py FOLDER ROWS.npz ROWS.json OUT.npz
 """
 
+import ast
 import importlib
+import importlib.util
 import json
 import sys
 import zipfile
@@ -20,8 +22,9 @@ def own_classes(path: str | Path) -> dict[str, type]:
     """The classes of a `.keras` file that are none of Keras's, for `load_model(path, custom_objects=…)`.
 
     Keras finds a class where its module is imported and it is registered, or where it is given. So modules that the
-    file names are imported, none of the standard library, and what has the name there is taken if it is a class of a
-    layer or of what a layer is made of. Functions have to be registered: the file of a stranger could name any.
+    file names are imported, none of the standard library and none whose source does not define the class, and what has
+    the name there is taken if it is a class of a layer or of what a layer is made of. Functions have to be registered:
+    the file of a stranger could name any.
 
     Raises:
         ImportError: A module is not there, or does not import.
@@ -36,10 +39,22 @@ def own_classes(path: str | Path) -> dict[str, type]:
         top = str(part["module"]).partition(".")[0]
         if top == "keras" or top in sys.stdlib_module_names:
             continue
-        named = getattr(importlib.import_module(part["module"]), str(part["class_name"]), None)
+        named = _defined(str(part["module"]), str(part["class_name"]))
         if isinstance(named, type) and issubclass(named, kinds):
             found[part.get("registered_name") or named.__name__] = named
     return found
+
+
+def _defined(module: str, name: str) -> object:
+    """What the name is in the module. A module that is not imported yet is read first: importing runs its code."""
+    if module not in sys.modules:
+        spec = importlib.util.find_spec(module)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {module!r}")
+        source = Path(spec.origin).read_bytes() if spec.origin and spec.origin.endswith(".py") else b""
+        if not any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(ast.parse(source))):
+            return None
+    return getattr(importlib.import_module(module), name, None)
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
