@@ -156,7 +156,7 @@ def test_a_model_that_is_compiled_with_another_loss_is_refused_before_training(t
 
 def test_a_model_of_ones_own_that_hides_its_logits_is_refused_before_training(tmp_path, monkeypatch):
     noisy(tmp_path, "binary")
-    (tmp_path / "own_model.py").write_text(
+    (tmp_path / "hides_logits.py").write_text(
         "import keras\n"
         "def build(features):\n"
         "    inputs = features.inputs()\n"
@@ -165,5 +165,5 @@ def test_a_model_of_ones_own_that_hides_its_logits_is_refused_before_training(tm
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="the model ends in Activation 'end'") as caught:
-        fit(job(tmp_path, "binary", model={"entrypoint": "own_model:build"}), run_id="r", devices="cpu")
+        fit(job(tmp_path, "binary", model={"entrypoint": "hides_logits:build"}), run_id="r", devices="cpu")
     assert "features.activation" in caught.value.remedy
