@@ -193,6 +193,11 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
 
     with _counting("predicted") as seen:
         result = run_predict(model, list(data), output, column=column, seen=seen)
+    if result["unanswered"]:
+        terminal.warn(
+            f"{result['unanswered']:,} of {result['rows']:,} rows have no answer: they lack a value of a column that "
+            "the model was trained on without impute"
+        )
     if form == "json":
         _print_json(result)
     else:

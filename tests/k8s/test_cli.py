@@ -47,15 +47,15 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
     text = job_file(str(lake), label="late", task="binary", output="models", name="job")
     assert yaml.safe_load(text)["run"]["data"]["features"] == {
         "price": {"kind": "numeric", "impute": "mean", "indicator": True},
-        "money": {"kind": "numeric"},
-        "seats": {"kind": "numeric"},
+        "money": {"kind": "numeric", "impute": "mean"},
+        "seats": {"kind": "numeric", "impute": "mean"},
         "open": {"kind": "categorical"},
         "carrier": {"kind": "categorical"},
         "coded": {"kind": "categorical"},
-        "at": {"kind": "date", "parts": ["year", "month", "weekday", "hour"]},
+        "at": {"kind": "date", "parts": ["year", "month", "weekday", "hour"], "impute": "median"},
         "profile": {"kind": "vector", "size": 2},
-        "no: plain": {"kind": "numeric"},
-        "yes": {"kind": "numeric"},
+        "no: plain": {"kind": "numeric", "impute": "mean"},
+        "yes": {"kind": "numeric", "impute": "mean"},
     }
     left_out = [line.split(":")[0].strip(" #") for line in text.splitlines() if "left out" in line]
     assert left_out == ["user_id", "tags", "dt"]

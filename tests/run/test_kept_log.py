@@ -59,13 +59,14 @@ def test_what_the_run_says_is_kept_with_its_time_as_a_log_has_it(keep, folder):
     log = keep()
     progress = make_progress(Console(file=io.StringIO()), environ={})
     log.attach(progress)
-    progress.note("a [b]\nsecond line")
+    progress.note("a [b]")
+    progress.note("c\nd")
     progress.start(epochs=2, steps=3, rows_per_step=4)
     progress.epoch_end(0, {"loss": 0.5}, best=True)
     log.close(5)
     epoch = stored(folder).splitlines()[3]
     assert stored(folder).splitlines()[:3] == [
-        f"{AT} a [b]", f"{AT} second line", f"{AT} fit  2 epochs of 3 steps of 4 rows",
+        f"{AT} a [b]", f"{AT} c\\u000ad", f"{AT} fit  2 epochs of 3 steps of 4 rows",
     ]  # fmt: skip
     assert epoch.startswith(f"{AT} epoch 1/2  done in ")
     assert epoch.endswith("loss 0.5000  best")

@@ -12,8 +12,9 @@ from sklearn import metrics
 
 from tests.serving.published import configuration, publish_untrained, write_set
 from trainer.errors import ConfigError, DataError
+from trainer.schema import LabelField
 from trainer.serving.evaluation import evaluate
-from trainer.serving.prediction import predict
+from trainer.serving.prediction import _with_predictions, predict
 
 ROWS = 300
 
@@ -37,10 +38,23 @@ def test_two_folders_with_the_same_file_names_are_answered_row_by_row(model, tmp
     for day in (1, 2):
         write_set(tmp_path / f"day{day}", rows(day))
     said = predict(model, [str(tmp_path / "day1"), str(tmp_path / "day2")], str(tmp_path / "out"), rows=70)
-    assert said == {"run": "r1", "rows": 600, "shards": 2, "output": str(tmp_path / "out")}
+    assert said == {"run": "r1", "rows": 600, "shards": 2, "output": str(tmp_path / "out"), "unanswered": 0}
     for day in (1, 2):
         answered = pq.read_table(tmp_path / f"out/day{day}/part-0.parquet")
         assert answered.drop_columns(["prediction"]).equals(rows(day))
+
+
+def test_rows_that_lack_a_value_of_a_column_without_impute_are_counted_and_have_no_class(tmp_path):
+    write_set(tmp_path / "train", rows(0))
+    model, *_ = publish_untrained(configuration(tmp_path / "train", tmp_path / "models", {"x": {"kind": "numeric"}}))
+    lacking = rows(3).set_column(0, "x", pa.array([None, *np.ones(ROWS - 1)], pa.float64()))
+    write_set(tmp_path / "data", lacking)
+    assert predict(model, str(tmp_path / "data"), str(tmp_path / "out"))["unanswered"] == 1
+    answers = pq.read_table(tmp_path / "out")["prediction"].to_numpy()
+    assert np.isnan(answers).tolist() == [True, *[False] * (ROWS - 1)]
+    label = LabelField("label", "string", "multiclass", classes=("p", "q"))
+    answered = _with_predictions(rows(3, 2), label, np.array([[np.nan, np.nan], [0.2, 0.8]]), ["prediction", "p"])
+    assert answered["prediction"].to_pylist() == [None, "q"]
 
 
 def test_the_input_is_never_the_output(model, tmp_path):

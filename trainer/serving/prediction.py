@@ -47,7 +47,8 @@ def predict(
         seen: Told the number of rows done.
 
     Returns:
-        `{"run", "rows", "shards", "output"}`: rows and files written.
+        `{"run", "rows", "shards", "output", "unanswered"}`: rows and files written, and rows among them without an
+        answer (NaN, a null class): they lack a value of a column without `impute`.
 
     Raises:
         ConfigError: No model there, or the output is an input or would be found among the inputs; nothing is written.
@@ -61,11 +62,12 @@ def predict(
     if model.layout.label.task == "multiclass":
         names.append(PROBABILITY if column == PREDICTION else f"{column}_{PROBABILITY}")
     _refuse_taken_names(list(targets), names)
-    total = written = 0
+    total = written = unanswered = 0
     for uri, target in targets.items():
-        before, total = total, _predict_shard(model, uri, target, rows, names, total, seen)
-        written += total > before
-    return {"run": model.run, "rows": total, "shards": written, "output": output}
+        before = total
+        total, without = _predict_shard(model, uri, target, rows, names, total, seen)
+        written, unanswered = written + (total > before), unanswered + without
+    return {"run": model.run, "rows": total, "shards": written, "output": output, "unanswered": unanswered}
 
 
 def _refuse_taken_names(uris: Sequence[str], names: Sequence[str]) -> None:
@@ -87,14 +89,17 @@ def _predict_shard(
     names: Sequence[str],
     total: int,
     seen: Callable[[int], None],
-) -> int:
-    """Returns `total` plus the rows written; they go through a local file, so that an object is written whole."""
+) -> tuple[int, int]:
+    """Returns `total` plus the rows written, and how many have no answer; a local file makes an object whole."""
+    unanswered = 0
     with tempfile.TemporaryDirectory(prefix="kfit-predict-") as scratch:
         spool = Path(scratch, "part.parquet")
         writer: pq.ParquetWriter | None = None
         try:
             for table, columns in raw_batches(model.layout, uri, rows=rows):
-                answered = _with_predictions(table, model.layout.label, model.predict(columns), names)
+                predictions = model.predict(columns)
+                unanswered += int(np.isnan(predictions).any(axis=1).sum())
+                answered = _with_predictions(table, model.layout.label, predictions, names)
                 writer = writer or pq.ParquetWriter(spool, answered.schema)
                 writer.write_table(answered)
                 total += len(answered)
@@ -104,7 +109,7 @@ def _predict_shard(
                 writer.close()
         if writer is not None:
             storage.write_file(target, spool)
-    return total
+    return total, unanswered
 
 
 def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
@@ -113,7 +118,9 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
     if label.task == "multiclass":
         best = predictions.argmax(axis=1)
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
-        answers = {names[0]: pa.array([label.classes[i] for i in best]), names[1]: pa.array(chosen)}
+        unanswered = np.isnan(predictions).any(axis=1)  # argmax takes NaN for the greatest
+        classes = [None if lost else label.classes[i] for i, lost in zip(best, unanswered, strict=True)]
+        answers = {names[0]: pa.array(classes, pa.array(label.classes).type), names[1]: pa.array(chosen)}
     else:
         answers = {names[0]: pa.array(predictions[:, 0])}
     for name, values in answers.items():

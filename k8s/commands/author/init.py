@@ -182,7 +182,8 @@ def guess(field: pa.Field, nulls: int, values: pa.ChunkedArray | None = None) ->
     """What a column's name, Arrow type and first values say about it."""
     kind = field.type.value_type if types.is_dictionary(field.type) else field.type
     nans = values is not None and types.is_floating(kind) and pc.any(pc.is_nan(values)).as_py()
-    missing = ", impute: mean, indicator: true" if nulls or nans else ""
+    # A column of which no null was seen may lack a value where the model is asked; without a stand-in it has no answer.
+    missing = ", impute: mean, indicator: true" if nulls or nans else ", impute: mean"
     if re.search(r"(^|_)(id|uuid|key)$", field.name, re.IGNORECASE):
         return Guess(None, "an identifier by its name")
     if values is not None and len(values) >= _FEWEST_ROWS and (why := _useless(kind, values)):
@@ -212,7 +213,7 @@ def _dates(kind: pa.DataType, nulls: int, values: pa.ChunkedArray | None) -> Gue
         parts = tuple(part for part in parts if distinct[part] >= needed[part])
     if not parts:
         return Guess(None, "its dates are too near each other in the rows that were read; kind: date has more parts")
-    missing = ", impute: median, indicator: true" if nulls else ""
+    missing = ", impute: median, indicator: true" if nulls else ", impute: median"
     return Guess(f"{{kind: date, parts: [{', '.join(parts)}]{missing}}}")
 
 
