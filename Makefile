@@ -60,7 +60,7 @@ types: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy
 
 docs: $(STAMP) ## Write the generated pages of docs/ and of the chart
-	@$(BIN)/python -m trainer.model.objective.keras_table trainer/config 2>/dev/null
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m trainer.model.objective.keras_table trainer/config
 	@$(BIN)/python -m trainer.config.reference docs
 	@$(BIN)/python -m k8s.chart.reference charts/training-job
 
