@@ -67,7 +67,7 @@ ENTRY = {"name": "A", "value": "1"}
         ),
         (
             {"resources": {"memory": "2Gi", "tmp": {"size": "1Gi", "medium": "Memory"}}},
-            "resources.shm (1Gi) and resources.tmp.size (1Gi) count as memory and must be less than resources.memory (2Gi)",
+            "resources.tmp.size (1Gi) count as memory and must be less than resources.memory (2Gi) together",
         ),
         (
             {"resources": {"ephemeralStorage": "5Gi", "tmp": {"size": "6Gi"}}},
