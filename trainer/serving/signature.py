@@ -40,9 +40,9 @@ class ServingModel:
 
     Attributes:
         model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs] in the label's own
-            units (float64 where `LabelField.offset` is not 0), NaN for a row that lacks a required number. Call it, or give `predict` a tf.data.Dataset: `predict`
-            on arrays casts float64 to float32 on the way in (Keras 3.15), and large nullable integers lose their
-            digits.
+            units (float64 where `LabelField.offset` is not 0), NaN for a row that lacks a required number. Call it, or
+            give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15),
+            and large nullable integers lose their digits.
         packing: The part of it before the trained layers, {input name: …} -> `x` of `trainer.schema` without images;
             None where every column is an image.
         inputs: Column name -> input name, see `input_names`.
