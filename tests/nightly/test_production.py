@@ -26,10 +26,10 @@ def test_it_says_who_when_why_and_what_was_before(output):
     when = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
     first = production.move(output, "a", current=None, why="the first", who="job/flights-1", when=when)
     second = production.move(output, "b", current=first, why="better", who="job/flights-2", when=when)
-    found = pointer(output)
-    token = found.pop("token")
+    written = pointer(output)
+    token = written.pop("token")
     assert len(token) == 16
-    assert found == {
+    assert written == {
         "run": "b",
         "generation": 2,
         "who": "job/flights-2",

@@ -110,10 +110,10 @@ def test_evaluate_is_exact(model, tmp_path):
     predict(model, str(data), str(tmp_path / "out"))
     answered = pq.read_table(tmp_path / "out").to_pydict()
     labels, scores = np.array(answered["label"]), np.array(answered["prediction"], np.float64)
-    found = evaluate(model, str(data), rows=512)
-    assert found["rows"] == 2000
-    assert found["undefined"] == {}
-    assert found["metrics"] == pytest.approx(
+    scored = evaluate(model, str(data), rows=512)
+    assert scored["rows"] == 2000
+    assert scored["undefined"] == {}
+    assert scored["metrics"] == pytest.approx(
         {
             "loss": metrics.log_loss(labels, scores),
             "auc": metrics.roc_auc_score(labels, scores),
@@ -142,9 +142,9 @@ def test_the_log_loss_of_a_far_row_is_that_of_its_logit(model, tmp_path):
 def test_what_is_not_defined_is_said(model, tmp_path):
     table = rows(4)
     data = write_set(tmp_path / "data", table.set_column(1, "label", pa.array(np.zeros(ROWS, np.int64))))
-    found = evaluate(model, str(data))
-    assert np.isnan(found["metrics"]["auc"])
-    assert found["undefined"]["auc"] == "every label is 0"
+    scored = evaluate(model, str(data))
+    assert np.isnan(scored["metrics"]["auc"])
+    assert scored["undefined"]["auc"] == "every label is 0"
 
 
 @pytest.mark.parametrize(

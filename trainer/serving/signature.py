@@ -215,8 +215,8 @@ def _date_parts(fields: Sequence[NumberField], raw: Mapping[str, Any]) -> Any:
     """Packed parts of K dates of one type: float32 [B, K * parts]."""
     first = fields[0].column
     # [B, K] -> [B, K, parts] -> [B, K * parts]
-    found = packed_parts(_side_by_side(fields, raw), first.arrow, first.parts, KERAS)
-    return ops.reshape(found, (-1, len(fields) * first.size))
+    parts = packed_parts(_side_by_side(fields, raw), first.arrow, first.parts, KERAS)
+    return ops.reshape(parts, (-1, len(fields) * first.size))
 
 
 def _side_by_side(fields: Sequence[CodeField] | Sequence[NumberField], raw: Mapping[str, Any]) -> Any:
