@@ -1,4 +1,4 @@
-"""Parts of dates, held against pandas and Arrow; the graph's against NumPy's, bit for bit."""
+"""Parts of dates, compared with those of pandas and Arrow; the graph's with NumPy's, bit for bit."""
 
 from __future__ import annotations
 

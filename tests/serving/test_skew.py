@@ -1,7 +1,7 @@
 """No train/serve skew: for any schema, the exported model on raw rows equals the model on the feed's batches.
 
 Arrow packs the training batches and TensorFlow the raw rows of the export; these are two programs, and this
-is where they are held against each other.
+is where they are compared.
 """
 
 import tempfile
