@@ -110,6 +110,14 @@ def test_a_run_without_a_published_model_is_never_promoted(output):
     assert production.read(output) is None
 
 
+@pytest.mark.parametrize("name", ["", "a/", "b/../a", "../runs/a", "./a"])
+def test_a_path_to_a_published_model_is_no_run_id(output, name):
+    runs.leave(output, "a")
+    with pytest.raises(ConfigError, match="is not a run id"):
+        production.move(output, name, current=None, why="")
+    assert production.read(output) is None
+
+
 def test_a_pointer_that_is_none_is_an_error_and_not_a_first_run(output):
     storage.write(storage.join(output, "production.json"), b"[]")
     with pytest.raises(DataError, match="not a pointer"):
