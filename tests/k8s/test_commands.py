@@ -94,13 +94,13 @@ def test_status_has_what_scripts_read(server, kfit, monkeypatch):
     saved = '{"kfit": "checkpoint", "step": 15}'
     log = f"2026-01-01T00:01:00Z {saved}\n2026-01-01T00:01:01Z {step}\n".encode()
     logged(monkeypatch, lambda _: log)
-    found = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
+    shown = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
     expected = {
         "name": "train-1a2b3c4d", "run": "train-1a2b3c4d", "phase": "Running", "epoch": 2, "epochs": 9, "step": 5,
         "steps": 10, "metrics": {"loss": 0.5}, "restarts": 0,
     }  # fmt: skip
-    assert {key: found[key] for key in expected} == expected
-    assert found["checkpoint"]["step"] == 15
+    assert {key: shown[key] for key in expected} == expected
+    assert shown["checkpoint"]["step"] == 15
     screen = kfit("status", "train")  # the job file's name means its newest run
     assert "epoch       2/9   step 5/10" in screen
     assert "output      s3://models/train/runs/train-1a2b3c4d" in screen
