@@ -163,7 +163,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 
 
 def test_defaults():
-    found = {
+    defaults = {
         model.__name__: {
             name: field.get_default(call_default_factory=True)
             for name, field in model.model_fields.items()
@@ -171,4 +171,4 @@ def test_defaults():
         }
         for _, model in reference.parts("run", Config)
     }
-    assert found == DEFAULTS
+    assert defaults == DEFAULTS

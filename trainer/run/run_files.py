@@ -56,8 +56,8 @@ def callbacks_folder(
         yield "", lambda: None
         return
     parts = ("callbacks", f"worker-{worker}") if worker else ("callbacks",)
-    with _uploaded(folder.path(*parts), check, again=True) as found:
-        yield found
+    with _uploaded(folder.path(*parts), check, again=True) as uploaded:
+        yield uploaded
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Published:
 
         Returns:
             [rows, outputs]: probabilities, or the value of a regression in the label's units; float32, float64
-            where the label is too large for it (`LabelField.offset`).
+            where the label is too large for it (`LabelField.offset`). NaN in a row that has no answer.
         """
         return self.predict_with_logits(columns)[0]
 
@@ -97,9 +97,19 @@ class Published:
 def logits_under(predictions: Any) -> Any:
     """The input of the sigmoid or softmax whose output a tensor of a graph is; None where it is another's."""
     operation = predictions.op
-    while operation.type == "Identity":
-        operation = operation.inputs[0].op
+    while operation.type == "Identity" or _gives_nan(operation):
+        operation = operation.inputs[-1].op
     return operation.inputs[0] if operation.type in ("Sigmoid", "Softmax") else None
+
+
+def _gives_nan(operation: Any) -> bool:
+    """Whether it is the choice between NaN and an answer that an export ends in, see `serving_model`."""
+    import tensorflow as tf
+
+    if operation.type != "SelectV2":
+        return False
+    chosen = tf.get_static_value(operation.inputs[1])
+    return chosen is not None and bool(np.isnan(chosen).all())
 
 
 def resolve(where: str) -> str:
