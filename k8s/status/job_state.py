@@ -216,7 +216,7 @@ def _suspended(seen: Seen) -> Waiting:
     if queue_of(seen.job):
         return queue.waiting(seen.job, seen.queued)
     resume = f"""kubectl patch job {seen.job["metadata"]["name"]} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
-    return Waiting("suspended", "suspended: no pod starts until it is resumed", f"{resume} resumes it")
+    return Waiting("suspended", "no pod starts until it is resumed", f"{resume} resumes it")
 
 
 def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:

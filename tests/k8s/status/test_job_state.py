@@ -171,7 +171,8 @@ def test_pod_security_and_service_accounts_are_named():
 
 
 def test_a_suspended_job_says_who_holds_it():
-    assert state_of(job(spec={"suspend": True})).phase is Phase.SUSPENDED
+    suspended = state_of(job(spec={"suspend": True}))
+    assert (suspended.phase, suspended.why) == (Phase.SUSPENDED, "no pod starts until it is resumed")
     queued = job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "team"})
     state = state_of(queued)
     assert (state.phase, state.why) == (Phase.QUEUED, "waits in queue team")
