@@ -28,7 +28,7 @@ esac"""
 MAKEFILE = """test-cluster:
 \t@echo "cases [$(CASES)] policies=$$KFIT_TEST_POLICIES until=$$KFIT_TEST_UNTIL" >>$(CALLS)
 \t@mkdir -p .pytest_cache/v/cache
-\t@printf '{\\n  "tests/feed/test_a.py::b": true,\\n  "tests/cluster/test_a.py::test_b[c]": true\\n}' >.pytest_cache/v/cache/lastfailed
+\t@printf '  "tests/%s": true,\\n' feed/a.py::b 'cluster/test_a.py::test_b[c]' >.pytest_cache/v/cache/lastfailed
 \t@test $$(grep -c ^cases $(CALLS)) -gt $(FAILED_TRIES)
 """
 
@@ -84,7 +84,10 @@ def test_the_cases_run_on_a_cluster_with_kueue_and_policies_which_is_taken_down(
         ({"RUNNING": "1"}, "a cluster runs on this machine already, and is not ours"),
         ({"SLOW": "1"}, "buildah takes too long on this machine"),
         ({"FAILED_STARTS": "9"}, "the cluster does not start\n   | etcd did not come up"),
-        ({"BAD_DOCKERFILE": "pip: Read timed out."}, "the image cannot be built on this machine\n   | pip: Read timed out."),
+        (
+            {"BAD_DOCKERFILE": "pip: Read timed out."},
+            "the image cannot be built on this machine\n   | pip: Read timed out.",
+        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_said_and_skipped(step, wrong, said):
