@@ -1,9 +1,10 @@
-"""The examples' data is made and learnt: each kind of column that is not a plain number or category."""
+"""The examples' data is made and learnt: kinds of columns, and code of one's own."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,32 @@ def test_an_example_learns(name, epochs, accuracy, tmp_path):
     run("-m", "trainer", "fit", str(EXAMPLES / name / "job.yaml"), "--run", "r", *words)
     result = json.loads((tmp_path / "out" / "runs" / "r" / "result.json").read_text())
     assert result["metrics"]["validation"]["accuracy"] >= accuracy
+
+
+def test_the_tumours_are_learnt_by_code_of_ones_own(tmp_path):
+    """Every command of the example as its files say them, in a folder of their own."""
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    environment = {**os.environ, "KFIT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(EXAMPLES.parent)}
+
+    def run(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+
+    def fitted(job: str, run_id: str, *more: str) -> tuple[float, Path]:
+        started = time.monotonic()
+        files = [word for name in (job, *more) for word in ("-f", f"examples/tumours/{name}.yaml")]
+        run("-m", "trainer", "fit", *files, "--run", run_id)
+        assert time.monotonic() - started < 60
+        (folder,) = (tmp_path / ".demo/models").glob(f"*/runs/{run_id}")
+        return json.loads((folder / "result.json").read_text())["metrics"]["validation"]["auc"], folder
+
+    run("examples/tumours/make_data.py")
+    base, folder = fitted("focal-loss", "base")
+    assert base > 0.93
+    assert len((folder / "callbacks/slowest_step.txt").read_text().splitlines()) == 12
+    assert fitted("subclassed", "subclassed")[0] > 0.93
+    assert fitted("fine-tuning", "tuned")[0] > 0.93
+    run("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", ".demo/wheels", "examples/tumours")
+    assert fitted("focal-loss", "wheel", "wheel")[0] == pytest.approx(base)
