@@ -215,11 +215,11 @@ def test_a_model_of_ones_own_classes_is_trained_on_in_another_process(tmp_path: 
         "from": {"model": {"from": first}, "fit": still},
     }
     metrics = {}
-    for name, changes in jobs.items():
+    for (name, changes), devices in zip(jobs.items(), ("cpu", "cpu", "cpu:2"), strict=True):
         document = sets.job(tmp_path / "data", tmp_path / "out", data__features=FEATURES, **changes)
         path = sets.write_job(tmp_path / f"{name}.yaml", document)
         done = subprocess.run(
-            [sys.executable, "-m", "trainer", "fit", str(path), "--run", name, "--devices", "cpu"],
+            [sys.executable, "-m", "trainer", "fit", str(path), "--run", name, "--devices", devices],
             capture_output=True,
             text=True,
             check=False,
