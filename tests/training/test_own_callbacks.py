@@ -12,11 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from tests import sets
 from tests.conftest import S3
 from trainer import storage
+from trainer.config import OwnCallback
+from trainer.training.own_callbacks import STATE_OF_STOCK_CALLBACKS, OwnCallbacks
+from trainer.training.training_state import TrainingState
+from trainer.workers.coordinator import SingleWorker
 
 CODE = '''
 import os
@@ -238,6 +243,23 @@ def test_what_a_callback_of_keras_remembers_is_kept_over_a_restart(tmp_path: Pat
     lines = [json.loads(line) for line in (tmp_path / "out/runs/r/metrics.jsonl").read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if line.get("end")]
     assert rates == pytest.approx([0.001, 0.001, 0.001, 0.0001])
+
+
+@pytest.mark.parametrize("kind", STATE_OF_STOCK_CALLBACKS)
+def test_what_a_stock_callback_of_a_job_remembers_reaches_the_next_process(tmp_path: Path, kind: type) -> None:
+    """`ModelCheckpoint` does not write over the best model with a worse one, `EarlyStopping` goes on counting."""
+    args = {"filepath": str(tmp_path / "best.keras"), "save_best_only": True} if "Checkpoint" in kind.__name__ else {}
+    wanted = [OwnCallback(entrypoint=f"keras.callbacks:{kind.__name__}", args={"monitor": "loss", **args})]
+    state = TrainingState()
+    first, second = (OwnCallbacks(wanted, SingleWorker(), "", state, 9) for _ in range(2))
+    names = STATE_OF_STOCK_CALLBACKS[kind]
+    for at, name in enumerate(names):
+        setattr(first._own["0"], name, at + 0.25 if name == "best" else at + 1)
+    first.keep()
+    second.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    second.model.compile("sgd", "mse")
+    second.on_train_begin()
+    assert [getattr(second._own["0"], name) for name in names] == [getattr(first._own["0"], name) for name in names]
 
 
 BAD = {
