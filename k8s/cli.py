@@ -53,6 +53,9 @@ GROUPS = {
         "wait": Verb("k8s.commands.watch.wait:wait", "Wait for RUN to end; exit with the trainer's code."),
         "why": Verb("k8s.commands.watch.why:why", "Say why RUN waits, failed or is slow, and what fixes it."),
         "open": Verb("k8s.commands.watch.open:open_report", "Show the report of RUN in a browser."),
+        "tensorboard": Verb(
+            "k8s.commands.watch.tensorboard:tensorboard", "Show the curves of RUNs in TensorBoard, until Ctrl-C."
+        ),
     },
     "Nights": {
         "schedule": Verb(

@@ -140,7 +140,7 @@ changed file is a new one beside it, and nothing ever asks Kubernetes to change 
 a schedule and the NetworkPolicy are not in the hash: they change in place.
 
 Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
-`kubectl delete job,networkpolicy,service -l kfit.dev/job=…` removes all of them.
+`kubectl delete job,networkpolicy,service,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes them.
 
 `helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
 its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries

@@ -85,7 +85,13 @@ def template(arguments: Sequence[str], kube_version: str, values: str = "") -> s
 
 
 def in_order(manifests: list[Object]) -> list[Object]:
-    """Returns the manifests with the Job or CronJob last, so that its pods find the other objects."""
+    """Returns the manifests with the Job or CronJob last, so that its pods find the other objects.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if not manifests:
+        raise ConfigError("nothing is made of it: enabled is false", remedy="remove enabled from the job file")
     return sorted(manifests, key=lambda m: m["kind"] in ("Job", "CronJob"))
 
 

@@ -6,7 +6,7 @@ Keys are spelled as Kubernetes spells them. `values.JobFile` puts them together.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Tag, WithJsonSchema
 
@@ -26,14 +26,24 @@ def _quantity(value: object) -> object:
     return str(value)
 
 
-Quantity = Annotated[
-    str,
-    BeforeValidator(_quantity),
+_QUANTITY_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]
+}
+Quantity = Annotated[str, BeforeValidator(_quantity), WithJsonSchema(_QUANTITY_SCHEMA)]
+"""A Kubernetes quantity: 4, 500m, 16Gi."""
+Requestable = Literal["cpu", "memory", "ephemeral-storage"]
+"""What may be requested below its limit. Of all else Kubernetes wants the request to be the limit."""
+Requests = Annotated[
+    dict[Requestable, Quantity],
+    # pydantic's `propertyNames` makes helm name another key in its error.
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]}
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(get_args(Requestable), _QUANTITY_SCHEMA),
+        }
     ),
 ]
-"""A Kubernetes quantity: 4, 500m, 16Gi."""
 OptionalQuantity = Annotated[Quantity, Tag(member("quantity"))] | Annotated[Literal[""], Tag(member("none"))]
 
 _CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
@@ -93,7 +103,7 @@ class Resources(Strict):
         {},
         description="More resources by name, requested and limited: `rdma/hca`, `hugepages-2Mi`.",
     )
-    requests: dict[str, Quantity] = Field(
+    requests: Requests = Field(
         {},
         description="Requests that differ from the limits, `{cpu: 1}` say. The pod is then Burstable, evicted earlier.",
     )
@@ -212,8 +222,11 @@ class Queue(Strict):
 class PodDisruptionBudget(Strict):
     """Keeps a drain of a node from evicting the pods; a run goes on after an eviction in any case."""
 
-    enabled: bool = Field(False, description="Make a PodDisruptionBudget.")
-    maxUnavailable: NonNegativeInt = Field(0, description="Pods a drain may evict at once.")
+    enabled: bool = Field(
+        False,
+        description="Make a PodDisruptionBudget that evicts none of the `nodes`. "
+        "Of several runs of a schedule at a time it keeps as many pods as one has.",
+    )
 
 
 class Alerts(Strict):

@@ -151,17 +151,27 @@ class JobFile(Strict):
     livenessProbe: LivenessProbe = Field(
         default_factory=lambda: LivenessProbe(), description="Whether steps are still finished."
     )
-    hostNetwork: bool = Field(False, description="Use the node's network. Restricted Pod Security refuses it.")
+    hostNetwork: bool = Field(
+        False,
+        description="Use the node's network. Restricted Pod Security refuses it, and no NetworkPolicy holds for it.",
+    )
     dnsPolicy: Literal["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] = Field(
-        "", description="How names are resolved. Default: Kubernetes'."
+        "", description="How names are resolved. Default: Kubernetes'; with `hostNetwork` ClusterFirstWithHostNet."
     )
     dnsConfig: DnsConfig = Field({}, description="Name servers and options, as in Kubernetes.")
     hostAliases: list[HostAlias] = Field([], description="Lines of `/etc/hosts`, as in Kubernetes.")
     schedulerName: str = Field("", description="Scheduler that places the pods. Default: the cluster's.")
     preemptionPolicy: Literal["", "Never", "PreemptLowerPriority"] = Field(
-        "", description="Whether the pods may preempt others. Default: what the PriorityClass says."
+        "",
+        description="Whether the pods may preempt others. Default: what the PriorityClass says; "
+        "the API server refuses a pod that says otherwise.",
     )
     commonLabels: dict[str, str] = Field({}, description="More labels of all objects and of the pods.")
+    commonAnnotations: dict[str, str] = Field(
+        {},
+        description="More annotations of all objects, for Argo CD and Flux say; not of pods and a schedule's Jobs. "
+        "They change in place.",
+    )
     jobLabels: dict[str, str] = Field({}, description="More labels of the Job, or of the schedule's Jobs.")
     jobAnnotations: dict[str, str] = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
     podLabels: dict[str, str] = Field({}, description="More labels of the pods.")
@@ -173,7 +183,9 @@ class JobFile(Strict):
         default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
     )
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
-    extraObjects: list[Object] = Field([], description="More manifests, rendered as templates of this chart.")
+    extraObjects: list[Object] = Field(
+        [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
+    )
     fullnameOverride: str = Field(
         "",
         max_length=54,

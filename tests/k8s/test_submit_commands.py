@@ -108,8 +108,8 @@ def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_fi
     ends = Ends(server, {date(2013, 1, 6): 65})
     monkeypatch.setattr("k8s.actions.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
     words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
-    found = json.loads(kfit(*words, code=65))["items"]
-    assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
+    days = json.loads(kfit(*words, code=65))["items"]
+    assert [(d["date"], d["phase"], d["exit_code"]) for d in days] == [
         ("2013-01-05", "Succeeded", 0),
         ("2013-01-06", "Failed", 65),
         ("2013-01-07", "Succeeded", 0),

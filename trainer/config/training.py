@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Discriminator,
     Field,
     PositiveFloat,
@@ -58,13 +59,33 @@ class Entrypoint(Strict):
     freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
+class SavedModel(Strict):
+    """A saved model that is trained on: fine-tuning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, serialize_by_alias=True)
+
+    uri: Uri = Field(
+        alias="from",
+        description="A .keras file; or a published model with its vocabularies: the URI of a run, of its model/, or an "
+        "output.uri (then: the run in production).",
+    )
+    inputs: Literal["packed", "encoded", "raw"] | None = Field(
+        None, description="What the model of a .keras file takes, as of an entrypoint. Default: raw."
+    )
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name.")
+
+
 def _model_member(value: object) -> str:
-    own = "entrypoint" in value if isinstance(value, dict) else isinstance(value, Entrypoint)
-    return member("Entrypoint" if own else "Builtin")
+    for kind, key in ((Entrypoint, "entrypoint"), (SavedModel, "from")):
+        if key in value if isinstance(value, dict) else isinstance(value, kind):
+            return member(kind.__name__)
+    return member("Builtin")
 
 
 Model = Annotated[
-    Annotated[Builtin, Tag(member("Builtin"))] | Annotated[Entrypoint, Tag(member("Entrypoint"))],
+    Annotated[Builtin, Tag(member("Builtin"))]
+    | Annotated[Entrypoint, Tag(member("Entrypoint"))]
+    | Annotated[SavedModel, Tag(member("SavedModel"))],
     Discriminator(_model_member),
 ]
 

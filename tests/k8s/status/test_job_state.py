@@ -126,12 +126,12 @@ def test_the_reason_is_the_same_while_only_its_numbers_change():
     ],
 )  # fmt: skip
 def test_an_image_that_cannot_be_pulled_says_why(message, words, mend):
-    found = [
+    reasons = [
         state_of(job(), pod(phase="Pending", state=waiting(r, message))) for r in ("ErrImagePull", "ImagePullBackOff")
     ]
-    assert all("image r/trainer:1 cannot be pulled" in s.why and words in s.why for s in found)
-    assert found[0].key == found[1].key  # the two take turns
-    assert mend in found[0].remedy
+    assert all("image r/trainer:1 cannot be pulled" in s.why and words in s.why for s in reasons)
+    assert reasons[0].key == reasons[1].key  # the two take turns
+    assert mend in reasons[0].remedy
 
 
 def test_a_secret_that_is_missing_is_named():
