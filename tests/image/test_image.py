@@ -76,13 +76,16 @@ print([x for x in left if x], to_compile[:5], folders, caches)
     assert python(code) == "[] [] [] []"
 
 
-def test_it_trains():
-    """One epoch from Parquet to a published model, on the CPU whichever image it is."""
+@pytest.mark.parametrize(("devices", "code"), [("auto", 0), ("gpu", 64)])
+def test_it_trains_and_not_on_other_devices_than_those_asked_for(devices, code):
+    """One epoch from Parquet to a published model, on the CPU whichever image it is; no machine of ours has a GPU."""
     with tempfile.TemporaryDirectory() as folder:
         make_data(Path(folder))
         mounts = (f"--volume={folder}/data:/data:ro", f"--volume={folder}/job.yaml:/etc/kfit/job.yaml:ro")
-        done = containers.run("fit", "/etc/kfit/job.yaml", flags=(*mounts, "--env=HOME=/tmp"))
-    assert done.returncode == 0, done.stderr
+        environment = ("--env=HOME=/tmp", f"--env=KFIT_DEVICES={devices}")
+        done = containers.run("fit", "/etc/kfit/job.yaml", flags=(*mounts, *environment))
+    assert done.returncode == code, done.stderr
+    assert ("no GPU found" in done.stderr) == (code == 64)
 
 
 def test_cuda_is_whole_or_not_there():
