@@ -29,6 +29,7 @@ MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 PYTHON = "3.11"
 #: Debian 12 has glibc 2.36.
 GLIBC = 36
+_SINGLE = "sources and libraries by themselves"
 PRUNE = runpy.run_path(str(REQUIREMENTS / "prune.py"))
 
 
@@ -39,7 +40,7 @@ class Contents:
     Attributes:
         wheels: How many there are.
         size: All files, unpacked.
-        pruned: By the folder, or for files by themselves the suffix, that has them pruned.
+        pruned: By the folder, for files that no such folder holds together.
         imported: Modules among what is pruned, other than tests and clang's.
         cuda: Code for NVIDIA's GPUs inside shared libraries.
     """
@@ -93,8 +94,10 @@ def contents(folder: Path) -> Contents:
 
 
 def _reason(name: str) -> str:
-    folder = re.match(r"clang|tensorflow/\w+|pyarrow/(include|src)|nvidia/[^/]+/include|.*/tests(?=/)", name)
-    return folder.group() if folder else f"*{Path(name).suffix}"
+    if "/tests/" in name:
+        return f"{name.split('/')[0]}: tests"
+    folder = re.match(r"clang|tensorflow/\w+|pyarrow/include(?=/)|numpy/_core/include|nvidia/[^/]+/include", name)
+    return folder.group() if folder else _SINGLE
 
 
 def sections(library: bytes) -> Iterator[tuple[str, int]]:
@@ -131,8 +134,7 @@ def main() -> None:
     faults = [f"{p}: {name} would go" for p, c in found.items() for name in c.imported]
     if lock == "cpu":
         faults += [f"{p}: code for GPUs" for p, c in found.items() if c.cuda]
-        folders = [r for r in reasons if "*" not in r]
-        faults += [f"{p}: nothing in {r}" for p, c in found.items() for r in folders if r not in c.pruned]
+        faults += [f"{p}: nothing in {r}" for p, c in found.items() for r in reasons if r not in c.pruned]
     raise SystemExit("\n".join(faults) or None)
 
 
