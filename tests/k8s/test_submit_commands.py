@@ -155,10 +155,12 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
     assert {method for method, _ in server.requests} == {"GET"}
 
 
-def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
-    file = job_file("alerts: {enabled: true}\n")
+def test_alert_rules_and_dashboard_are_submitted_with_the_job(server, kfit, job_file):
+    file = job_file("alerts: {enabled: true}\ndashboard: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
-    assert "prometheusrules/flights" in "".join(server.behind.objects)
+    for path in ("prometheusrules/flights", "configmaps/flights-dashboard"):
+        (made,) = [live for at, live in server.behind.objects.items() if at.endswith(path)]
+        assert made["metadata"]["ownerReferences"][0]["kind"] == "Job"
 
 
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])
