@@ -13,8 +13,8 @@ import yaml
 
 from k8s.actions.continue_run import next_name
 from k8s.actions.schedules import triggered
-from tests import monitoring
 from tests.chart.charts import NIGHTLY, render, values
+from tests.monitoring import programs
 
 RULES = {"enabled": True, "productionMaxAgeDays": 3, "skippedNights": 2}
 
@@ -71,7 +71,7 @@ def check(folder: Path, series: Mapping[str, str], expected: Mapping[str, Sequen
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": made}))
     document = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}
     (folder / "test.yml").write_text(yaml.safe_dump(document))
-    words = [monitoring.program("promtool"), "test", "rules", "test.yml"]
+    words = [programs.program("promtool"), "test", "rules", "test.yml"]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
@@ -88,6 +88,7 @@ def series(name: str, labels: Mapping[str, str]) -> str:
 def job_names() -> dict[str, str]:
     """The names of this job's runs, made by what names them."""
     nightly = render(values(NIGHTLY)).objects["CronJob"]
+    nightly["metadata"]["uid"] = "u"
     by_hand = render(values()).name
     live = {"metadata": {"name": by_hand, "uid": "u", "labels": {"app.kubernetes.io/instance": "flights"}}}
     return {

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests import monitoring, sets
+from tests import sets
 from tests.chart.charts import ROOT
 from tests.chart.templates.test_dashboard import BOARD, queries, series_of
 from tests.faults.ends import differences
-from tests.monitoring import Prometheus
+from tests.monitoring import programs
+from tests.monitoring.programs import Prometheus
 from tests.run.test_endings import failing
 from tests.trainer_process import environment, trainer
 from tests.webhook_receiver import Receiver, listening
@@ -40,8 +41,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Prometheus]]:
     """A Pushgateway's URL, and the Prometheus that scrapes it."""
     with (
-        monitoring.pushgateway() as url,
-        monitoring.prometheus(tmp_path_factory.mktemp("tsdb"), url.removeprefix("http://")) as found,
+        programs.pushgateway() as url,
+        programs.prometheus(tmp_path_factory.mktemp("tsdb"), url.removeprefix("http://")) as found,
     ):
         yield url, found
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import monitoring
+from tests.monitoring import programs
 from tests.nightly import runs
 from tests.webhook_receiver import Receiver, listening
 from trainer.config import Metrics
@@ -27,7 +27,7 @@ OUTPUT = "s3://models/flights"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[str]:
-    with monitoring.pushgateway() as url:
+    with programs.pushgateway() as url:
         yield url
 
 
@@ -78,13 +78,14 @@ def test_a_run_is_seen_while_it_trains_and_its_result_afterwards(gateway):
     wait_for(lambda: "r" in groups(gateway))
     assert groups(gateway)["r"] == {key("kfit_run_phase", phase="statistics"): 1}
 
-    waited_s = iter([0.0, 100.0])
-    progress.start(epochs=3, steps=10, rows_per_step=64, first_epoch=1, first_step=2, wait_s=lambda: next(waited_s, 1))
+    progress.start(epochs=3, steps=10, rows_per_step=64, first_epoch=1, first_step=2)
     progress.step(1, 3, lambda: {"loss": 0.5, "auc": 0.7})
     progress.epoch_end(1, {"loss": 0.4, "val_loss": float("nan"), "val_auc": 0.8}, best=True)
     progress.checkpoint(20)
     committed_s = time.time()
-    progress.step(2, 4, lambda: {"loss": 0.3, "auc": 0.9})
+    for step, loss in ((3, 0.35), (4, 0.3)):
+        time.sleep(1.1)  # a step is shown to a view that is due
+        progress.step(2, step, lambda loss=loss: {"loss": loss, "auc": 0.9})
     wait_for(lambda: groups(gateway)["r"].get(key("kfit_run_step")) == 24)
     found = groups(gateway)["r"]
     assert abs(found.pop(key("kfit_run_checkpoint_timestamp_seconds")) - committed_s) < 5
@@ -97,6 +98,7 @@ def test_a_run_is_seen_while_it_trains_and_its_result_afterwards(gateway):
         key("kfit_run_step"): 24,
         key("kfit_run_steps"): 30,
         key("kfit_run_checkpoint_step"): 20,
+        key("kfit_run_feed_wait_ratio"): 0,
         key("kfit_run_metric", split="train", metric="loss"): 0.3,
         key("kfit_run_metric", split="train", metric="auc"): 0.9,
         key("kfit_run_metric", split="validation", metric="auc"): 0.8,
@@ -152,7 +154,7 @@ HASHED = "$2b$04$G8h.l6NX15lNyc4/jVmdEu8QWKloTCUjQR4ZA69UGThALBbLbLdx6"
 def test_a_pushgateway_that_asks_for_a_password_gets_it_out_of_the_url(tmp_path: Path):
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{kfit: {HASHED}}}\n")
     noted: list[str] = []
-    with monitoring.pushgateway(f"--web.config.file={tmp_path / 'web.yml'}") as url:
+    with programs.pushgateway(f"--web.config.file={tmp_path / 'web.yml'}") as url:
         for password in ("wrong", PASSWORD):
             with_password = url.replace("//", f"//kfit:{quote(password, safe='')}@")
             pushes = pushing(with_password, note=noted.append)[1]

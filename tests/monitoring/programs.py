@@ -19,7 +19,7 @@ import yaml
 
 from tests.servers import free_ports, running
 
-_CACHE = Path(__file__).parent.parent / ".cache" / "tools" / "debian"
+_CACHE = Path(__file__).parent.parent.parent / ".cache" / "tools" / "debian"
 _PACKAGES = ("prometheus", "prometheus-pushgateway")
 _NAMES = {"pushgateway": "prometheus-pushgateway"}
 _MOST_S = 300
