@@ -23,7 +23,7 @@ def rendered(*flags: str, **changes: Any) -> tuple[dict[str, Any], dict[str, Any
 
 def queries(board: dict[str, Any]) -> list[str]:
     panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
-    return panels + [v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"]
+    return panels + [v["query"] for v in board["templating"]["list"] if v["type"] == "query"]
 
 
 def series_of(expression: str) -> set[str]:
