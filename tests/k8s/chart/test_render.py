@@ -182,8 +182,17 @@ FLAGS = [
     ["--set", "run.fit.epochs=auto", "--set", "run.fit.epochs=7"],
     ["--set-json", 'run.fit={"epochs": 9}', "--set-string", "run.fit.batch_size=auto"],
     ["--set-json", '{"nodes": 2}'],
+    ["--set-json", 'nodes=2.0,run.fit.epochs=3.0,run.fit.profile={"steps": [2, 3]}'],
     ["--set-string", "image.tag=2", "--set", "ttlSecondsAfterFinished=null"],
 ]
+
+
+@pytest.mark.parametrize("given", ["nodes=2", "suspend=true", "run.fit.epochs=3", "resources.gpus=1"])
+def test_a_text_in_place_of_a_number_is_refused_by_name_of_its_flag(job_file, given):
+    with pytest.raises(ConfigError) as caught:
+        JobFile.load(job_file("one"), [("--set-string", given)])
+    key, _, value = given.partition("=")
+    assert caught.value.what.startswith(f"--set-string {given}: {key}: {value!r} (text): should be a valid ")
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
