@@ -13,7 +13,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from trainer.config.automatic import resolve_automatic
-from trainer.config.code import Code
 from trainer.config.data import (
     Checks,
     Condition,
@@ -52,7 +51,7 @@ from trainer.config.objective import (
 )
 from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Notify, Output, Promote
 from trainer.config.overrides import Override
-from trainer.config.own_code import OwnCallback, OwnCode
+from trainer.config.own_code import Code, OwnCallback, OwnCode
 from trainer.config.training import (
     Builtin,
     EarlyStopping,

@@ -247,6 +247,6 @@ def test_helm_alone_makes_the_same_job_of_a_file_as_kfit(tmp_path):
     path.write_text(
         SCALARS.replace("registry.example/trainer}", "registry.example/trainer}\nttlSecondsAfterFinished: ~")
     )
-    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0")
+    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0", "")
     assert alone.returncode == 0, alone.stderr
     assert rendered(path) == render.in_order(from_yaml(alone.stdout))
