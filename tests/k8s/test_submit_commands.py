@@ -37,6 +37,19 @@ def test_resume_makes_one_job_for_the_run(server, kfit):
         kfit("resume", "train-1a2b3c4d")
 
 
+def test_resume_brings_the_disruption_budget_along(server, kfit):
+    put(server, failed_job())
+    budgets = "/apis/policy/v1/namespaces/ml/poddisruptionbudgets"
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
+    old = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "spec": {"minAvailable": 1}}
+    server.behind.objects[f"{budgets}/train-1a2b3c4d"] = old | {
+        "metadata": {"name": "train-1a2b3c4d", "labels": labels}
+    }
+    name = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
+    made = server.behind.objects[f"{budgets}/{name}"]
+    assert made["metadata"]["labels"]["kfit.dev/job"] == made["metadata"]["ownerReferences"][0]["name"] == name
+
+
 def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
     put(server, job(conditions=[{"type": "Complete"}]))
     with pytest.raises(ConfigError, match="has succeeded"):
