@@ -7,7 +7,7 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"promote": None, "notify": None},
+    "Config": {"code": None, "promote": None, "notify": None},
     "Data": {
         "validation": None,
         "holdout": None,
@@ -75,6 +75,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "Label": {"transform": "standard"},
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
+    "SavedModel": {"inputs": None, "freeze": []},
+    "Code": {"sha256": None},
     "Fit": {
         "epochs": "auto",
         "batch_size": "auto",

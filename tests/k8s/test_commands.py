@@ -13,6 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from k8s.api.kinds import KINDS
 from k8s.cli import GROUPS, VERBS, cli
 from k8s.commands.options import DURATION, Target
 from k8s.commands.watch.list import _PHASES
@@ -146,11 +147,13 @@ def test_why_of_nothing_is_not_found(kfit):
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
-    policy = {"kind": "NetworkPolicy", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
-    server.behind.objects["/apis/networking.k8s.io/v1/namespaces/ml/networkpolicies/train-1a2b3c4d"] = policy
+    for kind, group in (("NetworkPolicy", "networking.k8s.io"), ("PodDisruptionBudget", "policy")):
+        made = {"kind": kind, "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
+        plural = KINDS[kind].plural
+        server.behind.objects[f"/apis/{group}/v1/namespaces/ml/{plural}/train-1a2b3c4d"] = made
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
-    assert len(server.behind.objects) == 3
+    assert len(server.behind.objects) == 4
     assert kfit("cancel", "train-1a2b3c4d") == "job.batch/train-1a2b3c4d cancelled\n"
     assert list(server.behind.objects) == [f"{JOBS}/train-other000"]
 

@@ -8,6 +8,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from k8s.cli import cli
@@ -158,7 +159,10 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
 def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
     file = job_file("alerts: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
-    assert "prometheusrules/flights" in "".join(server.behind.objects)
+    (rule,) = [made for path, made in server.behind.objects.items() if "prometheusrules/flights" in path]
+    watched = rule["spec"]["groups"][0]["rules"][0]["expr"]
+    assert 'namespace="ml"' in watched  # where it is sent, and not helm's default
+    assert json.dumps(watched) in json.dumps(list(yaml.safe_load_all(kfit("render", file, "--kube-version", "1.34"))))
 
 
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])
