@@ -7,7 +7,7 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"promote": None, "notify": None, "metrics": None},
+    "Config": {"code": None, "promote": None, "notify": None, "metrics": None},
     "Data": {
         "validation": None,
         "holdout": None,
@@ -75,6 +75,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "Label": {"transform": "standard"},
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
+    "SavedModel": {"inputs": None, "freeze": []},
+    "Code": {"sha256": None},
     "Fit": {
         "epochs": "auto",
         "batch_size": "auto",
@@ -162,7 +164,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 
 
 def test_defaults():
-    found = {
+    defaults = {
         model.__name__: {
             name: field.get_default(call_default_factory=True)
             for name, field in model.model_fields.items()
@@ -170,4 +172,4 @@ def test_defaults():
         }
         for _, model in reference.parts("run", Config)
     }
-    assert found == DEFAULTS
+    assert defaults == DEFAULTS

@@ -8,6 +8,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from k8s.cli import cli
@@ -34,6 +35,19 @@ def test_resume_makes_one_job_for_the_run(server, kfit):
     server.behind.objects[f"{JOBS}/{first}"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
     with pytest.raises(ConfigError, match=f"Job {first} is at work on it"):
         kfit("resume", "train-1a2b3c4d")
+
+
+def test_resume_brings_the_disruption_budget_along(server, kfit):
+    put(server, failed_job())
+    budgets = "/apis/policy/v1/namespaces/ml/poddisruptionbudgets"
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
+    old = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "spec": {"minAvailable": 1}}
+    server.behind.objects[f"{budgets}/train-1a2b3c4d"] = old | {
+        "metadata": {"name": "train-1a2b3c4d", "labels": labels}
+    }
+    name = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
+    made = server.behind.objects[f"{budgets}/{name}"]
+    assert made["metadata"]["labels"]["kfit.dev/job"] == made["metadata"]["ownerReferences"][0]["name"] == name
 
 
 def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
@@ -96,8 +110,8 @@ def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_fi
     ends = Ends(server, {date(2013, 1, 6): 65})
     monkeypatch.setattr("k8s.actions.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
     words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
-    found = json.loads(kfit(*words, code=65))["items"]
-    assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
+    days = json.loads(kfit(*words, code=65))["items"]
+    assert [(d["date"], d["phase"], d["exit_code"]) for d in days] == [
         ("2013-01-05", "Succeeded", 0),
         ("2013-01-06", "Failed", 65),
         ("2013-01-07", "Succeeded", 0),
@@ -161,6 +175,10 @@ def test_alert_rules_and_dashboard_are_submitted_with_the_job(server, kfit, job_
     for path in ("prometheusrules/flights", "configmaps/flights-dashboard"):
         (made,) = [live for at, live in server.behind.objects.items() if at.endswith(path)]
         assert made["metadata"]["ownerReferences"][0]["kind"] == "Job"
+    (rule,) = [made for path, made in server.behind.objects.items() if "prometheusrules/flights" in path]
+    watched = rule["spec"]["groups"][0]["rules"][0]["expr"]
+    assert 'namespace="ml"' in watched  # where it is sent, and not helm's default
+    assert json.dumps(watched) in json.dumps(list(yaml.safe_load_all(kfit("render", file, "--kube-version", "1.34"))))
 
 
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from trainer.errors import DataError
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.metrics import NAMES, RunningMetrics
@@ -26,8 +28,9 @@ def evaluate(
         seen: Told the number of rows done.
 
     Returns:
-        `{"run", "rows", "metrics": {name: value}, "undefined": {name: why}}`. Metrics that are not defined on these
-        rows are NaN and stand in `undefined`. `loss` is the log loss, or the mean squared error of a regression.
+        `{"run", "rows", "unanswered", "metrics": {name: value}, "undefined": {name: why}}`. Metrics are those of the
+        rows that have an answer; `unanswered` of the `rows` have none. Metrics that are not defined on them are NaN
+        and stand in `undefined`. `loss` is the log loss, or the mean squared error of a regression.
 
     Raises:
         ConfigError: No model there.
@@ -39,11 +42,21 @@ def evaluate(
     label = model.layout.label
     # The Brier score is the gate's; here are the metrics that training shows.
     running = RunningMetrics(label.task, [name for name in NAMES[label.task] if name not in ("brier", "top5")])
+    total = 0
     for table, columns in raw_batches(model.layout, data, rows=rows, extra=[label.name]):
         predictions, logits = model.predict_with_logits(columns)
-        running.update(label_values(label, table, str(data)), predictions, logits)
-        seen(running.rows)
-    if not running.rows:
+        answered = ~np.isnan(predictions).any(axis=1)
+        labels = label_values(label, table, str(data))[answered]
+        running.update(labels, predictions[answered], None if logits is None else logits[answered])
+        total += len(answered)
+        seen(total)
+    if not total:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
     values = running.result()
-    return {"run": model.run, "rows": running.rows, "metrics": values, "undefined": running.undefined(values)}
+    return {
+        "run": model.run,
+        "rows": total,
+        "unanswered": total - running.rows,
+        "metrics": values,
+        "undefined": running.undefined(values),
+    }

@@ -47,8 +47,8 @@ def predict(
         seen: Told the number of rows done.
 
     Returns:
-        `{"run", "rows", "shards", "output", "unanswered"}`: rows and files written, and rows among them without an
-        answer (NaN, a null class): they lack a value of a column without `impute`.
+        `{"run", "rows", "shards", "output", "unanswered"}`: rows and files written, and rows among them whose answer
+        is null: they lack a value of a column without `impute`.
 
     Raises:
         ConfigError: No model there, or the output is an input or would be found among the inputs; nothing is written.
@@ -112,6 +112,10 @@ def _predict_shard(
     return total, unanswered
 
 
+def _or_null(values: np.ndarray) -> pa.Array:
+    return pa.array(values, from_pandas=True)  # NaN is null
+
+
 def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
     """A table with the columns `names` at its end, from predictions [rows, outputs]."""
     answers: Mapping[str, Any]
@@ -120,9 +124,9 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
         unanswered = np.isnan(predictions).any(axis=1)  # argmax takes NaN for the greatest
         classes = [None if lost else label.classes[i] for i, lost in zip(best, unanswered, strict=True)]
-        answers = {names[0]: pa.array(classes, pa.array(label.classes).type), names[1]: pa.array(chosen)}
+        answers = {names[0]: pa.array(classes, pa.array(label.classes).type), names[1]: _or_null(chosen)}
     else:
-        answers = {names[0]: pa.array(predictions[:, 0])}
+        answers = {names[0]: _or_null(predictions[:, 0])}
     for name, values in answers.items():
         table = table.append_column(name, values)
     return table

@@ -44,7 +44,8 @@ def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, 
             codes.append(_code_field(feature, column, codes_width, train.columns[name]))
             codes_width += 0 if column.ragged else column.size
         else:
-            numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
+            offset = _offset(column, train.columns[name])
+            numbers.append(NumberField(column, width, offset, required=feature.impute is None))
             width += column.size
     images = tuple(column for column in columns.values() if column.kind == "image")
     return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight, images)
