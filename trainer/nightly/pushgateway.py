@@ -152,10 +152,10 @@ class Pushgateway(View):
         if not is_http_url(self._url):
             return f"{self._url_from} holds no http or https URL", False
         parts = urlsplit(self._url)
-        handler = default_handler
+        handler: Callable[..., Callable[[], None]] = default_handler
         if parts.username is not None:
-            secrets = {"username": unquote(parts.username), "password": unquote(parts.password or "")}
-            handler = partial(basic_auth_handler, **secrets)
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            handler = partial(basic_auth_handler, username=user, password=password)
         address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
         try:
             send(address, job=_JOB, grouping_key=dict(group), timeout=timeout_s, handler=handler)
