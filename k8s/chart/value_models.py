@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
 
 from k8s.chart.kubernetes_types import EgressRule, EnvVarSource
 from trainer.config import Strict
-from trainer.config.values import member
+from trainer.config.values import WHOLE, NonNegativeInt, PositiveInt, member
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
@@ -50,7 +50,7 @@ _CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4
 _CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
 
 Cidr = Annotated[str, Field(pattern=_CIDR)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
 LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
 Object = dict[str, Any]
 
@@ -119,7 +119,7 @@ class CronSchedule(Strict):
     concurrencyPolicy: Literal["Forbid", "Allow", "Replace"] = Field(
         "Forbid", description="What happens while the last run is still at work. Forbid: the next one does not start."
     )
-    startingDeadlineSeconds: Annotated[int, Field(ge=10)] = Field(
+    startingDeadlineSeconds: Annotated[int, Field(ge=10), WHOLE] = Field(
         3600,
         description="A start that was missed is made up for within this time. "
         "Below 10 the controller, which looks every 10 s, can miss all of them.",
@@ -230,7 +230,7 @@ class PodDisruptionBudget(Strict):
 
 
 class Alerts(Strict):
-    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on the run's `metrics.prom`."""
+    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on what `run.metrics` pushes."""
 
     enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
     labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
@@ -238,3 +238,13 @@ class Alerts(Strict):
         7, description="Warn where no model was promoted for so many days. 0: never."
     )
     skippedNights: NonNegativeInt = Field(7, description="Warn after so many runs in a row without training. 0: never.")
+
+
+class Dashboard(Strict):
+    """A dashboard for Grafana in a ConfigMap: runs in progress, the last run, production, and the Jobs."""
+
+    enabled: bool = Field(False, description="Make the ConfigMap.")
+    labels: dict[str, str] = Field(
+        {"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it."
+    )
+    annotations: dict[str, str] = Field({}, description="Annotations, such as the sidecar's for a folder.")

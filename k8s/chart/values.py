@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, Tag
+from pydantic import Field, Tag
 
 from k8s.chart.kubernetes_types import (
     Affinity,
@@ -29,6 +29,7 @@ from k8s.chart.value_models import (
     Alerts,
     ContainerImage,
     CronSchedule,
+    Dashboard,
     EnvFrom,
     EnvVar,
     LabelValue,
@@ -46,7 +47,7 @@ from trainer.config import Config, Strict
 from trainer.config.job_document import Files, JobDocument, load_document
 from trainer.config.loader import validate
 from trainer.config.overrides import Override
-from trainer.config.values import member
+from trainer.config.values import WHOLE, NonNegativeInt, PositiveInt, member
 
 #: Restricted Pod Security; 10001 is the image's user.
 _POD_SECURITY: dict[str, Any] = {
@@ -74,7 +75,9 @@ class JobFile(Strict):
         "2 or 3 fewer with several nodes.",
     )
     run: Config = Field(description="The trainer's configuration: `docs/job-file.md`.")
-    nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Pods that train together, each on a node.")
+    nodes: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        1, description="Pods that train together, each on a node."
+    )
     minNodes: NonNegativeInt = Field(
         0,
         description="Fewest pods to begin with where the queue has no room for `nodes`: Kueue admits fewer, and "
@@ -183,6 +186,7 @@ class JobFile(Strict):
         default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
     )
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
+    dashboard: Dashboard = Field(default_factory=lambda: Dashboard(), description="A dashboard for Grafana.")
     extraObjects: list[Object] = Field(
         [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
     )

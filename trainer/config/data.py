@@ -12,13 +12,12 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
-    PositiveInt,
     Tag,
     model_validator,
 )
 
 from trainer.config.features import Feature
-from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uris, member
+from trainer.config.values import Days, Fraction, PositiveInt, Scalar, SizeBytes, Strict, Uris, member
 from trainer.errors import ConfigError
 
 _DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")

@@ -9,14 +9,13 @@ from pydantic import (
     Discriminator,
     Field,
     PositiveFloat,
-    PositiveInt,
     Tag,
     model_validator,
 )
 
 from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
 from trainer.config.own_code import EntrypointName, OwnCallback
-from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
+from trainer.config.values import Auto, DurationOrNever, Fraction, PositiveInt, Rate, Strict, Uri, WholeNumber, member
 
 
 class Builtin(Strict):
@@ -94,7 +93,7 @@ class EarlyStopping(Strict):
     """Stops when a metric no longer improves."""
 
     monitor: str = Field("val_loss", description="Metric to monitor.")
-    patience: int = Field(3, ge=0, description="Epochs without improvement before the run stops.")
+    patience: WholeNumber = Field(3, ge=0, description="Epochs without improvement before the run stops.")
     min_delta: float = Field(0.0, ge=0.0, description="Smaller changes do not count as an improvement.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
     restore_best_weights: bool = Field(True, description="End with the weights of the best epoch.")
@@ -105,9 +104,9 @@ class ReduceOnPlateau(Strict):
 
     monitor: str = Field("val_loss", description="Metric to monitor.")
     factor: Fraction = Field(0.5, description="Factor by which the rate is multiplied.")
-    patience: int = Field(2, ge=0, description="Epochs without improvement before the rate is lowered.")
+    patience: WholeNumber = Field(2, ge=0, description="Epochs without improvement before the rate is lowered.")
     min_delta: float = Field(0.0001, ge=0.0, description="Smaller changes do not count as an improvement.")
-    cooldown: int = Field(0, ge=0, description="Epochs to wait after the rate was lowered.")
+    cooldown: WholeNumber = Field(0, ge=0, description="Epochs to wait after the rate was lowered.")
     min_learning_rate: float = Field(0.0, ge=0.0, description="Lower bound of the rate.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
 
@@ -116,7 +115,8 @@ class Profile(Strict):
     """Which steps TensorFlow's profiler sees; TensorBoard shows them."""
 
     steps: tuple[PositiveInt, PositiveInt] = Field(
-        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower."
+        strict=False,  # YAML has lists and no tuples
+        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower.",
     )
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ class Fit(Strict):
         description="A run that finishes no step for so long writes the stacks of all threads and ends with exit 71, "
         "which a cluster retries: 10m, 2h, never.",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, dropout and the order of rows.")
+    seed: WholeNumber = Field(0, ge=0, lt=2**31, description="Seed of weights, dropout and the order of rows.")
     deterministic: bool | None = Field(
         None, description="Bit-equal results for the same seed. Default: true on CPU, false on GPU (it is slower)."
     )

@@ -133,7 +133,8 @@ containers:
 volumes:
   - name: config
     downwardAPI:
-      items: [{path: job.yaml, fieldRef: {fieldPath: "metadata.annotations['kfit.dev/job-file']"}}]
+      # apiVersion is the default; without it every `kubectl apply` of the same file would change the Job.
+      items: [{path: job.yaml, fieldRef: {apiVersion: v1, fieldPath: "metadata.annotations['kfit.dev/job-file']"}}]
   - name: tmp
     emptyDir: {{ include "kfit.temporaryFolder" .Values.resources.tmp }}
   - name: shm
