@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from k8s.chart.yaml_documents import from_yaml
 from tests.cluster.conftest import Team, admin, until
 from tests.cluster.test_several_nodes import apart
 from tests.faults.ends import differences, unpublished
@@ -205,6 +206,21 @@ def test_deactivated(team: Team, queued: Callable[..., Path]) -> None:
     team.kubectl("patch", "workload", named, "--type=merge", "-p", '{"spec":{"active":true}}')
     team.kfit("wait", name)
     assert "going on from the checkpoint" in team.kfit("logs", name).out
+
+
+def test_written_back(team: Team, queued: Callable[..., Path]) -> None:
+    """what Git says is applied again to an admitted run, as Argo CD and Flux do: it stays admitted and ends"""
+    rendered = team.kfit("render", str(queued("written-back"))).out
+    name = next(d["metadata"]["name"] for d in from_yaml(rendered) if d["kind"] == "Job")
+    team.kubectl("apply", "-f", "-", given=rendered)
+    until(lambda: past(team, name, 2), timeout_s=180)
+    again = team.kubectl("apply", "-f", "-", given=rendered)
+    assert {line.rpartition(" ")[2] for line in again.splitlines()} == {"unchanged"}
+    team.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=flux", "-f", "-", given=rendered)
+    assert not team.get("job", name)["spec"]["suspend"]
+    team.kfit("wait", name)
+    assert status(team, name)["restarts"] == 0
+    team.kfit("cancel", name)
 
 
 def test_nightly(team: Team, queued: Callable[..., Path]) -> None:

@@ -57,8 +57,8 @@ def rendered(job, sets=(), kube_version="v1.34.0"):
 
 
 def test_a_job_file_that_is_not_enabled_is_an_error_and_no_empty_answer(job_file):
-    for jobs in (["off"], ["off", "on", "more"]):
-        files = [job_file(name, more="enabled: false" if name == "off" else "") for name in jobs]
+    for jobs in (["idle"], ["idle", "busy", "more"]):
+        files = [job_file(name, more="enabled: false" if name == "idle" else "") for name in jobs]
         with pytest.raises(ConfigError, match="nothing is made of it: enabled is false"):
             render_many([load_document(file, []) for file in files], "v1.34.0")
 
@@ -247,6 +247,6 @@ def test_helm_alone_makes_the_same_job_of_a_file_as_kfit(tmp_path):
     path.write_text(
         SCALARS.replace("registry.example/trainer}", "registry.example/trainer}\nttlSecondsAfterFinished: ~")
     )
-    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0")
+    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0", "")
     assert alone.returncode == 0, alone.stderr
     assert rendered(path) == render.in_order(from_yaml(alone.stdout))
