@@ -54,7 +54,8 @@ def test_the_tumours_are_learnt_by_code_of_ones_own(tmp_path):
     run("examples/tumours/make_data.py")
     base, folder = fitted("focal-loss", "base")
     assert base > 0.93
-    assert len((folder / "callbacks/slowest_step.txt").read_text().splitlines()) == 12
+    epochs = json.loads((folder / "result.json").read_text())["epochs"]
+    assert len((folder / "callbacks/slowest_step.txt").read_text().splitlines()) == epochs > 1
     assert fitted("subclassed", "subclassed")[0] > 0.93
     assert fitted("fine-tuning", "tuned")[0] > 0.93
     run("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", ".demo/wheels", "examples/tumours")
