@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import pandas as pd
+import tensorflow as tf
 
 
 def build(mean=0.0, variance=1.0):
@@ -25,16 +26,15 @@ def build(mean=0.0, variance=1.0):
     return model
 
 
-def columns(path):
+def dataset(path):
     table = pd.read_parquet(path)
-    inputs = {"x": table["x"].to_numpy("float32")[:, None], "city": table["city"].fillna("").to_numpy(str)[:, None]}
-    return inputs, table["label"].to_numpy("float32")
+    x = {"x": table["x"].to_numpy("float32")[:, None], "city": table["city"].fillna("").to_numpy(str)[:, None]}
+    return tf.data.Dataset.from_tensor_slices((x, table["label"].to_numpy("float32"))).batch(32)
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    x, y = columns(folder / "train.parquet")
     model = build(mean=0.1, variance=1.2)
-    history = model.fit(x, y, batch_size=32, epochs=3, shuffle=False, verbose=0).history
-    held = model.evaluate(*columns(folder / "held.parquet"), batch_size=32, return_dict=True, verbose=0)
+    history = model.fit(dataset(folder / "train.parquet"), epochs=3, verbose=0).history
+    held = model.evaluate(dataset(folder / "held.parquet"), return_dict=True, verbose=0)
     print(json.dumps({"train": {name: values[-1] for name, values in history.items()}, "validation": held}))
