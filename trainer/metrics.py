@@ -25,38 +25,56 @@ NAMES: dict[str, tuple[str, ...]] = {
     "binary": ("loss", "auc", "pr_auc", "accuracy", "precision", "recall", "brier"),
     "multiclass": ("loss", "accuracy", "top5"),
     "regression": ("loss", "mae", "rmse", "r2"),
+    "count": ("loss", "deviance", "mae", "rmse"),
+    "quantile": ("loss", "pinball", "coverage"),
 }
+#: Tasks whose predictions are [rows, outputs] and not [rows].
+_SEVERAL_OUTPUTS = ("multiclass", "quantile")
+#: Metrics that are the mean of a value of each row; `rmse` is the square root of one.
+_MEANS = ("loss", "accuracy", "top5", "mae", "rmse", "brier", "deviance", "pinball", "coverage")
 #: A binary prediction above this counts as positive.
 THRESHOLD = 0.5
 #: Probabilities are clipped this far from 0 and 1, as Keras does, where the logits behind them are not known.
 _SMALLEST_PROBABILITY = 1e-7
+#: Added to expected counts, as Keras's Poisson does, so that they have a logarithm.
+_SMALLEST_COUNT = 1e-7
 
 
-def value(name: str, task: str, labels: NDArray[Any], predictions: Floats) -> float:
+def value(name: str, task: str, labels: NDArray[Any], predictions: Floats, quantiles: Sequence[float] = ()) -> float:
     """A metric over all rows.
 
     Args:
-        name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error.
-        task: binary, multiclass or regression.
+        name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error, of counts Poisson's,
+            of quantiles the pinball loss.
+        task: binary, multiclass, regression, count or quantile.
         labels: [rows], numbers or bool: 0 or 1, class index, or value.
-        predictions: [rows] probability of class 1, or value; multiclass [rows, classes] probabilities.
+        predictions: [rows] probability of class 1, or value; [rows, classes] probabilities, [rows, quantiles].
+        quantiles: Of task quantile, rising.
 
     Returns:
         The metric; NaN where it is not defined.
     """
-    return float(count_metric(name, task, labels.astype(np.float64), predictions)(np.ones((1, len(labels))))[0])
+    over = count_metric(name, task, labels.astype(np.float64), predictions, quantiles)
+    return float(over(np.ones((1, len(labels))))[0])
 
 
-def values(task: str, labels: NDArray[Any], predictions: NDArray[Any], names: Iterable[str] = ()) -> dict[str, float]:
+def values(
+    task: str,
+    labels: NDArray[Any],
+    predictions: NDArray[Any],
+    names: Iterable[str] = (),
+    quantiles: Sequence[float] = (),
+) -> dict[str, float]:
     """Several metrics over all rows, by name.
 
     Args:
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         labels: [rows], any dtype.
-        predictions: [rows], [rows, 1] or multiclass [rows, classes], any dtype.
+        predictions: [rows], [rows, 1] or [rows, outputs], any dtype.
         names: Which; default all of the task's.
+        quantiles: Of task quantile.
     """
-    running = RunningMetrics(task, tuple(names))
+    running = RunningMetrics(task, tuple(names), quantiles)
     running.update(labels, predictions)
     return running.result()
 
@@ -68,16 +86,17 @@ class RunningMetrics:
     for a moment while `result` ranks them.
 
     Args:
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         names: Which metrics; default all of the task's.
+        quantiles: Of task quantile.
 
     Attributes:
         rows: Rows so far.
     """
 
-    def __init__(self, task: str, names: Sequence[str] = ()) -> None:
+    def __init__(self, task: str, names: Sequence[str] = (), quantiles: Sequence[float] = ()) -> None:
         self.rows = 0
-        self._task, self._names = task, tuple(names) or NAMES[task]
+        self._task, self._names, self._quantiles = task, tuple(names) or NAMES[task], quantiles
         self._sums = {name: 0.0 for name in self._names if _is_mean(name, task)}
         self._kept: list[tuple[Floats, Floats]] = []
         self._labels_seen: set[float] = set()
@@ -87,7 +106,7 @@ class RunningMetrics:
 
         Args:
             labels: [rows].
-            predictions: [rows], [rows, 1] or multiclass [rows, classes].
+            predictions: [rows], [rows, 1] or [rows, outputs].
             logits: What the probabilities were made of, in their shape; then the log loss is not clipped.
         """
         y, p = _plain(self._task, labels, predictions)
@@ -95,7 +114,7 @@ class RunningMetrics:
         self.rows += len(y)
         for name in self._sums:
             exact = name == "loss" and z is not None and np.isfinite(z).all()
-            losses = _loss_of_logits(self._task, y, z) if exact else _row_values(name, self._task, y, p)
+            losses = _loss_of_logits(self._task, y, z) if exact else row_values(name, self._task, y, p, self._quantiles)
             self._sums[name] += float(losses.sum())
         if len(self._sums) < len(self._names):
             self._kept.append((y, p))
@@ -114,7 +133,7 @@ class RunningMetrics:
                 mean = self._sums[name] / self.rows
                 results[name] = float(np.sqrt(mean)) if name == "rmse" else mean
             else:
-                results[name] = value(name, self._task, *self._kept[0])
+                results[name] = value(name, self._task, *self._kept[0], self._quantiles)
         return results
 
     def undefined(self, results: Mapping[str, float]) -> dict[str, str]:
@@ -136,14 +155,17 @@ def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
     return "a prediction is not finite"
 
 
-def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> CountMetric:
+def count_metric(
+    name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()
+) -> CountMetric:
     """A metric as a function of how often each row is taken.
 
     Args:
         name: One of `NAMES[task]`.
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         labels: [rows].
-        predictions: [rows], multiclass [rows, classes].
+        predictions: [rows] or [rows, outputs].
+        quantiles: Of task quantile.
 
     Returns:
         Counts [draws, rows] -> values [draws].
@@ -158,7 +180,7 @@ def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> C
         return _hit_share(labels > THRESHOLD, predictions > THRESHOLD, of_predicted=name == "precision")
     if name == "r2":
         return _r2(labels, predictions)
-    per_row = _row_values(name, task, labels, predictions)
+    per_row = row_values(name, task, labels, predictions, quantiles)
     if name == "rmse":
         return lambda counts: np.sqrt(_mean(counts, per_row))
     return lambda counts: _mean(counts, per_row)
@@ -166,11 +188,11 @@ def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> C
 
 def _plain(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[Floats, Floats]:
     y, p = np.asarray(labels, np.float64).reshape(-1), np.asarray(predictions, np.float64)
-    return y, p if task == "multiclass" else p.reshape(-1)
+    return y, p.reshape(len(y), -1) if task in _SEVERAL_OUTPUTS else p.reshape(-1)
 
 
 def _is_mean(name: str, task: str) -> bool:
-    return name in ("loss", "accuracy", "top5", "mae", "rmse", "brier") and name in NAMES[task]
+    return name in _MEANS and name in NAMES[task]
 
 
 def _mean(counts: Floats, per_row: Floats) -> Floats:
@@ -178,13 +200,17 @@ def _mean(counts: Floats, per_row: Floats) -> Floats:
         return np.asarray(counts @ per_row / counts.sum(axis=1))
 
 
-def _row_values(name: str, task: str, labels: Floats, predictions: Floats) -> Floats:
-    """[rows]: what the metric is the mean of (rmse: the square root of the mean)."""
+def row_values(name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()) -> Floats:
+    """What a metric is the mean of (rmse: the square root of the mean), [rows]; see `count_metric`."""
     if not np.isfinite(predictions).all():
         return np.full(len(labels), np.nan)
     if task == "multiclass":
         return _class_values(name, labels.astype(np.intp), predictions)
-    if task == "regression":
+    if task == "quantile":
+        return _quantile_values(name, labels, predictions, quantiles)
+    if task == "count" and name in ("loss", "deviance"):
+        return _count_values(name, labels, predictions + _SMALLEST_COUNT)
+    if task in ("regression", "count"):
         return np.asarray(np.abs(predictions - labels) if name == "mae" else (predictions - labels) ** 2)
     if name == "accuracy":
         return np.asarray((predictions > THRESHOLD) == (labels > THRESHOLD), np.float64)
@@ -192,6 +218,22 @@ def _row_values(name: str, task: str, labels: Floats, predictions: Floats) -> Fl
         return np.asarray((predictions - labels) ** 2)
     safe = np.clip(predictions, _SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
     return np.asarray(np.where(labels > THRESHOLD, -np.log(safe), -np.log1p(-safe)))
+
+
+def _quantile_values(name: str, labels: Floats, predictions: Floats, quantiles: Sequence[float]) -> Floats:
+    """Pinball loss, the mean over quantiles; or whether the label lies between the outer two."""
+    if name == "coverage":
+        return np.asarray((labels >= predictions[:, 0]) & (labels <= predictions[:, -1]), np.float64)
+    errors, levels = labels[:, None] - predictions, np.asarray(quantiles)
+    return np.asarray(np.maximum(levels * errors, (levels - 1) * errors).mean(axis=1))
+
+
+def _count_values(name: str, labels: Floats, expected: Floats) -> Floats:
+    """Poisson's loss without its constant, as Keras has it; or the deviance, which is 0 where all is predicted."""
+    if name == "loss":
+        return np.asarray(expected - labels * np.log(expected))
+    logs = np.where(labels > 0, labels * np.log(np.maximum(labels, _SMALLEST_COUNT) / expected), 0.0)
+    return np.asarray(2 * (logs - labels + expected))
 
 
 def _class_values(name: str, classes: NDArray[np.intp], predictions: Floats) -> Floats:

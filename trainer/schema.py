@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["numeric", "date", "categorical", "vector", "sequence", "text", "image"]
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "count", "quantile"]
+#: Tasks whose label is a number on a scale, and no class.
+OF_NUMBERS = frozenset({"regression", "count", "quantile"})
 
 #: Arrow's name of an integer type, also as the elements of a list.
 _INTEGER = re.compile(r"\bu?int(8|16|32|64)\b")
@@ -170,20 +172,28 @@ class LabelField:
         arrow: Its Arrow type as text.
         task: What is predicted.
         classes: A multiclass label's values in class order (else empty).
-        transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`.
+        transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`. `log` is that of counts: the model
+            answers with the logarithm of the expected count, less `mean`, the logarithm of the mean count.
         offset: Subtracted from y in float64 before the cast to float32, so that large labels keep their
-            precision. 0.0 for most; never with `log1p`.
+            precision. 0.0 for most; never with `log1p` and `log`.
         mean: Of t(y); deviation: of t(y), 1 for a constant. 0 and 1 where nothing is scaled.
+        quantiles: Those that are predicted, rising, one column of predictions each; else empty.
     """
 
     name: str
     arrow: str
     task: Task
     classes: tuple[str | int, ...] = ()
-    transform: Literal["standard", "log1p", "none"] = "none"
+    transform: Literal["standard", "log1p", "none", "log"] = "none"
     offset: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
+    quantiles: tuple[float, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Columns of predictions."""
+        return len(self.classes or self.quantiles) or 1
 
 
 @dataclass(frozen=True)

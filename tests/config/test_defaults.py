@@ -73,7 +73,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "cross_layers": 3,
         "freeze": [],
     },
-    "Label": {"transform": "standard"},
+    "Label": {"quantiles": [0.1, 0.5, 0.9], "transform": "standard"},
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
     "Fit": {
         "epochs": "auto",

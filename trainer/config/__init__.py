@@ -54,6 +54,7 @@ from trainer.config.overrides import Override
 from trainer.config.own_code import OwnCallback, OwnCode
 from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
 from trainer.config.values import Strict, duration_s
+from trainer.schema import OF_NUMBERS
 
 __all__ = [
     "LESS_IS_BETTER",
@@ -110,7 +111,11 @@ class Config(Strict):
     """The trainer's configuration: the job file's `run:` key."""
 
     data: Data
-    task: Literal["binary", "multiclass", "regression"]
+    task: Literal["binary", "multiclass", "regression", "count", "quantile"] = Field(
+        description="What the label is. binary: 0 or 1. multiclass: one of several classes. regression: a number, of "
+        "which the mean is predicted. count: a number of events >= 0, by the Poisson distribution. quantile: a number, "
+        "of which the quantiles of `data.label` are predicted."
+    )
     model: Model
     fit: Fit = Field(default_factory=lambda: Fit())
     output: Output
@@ -131,8 +136,9 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _parts_match(self) -> Config:
-        if self.task == "regression" and self.fit.class_weight is not None:
-            raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
+        if self.task in OF_NUMBERS and self.fit.class_weight is not None:
+            raise ValueError(f"fit.class_weight goes with binary and multiclass, not with {self.task}")
+        self.data.label.check_task(self.task)
         check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
         self._check_averages()
         if self.fit.calibrate is not None:
@@ -164,8 +170,8 @@ class Config(Strict):
     def _check_calibration(self) -> None:
         """A temperature is fitted by the log loss, and the run's `loss` after it is that."""
         loss = self.fit.loss
-        if self.task == "regression":
-            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
+        if self.task in OF_NUMBERS:
+            raise ValueError(f"fit.calibrate goes with binary and multiclass, not with {self.task}")
         if self.data.validation is None:
             raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
         if not (isinstance(loss, Loss) and loss.name == "auto"):

@@ -162,16 +162,32 @@ class Checks(Limits):
     )
 
 
+def _rising(levels: list[float]) -> list[float]:
+    if levels != sorted(set(levels)):
+        raise ValueError(f"{levels} do not rise; write each quantile once, the lowest first")
+    return levels
+
+
 class Label(Strict):
     """The column to predict, and the scale on which a regression is trained."""
 
     column: str = Field(description="Its name.")
+    quantiles: Annotated[list[Fraction], AfterValidator(_rising)] = Field(
+        [0.1, 0.5, 0.9], min_length=1, description="task: quantile: which quantiles are predicted, the lowest first."
+    )
     transform: Literal["standard", "log1p", "none"] = Field(
         "standard",
-        description="Regression: what the network learns to predict. standard: (y - mean) / std; log1p: the same of "
-        "log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and the "
-        "exported model are always in the label's own units.",
+        description="Regression, quantile: what the network learns to predict. standard: (y - mean) / std; log1p: the "
+        "same of log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and "
+        "the exported model are always in the label's own units.",
     )
+
+    def check_task(self, task: str) -> None:
+        """Raises ValueError where a key has no meaning for a task."""
+        if task not in ("regression", "quantile") and self.transform != "standard":
+            raise ValueError(f"data.label.transform goes with regression and quantile, not with {task}; leave it out")
+        if task != "quantile" and self.quantiles != type(self).model_fields["quantiles"].default:
+            raise ValueError(f"data.label.quantiles goes with task: quantile, not with {task}")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:

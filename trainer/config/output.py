@@ -50,13 +50,15 @@ class Output(Strict):
     keep_runs: KeepRuns | None = Field(None, description="Which runs are kept. Default: all.")
 
 
-Metric = Literal["auc", "pr_auc", "accuracy", "loss", "brier", "mae", "rmse", "r2"]
+Metric = Literal["auc", "pr_auc", "accuracy", "loss", "brier", "mae", "rmse", "r2", "deviance", "pinball"]
 #: Metrics for which less is better.
-LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse"})
+LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse", "deviance", "pinball"})
 METRICS_OF_TASK: dict[str, tuple[Metric, ...]] = {
     "binary": ("auc", "pr_auc", "accuracy", "loss", "brier"),
     "multiclass": ("accuracy", "loss"),
     "regression": ("rmse", "mae", "r2", "loss"),
+    "count": ("deviance", "rmse", "mae", "loss"),
+    "quantile": ("pinball", "loss"),
 }
 
 
@@ -67,7 +69,9 @@ class Promote(Strict):
     """
 
     metric: Metric | None = Field(
-        None, description="Metric that decides. Default by task: auc; accuracy; rmse. loss: log loss; regression mse."
+        None,
+        description="Metric that decides. Default by task: auc; accuracy; rmse; deviance; pinball. "
+        "loss: log loss; of a regression mse, of counts Poisson's, of quantiles pinball.",
     )
     min_delta: float = Field(
         0.0,

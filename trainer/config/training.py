@@ -119,13 +119,15 @@ class Fit(Strict):
     loss: AnyLoss = Field(
         "auto",
         validate_default=True,
-        description="auto: cross-entropy; for regression mse. mse, mae, huber: of a regression, on the scale on "
-        "which it is learnt. Else a loss of Keras, which sees labels and predictions in their own units.",
+        description="auto: cross-entropy; for regression mse, for count Poisson, for quantile pinball. mse, mae, "
+        "huber: of a regression, on the scale on which it is learnt. Else a loss of Keras, which sees labels and "
+        "predictions in their own units.",
     )
     metrics: list[AnyMetric] | None = Field(
         None,
-        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
-        "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
+        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, deviance, pinball, coverage, or "
+        "metrics of Keras. Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2; deviance, mae, rmse; "
+        "pinball, coverage.",
     )
     callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
     class_weight: (

@@ -19,13 +19,13 @@ from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
 from trainer.model.scaling import plan_scaling, scaled_quantiles, smooth_clip
-from trainer.schema import MISSING_CODE, CodeField, Column, Layout, Statistics, image_key, ragged_key
+from trainer.schema import MISSING_CODE, OF_NUMBERS, CodeField, Column, Layout, Statistics, image_key, ragged_key
 
 #: `encode: auto` gives columns of more values an embedding.
 MOST_ONE_HOT = 9
 #: One-hots of at most so many codes are made together; a wider one is made by an operation of its own.
 _NARROW = 128
-_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
+_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax"}
 
 
 class Features:
@@ -41,8 +41,8 @@ class Features:
         statistics: Of the training split.
 
     Attributes:
-        outputs: Units of the last layer: the classes of multiclass, else 1.
-        activation: Of the last layer: sigmoid (binary), softmax (multiclass), linear (regression).
+        outputs: Units of the last layer: the classes of multiclass, the quantiles, else 1.
+        activation: Of the last layer: sigmoid (binary), softmax (multiclass), linear (numbers).
         width: Columns of what `encode` returns.
 
     Raises:
@@ -52,8 +52,8 @@ class Features:
     def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:
         self.layout = layout
         self._config, self._statistics = config, statistics
-        self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
-        self.activation = _ACTIVATIONS[config.task]
+        self.outputs = layout.label.outputs
+        self.activation = _ACTIVATIONS.get(config.task, "linear")
         self._scaling = plan_scaling(layout, config, statistics)
         self._ragged = {field.column.name: ragged_key(index) for index, field in enumerate(layout.ragged)}
         self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
@@ -142,10 +142,15 @@ class Features:
     def label_prior(self) -> list[float]:
         """Returns the initial bias of the last layer: the log-odds of the weighted label frequencies in training.
 
-        [outputs]; zeros for a regression.
+        [outputs]; of quantiles those of all training rows on the learnt scale; zeros for other numbers.
         """
-        known = self._statistics.columns.get(self.layout.label.name)
-        if known is None or not known.values or self._config.task == "regression":
+        label = self.layout.label
+        known = self._statistics.columns.get(label.name)
+        if known is not None and known.percentiles and label.quantiles:
+            found = np.interp(label.quantiles, np.linspace(0, 1, len(known.percentiles)), known.percentiles)
+            scaled = np.log1p(found) if label.transform == "log1p" else found
+            return [float(value) for value in (scaled - label.mean) / label.deviation]
+        if known is None or not known.values or label.task in OF_NUMBERS:
             return [0.0] * self.outputs
         classes: tuple[str | int, ...] = self.layout.label.classes or (0, 1)
         counts, weights = dict(known.values), self._config.fit.class_weight

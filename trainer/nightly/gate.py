@@ -75,16 +75,19 @@ class Decision:
         return asdict(self)
 
 
-def decide_first(rules: Promote, task: str, labels: Floats, challenger: Floats) -> Decision:
+def decide_first(
+    rules: Promote, task: str, labels: Floats, challenger: Floats, quantiles: Sequence[float] = ()
+) -> Decision:
     """Decides on the first run, which has no champion to beat, by the absolute limits alone.
 
     Args:
         rules: The job's `promote`.
-        task: binary, multiclass or regression.
+        task: One of `trainer.metrics.NAMES`.
         labels: [rows].
-        challenger: [rows] or [rows, classes].
+        challenger: [rows] or [rows, outputs].
+        quantiles: Of task quantile.
     """
-    metrics = _metrics(task, labels, challenger)
+    metrics = _metrics(task, labels, challenger, quantiles)
     broken = _broken(rules, metrics)
     why = broken or "the first run" + (" keeps the limits" if rules.limits else "; no limits are set")
     return Decision(not broken, why, None, len(labels), metrics)
@@ -102,7 +105,7 @@ def decide(
         slices: Column -> its value in every row, for the columns of `rules.slices`.
     """
     metric = rules.metric or METRICS_OF_TASK[scored.task][0]
-    metrics = _metrics(scored.task, scored.labels, scored.challenger)
+    metrics = _metrics(scored.task, scored.labels, scored.challenger, scored.quantiles)
     gain = _compare(rules, scored, metric)
     judged = _judged(
         rules,
@@ -118,8 +121,8 @@ def decide(
     return Decision(not why, reason, champion, gain.rows, metrics, gain, judged)
 
 
-def _metrics(task: str, labels: Floats, challenger: Floats) -> dict[str, float]:
-    return {name: value(name, task, labels, challenger) for name in METRICS_OF_TASK[task]}
+def _metrics(task: str, labels: Floats, challenger: Floats, quantiles: Sequence[float]) -> dict[str, float]:
+    return {name: value(name, task, labels, challenger, quantiles) for name in METRICS_OF_TASK[task]}
 
 
 def _compare(rules: Promote, scored: Scored, metric: str) -> Gain:

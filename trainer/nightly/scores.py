@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -32,10 +32,11 @@ class Scored:
     """Labels and two models' predictions of the same rows.
 
     Attributes:
-        task: binary, multiclass or regression.
+        task: One of `trainer.metrics.NAMES`.
         labels: [rows]: 0 or 1, class index, or value.
-        challenger, champion: [rows], multiclass [rows, classes].
+        challenger, champion: [rows], or [rows, outputs] of classes and quantiles.
         units: [rows]: rows with the same value are drawn together; None: each by itself.
+        quantiles: Of task quantile.
     """
 
     task: str
@@ -43,6 +44,7 @@ class Scored:
     challenger: Floats
     champion: Floats
     units: NDArray[Any] | None = None
+    quantiles: tuple[float, ...] = ()
 
     @property
     def drawn(self) -> int:
@@ -52,7 +54,8 @@ class Scored:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
         units = None if self.units is None else self.units[rows]
-        return Scored(self.task, self.labels[rows], self.challenger[rows], self.champion[rows], units)
+        parts = {"labels": self.labels, "challenger": self.challenger, "champion": self.champion}
+        return replace(self, **{name: values[rows] for name, values in parts.items()}, units=units)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,10 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
         The gain; NaN in all of it where the metric is not defined.
     """
     sign = -1.0 if metric in LESS_IS_BETTER else 1.0
-    ours = count_metric(metric, scored.task, scored.labels, scored.challenger)
-    theirs = count_metric(metric, scored.task, scored.labels, scored.champion)
+    ours, theirs = (
+        count_metric(metric, scored.task, scored.labels, predictions, scored.quantiles)
+        for predictions in (scored.challenger, scored.champion)
+    )
     rows = len(scored.labels)
     once = np.ones((1, rows))
     challenger, champion = float(ours(once)[0]), float(theirs(once)[0])

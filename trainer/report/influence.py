@@ -88,7 +88,7 @@ class Slices:
 
     def text(self, value: float) -> str:
         """A value of the measure for a person."""
-        return share(value) if self.measure != "RMSE" else metric(value)
+        return share(value) if self.measure.startswith("share") else metric(value)
 
 
 def importance_chart(found: Importance) -> Markup:

@@ -25,6 +25,8 @@ _TILES = {
     "binary": ("auc", "pr_auc", "accuracy", "precision", "recall"),
     "multiclass": ("accuracy", "top5"),
     "regression": ("rmse", "mae", "r2"),
+    "count": ("deviance", "rmse", "mae"),
+    "quantile": ("pinball", "coverage"),
 }
 _METRIC_NAMES = {
     "auc": "ROC AUC",
@@ -36,6 +38,9 @@ _METRIC_NAMES = {
     "rmse": "RMSE",
     "mae": "MAE",
     "r2": "R²",
+    "deviance": "Poisson deviance",
+    "pinball": "pinball loss",
+    "coverage": "coverage",
     "loss": "loss",
     "learning_rate": "learning rate",
 }

@@ -53,7 +53,7 @@ def judge(
     validation = dict(document["metrics"]["validation"])
     lines: list[str] = []
     if whole:
-        exact, lines = exact_metrics([name for name in validation if name in own], label.task, labels, predictions)
+        exact, lines = exact_metrics([name for name in validation if name in own], label, labels, predictions)
         validation |= exact
     if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
         validation["loss"] = calibrated["log_loss_after"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer import metrics
 from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK
-from trainer.schema import LabelField, Statistics
+from trainer.schema import OF_NUMBERS, LabelField, Statistics
 
 #: Fewer validation rows (binary: of the rarer class) than this tell a metric to a tenth at best.
 _FEW_ROWS = 100
@@ -19,7 +19,7 @@ _FAR_SHARE, _FAR_RATIO = 0.1, 1.5
 
 
 def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dict[str, float]:
-    """Metrics of the trivial answer: the training rows' label mean, or their label frequencies, for every row.
+    """Metrics of the trivial answer for every row: the training rows' label mean, quantiles or label frequencies.
 
     Args:
         label: The label and its task.
@@ -32,7 +32,10 @@ def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dic
     known = training.columns.get(label.name)
     if known is None or not len(labels):
         return {}
-    if label.task == "regression":
+    if label.quantiles:
+        levels = np.linspace(0, 1, len(known.percentiles))
+        answer = np.tile(np.interp(label.quantiles, levels, known.percentiles), (len(labels), 1))
+    elif label.task in OF_NUMBERS:
         answer = np.full(len(labels), known.mean)
     else:
         counts = {str(value): rows for value, rows in known.values}
@@ -43,7 +46,7 @@ def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dic
         frequencies = rows / rows.sum()
         multiclass = label.task == "multiclass"
         answer = np.tile(frequencies, (len(labels), 1)) if multiclass else np.full(len(labels), frequencies[1])
-    values = metrics.values(label.task, labels, answer)
+    values = metrics.values(label.task, labels, answer, quantiles=label.quantiles)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -52,7 +55,7 @@ def warnings(result: Mapping[str, Any], task: str, trivial: Mapping[str, float],
 
     Args:
         result: `result.json`: metrics by split, epochs, the best epoch.
-        task: binary, multiclass or regression.
+        task: One of `trainer.metrics.NAMES`.
         trivial: What `baseline` gave.
         labels: [rows] validation labels.
     """
@@ -73,7 +76,9 @@ def _no_better(result: Mapping[str, Any], task: str, trivial: Mapping[str, float
     better = value < trivial[name] if name in LESS_IS_BETTER else value > trivial[name]
     if better:
         return ""
-    answer = "the label's mean" if task == "regression" else "the label frequencies"
+    answer = {"quantile": "the label's quantiles"}.get(
+        task, "the label's mean" if task in OF_NUMBERS else "the label frequencies"
+    )
     return (
         f"the model is not better than answering {answer}: validation {name} {value:.4g} against {trivial[name]:.4g}; "
         "train longer (fit.epochs), change fit.optimizer.learning_rate, or look for features that tell the label"

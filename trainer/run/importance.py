@@ -121,7 +121,8 @@ class _Measure:
         self._places = _places(layout)
 
     def score(self, x: Packed, labels: NDArray[Any]) -> float:
-        found = metrics.values(self._layout.label.task, labels, self._answer(x), [self.metric])[self.metric]
+        label = self._layout.label
+        found = metrics.values(label.task, labels, self._answer(x), [self.metric], label.quantiles)[self.metric]
         return -found if self.metric in LESS_IS_BETTER else found
 
     def shuffled(self, x: Packed, column: str, repeat: int) -> Packed:

@@ -312,14 +312,14 @@ def _score(
     task, own, row_filter = nightly.config.task, nightly.folder.uri, nightly.resolved.data.filter
     if current is None:
         answers = predict_holdout([own], holdout, row_filter=row_filter)
-        return gate.decide_first(rules, task, answers.labels, answers.predictions[0]), {}
+        return gate.decide_first(rules, task, answers.labels, answers.predictions[0], answers.quantiles), {}
     champion = RunFolder(nightly.folder.output_uri, current.run)
     by = [] if rules.by is None else [rules.by]
     answers = predict_holdout([own, champion.uri], holdout, [*rules.slices, *by], row_filter=row_filter)
     document = _trained_on_holdout(champion, holdout, note)
     units = None if rules.by is None else np.array([str(v) for v in answers.slices[rules.by]])
     challengers, champions = answers.predictions
-    scored = Scored(task, answers.labels, challengers, champions, units)
+    scored = Scored(task, answers.labels, challengers, champions, units, answers.quantiles)
     slices = {name: answers.slices[name] for name in rules.slices}
     return gate.decide(rules, scored, champion.run_id, slices), document
 

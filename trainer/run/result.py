@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import metrics
 from trainer.config import Config, EarlyStopping
 from trainer.feed.statistics.prepare import Prepared
+from trainer.schema import LabelField
 from trainer.training.time_ledger import Ledger
 
 if TYPE_CHECKING:
@@ -77,22 +78,24 @@ def document(
     }
 
 
-def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any) -> tuple[dict[str, float], list[str]]:
+def exact_metrics(
+    names: Iterable[str], label: LabelField, labels: Any, predictions: Any
+) -> tuple[dict[str, float], list[str]]:
     """Computes the validation metrics of `result.json` by `trainer.metrics`, in place of Keras's running estimates.
 
     Args:
         names: Metrics of the training; `loss`, which includes penalties, remains Keras's.
-        task: binary, multiclass or regression.
+        label: What is predicted.
         labels: [rows] of the whole validation split.
-        predictions: [rows] or [rows, classes].
+        predictions: [rows] or [rows, outputs].
 
     Returns:
         Each metric by name, NaN where it is not defined; and a line for each undefined one.
     """
-    known = [name for name in names if name != "loss" and name in metrics.NAMES[task]]
+    known = [name for name in names if name != "loss" and name in metrics.NAMES[label.task]]
     if not known:
         return {}, []
-    running = metrics.RunningMetrics(task, known)
+    running = metrics.RunningMetrics(label.task, known, label.quantiles)
     running.update(labels, predictions)
     values = running.result()
     return values, [f"validation {name} is not defined: {why}" for name, why in running.undefined(values).items()]

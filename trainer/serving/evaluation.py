@@ -27,7 +27,7 @@ def evaluate(
 
     Returns:
         `{"run", "rows", "metrics": {name: value}, "undefined": {name: why}}`. Metrics that are not defined on these
-        rows are NaN and stand in `undefined`. `loss` is the log loss, or the mean squared error of a regression.
+        rows are NaN and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`.
 
     Raises:
         ConfigError: No model there.
@@ -38,7 +38,9 @@ def evaluate(
     model = published_model.load(where)
     label = model.layout.label
     # The Brier score is the gate's; here are the metrics that training shows.
-    running = RunningMetrics(label.task, [name for name in NAMES[label.task] if name not in ("brier", "top5")])
+    running = RunningMetrics(
+        label.task, [name for name in NAMES[label.task] if name not in ("brier", "top5")], label.quantiles
+    )
     for table, columns in raw_batches(model.layout, data, rows=rows, extra=[label.name]):
         predictions, logits = model.predict_with_logits(columns)
         running.update(label_values(label, table, str(data)), predictions, logits)

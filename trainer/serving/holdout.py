@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from trainer.config import Condition
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
 from trainer.metrics import Floats
+from trainer.schema import LabelField
 from trainer.serving import published_model
 from trainer.serving.labels import label_values
 
@@ -24,13 +25,15 @@ class HoldoutPredictions:
 
     Attributes:
         labels: [rows] as the first model's classes count them.
-        predictions: Of each model: [rows], multiclass [rows, classes of the first model].
+        predictions: Of each model: [rows], multiclass [rows, classes of the first model], [rows, quantiles].
         slices: Column -> its value of every row.
+        quantiles: What is predicted of task quantile.
     """
 
     labels: Floats
     predictions: tuple[Floats, ...]
     slices: dict[str, list[Any]]
+    quantiles: tuple[float, ...] = ()
 
 
 def predict_holdout(
@@ -58,6 +61,8 @@ def predict_holdout(
     """
     loaded = [published_model.load(uri) for uri in models]
     first = loaded[0].layout
+    for other in loaded[1:]:
+        _check_comparable(first.label, other)
     names = [column.name for model in loaded for column in model.layout.columns]
     extra = list(dict.fromkeys([first.label.name, *slices, *names]))
     uris = holdout if isinstance(holdout, str) else list(holdout)
@@ -81,15 +86,27 @@ def predict_holdout(
         np.concatenate(labels),
         tuple(np.concatenate(batches).astype(np.float64) for batches in predictions),
         slice_values,
+        first.label.quantiles,
     )
+
+
+def _check_comparable(label: LabelField, other: published_model.Published) -> None:
+    theirs = other.layout.label
+    if (theirs.task, theirs.quantiles) != (label.task, label.quantiles):
+        ours, its = (f"{of.task} {', '.join(map(str, of.quantiles))}".strip() for of in (label, theirs))
+        raise ConfigError(
+            f"run {other.run} predicts {its}, this one {ours}; the two cannot be compared",
+            where="run.task",
+            remedy="promote the new kind of model by hand with kfit promote, or give it an output.uri of its own",
+        )
 
 
 def _by_classes_of_first(
     model: published_model.Published, classes: Sequence[Any], predictions: np.ndarray
 ) -> np.ndarray:
-    """[rows, outputs] -> [rows], or [rows, classes] in the first model's order; a class that it lacks gets 0."""
+    """[rows, outputs] -> [rows]; quantiles as they are; classes in the first model's order, 0 for one that it lacks."""
     if model.layout.label.task != "multiclass":
-        return predictions[:, 0]
+        return predictions if model.layout.label.quantiles else predictions[:, 0]
     own = list(model.layout.label.classes)
     if own == list(classes):
         return predictions

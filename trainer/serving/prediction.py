@@ -35,14 +35,15 @@ def predict(
     """Writes the rows of the data with the model's predictions: a file for each shard that has rows.
 
     Binary: the probability of class 1. Multiclass: `prediction` is the class, `probability` its
-    probability. Regression: the value.
+    probability. Regression: the value. Counts: the expected count. Quantiles: a column each, `prediction_q10`.
 
     Args:
         where: A run's URI, its `model/`, or an `output.uri`.
         data: Parquet, as `run.data.train` takes it.
         output: A folder or URI. Shards keep their names, hive folders included; where several would have the same,
             they keep their paths from the folder that holds them all.
-        column: Name of the column of predictions; the probability's is then `<column>_probability`.
+        column: Name of the column of predictions; the probability's is then `<column>_probability`, a quantile's
+            `<column>_q10`.
         rows: Rows of a batch.
         seen: Told the number of rows done.
 
@@ -58,9 +59,7 @@ def predict(
     """
     targets = plan_outputs(data, storage.expand(data), output)
     model = published_model.load(where)
-    names = [column]
-    if model.layout.label.task == "multiclass":
-        names.append(PROBABILITY if column == PREDICTION else f"{column}_{PROBABILITY}")
+    names = column_names(model.layout.label, column)
     _refuse_taken_names(list(targets), names)
     total = written = unanswered = 0
     for uri, target in targets.items():
@@ -68,6 +67,15 @@ def predict(
         total, without = _predict_shard(model, uri, target, rows, names, total, seen)
         written, unanswered = written + (total > before), unanswered + without
     return {"run": model.run, "rows": total, "shards": written, "output": output, "unanswered": unanswered}
+
+
+def column_names(label: LabelField, column: str) -> list[str]:
+    """The columns that `predict` adds."""
+    if label.quantiles:
+        return [f"{column}_q{100 * level:.12g}" for level in label.quantiles]
+    if label.task == "multiclass":
+        return [column, PROBABILITY if column == PREDICTION else f"{column}_{PROBABILITY}"]
+    return [column]
 
 
 def _refuse_taken_names(uris: Sequence[str], names: Sequence[str]) -> None:
@@ -122,7 +130,7 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
         classes = [None if lost else label.classes[i] for i, lost in zip(best, unanswered, strict=True)]
         answers = {names[0]: pa.array(classes, pa.array(label.classes).type), names[1]: pa.array(chosen)}
     else:
-        answers = {names[0]: pa.array(predictions[:, 0])}
+        answers = {name: pa.array(predictions[:, at]) for at, name in enumerate(names)}
     for name, values in answers.items():
         table = table.append_column(name, values)
     return table

@@ -23,7 +23,7 @@ from trainer.errors import DataError, ModelCodeError
 from trainer.feed.packing.packed_inputs import packed_inputs
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
 from trainer.feed.statistics.prepare import Prepared
-from trainer.schema import CodeField, Column, ColumnStatistics, Layout, NumberField, ragged_key
+from trainer.schema import OF_NUMBERS, CodeField, Column, ColumnStatistics, Layout, NumberField, ragged_key
 from trainer.serving.signature import ServingModel
 
 GOLDEN_ROWS = 64
@@ -169,10 +169,10 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
     """
     answers = _ask_clean_process(local, serving, rows, layout)
     _compare_packed(answers, rows, layout)
-    # Probabilities are of the size of 1; a regression's values are of the size of the set's.
+    # Probabilities are of the size of 1; a number's values are of the size of the set's.
     expected = expected[: rows.ordinary]
     size = np.abs(expected - layout.label.offset)
-    usual = 1.0 if layout.label.task != "regression" else float(np.median(size[: rows.golden]))
+    usual = 1.0 if layout.label.task not in OF_NUMBERS else float(np.median(size[: rows.golden]))
     allowed = TOLERANCE * (size + usual)
     for form in ("keras", "saved_model"):
         predicted = answers[form][: rows.ordinary]

@@ -227,7 +227,7 @@ def _layout_json(layout: Layout) -> dict[str, Any]:
             *({**asdict(f.column), "codes": True} for f in layout.codes),
             *({**asdict(column), "codes": False} for column in layout.images),
         ],
-        "label": {**asdict(layout.label), "classes": list(layout.label.classes)},
+        "label": asdict(layout.label),
         "sample_weight": layout.sample_weight,
     }
 
@@ -253,7 +253,7 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
     return Layout(
         tuple(numbers),
         tuple(codes),
-        LabelField(**{**label, "classes": tuple(label["classes"])}),
+        LabelField(**{**label, **{key: tuple(label.get(key, ())) for key in ("classes", "quantiles")}}),
         document["sample_weight"],
         tuple(images),
     )

@@ -80,6 +80,8 @@ def _compare_label(run: str, earlier: Layout, layout: Layout) -> None:
         raise _refused(run, f"was trained for the task {before.task}, this job is {now.task}")
     if before.classes != now.classes:
         raise _refused(run, f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
+    if before.quantiles != now.quantiles:
+        raise _refused(run, f"predicts the quantiles {_listed(before.quantiles)}, this job {_listed(now.quantiles)}")
     if before.transform != now.transform:
         raise _refused(run, f"learns the label by transform {before.transform}, this job by {now.transform}")
 

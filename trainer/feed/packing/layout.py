@@ -10,7 +10,16 @@ import numpy as np
 
 from trainer.config import Categorical, Config, Sequence, Text
 from trainer.errors import ConfigError, DataError
-from trainer.schema import CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, Statistics
+from trainer.schema import (
+    OF_NUMBERS,
+    CodeField,
+    Column,
+    ColumnStatistics,
+    LabelField,
+    Layout,
+    NumberField,
+    Statistics,
+)
 
 #: float32 counts exactly up to here.
 _EXACT_FLOAT32 = 2**24
@@ -59,9 +68,14 @@ def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
     values = train.columns[config.data.label.column].values
     classes = tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task == "multiclass" else ()
     label = LabelField(config.data.label.column, label_type, config.task, classes)
-    if config.task != "regression" or config.data.label.transform == "none":
+    known = train.columns[label.name]
+    if config.task == "count":
+        return replace(label, transform="log", mean=math.log(known.mean or 1.0))
+    if config.task == "quantile":
+        label = replace(label, quantiles=tuple(config.data.label.quantiles))
+    if config.task not in OF_NUMBERS or config.data.label.transform == "none":
         return label
-    return _scaled_label(replace(label, transform=config.data.label.transform), train.columns[label.name])
+    return _scaled_label(replace(label, transform=config.data.label.transform), known)
 
 
 def _scaled_label(label: LabelField, known: ColumnStatistics) -> LabelField:

@@ -11,6 +11,7 @@ from trainer.errors import DataError
 from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
+from trainer.schema import OF_NUMBERS
 
 #: Number formats whose steps exceed this share of a column's standard deviation lose too much of it.
 _COARSE = 0.01
@@ -52,8 +53,13 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             f"label {name!r} is infinite in {part.infinities} {split} rows", where=part.first_bad,
             remedy="fix the label, or leave those rows out",
         )  # fmt: skip
-    if config.task == "regression":
+    if config.task in OF_NUMBERS:
         assert part.moments is not None
+        if config.task == "count" and part.moments.minimum < 0:
+            raise DataError(
+                f"label {name!r} is {part.moments.minimum:g} in {split} rows; task count needs counts >= 0",
+                where="run.data.label.column", remedy="set task: regression, or leave those rows out",
+            )  # fmt: skip
         if config.data.label.transform == "log1p" and part.moments.minimum <= -1:
             raise DataError(
                 f"label {name!r} is {part.moments.minimum:g} in {split} rows; log1p takes what is above -1",
@@ -183,7 +189,7 @@ def odd_columns(config: Config, part: SplitPart) -> list[str]:
                 "subtract their mean before they are written"
             )
     label = config.data.label
-    if config.task == "regression" and label.transform == "none" and (step := _lossy_step(part.columns[label.column])):
+    if config.task in OF_NUMBERS and label.transform == "none" and (step := _lossy_step(part.columns[label.column])):
         out.append(
             f"label {label.column!r} loses digits: float32 near its values has steps of {step:g}; "
             "set run.data.label.transform: standard"

@@ -23,7 +23,7 @@ from trainer.feed.shards.split import SplitName, SplitRule, row_hashes
 from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish, smallest_hashes
 from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.threads import Pool
-from trainer.schema import Column, Statistics
+from trainer.schema import OF_NUMBERS, Column, Statistics
 
 _THREADS = 2
 #: Rows of a large row group that are processed at a time.
@@ -204,7 +204,7 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
             part.columns[column.name] = column_part(column, table.column(column.name), place)
     label = table.column(data.label.column)
     with valid_text(data.label.column, place.shard.uri):
-        as_number = survey.config.task == "regression"
+        as_number = survey.config.task in OF_NUMBERS
         part.columns[data.label.column] = (
             numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
         )

@@ -7,7 +7,7 @@ padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +19,7 @@ from trainer.errors import ConfigError, ModelCodeError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
+from trainer.model.objective.label_scale import from_learnt, in_order, loss_unit, to_learnt
 from trainer.schema import LabelField
 
 _SHORT = {
@@ -139,6 +139,11 @@ def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -
     if isinstance(wanted, OwnCode):
         in_own_units = inputs_of_own(label)
         return RunLoss(_own_loss(wanted), lambda y, z: in_own_units(y, from_learnt(label, z)))
+    if label.quantiles and wanted.is_short:
+        made = Pinball(label.quantiles)
+        return RunLoss(made, lambda y, z: (to_learnt(label, y), in_order(label, z)), loss_unit(label, wanted.name))
+    if config.task == "count" and wanted.is_short:
+        return RunLoss(keras.losses.Poisson(), lambda y, z: (y, from_learnt(label, z)))
     if wanted.is_short:
         made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
         return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
@@ -154,6 +159,25 @@ def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -
     return RunLoss(
         keras_loss(wanted, label), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
     )
+
+
+def pinball(quantiles: Sequence[float], y: Any, p: Any) -> Any:
+    """Pinball loss of each row, the mean over quantiles: labels [B, 1] and predictions [B, quantiles] -> [B]."""
+    error = y - p
+    levels = ops.convert_to_tensor(quantiles, error.dtype)
+    return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+
+class Pinball(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """The pinball loss of several quantiles (Koenker and Bassett 1978, "Regression Quantiles")."""
+
+    def __init__(self, quantiles: Sequence[float]) -> None:
+        super().__init__(name="pinball")
+        self._quantiles = tuple(quantiles)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """See `pinball`."""
+        return pinball(self._quantiles, y_true, y_pred)
 
 
 def _own_loss(wanted: OwnCode) -> keras.losses.Loss:

@@ -17,11 +17,13 @@ from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.losses import refused
+from trainer.model.objective.losses import pinball, refused
 from trainer.schema import LabelField
 
 # Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
 _THRESHOLDS = 4001
+#: Keras's, of its Poisson loss.
+_LEAST_COUNT = 1e-7
 
 
 class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
@@ -53,24 +55,50 @@ class _R2(_Float64Sums, keras.metrics.R2Score):  # type: ignore[misc]
 
 
 # float64: a float32 sum stops counting single rows at 16.7 million, and r2 subtracts two large sums.
-_METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
+_METRICS: dict[str, dict[str, Callable[[LabelField], keras.metrics.Metric]]] = {
     "binary": {
-        "auc": lambda: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
-        "pr_auc": lambda: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
-        "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
-        "precision": lambda: _Precision(name="precision", dtype="float64"),
-        "recall": lambda: _Recall(name="recall", dtype="float64"),
+        "auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
+        "pr_auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
+        "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
+        "precision": lambda _: _Precision(name="precision", dtype="float64"),
+        "recall": lambda _: _Recall(name="recall", dtype="float64"),
     },
     "multiclass": {
-        "accuracy": lambda: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
-        "top5": lambda: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
+        "accuracy": lambda _: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
+        "top5": lambda _: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
     },
     "regression": {
-        "mae": lambda: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
-        "rmse": lambda: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
-        "r2": lambda: _R2(name="r2", dtype="float64"),
+        "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
+        "rmse": lambda _: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
+        "r2": lambda _: _R2(name="r2", dtype="float64"),
+    },
+    "count": {
+        "deviance": lambda _: _mean_of_rows(_deviance, "deviance"),
+        "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
+        "rmse": lambda _: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
+    },
+    "quantile": {
+        "pinball": lambda label: _mean_of_rows(functools.partial(pinball, label.quantiles), "pinball"),
+        "coverage": lambda _: _mean_of_rows(_is_covered, "coverage"),
     },
 }
+
+
+def _mean_of_rows(function: Callable[[Any, Any], Any], name: str) -> keras.metrics.Metric:
+    """A metric of labels [B, 1] and predictions [B, outputs], both in float64: the mean of `function`, [B]."""
+    in_float64 = lambda y, p: function(ops.cast(y, "float64"), ops.cast(p, "float64"))  # noqa: E731
+    return keras.metrics.MeanMetricWrapper(in_float64, name=name, dtype="float64")
+
+
+def _deviance(y: Any, p: Any) -> Any:
+    """Poisson's deviance of each row; see `trainer.metrics`."""
+    p = p + _LEAST_COUNT
+    return 2 * ops.squeeze(ops.where(y > 0, y * ops.log(ops.maximum(y, _LEAST_COUNT) / p), 0.0) - y + p, -1)
+
+
+def _is_covered(y: Any, p: Any) -> Any:
+    """Whether a label lies between the lowest and the highest quantile: 1 or 0 of each row."""
+    return ops.cast(ops.logical_and(y[:, 0] >= p[:, 0], y[:, 0] <= p[:, -1]), "float64")
 
 
 class _OfKeras(_Float64Sums):
@@ -101,13 +129,13 @@ def make_metrics(config: Config, label: LabelField, compiled: Compiled = NOTHING
     short = _METRICS[config.task]
     wanted = metrics_of(config.task, config.fit.metrics)
     if compiled.metrics is not None:
-        made = [short["accuracy"]() if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
+        made = [short["accuracy"](label) if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
         _check_names([metric.name for metric in made])
         return made
     made = [
         _own(metric, label, index)
         if isinstance(metric, OwnCode)
-        else short[metric.name]()
+        else short[metric.name](label)
         if metric.is_short
         else _of_keras(metric, label)
         for index, metric in enumerate(wanted)

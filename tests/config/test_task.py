@@ -1,0 +1,51 @@
+"""What goes with a task, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from tests import sets
+from trainer.config import METRICS_OF_TASK, Config
+from trainer.config.objective import DEFAULT_METRICS, SHORT_METRICS
+from trainer.metrics import NAMES
+
+LEVELS = {"column": "label", "quantiles": [0.1, 0.9]}
+
+
+def config(**changes) -> Config:
+    return Config.model_validate(sets.job("data", "out", **changes)["run"])
+
+
+def test_every_table_of_tasks_has_every_task():
+    assert SHORT_METRICS.keys() == DEFAULT_METRICS.keys() == METRICS_OF_TASK.keys() == NAMES.keys()
+    for task, names in METRICS_OF_TASK.items():
+        assert set(names) <= set(NAMES[task])
+        assert {name for name in SHORT_METRICS[task] if name != "loss"} <= set(NAMES[task])
+
+
+def test_three_quantiles_are_predicted_by_default():
+    assert config(task="quantile").data.label.quantiles == [0.1, 0.5, 0.9]
+    assert config(task="quantile", data__label=LEVELS).data.label.quantiles == [0.1, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "quantile", "data__label": {"column": "label", "quantiles": [0.9, 0.1]}}, "do not rise"),
+        ({"task": "quantile", "data__label": {"column": "label", "quantiles": [0.5, 1.0]}}, "less than 1"),
+        ({"task": "regression", "data__label": LEVELS}, "data.label.quantiles goes with task: quantile"),
+        ({"task": "count", "data__label": {"column": "label", "transform": "log1p"}}, "transform goes with regression"),
+        ({"task": "quantile", "fit__loss": "MeanSquaredError"}, "compares one value a row, and quantiles are several"),
+        ({"task": "quantile", "fit__metrics": ["MeanSquaredError"]}, "leave it out, or give code of your own"),
+        ({"task": "quantile", "fit__metrics": ["mae"]}, "mae cannot be measured on a quantile task; use pinball"),
+        ({"task": "count", "fit__loss": "mse"}, "'mse' goes with regression"),
+        ({"task": "count", "fit__metrics": ["r2"]}, "r2 cannot be measured on a count task; use deviance"),
+        ({"task": "count", "fit__class_weight": "balanced"}, "class_weight goes with binary and multiclass"),
+        ({"task": "quantile", "fit__calibrate": "temperature"}, "calibrate goes with binary and multiclass"),
+        ({"task": "quantile", "data__holdout": "x", "promote": {"metric": "coverage"}}, "promote"),
+    ],
+)
+def test_what_has_no_meaning_for_a_task_is_refused(changes, said):
+    with pytest.raises(ValidationError, match=said):
+        config(**changes)
