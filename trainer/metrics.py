@@ -24,14 +24,15 @@ CountMetric = Callable[[Floats], Floats]
 NAMES: dict[str, tuple[str, ...]] = {
     "binary": ("loss", "auc", "pr_auc", "accuracy", "precision", "recall", "brier"),
     "multiclass": ("loss", "accuracy", "top5"),
+    "multilabel": ("loss", "auc", "accuracy", "exact_match", "brier"),
     "regression": ("loss", "mae", "rmse", "r2"),
     "count": ("loss", "deviance", "mae", "rmse"),
     "quantile": ("loss", "pinball", "coverage"),
 }
 #: Tasks whose predictions are [rows, outputs] and not [rows].
-_SEVERAL_OUTPUTS = ("multiclass", "quantile")
+_SEVERAL_OUTPUTS = ("multiclass", "multilabel", "quantile")
 #: Metrics that are the mean of a value of each row; `rmse` is the square root of one.
-_MEANS = ("loss", "accuracy", "top5", "mae", "rmse", "brier", "deviance", "pinball", "coverage")
+_MEANS = ("loss", "accuracy", "exact_match", "top5", "mae", "rmse", "brier", "deviance", "pinball", "coverage")
 #: A binary prediction above this counts as positive.
 THRESHOLD = 0.5
 #: Probabilities are clipped this far from 0 and 1, as Keras does, where the logits behind them are not known.
@@ -46,8 +47,8 @@ def value(name: str, task: str, labels: NDArray[Any], predictions: Floats, quant
     Args:
         name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error, of counts Poisson's,
             of quantiles the pinball loss.
-        task: binary, multiclass, regression, count or quantile.
-        labels: [rows], numbers or bool: 0 or 1, class index, or value.
+        task: One of `NAMES`.
+        labels: [rows], any dtype: 0 or 1, class index, or value; multilabel [rows, classes] of 0 and 1.
         predictions: [rows] probability of class 1, or value; [rows, classes] probabilities, [rows, quantiles].
         quantiles: Of task quantile, rising.
 
@@ -97,7 +98,7 @@ class RunningMetrics:
     def __init__(self, task: str, names: Sequence[str] = (), quantiles: Sequence[float] = ()) -> None:
         self.rows = 0
         self._task, self._names, self._quantiles = task, tuple(names) or NAMES[task], quantiles
-        self._sums = {name: 0.0 for name in self._names if _is_mean(name, task)}
+        self._sums = {name: 0.0 for name in self._names if name in _MEANS}
         self._kept: list[tuple[Floats, Floats]] = []
         self._labels_seen: set[float] = set()
 
@@ -148,6 +149,8 @@ def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
         return "there are no rows"
     if task == "binary" and name in ("auc", "pr_auc", "recall") and len(np.unique(labels)) < 2:
         return f"every label is {labels[0]:g}"
+    if name == "auc":
+        return "no class has rows with it and rows without it"
     if name == "precision":
         return f"no prediction is above {THRESHOLD}"
     if name == "r2" and len(np.unique(labels)) < 2:
@@ -172,6 +175,8 @@ def count_metric(
     """
     if not np.isfinite(predictions).all():
         return lambda counts: np.full(len(counts), np.nan)
+    if task == "multilabel" and name == "auc":
+        return _mean_over_classes([_auc(y > THRESHOLD, p) for y, p in zip(labels.T, predictions.T, strict=True)])
     if name == "auc":
         return _auc(labels > THRESHOLD, predictions)
     if name == "pr_auc":
@@ -187,12 +192,9 @@ def count_metric(
 
 
 def _plain(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[Floats, Floats]:
-    y, p = np.asarray(labels, np.float64).reshape(-1), np.asarray(predictions, np.float64)
+    y, p = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    y = y.reshape(len(y), -1) if task == "multilabel" else y.reshape(-1)
     return y, p.reshape(len(y), -1) if task in _SEVERAL_OUTPUTS else p.reshape(-1)
-
-
-def _is_mean(name: str, task: str) -> bool:
-    return name in _MEANS and name in NAMES[task]
 
 
 def _mean(counts: Floats, per_row: Floats) -> Floats:
@@ -201,9 +203,11 @@ def _mean(counts: Floats, per_row: Floats) -> Floats:
 
 
 def row_values(name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()) -> Floats:
-    """What a metric is the mean of (rmse: the square root of the mean), [rows]; see `count_metric`."""
+    """What a metric is the mean of, [rows] (rmse: its square root); see `count_metric`."""
     if not np.isfinite(predictions).all():
         return np.full(len(labels), np.nan)
+    if task == "multilabel":
+        return _mean_over_columns(name, labels, predictions)
     if task == "multiclass":
         return _class_values(name, labels.astype(np.intp), predictions)
     if task == "quantile":
@@ -218,6 +222,13 @@ def row_values(name: str, task: str, labels: Floats, predictions: Floats, quanti
         return np.asarray((predictions - labels) ** 2)
     safe = np.clip(predictions, _SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
     return np.asarray(np.where(labels > THRESHOLD, -np.log(safe), -np.log1p(-safe)))
+
+
+def _mean_over_columns(name: str, labels: Floats, predictions: Floats) -> Floats:
+    """Of each row the mean of a binary metric over its classes; or whether all of them are right."""
+    if name == "exact_match":
+        return np.asarray(((predictions > THRESHOLD) == (labels > THRESHOLD)).all(axis=1), np.float64)
+    return np.asarray(row_values(name, "binary", labels, predictions).mean(axis=1))
 
 
 def _quantile_values(name: str, labels: Floats, predictions: Floats, quantiles: Sequence[float]) -> Floats:
@@ -253,7 +264,20 @@ def _loss_of_logits(task: str, labels: Floats, logits: Floats | None) -> Floats:
         most = logits.max(axis=1)
         return np.asarray(most - chosen + np.log(np.exp(logits - most[:, None]).sum(axis=1)))
     # log(1 + exp(z)) - y z
-    return np.asarray(np.logaddexp(0.0, logits) - np.where(labels > THRESHOLD, logits, 0.0))
+    losses = np.logaddexp(0.0, logits) - np.where(labels > THRESHOLD, logits, 0.0)
+    return np.asarray(losses.mean(axis=1) if task == "multilabel" else losses)
+
+
+def _mean_over_classes(metrics: Sequence[CountMetric]) -> CountMetric:
+    """The mean over those classes of which the metric is defined."""
+
+    def over(counts: Floats) -> Floats:
+        found = np.stack([metric(counts) for metric in metrics])  # [classes, draws]
+        defined = np.isfinite(found)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(defined, found, 0.0).sum(axis=0) / defined.sum(axis=0))
+
+    return over
 
 
 def _r2(labels: Floats, predictions: Floats) -> CountMetric:

@@ -10,7 +10,8 @@ A batch leaves the feed as ``(x, y, w)``:
   words, 0 after the last.
 * ``x["ragged_0"]``… int32 ``[B, longest]``: codes of a ragged sequence, as wide as the batch's longest row, at least 1.
 * ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
-* ``y``             float32 ``[B]`` (int32 for multiclass): the label, of a regression minus `LabelField.offset`.
+* ``y``             float32 ``[B]`` (int32 for multiclass): the label, of a regression minus `LabelField.offset`;
+  multilabel float32 ``[B, classes]``, 1 for each class of a row.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
 
 ``x`` lacks a key whose width is 0. The last batch of an epoch is filled up to B with rows of weight 0,
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["numeric", "date", "categorical", "vector", "sequence", "text", "image"]
-Task = Literal["binary", "multiclass", "regression", "count", "quantile"]
+Task = Literal["binary", "multiclass", "multilabel", "regression", "count", "quantile"]
 #: Tasks whose label is a number on a scale, and no class.
 OF_NUMBERS = frozenset({"regression", "count", "quantile"})
 
@@ -171,7 +172,7 @@ class LabelField:
         name: Its column.
         arrow: Its Arrow type as text.
         task: What is predicted.
-        classes: A multiclass label's values in class order (else empty).
+        classes: The values of a multiclass or multilabel label in class order (else empty).
         transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`. `log` is that of counts: the model
             answers with the logarithm of the expected count, less `mean`, the logarithm of the mean count.
         offset: Subtracted from y in float64 before the cast to float32, so that large labels keep their
@@ -194,6 +195,11 @@ class LabelField:
     def outputs(self) -> int:
         """Columns of predictions."""
         return len(self.classes or self.quantiles) or 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row's packed label: (), or (classes,) where a row may have several."""
+        return (len(self.classes),) if self.task == "multilabel" else ()
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,10 @@ def test_three_quantiles_are_predicted_by_default():
         ({"task": "count", "fit__metrics": ["r2"]}, "r2 cannot be measured on a count task; use deviance"),
         ({"task": "count", "fit__class_weight": "balanced"}, "class_weight goes with binary and multiclass"),
         ({"task": "quantile", "fit__calibrate": "temperature"}, "calibrate goes with binary and multiclass"),
+        ({"task": "multilabel", "fit__class_weight": "balanced"}, "class_weight goes with binary and multiclass"),
+        ({"task": "multilabel", "fit__calibrate": "temperature"}, "calibrate goes with binary and multiclass"),
+        ({"task": "multilabel", "fit__loss": "CategoricalCrossentropy"}, "compares classes; it goes with multiclass"),
+        ({"task": "multilabel", "fit__metrics": ["F1Score"]}, "set average: macro"),
         ({"task": "quantile", "data__holdout": "x", "promote": {"metric": "coverage"}}, "promote"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Counts and quantiles: as plain Keras on one device.
+"""Counts, quantiles and several classes a row: as plain Keras on one device.
 
 The last batch is padded, rows have weights, and 1, 2 and 4 replicas share a batch.
 """
@@ -28,8 +28,10 @@ WEIGHTS = RNG.uniform(0.5, 2.0, ROWS).astype("float32")
 LEVELS = (0.1, 0.5, 0.8)
 COUNT = LabelField("y", "", "count", transform="log", mean=1.2)
 QUANTILE = LabelField("y", "", "quantile", transform="standard", mean=3.0, deviation=2.0, quantiles=LEVELS)
+MULTILABEL = LabelField("y", "", "multilabel", classes=("a", "b", "c"))
 COUNTS = RNG.poisson(3.0, ROWS).astype("float32")
 NUMBERS = RNG.normal(3.0, 2.0, ROWS).astype("float32")
+TAGS = (RNG.random((ROWS, 3)) < [0.2, 0.5, 0.7]).astype("float32")
 
 
 def network(units: int, last: Callable[[Any], Any] = lambda z: z) -> keras.Model:
@@ -38,11 +40,13 @@ def network(units: int, last: Callable[[Any], Any] = lambda z: z) -> keras.Model
     return keras.Model({"numbers": inputs}, last(layer(inputs)))
 
 
-def ours(label: LabelField, y: np.ndarray, replicas: int) -> tuple[Trainable, dict[str, float]]:
+def ours(
+    label: LabelField, y: np.ndarray, replicas: int, last: Any = lambda z: z, **fit: Any
+) -> tuple[Trainable, dict[str, float]]:
     """Trained for two epochs by the job file's words, and the metrics of a second pass."""
-    config = make_config(label.task, fit={"optimizer": {"name": "sgd", "learning_rate": 0.05}})
+    config = make_config(label.task, fit={"optimizer": {"name": "sgd", "learning_rate": 0.05}, **fit})
     with make_strategy(f"cpu:{replicas}").scope():
-        model = compile_model(network(label.outputs), config, steps_total=6, label=label)
+        model = compile_model(network(label.outputs, last), config, steps_total=6, label=label)
     data = batches({"numbers": X}, y, BATCH, WEIGHTS)
     model.fit(data, epochs=2, verbose=0, shuffle=False)
     return model, model.evaluate(data, verbose=0, return_dict=True)
@@ -98,3 +102,25 @@ def test_quantiles_are_trained_by_a_pinball_loss_of_plain_keras(replicas):
 def test_no_quantile_crosses_another():
     z = np.array([[3.0, -1.0, 2.0]], "float32")
     np.testing.assert_allclose(predicted(QUANTILE, z), [[1.0, 7.0, 9.0]])
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_several_classes_a_row_are_trained_by_the_log_loss_of_plain_keras(replicas):
+    watched = ["auc", "accuracy", "exact_match", {"name": "F1Score", "average": "macro", "threshold": 0.5}, "Precision"]
+    oracle = plain(network(3, ops.sigmoid), keras.losses.BinaryCrossentropy(), TAGS)
+    found, logs = ours(MULTILABEL, TAGS, replicas, last=ops.sigmoid, metrics=watched)
+    assert_same_training(found, oracle)
+    p = oracle({"numbers": X}).numpy()
+    expected = metrics.values("multilabel", TAGS, p, ("accuracy", "exact_match"))
+    for metric in (keras.metrics.F1Score(average="macro", threshold=0.5), keras.metrics.Precision()):
+        metric.update_state(TAGS, p)
+        expected[metric.name] = float(metric.result())
+    assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert logs["auc"] == pytest.approx(metrics.values("multilabel", TAGS, p, ("auc",))["auc"], abs=2e-3)
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_a_loss_of_keras_takes_several_classes_a_row(replicas):
+    loss = {"name": "BinaryFocalCrossentropy", "gamma": 1.5}
+    oracle = plain(network(3, ops.sigmoid), keras.losses.BinaryFocalCrossentropy(gamma=1.5), TAGS)
+    assert_same_training(ours(MULTILABEL, TAGS, replicas, last=ops.sigmoid, loss=loss)[0], oracle)

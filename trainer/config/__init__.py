@@ -54,7 +54,6 @@ from trainer.config.overrides import Override
 from trainer.config.own_code import OwnCallback, OwnCode
 from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
 from trainer.config.values import Strict, duration_s
-from trainer.schema import OF_NUMBERS
 
 __all__ = [
     "LESS_IS_BETTER",
@@ -111,8 +110,9 @@ class Config(Strict):
     """The trainer's configuration: the job file's `run:` key."""
 
     data: Data
-    task: Literal["binary", "multiclass", "regression", "count", "quantile"] = Field(
-        description="What the label is. binary: 0 or 1. multiclass: one of several classes. regression: a number, of "
+    task: Literal["binary", "multiclass", "multilabel", "regression", "count", "quantile"] = Field(
+        description="What the label is. binary: 0 or 1. multiclass: one of several classes. multilabel: any number of "
+        "them, a list column. regression: a number, of "
         "which the mean is predicted. count: a number of events >= 0, by the Poisson distribution. quantile: a number, "
         "of which the quantiles of `data.label` are predicted."
     )
@@ -136,7 +136,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _parts_match(self) -> Config:
-        if self.task in OF_NUMBERS and self.fit.class_weight is not None:
+        if self.task not in ("binary", "multiclass") and self.fit.class_weight is not None:
             raise ValueError(f"fit.class_weight goes with binary and multiclass, not with {self.task}")
         self.data.label.check_task(self.task)
         check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
@@ -170,7 +170,7 @@ class Config(Strict):
     def _check_calibration(self) -> None:
         """A temperature is fitted by the log loss, and the run's `loss` after it is that."""
         loss = self.fit.loss
-        if self.task in OF_NUMBERS:
+        if self.task not in ("binary", "multiclass"):
             raise ValueError(f"fit.calibrate goes with binary and multiclass, not with {self.task}")
         if self.data.validation is None:
             raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")

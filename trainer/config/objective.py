@@ -29,6 +29,7 @@ from trainer.config.values import Rate, Strict, member
 SHORT_METRICS = {
     "binary": ("auc", "pr_auc", "accuracy", "precision", "recall"),
     "multiclass": ("accuracy", "top5"),
+    "multilabel": ("auc", "accuracy", "exact_match"),
     "regression": ("mae", "rmse", "r2"),
     "count": ("deviance", "mae", "rmse"),
     "quantile": ("pinball", "coverage"),
@@ -313,7 +314,7 @@ def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric 
 
 def _check_one_value(task: str, metric: WatchedMetric) -> None:
     averaged = {"F1Score": "average", "FBetaScore": "average"}.get(metric.name)
-    if averaged and task == "multiclass" and metric.arguments.get(averaged) is None:
+    if averaged and task in ("multiclass", "multilabel") and metric.arguments.get(averaged) is None:
         raise ValueError(
             f"fit.metrics: {metric.name} has a value for each class; set average: macro, micro or weighted"
         )

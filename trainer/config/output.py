@@ -50,12 +50,15 @@ class Output(Strict):
     keep_runs: KeepRuns | None = Field(None, description="Which runs are kept. Default: all.")
 
 
-Metric = Literal["auc", "pr_auc", "accuracy", "loss", "brier", "mae", "rmse", "r2", "deviance", "pinball"]
+Metric = Literal[
+    "auc", "pr_auc", "accuracy", "exact_match", "loss", "brier", "mae", "rmse", "r2", "deviance", "pinball"
+]
 #: Metrics for which less is better.
 LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse", "deviance", "pinball"})
 METRICS_OF_TASK: dict[str, tuple[Metric, ...]] = {
     "binary": ("auc", "pr_auc", "accuracy", "loss", "brier"),
     "multiclass": ("accuracy", "loss"),
+    "multilabel": ("auc", "accuracy", "exact_match", "loss", "brier"),
     "regression": ("rmse", "mae", "r2", "loss"),
     "count": ("deviance", "rmse", "mae", "loss"),
     "quantile": ("pinball", "loss"),
@@ -70,7 +73,7 @@ class Promote(Strict):
 
     metric: Metric | None = Field(
         None,
-        description="Metric that decides. Default by task: auc; accuracy; rmse; deviance; pinball. "
+        description="Metric that decides. Default by task: auc; accuracy; auc; rmse; deviance; pinball. "
         "loss: log loss; of a regression mse, of counts Poisson's, of quantiles pinball.",
     )
     min_delta: float = Field(

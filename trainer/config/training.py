@@ -125,9 +125,9 @@ class Fit(Strict):
     )
     metrics: list[AnyMetric] | None = Field(
         None,
-        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, deviance, pinball, coverage, or "
-        "metrics of Keras. Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2; deviance, mae, rmse; "
-        "pinball, coverage.",
+        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, deviance, pinball, coverage, "
+        "exact_match, or metrics of Keras. Default by task: auc, pr_auc, accuracy; accuracy; auc, accuracy, "
+        "exact_match; mae, rmse, r2; deviance, mae, rmse; pinball, coverage.",
     )
     callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
     class_weight: (

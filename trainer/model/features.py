@@ -25,7 +25,7 @@ from trainer.schema import MISSING_CODE, OF_NUMBERS, CodeField, Column, Layout, 
 MOST_ONE_HOT = 9
 #: One-hots of at most so many codes are made together; a wider one is made by an operation of its own.
 _NARROW = 128
-_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax"}
+_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "multilabel": "sigmoid"}
 
 
 class Features:
@@ -41,8 +41,8 @@ class Features:
         statistics: Of the training split.
 
     Attributes:
-        outputs: Units of the last layer: the classes of multiclass, the quantiles, else 1.
-        activation: Of the last layer: sigmoid (binary), softmax (multiclass), linear (numbers).
+        outputs: Units of the last layer: the classes, the quantiles, else 1.
+        activation: Of the last layer: sigmoid (binary, multilabel), softmax (multiclass), linear.
         width: Columns of what `encode` returns.
 
     Raises:
@@ -155,6 +155,9 @@ class Features:
         classes: tuple[str | int, ...] = self.layout.label.classes or (0, 1)
         counts, weights = dict(known.values), self._config.fit.class_weight
         rows = np.array([counts.get(c, 0) for c in classes], np.float64)
+        if label.task == "multilabel":
+            shares = np.clip(rows / max(known.rows, 1), 1e-3 / len(rows), 1 - 1e-3 / len(rows))
+            return [float(value) for value in np.log(shares / (1 - shares))]
         if weights == "balanced":
             rows = np.ones(len(classes))
         elif weights is not None:

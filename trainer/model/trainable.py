@@ -151,7 +151,7 @@ def compile_model(
             steps_per_execution=config.fit.steps_per_execution,
         )
         trainable.clips = clips(trainable.optimizer)
-        trainable._symbolic_build(data_batch=_batch_spec(model, config))
+        trainable._symbolic_build(data_batch=_batch_spec(model, label))
         check_one_number(metrics)
         trainable.directions = directions(config, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
@@ -162,10 +162,10 @@ def compile_model(
     return trainable
 
 
-def _batch_spec(model: keras.Model, config: Config) -> tuple[Any, Any, Any]:
+def _batch_spec(model: keras.Model, label: LabelField) -> tuple[Any, Any, Any]:
     x = {tensor.name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs}
-    label = tf.int32 if config.task == "multiclass" else tf.float32
-    return x, tf.TensorSpec((None,), label), tf.TensorSpec((None, 2), tf.float32)
+    dtype = tf.int32 if label.task == "multiclass" else tf.float32
+    return x, tf.TensorSpec((None, *label.shape), dtype), tf.TensorSpec((None, 2), tf.float32)
 
 
 def _as_column(y: Any) -> Any:

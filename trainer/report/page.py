@@ -24,6 +24,7 @@ from trainer.schema import Layout, Statistics
 _TILES = {
     "binary": ("auc", "pr_auc", "accuracy", "precision", "recall"),
     "multiclass": ("accuracy", "top5"),
+    "multilabel": ("auc", "accuracy", "exact_match"),
     "regression": ("rmse", "mae", "r2"),
     "count": ("deviance", "rmse", "mae"),
     "quantile": ("pinball", "coverage"),
@@ -34,6 +35,7 @@ _METRIC_NAMES = {
     "accuracy": "accuracy",
     "precision": "precision",
     "recall": "recall",
+    "exact_match": "all classes right",
     "top5": "top-5 accuracy",
     "rmse": "RMSE",
     "mae": "MAE",

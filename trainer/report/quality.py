@@ -32,6 +32,8 @@ def quality(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     """
     if label.task == "multiclass":
         return _multiclass(label, *_finite(labels, predictions))
+    if label.task == "multilabel":
+        return _multilabel(label, *_finite(labels, predictions.reshape(len(labels), -1)))
     if label.quantiles:
         return _quantiles(label, *_finite(labels, predictions.reshape(len(labels), -1)))
     labels, predictions = _finite(labels.reshape(-1), predictions.reshape(len(labels), -1)[:, 0])
@@ -41,7 +43,9 @@ def quality(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
 
 
 def _finite(labels: Array, predictions: Array) -> tuple[Array, Array]:
-    fine = np.isfinite(predictions.reshape(len(labels), -1)).all(axis=1) & np.isfinite(labels)
+    fine = np.logical_and.reduce(
+        [np.isfinite(part.reshape(len(labels), -1)).all(axis=1) for part in (labels, predictions)]
+    )
     return labels[fine], predictions[fine]
 
 
@@ -225,6 +229,23 @@ def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.in
 def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> ClassTable:
     actual, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(actual, 1)
+    return _classes(names, actual, predicted, precision, recall)
+
+
+def _multilabel(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
+    """Precision and recall of each class at 0.5, and how often all classes of a row are right."""
+    actual, predicted = labels > 0.5, predictions > 0.5
+    hits = (actual & predicted).sum(axis=0)
+    counts = actual.sum(axis=0), predicted.sum(axis=0)
+    precision, recall = hits / np.maximum(counts[1], 1), hits / np.maximum(counts[0], 1)
+    exact = float((actual == predicted).all(axis=1).mean()) if len(labels) else 0.0
+    note = f"Predicted above 0.5; all classes of a row are right in {share(exact)} of {count(len(labels))} rows."
+    table = _classes([str(name) for name in label.classes], *counts, precision, recall)
+    return [Card("By class", classes=table, wide=True, note=note)]
+
+
+def _classes(names: Sequence[str], actual: Array, predicted: Array, precision: Array, recall: Array) -> ClassTable:
+    """The 200 classes with the most rows."""
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     order = np.argsort(-actual, kind="stable")[:200]
     columns = (actual, predicted, precision, recall, f1)

@@ -57,9 +57,9 @@ def judge(
         validation |= exact
     if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
         validation["loss"] = calibrated["log_loss_after"]
-    trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
+    trivial = findings.baseline(label, prepared.statistics["train"], labels)
     result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
-    lines += findings.warnings(_only(own, result), label.task, trivial, labels.reshape(-1))
+    lines += findings.warnings(_only(own, result), label.task, trivial, labels)
     shown = [f"{name} {metric(trivial[name])}" for name in METRICS_OF_TASK[label.task] if name in trivial]
     if shown:
         note(f"trivial baseline on validation: {', '.join(shown)}")

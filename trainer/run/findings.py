@@ -39,13 +39,14 @@ def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dic
         answer = np.full(len(labels), known.mean)
     else:
         counts = {str(value): rows for value, rows in known.values}
-        names = [str(name) for name in label.classes] if label.task == "multiclass" else ["0", "1"]
+        names = [str(name) for name in label.classes or (0, 1)]
         rows = np.array([counts.get(name, 0) for name in names], np.float64)
         if not rows.sum():
             return {}
         frequencies = rows / rows.sum()
-        multiclass = label.task == "multiclass"
-        answer = np.tile(frequencies, (len(labels), 1)) if multiclass else np.full(len(labels), frequencies[1])
+        if label.task == "multilabel":
+            frequencies = rows / known.rows
+        answer = np.tile(frequencies, (len(labels), 1)) if label.classes else np.full(len(labels), frequencies[1])
     values = metrics.values(label.task, labels, answer, quantiles=label.quantiles)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 

@@ -32,8 +32,10 @@ _LEVEL = 0.05
 _RESAMPLES = 500
 #: Half a 95 % interval of a normal distribution, in deviations.
 _Z = 1.96
-#: Task of numbers -> what its errors are called, and which root of their mean it is.
-_MEASURES = {"regression": ("RMSE", 2), "count": ("RMSE", 2), "quantile": ("pinball loss", 1)}
+#: Tasks of which a row is not just right or wrong -> what its errors are called, and which root of their mean it is.
+_MEASURES = {"regression": ("RMSE", 2), "count": ("RMSE", 2), "quantile": ("pinball loss", 1)} | {
+    "multilabel": ("share of wrong classes", 1)
+}
 
 
 def worst_slices(
@@ -92,6 +94,8 @@ def _errors(label: LabelField, labels: NDArray[Any], predictions: NDArray[Any]) 
     answers, task = np.asarray(predictions, np.float64).reshape(len(labels), -1), label.task
     if label.quantiles:
         return metrics.row_values("pinball", task, labels, answers, label.quantiles)
+    if task == "multilabel":
+        return 1.0 - metrics.row_values("accuracy", task, labels, answers)
     if task == "multiclass":
         return np.asarray(answers.argmax(axis=1) != labels, np.float64)
     if task == "binary":

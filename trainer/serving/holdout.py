@@ -24,8 +24,8 @@ class HoldoutPredictions:
     """What models predict of the same rows.
 
     Attributes:
-        labels: [rows] as the first model's classes count them.
-        predictions: Of each model: [rows], multiclass [rows, classes of the first model], [rows, quantiles].
+        labels: [rows] as the first model's classes count them; multilabel [rows, classes].
+        predictions: Of each model: [rows], [rows, classes of the first model], or [rows, quantiles].
         slices: Column -> its value of every row.
         quantiles: What is predicted of task quantile.
     """
@@ -105,7 +105,7 @@ def _by_classes_of_first(
     model: published_model.Published, classes: Sequence[Any], predictions: np.ndarray
 ) -> np.ndarray:
     """[rows, outputs] -> [rows]; quantiles as they are; classes in the first model's order, 0 for one that it lacks."""
-    if model.layout.label.task != "multiclass":
+    if not model.layout.label.classes:
         return predictions if model.layout.label.quantiles else predictions[:, 0]
     own = list(model.layout.label.classes)
     if own == list(classes):

@@ -15,6 +15,7 @@ from trainer import storage
 from trainer.errors import DataError
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.shards.discovery import scan
+from trainer.metrics import THRESHOLD
 from trainer.schema import LabelField
 from trainer.serving import published_model
 from trainer.serving.output_paths import plan_outputs
@@ -35,7 +36,9 @@ def predict(
     """Writes the rows of the data with the model's predictions: a file for each shard that has rows.
 
     Binary: the probability of class 1. Multiclass: `prediction` is the class, `probability` its
-    probability. Regression: the value. Counts: the expected count. Quantiles: a column each, `prediction_q10`.
+    probability. Multilabel: `prediction` lists the classes whose probability is above 0.5, `probability` maps
+    every class to its own. Regression: the value. Counts: the expected count. Quantiles: a column each,
+    `prediction_q10`.
 
     Args:
         where: A run's URI, its `model/`, or an `output.uri`.
@@ -73,7 +76,7 @@ def column_names(label: LabelField, column: str) -> list[str]:
     """The columns that `predict` adds."""
     if label.quantiles:
         return [f"{column}_q{100 * level:.12g}" for level in label.quantiles]
-    if label.task == "multiclass":
+    if label.classes:
         return [column, PROBABILITY if column == PREDICTION else f"{column}_{PROBABILITY}"]
     return [column]
 
@@ -123,7 +126,9 @@ def _predict_shard(
 def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
     """A table with the columns `names` at its end, from predictions [rows, outputs]."""
     answers: Mapping[str, Any]
-    if label.task == "multiclass":
+    if label.task == "multilabel":
+        answers = dict(zip(names, _by_class(label, predictions), strict=True))
+    elif label.task == "multiclass":
         best = predictions.argmax(axis=1)
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
         unanswered = np.isnan(predictions).any(axis=1)  # argmax takes NaN for the greatest
@@ -134,3 +139,17 @@ def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarra
     for name, values in answers.items():
         table = table.append_column(name, values)
     return table
+
+
+def _by_class(label: LabelField, predictions: np.ndarray) -> tuple[pa.Array, pa.Array]:
+    """Classes above the threshold, a list a row, and maps of every class to its probability; null without answer."""
+    rows, classes = predictions.shape
+    names = pa.array(label.classes)
+    lost = np.isnan(predictions).any(axis=1)
+    likely = (predictions > THRESHOLD) & ~lost[:, None]
+    starts = np.concatenate([[0], np.cumsum(likely.sum(axis=1))]).astype(np.int32)
+    nulls = pa.array(lost)
+    chosen = pa.ListArray.from_arrays(starts, names.take(pa.array(np.nonzero(likely)[1])), mask=nulls)
+    edges = pa.array(np.arange(rows + 1, dtype=np.int32) * classes)
+    keys, values = pa.array(list(label.classes) * rows, names.type), pa.array(predictions.astype(np.float32).ravel())
+    return chosen, pa.MapArray.from_arrays(edges, keys, values, mask=nulls)

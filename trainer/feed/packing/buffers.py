@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import mmap
 import queue
 import threading
@@ -35,7 +36,7 @@ class Rows:
     Attributes:
         numbers: float32 [R, N]: null is NaN.
         codes: int32 [R, C].
-        label: float32 [R]; int32 for multiclass.
+        label: float32 [R]; int32 for multiclass; float32 [R, classes] for multilabel.
         weight: float32 [R, 2]: the row's weight, and the fill of its batch.
         encoded: objects (bytes) [R, I + S]: images as they are stored, then the int32 codes of each ragged sequence.
     """
@@ -72,7 +73,7 @@ class Rows:
 
 def row_bytes(layout: Layout) -> int:
     """Returns the bytes of a packed row: numbers, codes, label, weight and fill, four bytes each."""
-    return 4 * (layout.numbers_width + layout.codes_width + 3)
+    return 4 * (layout.numbers_width + layout.codes_width + 2 + math.prod(layout.label.shape))
 
 
 def views_over(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
@@ -107,7 +108,7 @@ def _parts(layout: Layout, rows: int) -> list[tuple[tuple[int, ...], type]]:
     return [
         ((rows, layout.numbers_width), np.float32),
         ((rows, layout.codes_width), np.int32),
-        ((rows,), label),
+        ((rows, *layout.label.shape), label),
         ((rows, 2), np.float32),
     ]
 

@@ -66,7 +66,9 @@ def _offset(column: Column, known: ColumnStatistics) -> float:
 
 def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
     values = train.columns[config.data.label.column].values
-    classes = tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task == "multiclass" else ()
+    classes = (
+        tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task in ("multiclass", "multilabel") else ()
+    )
     label = LabelField(config.data.label.column, label_type, config.task, classes)
     known = train.columns[label.name]
     if config.task == "count":

@@ -161,7 +161,7 @@ class Feed:
         plain = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
             tf.TensorSpec([None, size, layout.codes_width], tf.int32),
-            tf.TensorSpec([None, size], label),
+            tf.TensorSpec([None, size, *layout.label.shape], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
         encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)

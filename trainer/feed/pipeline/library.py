@@ -31,7 +31,7 @@ def dataset(
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
         and timestamps) with NaN for null, categories int32 codes [B], sequences
         and texts [B, length], ragged sequences RaggedTensors [B, any], images uint8 pixels; y [B] (float64 for large
-        regression labels; packed: minus `LabelField.offset`); w float32 [B].
+        regression labels; packed: minus `LabelField.offset`; multilabel float32 [B, classes]); w float32 [B].
 
     Raises:
         KfitError: As `prepare`.

@@ -129,12 +129,16 @@ def _vector(name: str, feature: Vector, arrow: pa.DataType, nullable: bool) -> C
 
 
 def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
-    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
-    if not is_list or not (_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type)):
+    if not _is_list_of_values(arrow):
         raise _wrong(name, arrow, "sequence", None)
     # Where a row is shorter its input is padded: with "" or, as for an int that may be null, with NaN.
     dtype = "string" if _T.is_string(arrow.value_type) else "float64"
     return Column(name, "sequence", str(arrow), dtype, size=feature.length, ragged=feature.ragged)
+
+
+def _is_list_of_values(arrow: pa.DataType) -> bool:
+    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
+    return is_list and bool(_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type))
 
 
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
@@ -194,6 +198,10 @@ def check_label(config: Config, shard_set: ShardSet) -> pa.DataType:
     """
     name, task = config.data.label.column, config.task
     arrow = shard_set.types.get(name, shard_set.partition_types.get(name))
+    if task == "multilabel":
+        if not _is_list_of_values(arrow):
+            raise _label(name, arrow, task, "a list of strings or ints", "for one class a row set task: multiclass")
+        return arrow
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
         raise _label(name, arrow, task, "a string or an int", "for numbers to predict set task: regression")

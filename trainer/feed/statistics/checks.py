@@ -73,6 +73,13 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             f"label {name!r} takes the values {shown} in {split} rows; task binary needs 0 and 1",
             where="run.data.label.column", remedy="set task: multiclass or regression, or write the label as 0 and 1",
         )  # fmt: skip
+    if config.task == "multilabel":
+        if split == "train" and not classes:
+            raise DataError(
+                f"label {name!r} is empty in all {part.rows} training rows", where="run.data.label.column",
+                remedy="train on data that holds every class",
+            )  # fmt: skip
+        return
     if split == "train" and len(classes) < 2:
         raise DataError(
             f"label {name!r} has one class only ({classes[0]}) in {part.rows} training rows",

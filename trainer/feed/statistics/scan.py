@@ -204,9 +204,9 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
             part.columns[column.name] = column_part(column, table.column(column.name), place)
     label = table.column(data.label.column)
     with valid_text(data.label.column, place.shard.uri):
-        as_number = survey.config.task in OF_NUMBERS
+        task = survey.config.task
         part.columns[data.label.column] = (
-            numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
+            numeric_part(numbers(label), label, place) if task in OF_NUMBERS else label_part(task, label, place)
         )
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)

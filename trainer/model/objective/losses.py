@@ -29,6 +29,7 @@ _SHORT = {
 }
 _BY_TASK = {
     "binary": keras.losses.BinaryCrossentropy,
+    "multilabel": keras.losses.BinaryCrossentropy,
     "multiclass": keras.losses.SparseCategoricalCrossentropy,
     "regression": keras.losses.MeanSquaredError,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,10 @@ from trainer.schema import LabelField
 _THRESHOLDS = 4001
 #: Keras's, of its Poisson loss.
 _LEAST_COUNT = 1e-7
+#: Of the areas of many classes, each of which keeps four counts for every threshold.
+_THRESHOLDS_BY_CLASS = 1001
+#: Metrics of Keras that count elements: of several classes a row they take weights [B, 1], where others take [B].
+_BY_ELEMENT = re.compile(r"AUC|Precision|Recall|True|False|Sensitivity|Specificity")
 
 
 class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
@@ -40,6 +45,10 @@ class _AUC(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
         positives = self.true_positives[0] + self.false_negatives[0]
         negatives = self.false_positives[0] + self.true_negatives[0]
         return ops.where(ops.minimum(positives, negatives) > 0, super().result(), float("nan"))
+
+
+class _AreaByClass(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
+    """Keras's mean of the areas of all classes."""
 
 
 class _Precision(_Float64Sums, keras.metrics.Precision):  # type: ignore[misc]
@@ -66,6 +75,13 @@ _METRICS: dict[str, dict[str, Callable[[LabelField], keras.metrics.Metric]]] = {
     "multiclass": {
         "accuracy": lambda _: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
         "top5": lambda _: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
+    },
+    "multilabel": {
+        "auc": lambda label: _by_element(_AreaByClass)(
+            num_thresholds=_THRESHOLDS_BY_CLASS, multi_label=True, num_labels=label.outputs, name="auc", dtype="float64"
+        ),
+        "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
+        "exact_match": lambda _: _mean_of_rows(_is_exact, "exact_match"),
     },
     "regression": {
         "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
@@ -94,6 +110,21 @@ def _deviance(y: Any, p: Any) -> Any:
     """Poisson's deviance of each row; see `trainer.metrics`."""
     p = p + _LEAST_COUNT
     return 2 * ops.squeeze(ops.where(y > 0, y * ops.log(ops.maximum(y, _LEAST_COUNT) / p), 0.0) - y + p, -1)
+
+
+def _is_exact(y: Any, p: Any) -> Any:
+    """Whether all classes of a row are right: 1 or 0 of each row."""
+    return ops.cast(ops.all(ops.equal(p > 0.5, y > 0.5), axis=-1), "float64")
+
+
+def _by_element(kind: type) -> type:
+    """A class of metrics that count elements, given a weight a row."""
+
+    def update_state(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        weights = None if sample_weight is None else ops.expand_dims(sample_weight, -1)
+        return kind.update_state(self, y_true, y_pred, sample_weight=weights)  # type: ignore[attr-defined]
+
+    return type(kind.__name__, (kind,), {"update_state": update_state})
 
 
 def _is_covered(y: Any, p: Any) -> Any:
@@ -205,7 +236,9 @@ def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metr
 def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
     arguments = arguments_of(label, wanted.name, wanted.arguments)
     arguments.pop("as", None)
-    kind = type(wanted.name, (_OfKeras, getattr(keras.metrics, wanted.name)), {})
+    base = getattr(keras.metrics, wanted.name)
+    base = _by_element(base) if label.task == "multilabel" and _BY_ELEMENT.search(wanted.name) else base
+    kind = type(wanted.name, (_OfKeras, base), {})
     try:
         metric = kind(**arguments, name=wanted.log_name, dtype="float64")
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Jobs that predict counts or quantiles, from the rows to predictions, gate and report."""
+"""Jobs that predict counts, quantiles or several classes a row, from the rows to predictions, gate and report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sklearn.metrics
 
 import trainer
 from tests import sets
@@ -26,7 +27,11 @@ COUNTS = np.random.default_rng(1).poisson(RATE)
 SPREAD = 2 * X + np.random.default_rng(2).normal(size=ROWS) * np.exp(X / 2)
 
 
-def config(folder: Path, label: np.ndarray, task: str, **changes: Any) -> Config:
+def tagged(tag: str, at: float, x: float, row: int) -> bool:
+    return bool(row % 2) if tag == "odd" else x < at if tag == "low" else x > at
+
+
+def config(folder: Path, label: Any, task: str, **changes: Any) -> Config:
     if not (folder / "data").exists():
         (folder / "data").mkdir(parents=True)
         table = pa.table({"x": X, "label": label})
@@ -108,6 +113,53 @@ def test_quantiles_are_learnt_scored_promoted_and_predicted_without_crossing(tmp
     assert "predicts quantile 0.05, 0.5, 0.95, this one quantile 0.1, 0.9" in why
     with pytest.raises(ConfigError, match=r"predicts the quantiles 0\.05, 0\.5, 0\.95, this job 0\.1, 0\.9"):
         trainer.fit(config(tmp_path, SPREAD, "quantile", data__label=wider, fit__warm_start=result.uri))
+
+
+TAGS = [
+    [tag for tag, at in (("low", -0.5), ("odd", 9.0), ("high", 0.5)) if tagged(tag, at, x, n)] for n, x in enumerate(X)
+]
+
+
+def test_several_classes_a_row_are_learnt_scored_promoted_and_predicted(tmp_path: Path):
+    result = trainer.fit(config(tmp_path, pa.array(TAGS), "multilabel"))
+    table = answers(tmp_path, result.uri)
+    assert table.column_names == ["x", "label", "prediction", "probability"]
+    p = np.array([list(dict(row).values()) for row in table["probability"].to_pylist()])
+    assert [name for name, _ in table["probability"][0].as_py()] == ["high", "low", "odd"]
+    assert table["prediction"].to_pylist() == [
+        [name for name, likely in zip(("high", "low", "odd"), row, strict=True) if likely > 0.5] for row in p
+    ]
+    y = np.array([[name in row for name in ("high", "low", "odd")] for row in table["label"].to_pylist()])
+    scored = evaluate(result.uri, str(tmp_path / "data"))["metrics"]
+    expected = {
+        "loss": -np.where(y, np.log(p), np.log1p(-p)).mean(),
+        "auc": sklearn.metrics.roc_auc_score(y, p, average="macro"),
+        "accuracy": ((p > 0.5) == y).mean(),
+        "exact_match": ((p > 0.5) == y).all(axis=1).mean(),
+    }
+    assert scored == pytest.approx(expected, rel=1e-4)
+    assert scored["auc"] > 0.8  # `odd` is chance
+    decision = result.document["decision"]
+    assert decision["promoted"]
+    assert decision["metrics"]["auc"] == pytest.approx(scored["auc"], rel=1e-5)
+    assert result.document["baseline"]["auc"] == 0.5
+    page = Path(result.uri, "report.html").read_text()
+    assert "all classes of a row are right in" in page
+    again = trainer.fit(config(tmp_path, TAGS, "multilabel", fit__warm_start=result.uri, data__unchanged="fit"))
+    assert again.document["decision"]["gain"]["metric"] == "auc"
+
+
+def test_labels_that_are_no_list_or_null_or_unknown_are_told(tmp_path: Path):
+    with pytest.raises(DataError, match="label 'label' is int64; task multilabel takes a list of strings or ints"):
+        trainer.fit(config(tmp_path / "numbers", COUNTS, "multilabel"))
+    with pytest.raises(DataError, match="label 'label' is null in 1 train rows"):
+        trainer.fit(config(tmp_path / "null", pa.array([None, *TAGS[1:]]), "multilabel", data__validation=None))
+    rare = [["rare"] if n == 3 else row for n, row in enumerate(TAGS)]
+    data = tmp_path / "rare/data"
+    split = {"data__train": str(data / "1.parquet"), "data__validation": str(data / "0.parquet")}
+    job = config(tmp_path / "rare", pa.array(rare), "multilabel", **split)
+    with pytest.raises(DataError, match="label value 'rare' is none of the 3 classes of the training rows"):
+        trainer.fit(job)
 
 
 def test_a_negative_count_is_told(tmp_path: Path):
