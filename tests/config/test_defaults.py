@@ -7,12 +7,14 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"promote": None, "notify": None},
+    "Config": {"task": None, "promote": None, "notify": None},
     "Data": {
         "validation": None,
         "holdout": None,
         "checks": None,
         "unchanged": None,
+        "label": None,
+        "labels": {},
         "sample_weight": None,
         "filter": {},
         "shuffle": 268435456,
@@ -74,6 +76,14 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "freeze": [],
     },
     "Label": {"quantiles": [0.1, 0.5, 0.9], "transform": "standard"},
+    "LabelOfSeveral": {
+        "weight": 1.0,
+        "quantiles": [0.1, 0.5, 0.9],
+        "transform": "standard",
+        "loss": "auto",
+        "metrics": None,
+        "class_weight": None,
+    },
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
     "Fit": {
         "epochs": "auto",

@@ -46,7 +46,7 @@ def ours(
     """Trained for two epochs by the job file's words, and the metrics of a second pass."""
     config = make_config(label.task, fit={"optimizer": {"name": "sgd", "learning_rate": 0.05}, **fit})
     with make_strategy(f"cpu:{replicas}").scope():
-        model = compile_model(network(label.outputs, last), config, steps_total=6, label=label)
+        model = compile_model(network(label.outputs, last), config, steps_total=6, labels=(label,))
     data = batches({"numbers": X}, y, BATCH, WEIGHTS)
     model.fit(data, epochs=2, verbose=0, shuffle=False)
     return model, model.evaluate(data, verbose=0, return_dict=True)

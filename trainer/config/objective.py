@@ -288,13 +288,13 @@ AnyOptimizer = Annotated[
 ]
 
 
-def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric | OwnCode]) -> None:
+def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric | OwnCode], where: str = "fit") -> None:
     """Raises ValueError where a loss or a metric of Keras cannot be computed of a task's labels and predictions."""
     watched = [metric for metric in metrics if isinstance(metric, WatchedMetric)]
-    parts: list[tuple[Loss | WatchedMetric, str]] = [(loss, "fit.loss")] if isinstance(loss, Loss) else []
+    parts: list[tuple[Loss | WatchedMetric, str]] = [(loss, f"{where}.loss")] if isinstance(loss, Loss) else []
     if isinstance(loss, Loss) and loss.is_short and loss.name != "auto" and task != "regression":
-        raise ValueError(f"fit.loss {loss.name!r} goes with regression; leave it out, or give a loss of Keras")
-    for part, key in [*parts, *((one, "fit.metrics") for one in watched)]:
+        raise ValueError(f"{where}.loss {loss.name!r} goes with regression; leave it out, or give a loss of Keras")
+    for part, key in [*parts, *((one, f"{where}.metrics") for one in watched)]:
         if isinstance(part, WatchedMetric) and part.is_short and part.name not in SHORT_METRICS[task]:
             raise ValueError(f"{key}: {part.name} cannot be measured on a {task} task; use {_names_for(task)}")
         if task == "quantile" and not part.is_short:
@@ -307,7 +307,7 @@ def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric 
             raise ValueError(f"{key}: {part.name}: the model answers with {answers}; leave from_logits out")
     counts = Counter(metric.log_name for metric in watched)
     if twice := [name for name, count in counts.items() if count > 1 or name in ("loss", "learning_rate")]:
-        raise ValueError(f"fit.metrics: the name {twice[0]!r} is taken; give the metric another one: `as: name`")
+        raise ValueError(f"{where}.metrics: the name {twice[0]!r} is taken; give the metric another one: `as: name`")
     for metric in watched:
         _check_one_value(task, metric)
 

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainer.config.data import ClassWeight
 from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
 from trainer.config.own_code import EntrypointName, OwnCallback
 from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
@@ -130,14 +131,7 @@ class Fit(Strict):
         "exact_match; mae, rmse, r2; deviance, mae, rmse; pinball, coverage.",
     )
     callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
-    class_weight: (
-        Annotated[Literal["balanced"], Tag(member("balanced"))]
-        | Annotated[
-            dict[Annotated[int, Tag(member("int"))] | Annotated[str, Tag(member("str"))], float],
-            Tag(member("weights")),
-        ]
-        | None
-    ) = Field(
+    class_weight: ClassWeight | None = Field(
         None,
         description="balanced: rows / (classes * rows of the class); or class -> weight. Not applied to validation.",
     )

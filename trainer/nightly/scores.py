@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import LESS_IS_BETTER
+from trainer.config import less_is_better
 from trainer.metrics import Floats, count_metric
 
 #: Elements of a block of counts: what stays inside the processor's cache does not matter, memory does.
@@ -37,6 +37,7 @@ class Scored:
         challenger, champion: [rows], or [rows, outputs] of classes and quantiles.
         units: [rows]: rows with the same value are drawn together; None: each by itself.
         quantiles: Of task quantile.
+        prefix: What stands before the names of its metrics: of several labels, the label's.
     """
 
     task: str
@@ -45,6 +46,7 @@ class Scored:
     champion: Floats
     units: NDArray[Any] | None = None
     quantiles: tuple[float, ...] = ()
+    prefix: str = ""
 
     @property
     def drawn(self) -> int:
@@ -96,9 +98,9 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
     Returns:
         The gain; NaN in all of it where the metric is not defined.
     """
-    sign = -1.0 if metric in LESS_IS_BETTER else 1.0
+    sign = -1.0 if less_is_better(metric) else 1.0
     ours, theirs = (
-        count_metric(metric, scored.task, scored.labels, predictions, scored.quantiles)
+        count_metric(metric.removeprefix(scored.prefix), scored.task, scored.labels, predictions, scored.quantiles)
         for predictions in (scored.challenger, scored.champion)
     )
     rows = len(scored.labels)

@@ -50,9 +50,9 @@ def columns_table(layout: Layout, statistics: Statistics) -> ColumnTable:
 
 
 def _columns(layout: Layout) -> Iterable[tuple[Column, str]]:
-    label = layout.label
-    kind: Kind = "numeric" if label.task in OF_NUMBERS else "sequence" if label.task == "multilabel" else "categorical"
-    yield Column(label.name, kind, label.arrow, ""), "label"
+    for label in layout.labels:
+        kind: Kind = "numeric" if label.task in OF_NUMBERS else "categorical"
+        yield Column(label.name, "sequence" if label.task == "multilabel" else kind, label.arrow, ""), "label"
     if layout.sample_weight is not None:
         yield Column(layout.sample_weight, "numeric", "", ""), "sample weight"
     for column in layout.columns:

@@ -91,6 +91,18 @@ class Slices:
         return share(value) if self.measure.startswith("share") else metric(value)
 
 
+@dataclass(frozen=True)
+class Influence:
+    """What the model goes by, and where it errs most; `label` is "" where there is one label.
+
+    Either is None where it is not defined.
+    """
+
+    label: str
+    importance: Importance | None
+    slices: Slices | None
+
+
 def importance_chart(found: Importance) -> Markup:
     """A bar for each column, with a whisker over its interval and the value beside it."""
     low = min([0.0, *(column.low for column in found.columns)])

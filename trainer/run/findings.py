@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer import metrics
-from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK
+from trainer.config import METRICS_OF_TASK, less_is_better
 from trainer.schema import OF_NUMBERS, LabelField, Statistics
 
 #: Fewer validation rows (binary: of the rarer class) than this tell a metric to a tenth at best.
@@ -52,7 +52,7 @@ def baseline(label: LabelField, training: Statistics, labels: np.ndarray) -> dic
 
 
 def warnings(result: Mapping[str, Any], task: str, trivial: Mapping[str, float], labels: np.ndarray) -> list[str]:
-    """What a person should know before trusting the run, and what to change; one line each.
+    """What of a label a person should know before trusting the run, and what to change; one line each.
 
     Args:
         result: `result.json`: metrics by split, epochs, the best epoch.
@@ -60,13 +60,14 @@ def warnings(result: Mapping[str, Any], task: str, trivial: Mapping[str, float],
         trivial: What `baseline` gave.
         labels: [rows] validation labels.
     """
-    lines = [
-        _no_better(result, task, trivial),
-        _best_is_last(result),
-        _few_rows(task, labels),
-        _far_apart(result, task),
-    ]
+    lines = [_no_better(result, task, trivial), _few_rows(task, labels), _far_apart(result, task)]
     return [line for line in lines if line]
+
+
+def warnings_of_run(result: Mapping[str, Any]) -> list[str]:
+    """What of all labels together a person should know; one line each."""
+    line = _best_is_last(result)
+    return [line] if line else []
 
 
 def _no_better(result: Mapping[str, Any], task: str, trivial: Mapping[str, float]) -> str:
@@ -74,7 +75,7 @@ def _no_better(result: Mapping[str, Any], task: str, trivial: Mapping[str, float
     value = result["metrics"]["validation"].get(name)
     if name not in trivial or value is None or not math.isfinite(value):
         return ""
-    better = value < trivial[name] if name in LESS_IS_BETTER else value > trivial[name]
+    better = value < trivial[name] if less_is_better(name) else value > trivial[name]
     if better:
         return ""
     answer = {"quantile": "the label's quantiles"}.get(
@@ -108,7 +109,7 @@ def _far_apart(result: Mapping[str, Any], task: str) -> str:
     train, validation = (result["metrics"][split].get(name) for split in ("train", "validation"))
     if any(value is None or not math.isfinite(value) for value in (train, validation)):
         return ""
-    far = validation > train * _FAR_RATIO if name in LESS_IS_BETTER else train - validation > _FAR_SHARE
+    far = validation > train * _FAR_RATIO if less_is_better(name) else train - validation > _FAR_SHARE
     if not far:
         return ""
     return (

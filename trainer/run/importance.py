@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import metrics
-from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK
+from trainer.config import METRICS_OF_TASK, less_is_better
 from trainer.report.influence import ColumnImportance, Importance
 from trainer.schema import Layout, image_key, ragged_key
 
@@ -123,7 +123,7 @@ class _Measure:
     def score(self, x: Packed, labels: NDArray[Any]) -> float:
         label = self._layout.label
         found = metrics.values(label.task, labels, self._answer(x), [self.metric], label.quantiles)[self.metric]
-        return -found if self.metric in LESS_IS_BETTER else found
+        return -found if less_is_better(self.metric) else found
 
     def shuffled(self, x: Packed, column: str, repeat: int) -> Packed:
         key, start, stop = self._places[column]

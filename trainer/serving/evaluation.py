@@ -27,7 +27,8 @@ def evaluate(
 
     Returns:
         `{"run", "rows", "metrics": {name: value}, "undefined": {name: why}}`. Metrics that are not defined on these
-        rows are NaN and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`.
+        rows are NaN and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`. Of
+        several labels each name has the label's in front.
 
     Raises:
         ConfigError: No model there.
@@ -36,16 +37,22 @@ def evaluate(
         StorageError: The store is out of reach.
     """
     model = published_model.load(where)
-    label = model.layout.label
+    places = model.layout.targets
     # The Brier score is the gate's; here are the metrics that training shows.
-    running = RunningMetrics(
-        label.task, [name for name in NAMES[label.task] if name not in ("brier", "top5")], label.quantiles
-    )
-    for table, columns in raw_batches(model.layout, data, rows=rows, extra=[label.name]):
+    names = {task: [name for name in found if name not in ("brier", "top5")] for task, found in NAMES.items()}
+    running = [RunningMetrics(at.label.task, names[at.label.task], at.label.quantiles) for at in places]
+    labels = [at.label.name for at in places]
+    for table, columns in raw_batches(model.layout, data, rows=rows, extra=labels):
         predictions, logits = model.predict_with_logits(columns)
-        running.update(label_values(label, table, str(data)), predictions, logits)
-        seen(running.rows)
-    if not running.rows:
+        for at, metrics in zip(places, running, strict=True):
+            metrics.update(label_values(at.label, table, str(data)), at.predictions(predictions), logits)
+        seen(running[0].rows)
+    if not running[0].rows:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
-    values = running.result()
-    return {"run": model.run, "rows": running.rows, "metrics": values, "undefined": running.undefined(values)}
+    values: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    for at, metrics in zip(places, running, strict=True):
+        found = metrics.result()
+        values |= {at.prefix + name: value for name, value in found.items()}
+        undefined |= {at.prefix + name: why for name, why in metrics.undefined(found).items()}
+    return {"run": model.run, "rows": running[0].rows, "metrics": values, "undefined": undefined}

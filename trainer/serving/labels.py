@@ -9,11 +9,17 @@ from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import numbers
 from trainer.feed.packing.pack import classes_of
 from trainer.metrics import Floats
-from trainer.schema import LabelField
+from trainer.schema import LabelField, Layout
+
+
+def all_label_values(layout: Layout, table: pa.Table, where: str = "") -> Floats:
+    """The labels of every row as `label_values`; of several labels side by side, [rows, W]."""
+    parts = [label_values(label, table, where) for label in layout.labels]
+    return parts[0] if len(parts) == 1 else np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
-    """The label of every row.
+    """One label of every row.
 
     Args:
         label: The model's label.

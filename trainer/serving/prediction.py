@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainer.errors import DataError
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.feed.shards.discovery import scan
 from trainer.metrics import THRESHOLD
-from trainer.schema import LabelField
+from trainer.schema import LabelField, Layout
 from trainer.serving import published_model
 from trainer.serving.output_paths import plan_outputs
 
@@ -38,7 +38,7 @@ def predict(
     Binary: the probability of class 1. Multiclass: `prediction` is the class, `probability` its
     probability. Multilabel: `prediction` lists the classes whose probability is above 0.5, `probability` maps
     every class to its own. Regression: the value. Counts: the expected count. Quantiles: a column each,
-    `prediction_q10`.
+    `prediction_q10`. Of several labels each column has the label's name in front: `late_prediction`.
 
     Args:
         where: A run's URI, its `model/`, or an `output.uri`.
@@ -62,7 +62,7 @@ def predict(
     """
     targets = plan_outputs(data, storage.expand(data), output)
     model = published_model.load(where)
-    names = column_names(model.layout.label, column)
+    names = column_names(model.layout, column)
     _refuse_taken_names(list(targets), names)
     total = written = unanswered = 0
     for uri, target in targets.items():
@@ -72,8 +72,12 @@ def predict(
     return {"run": model.run, "rows": total, "shards": written, "output": output, "unanswered": unanswered}
 
 
-def column_names(label: LabelField, column: str) -> list[str]:
-    """The columns that `predict` adds."""
+def column_names(layout: Layout, column: str) -> list[str]:
+    """The columns that `predict` adds; of several labels each with the label's name in front."""
+    return [place.prefix + name for place in layout.targets for name in _names_of(place.label, column)]
+
+
+def _names_of(label: LabelField, column: str) -> list[str]:
     if label.quantiles:
         return [f"{column}_q{100 * level:.12g}" for level in label.quantiles]
     if label.classes:
@@ -110,7 +114,7 @@ def _predict_shard(
             for table, columns in raw_batches(model.layout, uri, rows=rows):
                 predictions = model.predict(columns)
                 unanswered += int(np.isnan(predictions).any(axis=1).sum())
-                answered = _with_predictions(table, model.layout.label, predictions, names)
+                answered = _with_predictions(table, model.layout, predictions, names)
                 writer = writer or pq.ParquetWriter(spool, answered.schema)
                 writer.write_table(answered)
                 total += len(answered)
@@ -123,22 +127,24 @@ def _predict_shard(
     return total, unanswered
 
 
-def _with_predictions(table: pa.Table, label: LabelField, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
+def _with_predictions(table: pa.Table, layout: Layout, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
     """A table with the columns `names` at its end, from predictions [rows, outputs]."""
-    answers: Mapping[str, Any]
+    columns = [values for at in layout.targets for values in _columns(at.label, at.predictions(predictions))]
+    for name, values in zip(names, columns, strict=True):
+        table = table.append_column(name, values)
+    return table
+
+
+def _columns(label: LabelField, predictions: np.ndarray) -> Sequence[pa.Array]:
     if label.task == "multilabel":
-        answers = dict(zip(names, _by_class(label, predictions), strict=True))
-    elif label.task == "multiclass":
+        return _by_class(label, predictions)
+    if label.task == "multiclass":
         best = predictions.argmax(axis=1)
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
         unanswered = np.isnan(predictions).any(axis=1)  # argmax takes NaN for the greatest
         classes = [None if lost else label.classes[i] for i, lost in zip(best, unanswered, strict=True)]
-        answers = {names[0]: pa.array(classes, pa.array(label.classes).type), names[1]: pa.array(chosen)}
-    else:
-        answers = {name: pa.array(predictions[:, at]) for at, name in enumerate(names)}
-    for name, values in answers.items():
-        table = table.append_column(name, values)
-    return table
+        return [pa.array(classes, pa.array(label.classes).type), pa.array(chosen)]
+    return [pa.array(values) for values in predictions.T]
 
 
 def _by_class(label: LabelField, predictions: np.ndarray) -> tuple[pa.Array, pa.Array]:

@@ -49,7 +49,8 @@ class Packer:
     def names(self) -> list[str]:
         """Columns that a table needs."""
         weight = [self.layout.sample_weight] if self.layout.sample_weight else []
-        return list(dict.fromkeys([*(c.name for c in self.layout.columns), self.layout.label.name, *weight]))
+        named = (*self.layout.columns, *self.layout.labels)
+        return list(dict.fromkeys([*(one.name for one in named), *weight]))
 
     @property
     def encoded(self) -> list[str]:
@@ -74,8 +75,9 @@ class Packer:
         images = [as_array(columns[c.name]).to_numpy(zero_copy_only=False) for c in self.layout.images]
         for at, stored in enumerate([*images, *(c.bytes_of(columns[c.field.column.name]) for c in self._ragged)]):
             out.encoded[:, at] = stored if pick is None else stored[pick]
-        label = label_values(self.layout.label, columns[self.layout.label.name])
-        out.label[:] = label if pick is None else label[pick]
+        for place in self.layout.targets:
+            label = label_values(place.label, columns[place.label.name])
+            place.labels(out.label)[:] = label if pick is None else label[pick]
         self._weigh(columns, out, pick)
 
     def _weigh(self, columns: Mapping[str, pa.ChunkedArray], out: Rows, pick: np.ndarray | None) -> None:

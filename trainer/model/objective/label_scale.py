@@ -6,11 +6,12 @@ metrics, the exported model and every prediction are in the label's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
 
-from trainer.schema import LabelField
+from trainer.schema import LabelField, LabelPlace
 
 
 def to_learnt(label: LabelField, y: Any) -> Any:
@@ -46,6 +47,18 @@ def predicted(label: LabelField, z: Any) -> Any:
     """What a model returns -> predictions in the label's own units: float32; float64 where there is an offset."""
     packed = from_learnt(label, z)
     return ops.add(ops.cast(packed, "float64"), label.offset) if label.offset else packed
+
+
+def all_from_learnt(places: Sequence[LabelPlace], z: Any) -> Any:
+    """`from_learnt` of every label's predictions, side by side."""
+    parts = [from_learnt(place.label, place.predictions(z)) for place in places]
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+
+def all_predicted(places: Sequence[LabelPlace], z: Any) -> Any:
+    """`predicted` of every label, side by side; float64 where one of them is."""
+    parts = [predicted(place.label, place.predictions(z)) for place in places]
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
 
 def loss_unit(label: LabelField, loss: str) -> float:

@@ -6,20 +6,20 @@ import functools
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, OwnCode, WatchedMetric, direction, metrics_of
+from trainer.config import OwnCode, Target, WatchedMetric, direction, metrics_of
 from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.losses import pinball, refused
-from trainer.schema import LabelField
+from trainer.model.objective.losses import as_column, pinball, refused
+from trainer.schema import LabelField, LabelPlace
 
 # Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
 _THRESHOLDS = 4001
@@ -145,41 +145,68 @@ class _OfKeras(_Float64Sums):
         return ops.squeeze(value) if tuple(value.shape) == (1,) else value
 
 
-def make_metrics(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> list[keras.metrics.Metric]:
+def make_metrics(
+    targets: Sequence[Target], places: Sequence[LabelPlace], compiled: Compiled = NOTHING
+) -> list[keras.metrics.Metric]:
     """The job's metrics, by the names they have in logs.
 
     Args:
-        config: The job.
-        label: What is predicted.
+        targets: The labels with what is asked of each.
+        places: Where each of them stands.
         compiled: What the model brings; used where it has metrics.
 
     Raises:
         ConfigError: Keras refuses an argument, or two have one name.
         ModelCodeError: A metric of the job's own does not import, raises, or is none.
     """
-    short = _METRICS[config.task]
-    wanted = metrics_of(config.task, config.fit.metrics)
-    if compiled.metrics is not None:
-        made = [short["accuracy"](label) if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
-        _check_names([metric.name for metric in made])
-        return made
-    made = [
-        _own(metric, label, index)
-        if isinstance(metric, OwnCode)
-        else short[metric.name](label)
-        if metric.is_short
-        else _of_keras(metric, label)
-        for index, metric in enumerate(wanted)
-    ]
+    made: list[keras.metrics.Metric] = []
+    for target, place in zip(targets, places, strict=True):
+        for metric in _of_label(target, place.label, compiled):
+            if place.prefix:
+                metric._name = place.prefix + metric.name
+                _takes_part(metric, place)
+            made.append(metric)
     _check_names([metric.name for metric in made])
     return made
 
 
-def directions(config: Config, metrics: list[keras.metrics.Metric]) -> dict[str, str]:
+def _of_label(target: Target, label: LabelField, compiled: Compiled) -> list[keras.metrics.Metric]:
+    short = _METRICS[label.task]
+    if compiled.metrics is not None:
+        return [short["accuracy"](label) if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
+    where = f"run.{target.fit_key}.metrics"
+    return [
+        _own(metric, label, f"{where}[{index}]")
+        if isinstance(metric, OwnCode)
+        else short[metric.name](label)
+        if metric.is_short
+        else _of_keras(metric, label, where)
+        for index, metric in enumerate(metrics_of(label.task, target.metrics))
+    ]
+
+
+def _takes_part(metric: keras.metrics.Metric, place: LabelPlace) -> None:
+    """Gives a metric its label's part of all labels and predictions."""
+    update = metric.update_state
+
+    def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        y = as_column(place.labels(y_true))
+        y = ops.cast(y, "int32") if place.label.task == "multiclass" else y
+        return update(y, place.predictions(y_pred), sample_weight=sample_weight)
+
+    metric.update_state = update_state
+
+
+def directions(targets: Sequence[Target], metrics: list[keras.metrics.Metric]) -> dict[str, str]:
     """The names of a run's metrics in its logs, and in which direction each is better: min, max, or nobody knows."""
     known = {"up": "max", "down": "min"}
-    asked = {one.log_name: one for one in metrics_of(config.task, config.fit.metrics) if isinstance(one, WatchedMetric)}
-    found = {"loss": "min"}
+    asked = {
+        one.prefix + metric.log_name: metric
+        for one in targets
+        for metric in metrics_of(one.task, one.metrics)
+        if isinstance(metric, WatchedMetric)
+    }
+    found = {"loss": "min", **{f"{one.prefix}loss": "min" for one in targets}}
     for metric in metrics:
         named = direction(asked[metric.name]) if metric.name in asked else ""
         found[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
@@ -197,8 +224,7 @@ def _check_names(names: list[str]) -> None:
             )
 
 
-def _own(wanted: OwnCode, label: LabelField, index: int) -> keras.metrics.Metric:
-    where = f"run.fit.metrics[{index}]"
+def _own(wanted: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric:
     found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
     if isinstance(found, type):
         metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
@@ -233,7 +259,7 @@ def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metr
     return metric
 
 
-def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
+def _of_keras(wanted: WatchedMetric, label: LabelField, where: str) -> keras.metrics.Metric:
     arguments = arguments_of(label, wanted.name, wanted.arguments)
     arguments.pop("as", None)
     base = getattr(keras.metrics, wanted.name)
@@ -242,7 +268,7 @@ def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
     try:
         metric = kind(**arguments, name=wanted.log_name, dtype="float64")
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, "run.fit.metrics", error) from error
+        raise refused(wanted.name, where, error) from error
     metric.inputs = inputs_of(label, wanted.name, arguments)
     return metric
 
