@@ -1,8 +1,8 @@
-"""Prints what the image weighs and how soon it trains.
+"""Measures the size of the image and the time until it trains.
 
-`python -m benchmarks.image` needs docker or podman, and the image that `make image` builds. What is started is
-what a pod starts: read-only root, no capabilities, no network; the data is one small shard on this machine's
-disk, so that the time is the image's and the trainer's and not the data's.
+`python -m benchmarks.image` needs docker or podman, and the image that `make image` builds. Containers run as pods do:
+read-only root, no capabilities, no network. The data is one small shard on the local disk, so that the time is that of
+the image and the trainer.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Spent:
 
 
 def first_step(folder: Path) -> Spent:
-    """One container, up to its first step."""
+    """Runs one container up to its first step."""
     name = f"kfit-benchmark-{time.monotonic_ns()}"
     flags = (f"--volume={folder}/data:/data:ro", f"--volume={folder}/job.yaml:/etc/kfit/job.yaml:ro")
     environment = ("--env=KFIT_EVENTS=1", "--env=HOME=/tmp", f"--name={name}")
@@ -115,13 +115,13 @@ def _cpu_s(pid: int) -> float:
 
 
 def tensorflow_import() -> Spent:
-    """TensorFlow's import, in a container of its own."""
+    """Measures the import of TensorFlow in a container of its own."""
     done = containers.run("-c", IMPORT, flags=("--env=HOME=/tmp",), entrypoint="python")
     return Spent(*(float(word) for word in done.stdout.split()))
 
 
 def layers_mb() -> list[float]:
-    """Size of each layer before compression, oldest first."""
+    """Returns the uncompressed size of each layer, oldest first."""
     words = ("history", "--no-trunc", "--format", "{{.Size}}", containers.IMAGE)
     done = subprocess.run([*containers.engine(), *words], capture_output=True, text=True, check=True)
     return [size for line in reversed(done.stdout.splitlines()) if (size := _mb(line))]

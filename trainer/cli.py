@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -170,6 +170,7 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
 
     with _counting("evaluated") as seen:
         result = run_evaluate(model, list(data), seen=seen)
+    _warn_of_unanswered(result)
     if form == "json":
         _print_json(result)
     else:
@@ -193,15 +194,19 @@ def predict(model: str, data: tuple[str, ...], output: str, column: str, form: s
 
     with _counting("predicted") as seen:
         result = run_predict(model, list(data), output, column=column, seen=seen)
+    _warn_of_unanswered(result)
+    if form == "json":
+        _print_json(result)
+    else:
+        terminal.echo(f"{result['rows']:,} rows in {result['shards']} shards -> {output}")
+
+
+def _warn_of_unanswered(result: Mapping[str, Any]) -> None:
     if result["unanswered"]:
         terminal.warn(
             f"{result['unanswered']:,} of {result['rows']:,} rows have no answer: they lack a value of a column that "
             "the model was trained on without impute"
         )
-    if form == "json":
-        _print_json(result)
-    else:
-        terminal.echo(f"{result['rows']:,} rows in {result['shards']} shards -> {output}")
 
 
 # --- the edges ------------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ def packed_parts(raw: Any, arrow: str, names: Sequence[str], ops: ArrayOps = NUM
         days = seconds // _DAY_S
         second = seconds - days * _DAY_S
     known = _calendar(days, second, ops)
-    found = ops.stack([_packed(name, known, ops) for name in names])
-    return found if missing is None else ops.where(missing[..., None], float("nan"), found)
+    packed = ops.stack([_packed(name, known, ops) for name in names])
+    return packed if missing is None else ops.where(missing[..., None], float("nan"), packed)
 
 
 def _calendar(days: Any, second: Any, ops: ArrayOps) -> dict[str, Any]:

@@ -133,11 +133,13 @@ class NumberField:
         start: Its first packed column; it takes `column.size` of them.
         offset: Subtracted in float64 before the cast to float32, so that timestamps and large
             identifiers keep their precision. 0.0 for most columns.
+        required: Whether a row that lacks it has no answer: training saw no null, and nothing stands in for one.
     """
 
     column: Column
     start: int
     offset: float = 0.0
+    required: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import site
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -18,13 +20,32 @@ def add_working_folder() -> None:
         sys.path.insert(0, here)
 
 
+#: Folders of code that the job fetches.
+_FETCHED: list[str] = []
+
+
+@contextlib.contextmanager
+def on_path(folders: Sequence[Path]) -> Iterator[None]:
+    """Finds the modules of folders before all others, those of the working folder included."""
+    add_working_folder()
+    added = [str(folder) for folder in folders]
+    sys.path[:0] = _FETCHED[:0] = added
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
+            _FETCHED.remove(folder)
+
+
 def environment() -> dict[str, str]:
-    """The environment of a process that has to find what this one finds in its working folder."""
+    """The environment of a process that has to find what this one finds in its working folder and has fetched."""
     here = str(Path.cwd())
     path = os.environ.get("PYTHONPATH", "")
-    if here not in sys.path or here in path.split(os.pathsep):
+    own = [here] if here in sys.path and here not in path.split(os.pathsep) else []
+    if not own and not _FETCHED:
         return dict(os.environ)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [here, path]))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [*_FETCHED, *own, path]))}
 
 
 #: Folders and files of packages that a job names, which may be installed among the libraries.

@@ -51,11 +51,11 @@ def mixing(bench: Bench, known: dict[str, SetShape]) -> dict[str, object]:
     row_bytes = 4 * (shape.floats + shape.ints + 1)
     group_rows = [[len(g) for g in np.array_split(np.arange(n), shape.groups)] for n in _shard_rows(shape)]
     ends = np.cumsum([0, *np.ravel(group_rows)])
-    found = [_look(None, shape, ends, _shuffled(shape.rows))]
+    looks = [_look(None, shape, ends, _shuffled(shape.rows))]
     for mib in _WINDOWS_MIB:
         plan = make_plan(group_rows, group_rows, window_rows=mib * 2**20 // row_bytes)
-        found.append(_look(mib, shape, ends, _stream(plan, np.cumsum([0, *map(sum, group_rows)]), ends)))
-    true, *windows = found
+        looks.append(_look(mib, shape, ends, _stream(plan, np.cumsum([0, *map(sum, group_rows)]), ends)))
+    true, *windows = looks
     table = Table(
         *("window", "M rows", "groups", "sorted", "outside", "shards", "outside", "meet"),
         title=f"mixing: {shape.rows:,} sorted rows of {row_bytes} bytes in {shape.shards * shape.groups} row groups",
@@ -72,7 +72,7 @@ def mixing(bench: Bench, known: dict[str, SetShape]) -> dict[str, object]:
             *(f"{shard_worst:.1f}", f"{shard_outside:.2%}", f"{mix.neighbours:.1f} ×"),
         )
     bench.console.print(table)
-    return {"mixing": [asdict(m) for m in found]}
+    return {"mixing": [asdict(m) for m in looks]}
 
 
 def _shard_rows(shape: SetShape) -> list[int]:

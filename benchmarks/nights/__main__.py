@@ -1,9 +1,9 @@
-"""Prints what a gate does in sixty nights of the flights of 2013, ten of them with noise in their labels.
+"""Replays sixty nights of the flights of 2013 through the promotion gate; ten of them have noise in their labels.
 
-Every night's model is a real one: `trainer.fit` on a window of six weeks, exported and published. The gate scores
-it on the days after them and `production.json` moves or stays. What a model is worth is its AUC on the
-rest of the year, all days after the night, which no gate has seen. Challengers do not depend on what
-is in production, so they are fitted side by side first, and every rule goes through the same sixty nights.
+The model of each night is real: `trainer.fit` on a window of six weeks, exported and published. The gate scores it on
+the days after that window and moves `production.json` or not. The true quality of a model is its AUC on all days after
+the night, which no gate has seen. A challenger does not depend on what is in production, so all are fitted first, and
+every rule is applied to the same sixty nights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The models of sixty nights: each fitted, exported and published as in production, then scored on the year."""
+"""Sixty nights' models, each fitted, exported and published as in production, then scored on the rest of the year."""
 
 from __future__ import annotations
 

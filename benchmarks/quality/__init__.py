@@ -1,1 +1,1 @@
-"""How good our model is beside scikit-learn's on the same columns and rows."""
+"""Compares the default model with models of scikit-learn on the same columns and rows."""

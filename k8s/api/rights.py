@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[Right, ...]] = {
     "why": _LOOK,
     "logs": _LOOK,
     "open": (("get", "Job"), ("list", "Job"), ("list", "CronJob")),
+    "tensorboard": (("get", "Job"), ("list", "Job"), ("list", "CronJob")),
     "wait": _WATCH,
     "logs -f": (*_WATCH, ("get", "Pod", "log")),
     "submit": (("get", "Job"), ("create", "Job"), *_MAKE, *_CHANGE),

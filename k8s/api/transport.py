@@ -49,11 +49,6 @@ class Refused(Exception):
         self.reply = reply
 
 
-def show_warning(text: str) -> None:
-    """Shows a warning of the API server on stderr."""
-    terminal.warn(text)
-
-
 class Transport:
     """Sends requests to one API server; usable from several threads.
 
@@ -63,7 +58,6 @@ class Transport:
         answer_s: How long one answer may take.
         clock: Monotonic seconds.
         sleep: Waits so many seconds.
-        warn: Gets each warning of the API server, once.
         trace: Gets one line for every request: method, URL, status and milliseconds. None: nobody asks.
     """
 
@@ -74,11 +68,10 @@ class Transport:
         answer_s: float = ANSWER_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        warn: Callable[[str], None] = show_warning,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self._access, self._patience_s, self._answer_s = access, patience_s, answer_s
-        self._clock, self._sleep, self._warn, self._trace = clock, sleep, warn, trace
+        self._clock, self._sleep, self._trace = clock, sleep, trace
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._warned: set[str] = set()
@@ -172,11 +165,12 @@ class Transport:
         return answer
 
     def _warn_once(self, text: str) -> None:
+        """Shows a warning of the API server on stderr, unless it was shown before."""
         with self._lock:
             new = text not in self._warned
             self._warned.add(text)
         if new:
-            self._warn(text)
+            terminal.warn(text)
 
     def _connect(self) -> Connection:
         with self._lock:

@@ -35,10 +35,10 @@ def changes(pieces: Iterable[bytes], server: str) -> Iterator[tuple[str, dict[st
 
 def _change(line: bytes, server: str) -> tuple[str, dict[str, Any]]:
     try:
-        found = json.loads(line)
+        event = json.loads(line)
     except (ValueError, RecursionError):
-        found = None
-    change, item = (found.get("type"), found.get("object")) if isinstance(found, dict) else (None, None)
+        event = None
+    change, item = (event.get("type"), event.get("object")) if isinstance(event, dict) else (None, None)
     if isinstance(change, str) and isinstance(item, dict) and (change == "ERROR" or _is_object(change, item)):
         return change, item
     raise ClusterError("a line of the watch is no change of an object; is this an API server?", where=server)

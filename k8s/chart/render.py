@@ -47,42 +47,52 @@ def chart_folder() -> Path:
     )
 
 
-def render(document: JobDocument, *, kube_version: str = "") -> list[Object]:
+def render(document: JobDocument, *, kube_version: str = "", namespace: str = "") -> list[Object]:
     """Returns the manifests of a job file, in the order in which they are sent.
 
     Args:
         document: The job file, its overrides applied: helm gets these values and no other.
         kube_version: The cluster's version; helm's default where empty.
+        namespace: What `.Release.Namespace` is, which alerts look at; `default` where empty.
 
     Raises:
         ConfigError: The chart refuses the values.
         AccessError: No helm program.
     """
-    done = template([str(chart_folder()), "--values", "-"], kube_version, document.as_yaml())
+    done = template([str(chart_folder()), "--values", "-"], kube_version, namespace, document.as_yaml())
     if done.returncode:
         raise _fault(document.source, done.stderr.decode(errors="replace"))
     return in_order(from_yaml(done.stdout))
 
 
-def template(arguments: Sequence[str], kube_version: str, values: str = "") -> subprocess.CompletedProcess[bytes]:
+def template(
+    arguments: Sequence[str], kube_version: str, namespace: str, values: str = ""
+) -> subprocess.CompletedProcess[bytes]:
     """Runs `helm template` with these arguments and returns the ended process, whatever its exit code.
 
     Args:
         arguments: The chart and flags.
         kube_version: The cluster's version; helm's default where empty.
+        namespace: The release's; `default` where empty.
         values: What helm reads at `--values -`.
     """
-    version = ["--kube-version", kube_version] if kube_version else []
+    flags = [*(["--kube-version", kube_version] if kube_version else []), "--namespace", namespace or "default"]
     with tempfile.TemporaryDirectory(prefix="kfit-helm-") as scratch:
         helm_folders = dict.fromkeys(("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), scratch)
         # No kubeconfig: `helm template` asks no cluster, and must not be stopped by a bad one.
         environ = {**os.environ, **helm_folders, "KUBECONFIG": os.devnull}
-        command = [helm_program(), "template", "kfit", *arguments, *version]
+        command = [helm_program(), "template", "kfit", *arguments, *flags]
         return subprocess.run(command, input=values.encode(), capture_output=True, env=environ, check=False)
 
 
 def in_order(manifests: list[Object]) -> list[Object]:
-    """Returns the manifests with the Job or CronJob last, so that its pods find the other objects."""
+    """Returns the manifests with the Job or CronJob last, so that its pods find the other objects.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if not manifests:
+        raise ConfigError("nothing is made of it: enabled is false", remedy="remove enabled from the job file")
     return sorted(manifests, key=lambda m: m["kind"] in ("Job", "CronJob"))
 
 

@@ -27,12 +27,13 @@ _SOURCE = re.compile(r"^---\n# Source: many/charts/j(\d+)/", re.MULTILINE)
 _PROGRAMS = max(2, os.cpu_count() or 2)
 
 
-def render_many(documents: Sequence[JobDocument], kube_version: str) -> list[list[Object]]:
+def render_many(documents: Sequence[JobDocument], kube_version: str, namespace: str = "") -> list[list[Object]]:
     """Returns the manifests of each job file, in their order.
 
     Args:
         documents: The job files; each is checked by its model too.
         kube_version: The cluster's version; helm's default where empty.
+        namespace: What `.Release.Namespace` is; `default` where empty.
 
     Raises:
         ConfigError: The chart refuses one.
@@ -41,23 +42,23 @@ def render_many(documents: Sequence[JobDocument], kube_version: str) -> list[lis
     chunks = [together[n::_PROGRAMS] for n in range(_PROGRAMS)]
     rendered: dict[int, list[Object]] = {}
     with ThreadPoolExecutor(_PROGRAMS) as pool:
-        results = pool.map(lambda chunk: _together([documents[n] for n in chunk], kube_version), chunks)
+        results = pool.map(lambda chunk: _together([documents[n] for n in chunk], kube_version, namespace), chunks)
         for chunk, manifests in zip(chunks, results, strict=True):
             rendered |= dict(zip(chunk, manifests, strict=False))
         alone = [n for n in range(len(documents)) if n not in rendered]
-        one_by_one = pool.map(lambda n: render(documents[n], kube_version=kube_version), alone)
+        one_by_one = pool.map(lambda n: render(documents[n], kube_version=kube_version, namespace=namespace), alone)
         rendered |= dict(zip(alone, one_by_one, strict=True))
     return [rendered[n] for n in range(len(documents))]
 
 
-def _together(documents: Sequence[JobDocument], kube_version: str) -> list[list[Object]]:
+def _together(documents: Sequence[JobDocument], kube_version: str, namespace: str) -> list[list[Object]]:
     """Returns the manifests of each; none where helm refuses one, since rendered by itself it has a better message."""
     if not documents:
         return []
     with tempfile.TemporaryDirectory(prefix="kfit-charts-") as scratch:
         _write(Path(scratch), documents)
         # The model that the schema is made from has checked each, and the check would be most of helm's time.
-        done = template([scratch, "--skip-schema-validation"], kube_version)
+        done = template([scratch, "--skip-schema-validation"], kube_version, namespace)
     if done.returncode:
         return []
     text = done.stdout.decode()

@@ -6,13 +6,13 @@ Keys are spelled as Kubernetes spells them. `values.JobFile` puts them together.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
 
 from k8s.chart.kubernetes_types import EgressRule, EnvVarSource
 from trainer.config import Strict
-from trainer.config.values import member
+from trainer.config.values import WHOLE, NonNegativeInt, PositiveInt, member
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 _LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
@@ -26,21 +26,31 @@ def _quantity(value: object) -> object:
     return str(value)
 
 
-Quantity = Annotated[
-    str,
-    BeforeValidator(_quantity),
+_QUANTITY_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]
+}
+Quantity = Annotated[str, BeforeValidator(_quantity), WithJsonSchema(_QUANTITY_SCHEMA)]
+"""A Kubernetes quantity: 4, 500m, 16Gi."""
+Requestable = Literal["cpu", "memory", "ephemeral-storage"]
+"""What may be requested below its limit. Of all else Kubernetes wants the request to be the limit."""
+Requests = Annotated[
+    dict[Requestable, Quantity],
+    # pydantic's `propertyNames` makes helm name another key in its error.
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_QUANTITY.pattern}$"}]}
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(get_args(Requestable), _QUANTITY_SCHEMA),
+        }
     ),
 ]
-"""A Kubernetes quantity: 4, 500m, 16Gi."""
 OptionalQuantity = Annotated[Quantity, Tag(member("quantity"))] | Annotated[Literal[""], Tag(member("none"))]
 
 _CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
 _CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
 
 Cidr = Annotated[str, Field(pattern=_CIDR)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
 LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
 Object = dict[str, Any]
 
@@ -93,7 +103,7 @@ class Resources(Strict):
         {},
         description="More resources by name, requested and limited: `rdma/hca`, `hugepages-2Mi`.",
     )
-    requests: dict[str, Quantity] = Field(
+    requests: Requests = Field(
         {},
         description="Requests that differ from the limits, `{cpu: 1}` say. The pod is then Burstable, evicted earlier.",
     )
@@ -109,7 +119,7 @@ class CronSchedule(Strict):
     concurrencyPolicy: Literal["Forbid", "Allow", "Replace"] = Field(
         "Forbid", description="What happens while the last run is still at work. Forbid: the next one does not start."
     )
-    startingDeadlineSeconds: Annotated[int, Field(ge=10)] = Field(
+    startingDeadlineSeconds: Annotated[int, Field(ge=10), WHOLE] = Field(
         3600,
         description="A start that was missed is made up for within this time. "
         "Below 10 the controller, which looks every 10 s, can miss all of them.",
@@ -212,8 +222,11 @@ class Queue(Strict):
 class PodDisruptionBudget(Strict):
     """Keeps a drain of a node from evicting the pods; a run goes on after an eviction in any case."""
 
-    enabled: bool = Field(False, description="Make a PodDisruptionBudget.")
-    maxUnavailable: NonNegativeInt = Field(0, description="Pods a drain may evict at once.")
+    enabled: bool = Field(
+        False,
+        description="Make a PodDisruptionBudget that evicts none of the `nodes`. "
+        "Of several runs of a schedule at a time it keeps as many pods as one has.",
+    )
 
 
 class Alerts(Strict):

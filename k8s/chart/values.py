@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, Tag
+from pydantic import Field, Tag
 
 from k8s.chart.kubernetes_types import (
     Affinity,
@@ -46,7 +46,7 @@ from trainer.config import Config, Strict
 from trainer.config.job_document import Files, JobDocument, load_document
 from trainer.config.loader import validate
 from trainer.config.overrides import Override
-from trainer.config.values import member
+from trainer.config.values import WHOLE, NonNegativeInt, PositiveInt, member
 
 #: Restricted Pod Security; 10001 is the image's user.
 _POD_SECURITY: dict[str, Any] = {
@@ -74,7 +74,9 @@ class JobFile(Strict):
         "2 or 3 fewer with several nodes.",
     )
     run: Config = Field(description="The trainer's configuration: `docs/job-file.md`.")
-    nodes: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="Pods that train together, each on a node.")
+    nodes: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        1, description="Pods that train together, each on a node."
+    )
     minNodes: NonNegativeInt = Field(
         0,
         description="Fewest pods to begin with where the queue has no room for `nodes`: Kueue admits fewer, and "
@@ -151,17 +153,27 @@ class JobFile(Strict):
     livenessProbe: LivenessProbe = Field(
         default_factory=lambda: LivenessProbe(), description="Whether steps are still finished."
     )
-    hostNetwork: bool = Field(False, description="Use the node's network. Restricted Pod Security refuses it.")
+    hostNetwork: bool = Field(
+        False,
+        description="Use the node's network. Restricted Pod Security refuses it, and no NetworkPolicy holds for it.",
+    )
     dnsPolicy: Literal["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"] = Field(
-        "", description="How names are resolved. Default: Kubernetes'."
+        "", description="How names are resolved. Default: Kubernetes'; with `hostNetwork` ClusterFirstWithHostNet."
     )
     dnsConfig: DnsConfig = Field({}, description="Name servers and options, as in Kubernetes.")
     hostAliases: list[HostAlias] = Field([], description="Lines of `/etc/hosts`, as in Kubernetes.")
     schedulerName: str = Field("", description="Scheduler that places the pods. Default: the cluster's.")
     preemptionPolicy: Literal["", "Never", "PreemptLowerPriority"] = Field(
-        "", description="Whether the pods may preempt others. Default: what the PriorityClass says."
+        "",
+        description="Whether the pods may preempt others. Default: what the PriorityClass says; "
+        "the API server refuses a pod that says otherwise.",
     )
     commonLabels: dict[str, str] = Field({}, description="More labels of all objects and of the pods.")
+    commonAnnotations: dict[str, str] = Field(
+        {},
+        description="More annotations of all objects, for Argo CD and Flux say; not of pods and a schedule's Jobs. "
+        "They change in place.",
+    )
     jobLabels: dict[str, str] = Field({}, description="More labels of the Job, or of the schedule's Jobs.")
     jobAnnotations: dict[str, str] = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
     podLabels: dict[str, str] = Field({}, description="More labels of the pods.")
@@ -173,7 +185,9 @@ class JobFile(Strict):
         default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
     )
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
-    extraObjects: list[Object] = Field([], description="More manifests, rendered as templates of this chart.")
+    extraObjects: list[Object] = Field(
+        [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
+    )
     fullnameOverride: str = Field(
         "",
         max_length=54,

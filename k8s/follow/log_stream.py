@@ -14,6 +14,8 @@ from k8s.errors import NotFound, RefusedError
 from k8s.status.pods import has_ended, trainer_status
 from trainer.errors import KfitError
 
+#: Before a broken stream is requested again.
+_PAUSE_S = 1.0
 #: Begins a line that the trainer writes for the launcher.
 EVENT = '{"kfit"'
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
@@ -126,7 +128,6 @@ class Stream:
         on_end: Called when the container has ended, with what stopped the reading, or None.
         tail: Begin with the newest so many lines.
         since: Begin at this second, RFC 3339.
-        pause_s: Seconds before a broken stream is requested again.
     """
 
     def __init__(
@@ -138,10 +139,9 @@ class Stream:
         *,
         tail: int | None = None,
         since: str = "",
-        pause_s: float = 1.0,
     ) -> None:
         self._cluster, self._pod, self._on_line, self._on_end = cluster, pod, on_line, on_end
-        self._tail, self._since, self._pause_s = tail, since, pause_s
+        self._tail, self._since = tail, since
         self._cursor = Cursor()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name=f"log of {pod}", daemon=True).start()
@@ -153,7 +153,7 @@ class Stream:
     def _run(self) -> None:
         try:
             while not self._stop.is_set() and not self._read_once():
-                self._stop.wait(self._pause_s)
+                self._stop.wait(_PAUSE_S)
         except NotFound:
             self._on_end(None)
         except KfitError as fault:

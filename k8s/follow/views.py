@@ -12,7 +12,8 @@ from trainer.progress import terminal
 
 def choose(show_logs: bool, logs: LogOptions) -> View:
     """Returns a progress bar on a terminal; plain lines elsewhere, and where the options ask for every line."""
-    plain = logs.raw or logs.timestamps or logs.pod is not None
+    # The bar is drawn from the beginning of a log.
+    plain = logs.raw or logs.timestamps or logs.since or logs.pod is not None or logs.tail is not None
     if show_logs and not plain and sys.stdout.isatty() and sys.stderr.isatty():
         from k8s.follow.progress_bar import ProgressBar
 

@@ -215,8 +215,9 @@ def _suspended(seen: Seen) -> Waiting:
     assert seen.job is not None
     if queue_of(seen.job):
         return queue.waiting(seen.job, seen.queued)
-    resume = f"""kubectl patch job {seen.job["metadata"]["name"]} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
-    return Waiting("suspended", "suspended: no pod starts until it is resumed", f"{resume} resumes it")
+    patch = f"{pods.kubectl(seen.job)} patch job {seen.job['metadata']['name']}"
+    resume = f"""{patch} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
+    return Waiting("suspended", "no pod starts until it is resumed", f"{resume} resumes it")
 
 
 def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:

@@ -160,12 +160,19 @@ def last_error(message: str) -> str:
     return "\n".join(error_lines)
 
 
+def kubectl(of: Object) -> str:
+    """Returns the first words of a command about an object, for a person whose current namespace may be another."""
+    namespace = of["metadata"].get("namespace")
+    return f"kubectl -n {namespace}" if namespace else "kubectl"
+
+
 def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     """Returns why the pod's trainer does not run yet; None where it does, or has."""
     if has_ended(pod) or has_started(pod) or _terminated(pod):
         return None
     if (by := disruption(pod)) and pod["metadata"].get("deletionTimestamp"):
         return Waiting("disrupted", f"pod {name(pod)}: {by} before it ran")
+    events = list(events)
     scheduled = _condition(pod, "PodScheduled", status=None)
     if scheduled is None or scheduled.get("status") != "True":
         return _not_placed(pod, scheduled or {})
@@ -182,7 +189,9 @@ def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     if sandbox is not None:
         return Waiting("sandbox", f"the node cannot start the pod: {sandbox['message']}")
     node = pod.get("spec", {}).get("nodeName", "?")
-    return Waiting(f"starting:{name(pod)}", f"pod {name(pod)} starts on {node}: pulling its image {_image(pod)}")
+    pulled = any(e.get("reason") == "Pulled" for e in events)
+    doing = "creating its container" if pulled else f"pulling its image {_image(pod)}"
+    return Waiting(f"starting:{name(pod)}:{pulled}", f"pod {name(pod)} starts on {node}: {doing}")
 
 
 def _not_placed(pod: Object, condition: Mapping[str, Any]) -> Waiting:

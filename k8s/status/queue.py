@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.status.pods import Object, Waiting
+from k8s.status.pods import Object, Waiting, kubectl
 
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _MORE = re.compile(r"insufficient unused quota for (\S+) in flavor (\S+), (\S+) more needed")
@@ -159,7 +159,7 @@ def waiting(job: Object, view: QueueView | None) -> Waiting:
 def _of_workload(queue: str, job: str, view: QueueView, workload: Object) -> Waiting:
     if workload.get("spec", {}).get("active") is False:
         why, name = _deactivation(workload), workload["metadata"]["name"]
-        active = f"""kubectl patch workload {name} --type=merge -p '{{"spec":{{"active":true}}}}'"""
+        active = f"""{kubectl(workload)} patch workload {name} --type=merge -p '{{"spec":{{"active":true}}}}'"""
         text = f"deactivated{why}: Kueue does not admit it"
         return Waiting(f"queue:inactive:{why}", text, f"{active} lets it in again")
     reserved = _condition(workload, "QuotaReserved")

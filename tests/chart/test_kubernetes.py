@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import kubernetes_validate
 import pytest
+import yaml
 
-from tests.chart.charts import JOB, NIGHTLY, render, values
+from k8s.chart.values import JobFile
+from tests.chart.charts import JOB, NIGHTLY, ROOT, render, values
 
 VERSIONS = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 EVERYTHING = {
@@ -15,7 +17,7 @@ EVERYTHING = {
         "ephemeralStorage": "20Gi",
         "extra": {"rdma/hca": 1},
         "requests": {"cpu": 1},
-        "tmp": {"size": "10Gi", "medium": "Memory"},
+        "tmp": {"size": "2Gi", "medium": "Memory"},
     },
     "queue": {"name": "team-a", "priority": "high", "topology": {"required": "cloud.provider.com/rack"}},
     "podDisruptionBudget": {"enabled": True},
@@ -30,6 +32,20 @@ EVERYTHING = {
     "schedulerName": "volcano",
     "preemptionPolicy": "Never",
     "commonLabels": {"owner": "ml"},
+    "commonAnnotations": {"note": "x"},
+    "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+    "podSecurityContext": {"supplementalGroups": [5]},
+    "args": ["fit", "/data/job.yaml"],
+    "livenessProbe": {"enabled": True},
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}, "data": {"a": "b"}}],
+    "managedBy": "",
+    "minNodes": 1,
+    "backoffLimit": 6,
+    "activeDeadlineSeconds": 3600,
+    "ttlSecondsAfterFinished": 60,
+    "terminationGracePeriodSeconds": 30,
+    "fullnameOverride": "other",
+    "again": "x",
     "jobLabels": {"cost": "a"},
     "jobAnnotations": {"note": "x"},
     "priorityClassName": "high",
@@ -61,6 +77,8 @@ EVERYTHING = {
     },
 }
 CLAIMS = {"resources": {"claims": [{"name": "gpu", "deviceClassName": "gpu.nvidia.com", "selectors": ["true"]}]}}
+#: Shown by tests of their own: they exclude others, or change no manifest that Kubernetes' schemas describe.
+ELSEWHERE = {"name", "run", "image", "schedule", "suspend", "runId", "alerts", "enabled", "kubeVersion"}
 JOBS = {
     "plain": JOB,
     "everything": values(EVERYTHING),
@@ -82,6 +100,26 @@ def test_claims_are_valid(version):
     assert "ResourceClaimTemplate" in objects
     for manifest in objects.values():
         kubernetes_validate.validate(manifest, f"{version}.0", strict=True)
+
+
+def test_everything_is_every_value():
+    assert set(JobFile.model_fields) - set(EVERYTHING) == ELSEWHERE
+
+
+def test_another_controller_is_valid():
+    job = render(values(managedBy="kueue.x-k8s.io/multikueue")).objects["Job"]
+    kubernetes_validate.validate(job, "1.34.0", strict=True)
+
+
+EXAMPLES = sorted((ROOT / "examples").rglob("job.yaml"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_example_is_valid(version):
+    for path in EXAMPLES:
+        example = {"name": "example", "image": {"repository": "registry.example/trainer"}}
+        for manifest in render({**example, **yaml.safe_load(path.read_text())}, kube=version).objects.values():
+            kubernetes_validate.validate(manifest, f"{version}.0", strict=True)
 
 
 def test_the_newest_version_that_can_be_checked_is_checked():

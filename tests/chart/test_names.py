@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from tests.chart.charts import JOB, NIGHTLY, render, values
 
@@ -71,6 +72,56 @@ def test_every_object_and_pod_has_the_labels(schedule):
     labels = LABELS | ({"kfit.dev/cronjob": "flights"} if schedule else {"kfit.dev/job": job.name})
     assert {kind: o["metadata"]["labels"] for kind, o in job.objects.items()} == dict.fromkeys(job.objects, labels)
     assert job.job["template"]["metadata"]["labels"] == labels
+
+
+CLASH = {
+    "commonLabels": {"team": "a"},
+    "jobLabels": {"team": "b"},
+    "podLabels": {"team": "c"},
+    "commonAnnotations": {"note": "d"},
+    "jobAnnotations": {"note": "e"},
+    "serviceAccount": {"create": True, "annotations": {"note": "f"}},
+    "alerts": {"enabled": True, "labels": {"team": "g"}},
+}
+
+
+def test_the_narrower_label_or_annotation_wins_and_no_key_stands_twice():
+    job = render(values(CLASH))
+    metadata = {kind: o["metadata"] for kind, o in job.objects.items()}
+    assert {kind: m["labels"]["team"] for kind, m in metadata.items()} == {
+        "NetworkPolicy": "a", "ServiceAccount": "a", "Job": "b", "PrometheusRule": "g",
+    }  # fmt: skip
+    assert {kind: m["annotations"]["note"] for kind, m in metadata.items()} == {
+        "NetworkPolicy": "d", "ServiceAccount": "f", "Job": "e", "PrometheusRule": "d",
+    }  # fmt: skip
+    assert job.job["template"]["metadata"]["labels"]["team"] == "c"
+    list(yaml.load_all(job.text, Loader=OnceLoader))
+
+
+class OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, as kubectl does."""
+
+
+def _once(loader, node):
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    assert len(set(keys)) == len(keys), keys
+    return {loader.construct_object(key): loader.construct_object(value, deep=True) for key, value in node.value}
+
+
+OnceLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _once)
+
+
+def test_annotations_of_all_objects_change_in_place_and_are_not_of_pods():
+    note = {"argocd.argoproj.io/sync-wave": "1"}
+    extra = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}]
+    more = {"nodes": 2, "extraObjects": extra, "podDisruptionBudget": {"enabled": True}, "alerts": {"enabled": True}}
+    for schedule in ({}, NIGHTLY):
+        job = render(values(schedule, more, commonAnnotations=note))
+        for made in job.objects.values():
+            assert note.items() <= made["metadata"]["annotations"].items()
+        assert not note.keys() & job.job["template"]["metadata"]["annotations"].keys()
+        assert job.name == render(values(schedule, more)).name
+    assert not note.keys() & job.objects["CronJob"]["spec"]["jobTemplate"]["metadata"]["annotations"].keys()
 
 
 def test_no_credential_of_the_environment_is_rendered():

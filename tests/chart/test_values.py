@@ -89,6 +89,7 @@ DEFAULTS = {
     "hostAliases": [],
     "schedulerName": "",
     "preemptionPolicy": "",
+    "commonAnnotations": {},
     "commonLabels": {},
     "jobLabels": {},
     "jobAnnotations": {},
@@ -102,7 +103,7 @@ DEFAULTS = {
         "identity": "",
         "extraEgress": [],
     },
-    "podDisruptionBudget": {"enabled": False, "maxUnavailable": 0},
+    "podDisruptionBudget": {"enabled": False},
     "alerts": {"enabled": False, "labels": {}, "productionMaxAgeDays": 7, "skippedNights": 7},
     "extraObjects": [],
     "fullnameOverride": "",
@@ -170,7 +171,7 @@ def test_the_readme_names_every_value_and_its_links_lead_somewhere():
 def test_the_examples_of_the_readme_render():
     page = (CHART / "README.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 9
     for block in blocks:
         render(values(yaml.safe_load(block)))
 

@@ -38,9 +38,9 @@ def test_a_later_commit_makes_up_for_a_failed_one(folder: RunFolder, monkeypatch
     writer.submit(snapshot(4))
     writer.wait()
     assert told == [4]
-    found = CheckpointStore(folder, keep=2, note=print).newest()
-    assert found is not None
-    assert found.step == 4
+    newest = CheckpointStore(folder, keep=2, note=print).newest()
+    assert newest is not None
+    assert newest.step == 4
 
 
 def test_commits_that_keep_failing_end_the_run_after_its_patience(
@@ -94,9 +94,9 @@ def test_the_last_snapshot_is_tried_until_it_is_committed(folder: RunFolder, mon
         writer.submit(snapshot(9))
         writer.settle(lambda: False)
     assert notes == ["checkpoint of step 9 was not committed: the store is away; there is none yet"] * 2
-    found = store(folder).newest()
-    assert found is not None
-    assert found.step == 9
+    newest = store(folder).newest()
+    assert newest is not None
+    assert newest.step == 9
 
 
 def test_the_last_snapshot_is_given_up_when_the_run_is_asked_to_stop(

@@ -20,12 +20,12 @@ from trainer.checkpoint.store import CheckpointStore, Snapshot
 
 def test_newest_gives_back_what_was_committed(folder: RunFolder) -> None:
     store(folder).commit(snapshot(5))
-    found = store(folder).newest()
-    assert found is not None
-    assert found.step == 5
-    assert found.state == {"cursor": {"epoch": 5}}
-    np.testing.assert_array_equal(found.groups["weights"]["0000.0"], np.full((3, 2), 5, np.float32))
-    assert found.groups["weights"]["0000.0"].dtype == np.float32
+    newest = store(folder).newest()
+    assert newest is not None
+    assert newest.step == 5
+    assert newest.state == {"cursor": {"epoch": 5}}
+    np.testing.assert_array_equal(newest.groups["weights"]["0000.0"], np.full((3, 2), 5, np.float32))
+    assert newest.groups["weights"]["0000.0"].dtype == np.float32
 
 
 def test_no_checkpoint_is_none(folder: RunFolder) -> None:
@@ -75,9 +75,9 @@ def test_a_damaged_object_falls_back_to_the_one_before_and_says_so(folder: RunFo
     else:
         path.write_bytes(bytes(data) if damage == "flip" else bytes(data[:-7]))
     notes: list[str] = []
-    found = store(folder, notes=notes).newest()
-    assert found is not None
-    assert found.step == 1
+    newest = store(folder, notes=notes).newest()
+    assert newest is not None
+    assert newest.step == 1
     assert len(notes) == 1
     assert "step-00000002.1 is damaged" in notes[0]
 
@@ -85,9 +85,9 @@ def test_a_damaged_object_falls_back_to_the_one_before_and_says_so(folder: RunFo
 def test_a_manifest_of_the_future_is_passed_over(folder: RunFolder) -> None:
     store(folder).commit(snapshot(1))
     storage.write(folder.path("checkpoints", "step-00000009", "MANIFEST.json"), b'{"format": 99, "step": 9}')
-    found = store(folder).newest()
-    assert found is not None
-    assert found.step == 1
+    newest = store(folder).newest()
+    assert newest is not None
+    assert newest.step == 1
 
 
 def test_the_same_arrays_give_the_same_parts_and_come_back() -> None:
@@ -119,9 +119,9 @@ def test_a_state_of_the_same_step_that_differs_stands_beside_it(folder: RunFolde
         "step-00000001.1/MANIFEST.json",
         "step-00000001.1.1/MANIFEST.json",
     }
-    found = store(folder).newest()
-    assert found is not None
-    assert found.state == {"cursor": {"epoch": 2}}
+    newest = store(folder).newest()
+    assert newest is not None
+    assert newest.state == {"cursor": {"epoch": 2}}
 
 
 def test_a_lost_object_is_written_again_by_the_next_checkpoint(folder: RunFolder) -> None:
@@ -134,9 +134,9 @@ def test_a_lost_object_is_written_again_by_the_next_checkpoint(folder: RunFolder
     writing.commit(snapshot(2, best=7.0))
     assert "objects were lost" in notes[0]
     writing.commit(snapshot(3, best=7.0))
-    found = CheckpointStore(folder, keep=2, note=notes.append).newest()
-    assert found is not None
-    assert found.step == 3
+    newest = CheckpointStore(folder, keep=2, note=notes.append).newest()
+    assert newest is not None
+    assert newest.step == 3
 
 
 # --- fencing ------------------------------------------------------------------------------------------
@@ -162,9 +162,9 @@ def test_a_commit_that_slips_through_after_the_take_over_is_void(
     monkeypatch.setattr(elder.fence, "check", lambda: None)
     elder.commit(snapshot(5))
     assert "step-00000005.1/MANIFEST.json" in names(folder)
-    found = CheckpointStore(folder, keep=2, note=print).newest()
-    assert found is not None
-    assert found.step == 1
+    newest = CheckpointStore(folder, keep=2, note=print).newest()
+    assert newest is not None
+    assert newest.step == 1
     younger.commit(snapshot(2))
     assert [n for n in names(folder) if n.startswith("step")] == [
         "step-00000001.1/MANIFEST.json",
@@ -217,9 +217,9 @@ def test_a_process_that_was_paused_deletes_nothing_of_its_successor(
     elder.commit(snapshot(3))
     if uncommitted:
         younger._create_manifest(4, {"format": 3, "step": 4, "token": 2, "groups": entries, "state": {}})
-    found = CheckpointStore(folder, keep=1, note=print).newest()
-    assert found is not None
-    assert found.step == 4
+    newest = CheckpointStore(folder, keep=1, note=print).newest()
+    assert newest is not None
+    assert newest.step == 4
 
 
 def test_a_process_that_was_paused_in_a_commit_takes_back_what_it_wrote_of_it(folder: RunFolder) -> None:
@@ -251,9 +251,9 @@ def test_the_checkpoint_that_a_run_goes_on_from_is_not_deleted_by_the_process_be
     assert again is not None
     assert again.step == 2
     assert younger.take_over(again)
-    found = CheckpointStore(folder, keep=1, note=print).newest()
-    assert found is not None
-    assert found.step == 2
+    newest = CheckpointStore(folder, keep=1, note=print).newest()
+    assert newest is not None
+    assert newest.step == 2
 
 
 def test_checkpoints_of_earlier_versions_are_read_and_pruned(folder: RunFolder) -> None:
@@ -271,11 +271,11 @@ def test_checkpoints_of_earlier_versions_are_read_and_pruned(folder: RunFolder) 
         storage.write(folder.path("checkpoints", f"step-{step:08d}", "MANIFEST.json"), json.dumps(manifest).encode())
     assert old.fence.mine.token == 1
     new = CheckpointStore(folder, keep=2, note=print)
-    found = new.newest()
-    assert found is not None
-    assert (found.step, found.state) == (6, {"cursor": {"epoch": 6}})
-    np.testing.assert_array_equal(found.groups["weights"]["0000.0"], np.full((3, 2), 6, np.float32))
-    assert new.take_over(found)
+    newest = new.newest()
+    assert newest is not None
+    assert (newest.step, newest.state) == (6, {"cursor": {"epoch": 6}})
+    np.testing.assert_array_equal(newest.groups["weights"]["0000.0"], np.full((3, 2), 6, np.float32))
+    assert new.take_over(newest)
     new.commit(snapshot(7))
     new.commit(snapshot(8))
     assert [n for n in names(folder) if not n.startswith("claims/")] == sorted(

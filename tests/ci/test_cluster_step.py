@@ -16,17 +16,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BUILDAH = """echo "buildah $*" >>"$CALLS"
 [[ "$*" == *kfit-probe* && -n ${NO_CHROOT:-} ]] && { echo "chroot is not permitted"; exit 1; }
-[[ "$*" == *trainer:dev* && -n ${BAD_DOCKERFILE:-} ]] && { echo "RUN failed"; exit 1; }
+[[ "$*" == *trainer:dev* && -n ${BAD_DOCKERFILE:-} ]] && { echo "$BAD_DOCKERFILE"; exit 1; }
 [[ "$*" == *trainer:dev* && -n ${SLOW:-} ]] && exit 124
 exit 0"""
 CLUSTER = """echo "cluster $*" >>"$CALLS"
 case $1 in
-  status) [[ -n ${RUNNING:-} ]] ;;
+  status) [[ -n ${RUNNING:-} ]] || { grep -q 'cluster up' "$CALLS" && echo "kubelet  ${KUBELET:-runs}"; } ;;
   up) (($(grep -c 'cluster up' "$CALLS") > ${FAILED_STARTS:-0})) || { echo "etcd did not come up"; exit 1; } ;;
   env) echo "export KUBECONFIG=somewhere" ;;
 esac"""
 MAKEFILE = """test-cluster:
 \t@echo "cases [$(CASES)] policies=$$KFIT_TEST_POLICIES until=$$KFIT_TEST_UNTIL" >>$(CALLS)
+\t@mkdir -p .pytest_cache/v/cache
+\t@printf '  "tests/%s": true,\\n' feed/a.py::b 'cluster/test_a.py::test_b[c]' >.pytest_cache/v/cache/lastfailed
 \t@test $$(grep -c ^cases $(CALLS)) -gt $(FAILED_TRIES)
 """
 
@@ -82,6 +84,10 @@ def test_the_cases_run_on_a_cluster_with_kueue_and_policies_which_is_taken_down(
         ({"RUNNING": "1"}, "a cluster runs on this machine already, and is not ours"),
         ({"SLOW": "1"}, "buildah takes too long on this machine"),
         ({"FAILED_STARTS": "9"}, "the cluster does not start\n   | etcd did not come up"),
+        (
+            {"BAD_DOCKERFILE": "pip: Read timed out."},
+            "the image cannot be built on this machine\n   | pip: Read timed out.",
+        ),
     ],
 )
 def test_what_the_machine_cannot_do_is_said_and_skipped(step, wrong, said):
@@ -104,15 +110,25 @@ def test_a_start_that_fails_half_way_is_tried_again_from_nothing(step):
 
 
 def test_an_image_that_does_not_build_fails(step):
-    code, output, calls = step(BAD_DOCKERFILE="1")
+    code, output, calls = step(BAD_DOCKERFILE="RUN failed")
     assert (code, calls) == (1, ["status"])
     assert "RUN failed" in output
 
 
 def test_cases_that_fail_once_are_run_again_and_fail_for_good_the_second_time(step):
-    code, _, calls = step(FAILED_TRIES="1")
+    code, output, calls = step(FAILED_TRIES="1")
     assert code == 0
+    assert calls[-3] == "status"
     assert calls[-2] == "cases [--last-failed --last-failed-no-failures none] policies=1 until="
-    code, _, calls = step(FAILED_TRIES="2")
+    assert "failed once, and passed alone:\n   tests/cluster/test_a.py::test_b[c]\n" in output
+    assert "tests/feed" not in output
+    code, output, calls = step(FAILED_TRIES="2")
     assert code != 0
+    assert "passed alone" not in output
     assert calls[-1] == "down"
+
+
+def test_cases_that_fail_on_a_cluster_that_did_not_last_are_not_ours(step):
+    code, output, calls = step(FAILED_TRIES="1", KUBELET="ended")
+    assert (code, "   skipped: the cluster did not last" in output) == (0, True), output
+    assert len([call for call in calls if call.startswith("cases")]) == 1

@@ -163,16 +163,16 @@ class Team:
     def objects(self, name: str) -> list[str]:
         """All that carries a Job's name."""
         kinds = "jobs,pods,configmaps,networkpolicies,services"
-        found = self.get(kinds)["items"]
-        return sorted(f"{o['kind']}/{o['metadata']['name']}" for o in found if o["metadata"]["name"].startswith(name))
+        items = self.get(kinds)["items"]
+        return sorted(f"{o['kind']}/{o['metadata']['name']}" for o in items if o["metadata"]["name"].startswith(name))
 
 
 def until(true: Callable[[], Any], timeout_s: float = 90.0, every_s: float = 0.3) -> Any:
     """Waits for something to be so, and gives what it gave."""
     ends = time.monotonic() + timeout_s
     while True:
-        if found := true():
-            return found
+        if result := true():
+            return result
         if time.monotonic() > ends:
             pytest.fail(f"not within {timeout_s:.0f} s")
         time.sleep(every_s)
@@ -227,11 +227,11 @@ def flights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(tmp_path_factory: pytest.TempPathFactory, api_server: str, flights: Path):
     """A SeaweedFS that pods reach, with nine days of the flights in it."""
     host = os.environ.get("KFIT_TEST_HOST") or _own_address(api_server)
-    with serve(host, tmp_path_factory.mktemp("store")) as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment.items():
+    with serve(host, tmp_path_factory.mktemp("store")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
             patch.setenv(name, value)
-        found.upload(sorted(flights.glob("dt=2013-01-0*/*.parquet")), flights)
-        yield found
+        server.upload(sorted(flights.glob("dt=2013-01-0*/*.parquet")), flights)
+        yield server
 
 
 def _own_address(api_server: str) -> str:
@@ -273,9 +273,9 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
         )
         path = tmp_path_factory.mktemp("member") / "kubeconfig"
         path.write_text(yaml.safe_dump(_member_config(name)))
-        found = Team(name, path, store)
-        yield found
-        for process in found.started:
+        own = Team(name, path, store)
+        yield own
+        for process in own.started:
             process.kill()
             process.communicate()
     finally:
@@ -283,13 +283,13 @@ def team(store: Store, tmp_path_factory: pytest.TempPathFactory):
 
 
 def _member_config(namespace: str) -> dict[str, Any]:
-    found = json.loads(admin("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    config = json.loads(admin("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
     token = admin("-n", namespace, "create", "token", "member", "--duration=2h").strip()
     context = {"cluster": "c", "user": "member", "namespace": namespace}
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": found["clusters"][0]["cluster"]}],
+        "clusters": [{"name": "c", "cluster": config["clusters"][0]["cluster"]}],
         "users": [{"name": "member", "user": {"token": token}}],
         "contexts": [{"name": "member", "context": context}],
         "current-context": "member",

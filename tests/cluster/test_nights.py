@@ -1,7 +1,7 @@
 """A job that trains every night, on a real cluster: what each kind of night does to production.
 
 The flights of 2013 are moved so that today lies 20 days before their end: nights to come have their days.
-One after the other, since each night is held against what the nights before it left.
+One after the other, since each night is compared with what the nights before it left.
 """
 
 from __future__ import annotations

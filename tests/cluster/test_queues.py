@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from k8s.chart.yaml_documents import from_yaml
 from tests.cluster.conftest import Team, admin, until
 from tests.cluster.test_several_nodes import apart
 from tests.faults.ends import differences, unpublished
@@ -103,10 +104,10 @@ def test_admitted_and_waits(team: Team, queued: Callable[..., Path], ordered: bo
     until(lambda: status(team, first)["phase"] == "Running", timeout_s=180)
     assert status(team, first)["queue"]["admitted_nodes"] == 1
     second, third = (team.submit(queued(name, run=ENDLESS)) for name in ("second", "third"))
-    found = until(lambda: (s := status(team, third)) and "needed" in s["why"] and s)
-    assert found["phase"] == "Queued"
-    assert found["why"] == f"{place(ordered, 2, 2)}: 600m more cpu needed"
-    assert (found["queue"]["position"], found["queue"]["length"]) == ((2, 2) if ordered else (None, None))
+    shown = until(lambda: (s := status(team, third)) and "needed" in s["why"] and s)
+    assert shown["phase"] == "Queued"
+    assert shown["why"] == f"{place(ordered, 2, 2)}: 600m more cpu needed"
+    assert (shown["queue"]["position"], shown["queue"]["length"]) == ((2, 2) if ordered else (None, None))
     assert place(ordered, 1, 2) in team.kfit("why", second).out
     assert place(ordered, 2, 2) in team.kfit("list").out
     waited = team.kfit("wait", third, "--timeout", "30s", code=124)
@@ -120,17 +121,17 @@ def test_admitted_and_waits(team: Team, queued: Callable[..., Path], ordered: bo
 def test_never_fits(team: Team, queued: Callable[..., Path]) -> None:
     """asked 3 cpu, the queue's largest is 600m → never fits, and what to do"""
     name = team.submit(queued("greedy-queue", cpu="3"))
-    found = until(lambda: (s := status(team, name)) and s["queue"]["never_fits"] and s)
-    assert found["why"] == "never fits queue team: asked for 3 cpu, its most is 600m"
-    assert "ask for less (resources.cpu in the job file)" in found["remedy"]
+    shown = until(lambda: (s := status(team, name)) and s["queue"]["never_fits"] and s)
+    assert shown["why"] == "never fits queue team: asked for 3 cpu, its most is 600m"
+    assert "ask for less (resources.cpu in the job file)" in shown["remedy"]
     team.kfit("cancel", name, "--wait")
 
 
 def test_no_such_queue(team: Team, queued: Callable[..., Path]) -> None:
     """a queue that is not there is named"""
     name = team.submit(queued("lost-queue", queue="nobody"))
-    found = until(lambda: (s := status(team, name)) and "doesn't exist" in s["why"] and s)
-    assert found["why"] == "queue nobody admits nothing: LocalQueue nobody doesn't exist"
+    shown = until(lambda: (s := status(team, name)) and "doesn't exist" in s["why"] and s)
+    assert shown["why"] == "queue nobody admits nothing: LocalQueue nobody doesn't exist"
     team.kfit("cancel", name, "--wait")
 
 
@@ -143,10 +144,10 @@ def test_preempted(team: Team, queued: Callable[..., Path], queue: str) -> None:
     until(lambda: past(team, name, 5), timeout_s=180)
     priority = {"name": queue, "priority": f"{team.namespace}-queue-high"}
     urgent = team.submit(queued("urgent", queue=priority, run={"fit": {"epochs": 10}}))
-    found = until(lambda: (s := status(team, name)) and s["phase"] == "Queued" and s["checkpoint"] and s)
-    assert f"preempted by Job {urgent}, which has a higher priority; waits in queue team" in found["why"]
-    assert f"the newest checkpoint is of step {found['checkpoint']['step']:,}" in team.kfit("why", name).out
-    assert found["queue"]["evicted"].startswith(f"preempted by Job {urgent}")
+    shown = until(lambda: (s := status(team, name)) and s["phase"] == "Queued" and s["checkpoint"] and s)
+    assert f"preempted by Job {urgent}, which has a higher priority; waits in queue team" in shown["why"]
+    assert f"the newest checkpoint is of step {shown['checkpoint']['step']:,}" in team.kfit("why", name).out
+    assert shown["queue"]["evicted"].startswith(f"preempted by Job {urgent}")
     team.kfit("wait", urgent)
     out, err = following.communicate(timeout=300)
     assert following.returncode == 0, err
@@ -181,8 +182,8 @@ def test_fewer_nodes(team: Team, queued: Callable[..., Path]) -> None:
     team.kubectl("create", "configmap", "last-call", "--from-literal=KFIT_LAST_CALL_S=5")
     sources = [{"secretRef": {"name": "store"}}, {"configMapRef": {"name": "last-call"}}]
     name = team.submit(queued("partial", cpu=HALF, nodes=2, minNodes=1, run=few, envFrom=sources))
-    found = until(lambda: (s := status(team, name)) and s["phase"] == "Running" and s, timeout_s=180)
-    assert (found["queue"]["admitted_nodes"], found["queue"]["asked_nodes"], found["nodes"]) == (1, 2, 1)
+    shown = until(lambda: (s := status(team, name)) and s["phase"] == "Running" and s, timeout_s=180)
+    assert (shown["queue"]["admitted_nodes"], shown["queue"]["asked_nodes"], shown["nodes"]) == (1, 2, 1)
     assert "admitted, 1 of 2 nodes" in team.kfit("status", name).out
     team.kfit("wait", name)
     assert "worker 0 of 1; the run begins without the other 1" in team.kfit("logs", name).out
@@ -199,12 +200,26 @@ def test_deactivated(team: Team, queued: Callable[..., Path]) -> None:
     workload = team.get("workloads", "-l", f"kueue.x-k8s.io/job-uid={team.get('job', name)['metadata']['uid']}")
     named = workload["items"][0]["metadata"]["name"]
     team.kubectl("patch", "workload", named, "--type=merge", "-p", '{"spec":{"active":false}}')
-    found = until(lambda: (s := status(team, name)) and s["why"].startswith("deactivated") and s)
-    assert found["phase"] == "Queued"
-    assert found["remedy"].startswith(f"kubectl patch workload {named} ")
+    shown = until(lambda: (s := status(team, name)) and s["why"].startswith("deactivated") and s)
+    assert shown["phase"] == "Queued"
+    assert shown["remedy"].startswith(f"kubectl patch workload {named} ")
     team.kubectl("patch", "workload", named, "--type=merge", "-p", '{"spec":{"active":true}}')
     team.kfit("wait", name)
     assert "going on from the checkpoint" in team.kfit("logs", name).out
+
+
+def test_written_back(team: Team, queued: Callable[..., Path]) -> None:
+    """what Git says is applied again to an admitted run, as Argo CD and Flux do: it stays admitted and ends"""
+    rendered = team.kfit("render", str(queued("written-back"))).out
+    name = next(d["metadata"]["name"] for d in from_yaml(rendered) if d["kind"] == "Job")
+    team.kubectl("apply", "-f", "-", given=rendered)
+    until(lambda: past(team, name, 2), timeout_s=180)
+    team.kubectl("apply", "-f", "-", given=rendered)
+    team.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=flux", "-f", "-", given=rendered)
+    assert not team.get("job", name)["spec"]["suspend"]
+    team.kfit("wait", name)
+    assert status(team, name)["restarts"] == 0
+    team.kfit("cancel", name)
 
 
 def test_nightly(team: Team, queued: Callable[..., Path]) -> None:
@@ -230,9 +245,9 @@ def test_without_the_right(team: Team, queued: Callable[..., Path]) -> None:
     rules = [rule for rule in before if rule["resources"] != ["workloads"]]
     team.kubectl("patch", "role", "kfit", "--type=merge", "-p", json.dumps({"rules": rules}))
     try:
-        found = until(lambda: (s := status(team, name)) and "unknown" in s["why"] and s)
-        assert found["why"] == "waits in queue team; why is unknown: the right to list Workloads is missing"
-        assert '{apiGroups: ["kueue.x-k8s.io"], resources: ["workloads"], verbs: ["list"]}' in found["remedy"]
+        shown = until(lambda: (s := status(team, name)) and "unknown" in s["why"] and s)
+        assert shown["why"] == "waits in queue team; why is unknown: the right to list Workloads is missing"
+        assert '{apiGroups: ["kueue.x-k8s.io"], resources: ["workloads"], verbs: ["list"]}' in shown["remedy"]
         assert "not allowed: list Workload" in team.kfit("doctor", code=64).out
     finally:
         team.kubectl("patch", "role", "kfit", "--type=merge", "-p", json.dumps({"rules": before}))

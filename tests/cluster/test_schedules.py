@@ -14,8 +14,8 @@ BROKEN = {"data": {"label": "no_such_column"}}
 
 
 def jobs(team, name):
-    found = team.get("jobs", "-l", f"kfit.dev/cronjob={name}")["items"]
-    return sorted(found, key=lambda j: j["metadata"]["creationTimestamp"])
+    items = team.get("jobs", "-l", f"kfit.dev/cronjob={name}")["items"]
+    return sorted(items, key=lambda j: j["metadata"]["creationTimestamp"])
 
 
 def test_fires(team, job_file):

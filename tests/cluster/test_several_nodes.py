@@ -70,13 +70,13 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 
 def kill(team: Team, pod: str, signal: str = "SIGKILL") -> None:
     """Sends a signal to a pod's trainer, by a privileged pod on its node: inside, a first process is deaf to it."""
-    found = team.get("pod", pod)
-    code = KILL.format(uid=found["metadata"]["uid"], signal=signal)
+    manifest = team.get("pod", pod)
+    code = KILL.format(uid=manifest["metadata"]["uid"], signal=signal)
     container = {"name": "kill", "image": IMAGE, "imagePullPolicy": "Never", "command": ["python", "-c", code],
                  "securityContext": {"privileged": True, "runAsUser": 0}}  # fmt: skip
     killer = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"kfit-test-kill-{pod}", "namespace": "default"},
-        "spec": {"hostPID": True, "restartPolicy": "Never", "nodeName": found["spec"]["nodeName"],
+        "spec": {"hostPID": True, "restartPolicy": "Never", "nodeName": manifest["spec"]["nodeName"],
                  "containers": [container]},
     }  # fmt: skip
     path = "/api/v1/namespaces/default/pods"

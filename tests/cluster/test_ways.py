@@ -83,15 +83,15 @@ def test_render_is_what_submit_sends(team, job_file):
 def beyond(manifest, live, at=""):
     """What a manifest says and the object does not."""
     if isinstance(manifest, dict) and isinstance(live, dict):
-        found = {}
+        additions = {}
         for key, value in manifest.items():
-            found |= beyond(value, live.get(key), f"{at}.{key}")
-        return found
+            additions |= beyond(value, live.get(key), f"{at}.{key}")
+        return additions
     if isinstance(manifest, list) and isinstance(live, list) and len(manifest) == len(live):
-        found = {}
+        additions = {}
         for n, (one, other) in enumerate(zip(manifest, live, strict=True)):
-            found |= beyond(one, other, f"{at}[{n}]")
-        return found
+            additions |= beyond(one, other, f"{at}[{n}]")
+        return additions
     return {} if manifest == live or (not manifest and live is None) else {at: (manifest, live)}
 
 

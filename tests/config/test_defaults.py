@@ -7,7 +7,7 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"task": None, "promote": None, "notify": None},
+    "Config": {"code": None, "task": None, "promote": None, "notify": None},
     "Data": {
         "validation": None,
         "holdout": None,
@@ -85,6 +85,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "class_weight": None,
     },
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
+    "SavedModel": {"inputs": None, "freeze": []},
+    "Code": {"sha256": None},
     "Fit": {
         "epochs": "auto",
         "batch_size": "auto",
@@ -171,7 +173,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 
 
 def test_defaults():
-    found = {
+    defaults = {
         model.__name__: {
             name: field.get_default(call_default_factory=True)
             for name, field in model.model_fields.items()
@@ -179,4 +181,4 @@ def test_defaults():
         }
         for _, model in reference.parts("run", Config)
     }
-    assert found == DEFAULTS
+    assert defaults == DEFAULTS

@@ -49,11 +49,11 @@ BEFORE = {"run": {"fit": {"epochs": 3}, "list": ["a", "b"]}, "name": "x"}
 def test_set_means_what_helm_means(expression, path, value):
     document = copy.deepcopy(BEFORE)
     apply_override(document, expression)
-    found = document
+    here = document
     for key in path:
-        found = found[key]
-    assert found == value
-    assert type(found) is type(value)
+        here = here[key]
+    assert here == value
+    assert type(here) is type(value)
 
 
 HELM_TOO = [

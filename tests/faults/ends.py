@@ -17,23 +17,23 @@ _NOT_COMPARED = ("run", "ledger_s", "finished", "started")
 
 def differences(one: RunFolder, other: RunFolder) -> list[str]:
     """Everything in which the ends of two runs differ; empty where they are equal."""
-    found = []
+    faults = []
     a, b = (CheckpointStore(f, keep=3, note=lambda _: None).newest() for f in (one, other))
     if a is None or b is None:
         return ["no checkpoint"]
     if a.step != b.step:
-        found.append(f"step {a.step} and {b.step}")
+        faults.append(f"step {a.step} and {b.step}")
     for group in ("weights", "optimizer", "best"):
         mine, yours = a.groups.get(group, {}), b.groups.get(group, {})
         if mine.keys() != yours.keys() or any(not np.array_equal(mine[n], yours[n]) for n in mine):
-            found.append(group)
+            faults.append(group)
     if _lines(one) != _lines(other):
-        found.append("metrics.jsonl")
+        faults.append("metrics.jsonl")
     if _result(one) != _result(other):
-        found.append("result.json")
+        faults.append("result.json")
     if _layout(one) != _layout(other):
-        found.append("model")
-    return found
+        faults.append("model")
+    return faults
 
 
 def unpublished(run: RunFolder) -> list[str]:

@@ -115,8 +115,8 @@ class Workshop:
         return killable_run.run(words, self.folder / "process", environ=self._environ, watch=watch)
 
     def newest_step(self, run: RunFolder) -> int:
-        found = CheckpointStore(run, keep=3, note=lambda _: None).newest()
-        return found.step if found else 0
+        newest = CheckpointStore(run, keep=3, note=lambda _: None).newest()
+        return newest.step if newest else 0
 
     def again(self, fault: str, did: str, end: killable_run.End, run: RunFolder, allowed: tuple[int, ...]) -> Outcome:
         """Starts the run again, now that the fault is gone, and compares its end."""

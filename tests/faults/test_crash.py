@@ -21,7 +21,7 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_it_had_not_been(store: str, de
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    deaths, _, found = done.stdout.splitlines()[-1].partition(" ")
-    assert found == "deaths, 0 differences"
+    deaths, _, differences = done.stdout.splitlines()[-1].partition(" ")
+    assert differences == "deaths, 0 differences"
     # Six kills, three stops, four operations and each commit: five, or fewer where an upload outlasts the next.
     assert int(deaths) >= 6 + 3 + 4 + 2

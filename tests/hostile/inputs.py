@@ -48,16 +48,16 @@ def table_job(work: Path, table: pa.Table, features: dict[str, Any], label: str 
 
 def replaced(document: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     """A copy with one value replaced."""
-    found = copy.deepcopy(document)
-    at: Any = found
+    copied = copy.deepcopy(document)
+    at: Any = copied
     for key in path[:-1]:
         at = at[key]
     at[path[-1]] = value
-    return found
+    return copied
 
 
 def leaves(value: Any, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     """The path of every key of a document, inner ones included."""
-    found = [at] if at else []
+    paths = [at] if at else []
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return found + [path for key, below in pairs for path in leaves(below, (*at, key))]
+    return paths + [path for key, below in pairs for path in leaves(below, (*at, key))]

@@ -64,8 +64,8 @@ class Memory:
 
     def answer(self, method: str, target: str, body: dict | None) -> Answer:
         with self._lock:
-            status, found = self._answer(method, urlsplit(target), body)
-        return Answer(status, iter([json.dumps(found).encode()]))
+            status, document = self._answer(method, urlsplit(target), body)
+        return Answer(status, iter([json.dumps(document).encode()]))
 
     def _answer(self, method, url, body):
         path = url.path
@@ -85,19 +85,19 @@ class Memory:
             return 200, {"items": items, "metadata": {"resourceVersion": "1"}}
         if path not in self.objects:
             return self._status(404, "NotFound", f"{path} not found")
-        found = self.objects[path]
+        stored = self.objects[path]
         if method == "PUT":
-            if body["metadata"].get("resourceVersion", "") != found["metadata"]["resourceVersion"]:
+            if body["metadata"].get("resourceVersion", "") != stored["metadata"]["resourceVersion"]:
                 return self._status(409, "Conflict", "the object has been modified")
             unchanged = {k: v for k, v in body.items() if k != "metadata"} == {
-                k: v for k, v in found.items() if k != "metadata"
+                k: v for k, v in stored.items() if k != "metadata"
             }
-            return 200, found if unchanged else self._keep(path, body)
+            return 200, stored if unchanged else self._keep(path, body)
         if method == "PATCH":
-            return 200, self._keep(path, merged(found, body))
+            return 200, self._keep(path, merged(stored, body))
         if method == "DELETE":
             del self.objects[path]
-        return 200, found
+        return 200, stored
 
     def _keep(self, path, body):
         meta = {"uid": f"uid-{path}", "creationTimestamp": "2026-01-01T00:00:00Z", **body["metadata"]}
@@ -120,12 +120,12 @@ def _collections(path):
     return own, f"{before}/{behind.partition('/')[2]}"
 
 
-def merged(found, change):
+def merged(stored, change):
     """RFC 7386."""
-    if not isinstance(change, dict) or not isinstance(found, dict):
+    if not isinstance(change, dict) or not isinstance(stored, dict):
         return change
-    keys = {**found, **change}
-    return {k: merged(found.get(k), v) if k in change else v for k, v in keys.items() if change.get(k, 0) is not None}
+    keys = {**stored, **change}
+    return {k: merged(stored.get(k), v) if k in change else v for k, v in keys.items() if change.get(k, 0) is not None}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,9 +14,9 @@ from tests.k8s.apiserver import Memory, Server
 
 @pytest.fixture
 def server():
-    found = Server(Memory())
-    yield found
-    found.close()
+    fake = Server(Memory())
+    yield fake
+    fake.close()
 
 
 class Clock:
@@ -40,9 +40,9 @@ def clock():
 
 @pytest.fixture
 def cluster(server, clock, tmp_path):
-    found = Cluster(Transport(server.access(tmp_path), clock=clock, sleep=clock.sleep), "ml", "test")
-    yield found
-    found.close()
+    boundary = Cluster(Transport(server.access(tmp_path), clock=clock, sleep=clock.sleep), "ml", "test")
+    yield boundary
+    boundary.close()
 
 
 @pytest.fixture

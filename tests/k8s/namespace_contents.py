@@ -9,11 +9,11 @@ JOBS, PODS, EVENTS = "/apis/batch/v1/namespaces/ml/jobs", "/api/v1/namespaces/ml
 
 def put(server, *objects):
     folders = {"Job": JOBS, "CronJob": JOBS.replace("jobs", "cronjobs")}
-    for found in objects:
-        path = folders.get(found.get("kind"), PODS)
-        path = EVENTS if "involvedObject" in found else path
-        name = found["metadata"].get("name") or found["metadata"]["uid"]
-        server.behind.objects[f"{path}/{name}"] = found
+    for manifest in objects:
+        path = folders.get(manifest.get("kind"), PODS)
+        path = EVENTS if "involvedObject" in manifest else path
+        name = manifest["metadata"].get("name") or manifest["metadata"]["uid"]
+        server.behind.objects[f"{path}/{name}"] = manifest
 
 
 OVER = [{"type": "Failed", "reason": "PodFailurePolicy", "message": "failed with exit code 65 matching"}]
@@ -24,9 +24,9 @@ def failed_job(**changes):
 
 
 def ours(name="train-1a2b3c4d-x", **changes):
-    found = pod(name, **changes)
-    found["metadata"]["labels"] = {
+    own = pod(name, **changes)
+    own["metadata"]["labels"] = {
         "app.kubernetes.io/part-of": "kfit",
         "batch.kubernetes.io/job-name": "train-1a2b3c4d",
     }
-    return found
+    return own

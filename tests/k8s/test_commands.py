@@ -13,6 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from k8s.api.kinds import KINDS
 from k8s.cli import GROUPS, VERBS, cli
 from k8s.commands.options import DURATION, Target
 from k8s.commands.watch.list import _PHASES
@@ -93,13 +94,13 @@ def test_status_has_what_scripts_read(server, kfit, monkeypatch):
     saved = '{"kfit": "checkpoint", "step": 15}'
     log = f"2026-01-01T00:01:00Z {saved}\n2026-01-01T00:01:01Z {step}\n".encode()
     logged(monkeypatch, lambda _: log)
-    found = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
+    shown = json.loads(kfit("status", "train-1a2b3c4d", "-o", "json"))
     expected = {
         "name": "train-1a2b3c4d", "run": "train-1a2b3c4d", "phase": "Running", "epoch": 2, "epochs": 9, "step": 5,
         "steps": 10, "metrics": {"loss": 0.5}, "restarts": 0,
     }  # fmt: skip
-    assert {key: found[key] for key in expected} == expected
-    assert found["checkpoint"]["step"] == 15
+    assert {key: shown[key] for key in expected} == expected
+    assert shown["checkpoint"]["step"] == 15
     screen = kfit("status", "train")  # the job file's name means its newest run
     assert "epoch       2/9   step 5/10" in screen
     assert "output      s3://models/train/runs/train-1a2b3c4d" in screen
@@ -146,11 +147,13 @@ def test_why_of_nothing_is_not_found(kfit):
 def test_cancel_takes_what_kubectl_made_too_and_looks_up_all_names_first(server, kfit):
     put(server, job(), job("train-other000", uid="2"))
     labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
-    policy = {"kind": "NetworkPolicy", "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
-    server.behind.objects["/apis/networking.k8s.io/v1/namespaces/ml/networkpolicies/train-1a2b3c4d"] = policy
+    for kind, group in (("NetworkPolicy", "networking.k8s.io"), ("PodDisruptionBudget", "policy")):
+        made = {"kind": kind, "metadata": {"name": "train-1a2b3c4d", "labels": labels}}
+        plural = KINDS[kind].plural
+        server.behind.objects[f"/apis/{group}/v1/namespaces/ml/{plural}/train-1a2b3c4d"] = made
     with pytest.raises(NotFound):
         kfit("cancel", "train-1a2b3c4d", "no-such-run")
-    assert len(server.behind.objects) == 3
+    assert len(server.behind.objects) == 4
     assert kfit("cancel", "train-1a2b3c4d") == "job.batch/train-1a2b3c4d cancelled\n"
     assert list(server.behind.objects) == [f"{JOBS}/train-other000"]
 

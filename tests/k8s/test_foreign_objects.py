@@ -21,10 +21,10 @@ def foreign_job():
 
 
 def foreign_cronjob():
-    found = schedule("pg-backup")
-    found["metadata"]["labels"] = {}
-    del found["spec"]["jobTemplate"]["metadata"]
-    return found
+    cronjob = schedule("pg-backup")
+    cronjob["metadata"]["labels"] = {}
+    del cronjob["spec"]["jobTemplate"]["metadata"]
+    return cronjob
 
 
 @pytest.mark.parametrize("verb", [["status"], ["logs"], ["wait"], ["why"], ["cancel"]])
@@ -43,9 +43,9 @@ def test_a_job_of_others_is_refused_by_every_verb(server, kfit, verb):
 )
 @pytest.mark.parametrize("labels", [{}, OURS])
 def test_a_cronjob_of_others_is_refused_by_every_verb_even_under_our_label(server, kfit, words, labels):
-    found = foreign_cronjob()
-    found["metadata"]["labels"] = labels
-    put(server, found)
+    cronjob = foreign_cronjob()
+    cronjob["metadata"]["labels"] = labels
+    put(server, cronjob)
     before = copy.deepcopy(server.behind.objects)
     with pytest.raises(RefusedError, match="not made from a job file"):
         kfit(*words, "pg-backup")
@@ -54,9 +54,9 @@ def test_a_cronjob_of_others_is_refused_by_every_verb_even_under_our_label(serve
 
 @pytest.mark.parametrize("verb", ["cancel", "resume"])
 def test_our_label_alone_is_not_enough_to_delete_or_continue_a_job(server, kfit, verb):
-    found = failed_job()
-    found["metadata"]["annotations"] = {}
-    put(server, found)
+    job = failed_job()
+    job["metadata"]["annotations"] = {}
+    put(server, job)
     before = copy.deepcopy(server.behind.objects)
     with pytest.raises(RefusedError, match="not made from a job file"):
         kfit(verb, "train-1a2b3c4d")

@@ -20,7 +20,7 @@ def test_each_checkout_runs_its_own_code(tmp_path):
     for name in ("before", "now"):
         (tmp_path / name / "k8s").mkdir(parents=True)
         (tmp_path / name / "k8s" / "__init__.py").touch()
-        (tmp_path / name / "k8s" / "__main__.py").write_text(f"import sys; print('{name}', *sys.argv[1:])")
+        (tmp_path / name / "k8s" / "cli.py").write_text(f"import sys\ndef main(): print('{name}', *sys.argv[1:])")
     said = [Launcher(sys.executable, tmp_path / name).output("status", "x") for name in ("before", "now")]
     assert said == ["before status x\n", "now status x\n"]
 
@@ -28,6 +28,6 @@ def test_each_checkout_runs_its_own_code(tmp_path):
 def test_a_verb_that_fails_ends_the_benchmark_with_its_message(tmp_path):
     (tmp_path / "k8s").mkdir()
     (tmp_path / "k8s" / "__init__.py").touch()
-    (tmp_path / "k8s" / "__main__.py").write_text("raise SystemExit('no cluster')")
+    (tmp_path / "k8s" / "cli.py").write_text("def main(): raise SystemExit('no cluster')")
     with pytest.raises(SystemExit, match="no cluster"):
         Launcher(sys.executable, tmp_path).took_s("status", tries=1)

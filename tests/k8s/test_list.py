@@ -26,11 +26,11 @@ def two_namespaces(server):
         put(server, one, *pods, *told)
         for folder in (JOBS, PODS, EVENTS):
             for path in [p for p in server.behind.objects if p.startswith(f"{folder}/")]:
-                found = server.behind.objects.pop(path)
-                found["metadata"]["namespace"] = namespace
-                if "involvedObject" in found:
-                    found["involvedObject"]["namespace"] = namespace
-                server.behind.objects[path.replace("/ml/", f"/{namespace}-/")] = found
+                manifest = server.behind.objects.pop(path)
+                manifest["metadata"]["namespace"] = namespace
+                if "involvedObject" in manifest:
+                    manifest["involvedObject"]["namespace"] = namespace
+                server.behind.objects[path.replace("/ml/", f"/{namespace}-/")] = manifest
     for path in list(server.behind.objects):
         server.behind.objects[path.replace("-/", "/")] = server.behind.objects.pop(path)
 
@@ -42,10 +42,10 @@ def test_all_namespaces_are_listed_each_run_with_its_own_pods_and_events(two_nam
         ["dev", "train-1a2b3c4d", "Pending"],
         ["ml", "train-1a2b3c4d", "Failed"],
     ]
-    found = {run["namespace"]: run for run in json.loads(kfit("list", "-A", "-o", "json"))["items"]}
-    assert found["ml"]["exit_code"] == 65
-    assert "quota" in found["dev"]["why"]
-    assert "quota" not in found["ml"]["why"]
+    runs = {run["namespace"]: run for run in json.loads(kfit("list", "-A", "-o", "json"))["items"]}
+    assert runs["ml"]["exit_code"] == 65
+    assert "quota" in runs["dev"]["why"]
+    assert "quota" not in runs["ml"]["why"]
 
 
 def test_all_namespaces_go_with_labels_and_phases(two_namespaces, server, kfit):

@@ -8,6 +8,7 @@ from datetime import date
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from k8s.cli import cli
@@ -96,8 +97,8 @@ def test_trigger_of_a_range_waits_for_every_day_and_ends_with_the_code_of_the_fi
     ends = Ends(server, {date(2013, 1, 6): 65})
     monkeypatch.setattr("k8s.actions.backfill.time", SimpleNamespace(sleep=ends, monotonic=time.monotonic))
     words = ("trigger", "nightly", "--from", "2013-01-05", "--to", "2013-01-07", "--parallel", "3", "-o", "json")
-    found = json.loads(kfit(*words, code=65))["items"]
-    assert [(d["date"], d["phase"], d["exit_code"]) for d in found] == [
+    days = json.loads(kfit(*words, code=65))["items"]
+    assert [(d["date"], d["phase"], d["exit_code"]) for d in days] == [
         ("2013-01-05", "Succeeded", 0),
         ("2013-01-06", "Failed", 65),
         ("2013-01-07", "Succeeded", 0),
@@ -158,7 +159,10 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
 def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
     file = job_file("alerts: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
-    assert "prometheusrules/flights" in "".join(server.behind.objects)
+    (rule,) = [made for path, made in server.behind.objects.items() if "prometheusrules/flights" in path]
+    watched = rule["spec"]["groups"][0]["rules"][0]["expr"]
+    assert 'namespace="ml"' in watched  # where it is sent, and not helm's default
+    assert json.dumps(watched) in json.dumps(list(yaml.safe_load_all(kfit("render", file, "--kube-version", "1.34"))))
 
 
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run=client"]])

@@ -159,9 +159,9 @@ def expected_of_loss(name: str, reduction: str) -> tuple[list[float], list[np.nd
 def assert_loss_is_kerass(name: str, replicas: int, reduction: str = "sum_over_batch_size") -> None:
     task, arguments = LOSSES[name]
     losses, weights = expected_of_loss(name, reduction)
-    found = ours(task, {"loss": {"name": name, **arguments, "reduction": reduction}, "metrics": []}, replicas)
-    np.testing.assert_allclose(found.history.history["loss"], losses, **CLOSE)
-    for a, b in zip(found.get_weights(), weights, strict=True):
+    trained = ours(task, {"loss": {"name": name, **arguments, "reduction": reduction}, "metrics": []}, replicas)
+    np.testing.assert_allclose(trained.history.history["loss"], losses, **CLOSE)
+    for a, b in zip(trained.get_weights(), weights, strict=True):
         np.testing.assert_allclose(a, b, **CLOSE)
 
 

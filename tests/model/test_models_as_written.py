@@ -159,17 +159,22 @@ def test_raw_columns_are_those_of_the_data():
     np.testing.assert_allclose(model(rows.x), expected, atol=1e-6)
 
 
+def plain_script(script, rows, names, encoding, weights):
+    """A model as a plain script has it: its weights, and the encoded rows that it is called on."""
+    features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in names}), rows.statistics)
+    inputs = features.inputs()
+    x = keras.Model(inputs, getattr(features, encoding)(inputs))(rows.x)
+    script(x)
+    script.set_weights(weights)
+    return script, x
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_what_a_model_is_compiled_with_is_used_where_the_job_file_is_silent(replicas):
     """Against the same model in a plain script, on the same encoded rows."""
     model, rows, job = made(compiled, "encoded", replicas=replicas)
     assert job.compiled.notes == ()
-    features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in NAMES}), rows.statistics)
-    inputs = features.inputs()
-    x = keras.Model(inputs, features.encode(inputs))(rows.x)
-    script = compiled()
-    script(x)
-    script.set_weights(model.get_weights()[-4:])
+    script, x = plain_script(compiled(), rows, NAMES, "encode", model.get_weights()[-4:])
     history = script.fit(x, labels(ROWS, "binary"), batch_size=16, epochs=2, verbose=0, shuffle=False).history
     model.fit(batches(rows.x, labels(ROWS, "binary"), 16), epochs=2, verbose=0, shuffle=False)
     assert sorted(model.history.history) == sorted(history)
@@ -182,12 +187,7 @@ def test_a_train_step_of_ones_own_trains_as_in_a_plain_script():
     model, rows, job = made(with_its_own_step, "encoded", names)
     (note,) = job.compiled.notes
     assert note.startswith("WithItsOwnStep.train_step is used: ")
-    features = Features(rows.layout, make_config(features={n: FEATURES[n] for n in names}), rows.statistics)
-    inputs = features.inputs()
-    x = keras.Model(inputs, features.columns(inputs))(rows.x)
-    script = with_its_own_step()
-    script(x)
-    script.set_weights(model.get_weights()[-4:])
+    script, x = plain_script(with_its_own_step(), rows, names, "columns", model.get_weights()[-4:])
     script.fit(x, labels(ROWS, "binary")[:, None], batch_size=16, epochs=2, verbose=0, shuffle=False)
     model.fit(batches(rows.x, labels(ROWS, "binary"), 16), epochs=2, verbose=0, shuffle=False)
     assert model.history.history["rows"] == script.history.history["rows"] == [12, 12]

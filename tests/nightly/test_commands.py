@@ -165,11 +165,11 @@ def test_compare_shows_what_differs(tmp_path, kfit):
     record(output, "b", auc=0.72, shift=1.0, batch=128)
     code, out, _ = kfit("compare", "a", "b", "--output-uri", output, "-o", "json")
     assert code == 0
-    found = json.loads(out)
-    assert found["configuration"] == [{"key": "run.fit.batch_size", "a": 64, "b": 128}]
-    assert {"key": "validation auc", "a": 0.7, "b": 0.72} in found["metrics"]
-    assert {"key": "shards only here", "a": 1, "b": 1} in found["data"]
-    assert [row["key"].split()[0] for row in found["columns"]] == ["x", "city"]  # the farthest moved first
+    comparison = json.loads(out)
+    assert comparison["configuration"] == [{"key": "run.fit.batch_size", "a": 64, "b": 128}]
+    assert {"key": "validation auc", "a": 0.7, "b": 0.72} in comparison["metrics"]
+    assert {"key": "shards only here", "a": 1, "b": 1} in comparison["data"]
+    assert [row["key"].split()[0] for row in comparison["columns"]] == ["x", "city"]  # the farthest moved first
     table = kfit("compare", f"{output}/runs/a", f"{output}/runs/b")[1]
     assert "run.fit.batch_size  64  128     +64" in table
 

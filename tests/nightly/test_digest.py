@@ -15,7 +15,7 @@ config = Config.model_validate({
     "data": {"train": "d", "label": "y", "features": {"x": {"kind": "numeric"}}},
     "task": "binary", "model": {"entrypoint": sys.argv[1]}, "output": {"uri": "o"},
 })
-print(digest(config, "f", {}))
+print(digest(config, "f", {}, {}))
 """
 
 

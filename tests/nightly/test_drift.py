@@ -30,8 +30,8 @@ def categories(counts: dict[object, int], nulls: int = 0, *, most: int | None = 
 def checked(before: ColumnStatistics, now: ColumnStatistics, **limits: object) -> dict[str, drift.Finding]:
     """Findings by check for a set of this one column."""
     rules = Checks(**limits)
-    found = drift.check(rules, Statistics(before.rows, {"c": before}), Statistics(now.rows, {"c": now}))
-    return {f.check: f for f in found if f.column}
+    findings = drift.check(rules, Statistics(before.rows, {"c": before}), Statistics(now.rows, {"c": now}))
+    return {f.check: f for f in findings if f.column}
 
 
 RNG = np.random.default_rng(0)
@@ -54,13 +54,13 @@ def test_the_same_distribution_again_keeps_all_limits():
 @pytest.mark.parametrize(("shift", "breached"), [(0.1, False), (0.3, False), (1.0, True), (1.5, True)])
 def test_a_shift_shows_as_psi(shift, breached):
     moved = numbers(RNG.normal(shift, 1, 20_000))
-    found = checked(NORMAL, moved)["psi"]
-    assert found.breached is breached
+    finding = checked(NORMAL, moved)["psi"]
+    assert finding.breached is breached
     # The exact index of the ten true bins, from samples.
     edges = np.quantile(RNG.normal(0, 1, 200_000), np.arange(0.1, 1.0, 0.1))
     share = np.histogram(RNG.normal(shift, 1, 200_000), [-np.inf, *edges, np.inf])[0] / 200_000
     exact = drift.psi([0.1] * 10, share)
-    assert found.measure == pytest.approx(exact, rel=0.35, abs=0.03)
+    assert finding.measure == pytest.approx(exact, rel=0.35, abs=0.03)
 
 
 def test_a_column_of_few_distinct_numbers_is_compared_by_value():
@@ -76,8 +76,8 @@ def test_nulls_rise():
     values = RNG.normal(0, 1, 10_000)
     holed = values.copy()
     holed[:1_000] = np.nan
-    found = checked(numbers(values), numbers(holed))["nulls"]
-    assert (found.before, found.now, found.breached) == (0.0, 0.1, True)
+    finding = checked(numbers(values), numbers(holed))["nulls"]
+    assert (finding.before, finding.now, finding.breached) == (0.0, 0.1, True)
     assert not checked(numbers(holed), numbers(values))["nulls"].breached  # fewer is no breach
 
 
@@ -87,14 +87,14 @@ def test_nulls_rise():
 )
 def test_values_far_outside_what_production_saw(low, high, measure, breached):
     before, now = numbers(np.array([0.0, 40.0, 100.0])), numbers(np.array([low, 40.0, high]))
-    found = checked(before, now, psi=None)["range"]
-    assert (found.measure, found.breached) == (pytest.approx(measure), breached)
+    finding = checked(before, now, psi=None)["range"]
+    assert (finding.measure, finding.breached) == (pytest.approx(measure), breached)
 
 
 def test_new_categories_count_by_rows_and_are_named():
     before = categories({"JFK": 500, "LGA": 500})
-    found = checked(before, categories({"JFK": 450, "EWR": 60, "LGA": 480, "SWF": 10}))["new_categories"]
-    assert (found.measure, found.breached, found.note) == (0.07, True, "EWR, SWF")
+    finding = checked(before, categories({"JFK": 450, "EWR": 60, "LGA": 480, "SWF": 10}))["new_categories"]
+    assert (finding.measure, finding.breached, finding.note) == (0.07, True, "EWR, SWF")
     assert not checked(before, categories({"JFK": 990, "SWF": 10}), psi=None)["new_categories"].breached
 
 
@@ -111,8 +111,8 @@ def test_many_rare_categories_are_no_drift():
 
 @pytest.mark.parametrize(("rows", "breached"), [(400, True), (600, False), (1_900, False), (2_100, True)])
 def test_far_fewer_or_far_more_rows(rows, breached):
-    found = drift.check(Checks(), Statistics(1_000, {}), Statistics(rows, {}))
-    assert any(f.breached for f in found) is breached
+    findings = drift.check(Checks(), Statistics(1_000, {}), Statistics(rows, {}))
+    assert any(f.breached for f in findings) is breached
     assert not drift.check(Checks(min_rows=None, max_rows=None), Statistics(1_000, {}), Statistics(rows, {}))
 
 
@@ -130,8 +130,8 @@ def test_a_new_column_is_not_held_against_anything():
 
 def test_the_table_says_column_check_and_limit():
     before, now = numbers(np.array([0.0, 40.0, 100.0])), numbers(np.array([0, 40.0, 350]))
-    found = list(checked(before, now, psi=None).values())
-    error = drift.Drifted(drift.breaches(found), "night-1")
+    findings = list(checked(before, now, psi=None).values())
+    error = drift.Drifted(drift.breaches(findings), "night-1")
     assert str(error) == (
         "run.data.checks: the data fails 1 check of 1 column against night-1:\n"
         "  check  column  production  now  measure  limit\n"

@@ -63,14 +63,14 @@ def test_a_gain_that_may_be_luck_is_no_reason():
 
 
 def test_the_reason_holds_the_numbers():
-    found = decide(Promote(), WORSE, "night-1")
-    gain = found.gain
-    assert found.why == (
+    decision = decide(Promote(), WORSE, "night-1")
+    gain = decision.gain
+    assert decision.why == (
         f"auc gains −{-gain.gain:.4f} (−{-gain.low:.4f} to −{-gain.high:.4f}) over night-1: not surely above 0"
     )
-    assert found.champion == "night-1"
-    assert found.rows == ROWS
-    assert set(found.metrics) == {"auc", "pr_auc", "accuracy", "loss", "brier"}
+    assert decision.champion == "night-1"
+    assert decision.rows == ROWS
+    assert set(decision.metrics) == {"auc", "pr_auc", "accuracy", "loss", "brier"}
 
 
 def test_a_model_that_is_worse_on_one_slice_is_kept_out():
@@ -81,19 +81,19 @@ def test_a_model_that_is_worse_on_one_slice_is_kept_out():
     scored = Scored("binary", LABELS, challenger, champion)
     rules = {"metric": "auc", "max_loss": 0.5}
     assert decide(Promote(**rules), scored, "c").passed
-    found = decide(Promote(**rules, slices=["origin"]), scored, "c", {"origin": origin})
-    assert not found.passed
-    assert found.why.startswith("worse on 1 slice: origin=LGA")
-    assert [(s.value, s.worse) for s in found.slices] == [("EWR", False), ("LGA", True)]
+    decision = decide(Promote(**rules, slices=["origin"]), scored, "c", {"origin": origin})
+    assert not decision.passed
+    assert decision.why.startswith("worse on 1 slice: origin=LGA")
+    assert [(s.value, s.worse) for s in decision.slices] == [("EWR", False), ("LGA", True)]
 
 
 def test_a_slice_of_few_rows_is_shown_and_does_not_decide():
     origin = np.array(["EWR"] * 3900 + [None] * 100, object)
     challenger = np.where(origin == "EWR", GOOD, 1 - GOOD)
     scored = Scored("binary", LABELS, challenger, np.where(origin == "EWR", POOR, GOOD))
-    found = decide(Promote(slices=["origin"], min_slice_rows=200), scored, "c", {"origin": origin})
-    assert found.passed
-    assert [(s.value, s.gain.rows, s.decides) for s in found.slices] == [("EWR", 3900, True), ("null", 100, False)]
+    decision = decide(Promote(slices=["origin"], min_slice_rows=200), scored, "c", {"origin": origin})
+    assert decision.passed
+    assert [(s.value, s.gain.rows, s.decides) for s in decision.slices] == [("EWR", 3900, True), ("null", 100, False)]
 
 
 def test_a_slice_of_few_days_is_shown_and_does_not_decide():
@@ -102,9 +102,12 @@ def test_a_slice_of_few_days_is_shown_and_does_not_decide():
     origin = np.where(rare & (np.arange(ROWS) % 3 == 0), "LGA", "EWR")
     challenger = np.where(origin == "LGA", 1 - GOOD, GOOD)
     scored = Scored("binary", LABELS, challenger, np.where(origin == "LGA", GOOD, POOR), np.arange(ROWS) % 14)
-    found = decide(Promote(by="dt", slices=["origin"], max_loss=0.5), scored, "c", {"origin": origin})
-    assert found.passed
-    assert [(s.value, s.decides, s.gain.high < 0) for s in found.slices] == [("EWR", True, False), ("LGA", False, True)]
+    decision = decide(Promote(by="dt", slices=["origin"], max_loss=0.5), scored, "c", {"origin": origin})
+    assert decision.passed
+    assert [(s.value, s.decides, s.gain.high < 0) for s in decision.slices] == [
+        ("EWR", True, False),
+        ("LGA", False, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -117,26 +120,26 @@ def test_a_slice_of_few_days_is_shown_and_does_not_decide():
     ],
 )
 def test_the_first_run_is_held_against_absolute_limits(limits, passed, why):
-    found = decide_first(Promote(limits=limits), ONE, LABELS, GOOD)
-    assert found.passed is passed
-    assert why in found.why
-    assert found.champion is None
-    assert found.gain is None
+    decision = decide_first(Promote(limits=limits), ONE, LABELS, GOOD)
+    assert decision.passed is passed
+    assert why in decision.why
+    assert decision.champion is None
+    assert decision.gain is None
 
 
 @pytest.mark.parametrize(("units", "passed"), [(6, False), (7, True)])
 def test_a_handful_of_units_is_no_ground_for_a_decision(units, passed):
     scored = Scored("binary", LABELS, GOOD, POOR, np.arange(ROWS) % units)
-    found = decide(Promote(by="dt"), scored, "c")
-    assert found.passed is passed
-    assert passed or found.why == "promote.by: 6 values of dt in the holdout tell no interval; it takes 7"
+    decision = decide(Promote(by="dt"), scored, "c")
+    assert decision.passed is passed
+    assert passed or decision.why == "promote.by: 6 values of dt in the holdout tell no interval; it takes 7"
 
 
 def test_a_metric_that_is_not_defined_promotes_nobody():
     nothing = np.zeros(100)
-    found = decide(Promote(), Scored("binary", nothing, GOOD[:100], POOR[:100]), "c")
-    assert not found.passed
-    assert found.why == "auc is not defined on the holdout's 100 rows"
+    decision = decide(Promote(), Scored("binary", nothing, GOOD[:100], POOR[:100]), "c")
+    assert not decision.passed
+    assert decision.why == "auc is not defined on the holdout's 100 rows"
 
 
 def test_a_finite_limit_is_not_kept_by_a_value_that_is_not_a_number():
@@ -182,6 +185,6 @@ def test_a_slice_that_is_truly_worse_is_found_among_fifty():
     errors = [rng.normal(0, 1, 20_000) for _ in range(2)]
     errors[0][airport == 7] *= 1.6
     scored = Scored("regression", np.zeros(20_000), *errors)
-    found = decide(Promote(metric="mae", max_loss=100.0, slices=["origin"]), scored, "c", {"origin": airport})
-    assert [s.value for s in found.slices if s.worse] == ["7"]
-    assert found.why.startswith("worse on 1 slice: origin=7")
+    decision = decide(Promote(metric="mae", max_loss=100.0, slices=["origin"]), scored, "c", {"origin": airport})
+    assert [s.value for s in decision.slices if s.worse] == ["7"]
+    assert decision.why.startswith("worse on 1 slice: origin=7")

@@ -42,8 +42,8 @@ def test_a_run_in_short():
 
 
 def test_without_a_gate_validation_stands_for_the_run():
-    found = history.summarize(runs.result("r"))
-    assert (found.metric, found.value, found.promoted) == ("auc", 0.75, False)
+    summary = history.summarize(runs.result("r"))
+    assert (summary.metric, summary.value, summary.promoted) == ("auc", 0.75, False)
 
 
 def index(output: str) -> list[str]:

@@ -67,7 +67,7 @@ def test_nights_promote_then_skip_then_refuse(tmp_path: Path, lake: Path) -> Non
     assert done["decision"]["champion"] is None
     assert pointer(tmp_path)["run"] == "first"
 
-    # The next night: other days, so another run, held against the first.
+    # The next night: other days, so another run, compared with the first.
     second = night(tmp_path, job, "--date", days.on(7), "--run", "second")
     assert second.returncode == 0, second.stderr
     decision = result(tmp_path, "second")["decision"]

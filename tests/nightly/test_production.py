@@ -26,10 +26,10 @@ def test_it_says_who_when_why_and_what_was_before(output):
     when = datetime(2013, 3, 1, 2, 30, tzinfo=UTC)
     first = production.move(output, "a", current=None, why="the first", who="job/flights-1", when=when)
     second = production.move(output, "b", current=first, why="better", who="job/flights-2", when=when)
-    found = pointer(output)
-    token = found.pop("token")
+    written = pointer(output)
+    token = written.pop("token")
     assert len(token) == 16
-    assert found == {
+    assert written == {
         "run": "b",
         "generation": 2,
         "who": "job/flights-2",
@@ -107,6 +107,14 @@ def test_a_run_without_a_published_model_is_never_promoted(output):
     runs.leave(output, "broken", model=False)
     with pytest.raises(ConfigError, match="no published model"):
         production.move(output, "broken", current=None, why="")
+    assert production.read(output) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/", "b/../a", "../runs/a", "./a"])
+def test_a_path_to_a_published_model_is_no_run_id(output, name):
+    runs.leave(output, "a")
+    with pytest.raises(ConfigError, match="is not a run id"):
+        production.move(output, name, current=None, why="")
     assert production.read(output) is None
 
 

@@ -61,9 +61,9 @@ def test_a_date_or_zone_that_is_none_is_a_configuration_error(environment, says)
     ],
 )
 def test_days_are_counted_back_from_the_date(words, first, last, count):
-    found = windows.days_of(Window(uri="a/{date}", **words), date(2013, 3, 1))
-    assert [found[0].isoformat(), found[-1].isoformat(), len(found)] == [first, last, count]
-    assert found == sorted(set(found))
+    days = windows.days_of(Window(uri="a/{date}", **words), date(2013, 3, 1))
+    assert [days[0].isoformat(), days[-1].isoformat(), len(days)] == [first, last, count]
+    assert days == sorted(set(days))
 
 
 def test_a_days_uri_is_written_as_the_lake_has_it():

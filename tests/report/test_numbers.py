@@ -27,12 +27,12 @@ def test_roc_equals_scikit_learn(pair):
     from sklearn.metrics import roc_auc_score, roc_curve
 
     labels, scores = np.array(pair[0]), np.array(pair[1])
-    found = curves.roc(labels, scores)
+    curve = curves.roc(labels, scores)
     x, y, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    np.testing.assert_allclose(found.false_positive_rate, x)
-    np.testing.assert_allclose(found.true_positive_rate, y)
-    np.testing.assert_allclose(found.thresholds, thresholds)
-    assert found.auc == pytest.approx(roc_auc_score(labels, scores))
+    np.testing.assert_allclose(curve.false_positive_rate, x)
+    np.testing.assert_allclose(curve.true_positive_rate, y)
+    np.testing.assert_allclose(curve.thresholds, thresholds)
+    assert curve.auc == pytest.approx(roc_auc_score(labels, scores))
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,12 +41,12 @@ def test_precision_recall_equals_scikit_learn(pair):
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     labels, scores = np.array(pair[0]), np.array(pair[1])
-    found = curves.precision_recall(labels, scores)
+    curve = curves.precision_recall(labels, scores)
     precision, recall, thresholds = precision_recall_curve(labels, scores)
-    np.testing.assert_allclose(found.precision[::-1], precision[:-1])
-    np.testing.assert_allclose(found.recall[::-1], recall[:-1])
-    np.testing.assert_allclose(found.thresholds[::-1], thresholds)
-    assert found.average_precision == pytest.approx(average_precision_score(labels, scores))
+    np.testing.assert_allclose(curve.precision[::-1], precision[:-1])
+    np.testing.assert_allclose(curve.recall[::-1], recall[:-1])
+    np.testing.assert_allclose(curve.thresholds[::-1], thresholds)
+    assert curve.average_precision == pytest.approx(average_precision_score(labels, scores))
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,22 +56,22 @@ def test_calibration_and_confusion_equal_scikit_learn(pair):
     from sklearn.metrics import brier_score_loss, confusion_matrix
 
     labels, scores = np.array(pair[0]), np.array(pair[1])
-    found = curves.calibration(labels, scores)
+    bins = curves.calibration(labels, scores)
     observed, predicted = calibration_curve(labels, scores, n_bins=10)
-    np.testing.assert_allclose(found.observed, observed)
-    np.testing.assert_allclose(found.predicted, predicted)
-    assert found.brier == pytest.approx(brier_score_loss(labels, scores))
-    assert found.rows.sum() == len(labels)
-    assert (found.low <= found.observed + 1e-12).all()
-    assert (found.observed <= found.high + 1e-12).all()
+    np.testing.assert_allclose(bins.observed, observed)
+    np.testing.assert_allclose(bins.predicted, predicted)
+    assert bins.brier == pytest.approx(brier_score_loss(labels, scores))
+    assert bins.rows.sum() == len(labels)
+    assert (bins.low <= bins.observed + 1e-12).all()
+    assert (bins.observed <= bins.high + 1e-12).all()
     matrix = curves.confusion(labels.astype(np.int64), (scores >= 0.5).astype(np.int64), 2)
     np.testing.assert_array_equal(matrix, confusion_matrix(labels, scores >= 0.5, labels=[False, True]))
 
 
 def test_the_interval_of_a_share_is_wilsons():
     """9 of 10, 95 %: 0.596 to 0.982 (Wilson 1927; the value that every table gives)."""
-    found = curves.calibration(np.array([True] * 9 + [False]), np.full(10, 0.85))
-    np.testing.assert_allclose([found.low[0], found.high[0]], [0.5958, 0.9821], atol=1e-4)
+    bins = curves.calibration(np.array([True] * 9 + [False]), np.full(10, 0.85))
+    np.testing.assert_allclose([bins.low[0], bins.high[0]], [0.5958, 0.9821], atol=1e-4)
 
 
 def test_a_thinned_curve_keeps_its_ends_and_corners():
@@ -87,9 +87,9 @@ def test_a_thinned_curve_keeps_its_ends_and_corners():
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
 def test_ticks_are_few_round_and_inside(low, width):
     width = max(width, abs(low) * 1e-6)
-    found = ticks((low, low + width))
-    assert 1 <= len(found) <= 11
-    assert all(low - width * 1e-3 <= tick <= low + width * 1.001 for tick in found)
+    marks = ticks((low, low + width))
+    assert 1 <= len(marks) <= 11
+    assert all(low - width * 1e-3 <= tick <= low + width * 1.001 for tick in marks)
 
 
 def test_a_range_holds_its_values_with_air():

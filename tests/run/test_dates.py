@@ -60,8 +60,8 @@ def test_a_run_learns_the_local_hour_and_its_export_knows_it(tmp_path, nulls):
     write(tmp_path, orders(nulls=nulls))
     feature = {"impute": "median", "indicator": True} if nulls else {}
     result = fit(job(tmp_path, feature), run_id="r", devices="cpu")
-    found = result.document["metrics"]["validation"]
-    assert found["auc"] > (0.9 if nulls else 0.98)
+    metrics = result.document["metrics"]["validation"]
+    assert metrics["auc"] > (0.9 if nulls else 0.98)
     # The same rows again, through the exported model: all of them, so near what validation says.
     scored = evaluate(f"{tmp_path}/models/runs/r", str(tmp_path / "rows"))
     assert scored["metrics"]["auc"] > (0.9 if nulls else 0.98)

@@ -18,17 +18,17 @@ def training(**known: object) -> Statistics:
 
 def test_the_baseline_of_a_regression_is_the_training_mean():
     labels = RNG.normal(5, 2, 300)
-    found = findings.baseline(LabelField("y", "double", "regression"), training(mean=4.0), labels)
-    assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(labels, np.full(300, 4.0)))
-    assert found["r2"] < 0
+    trivial = findings.baseline(LabelField("y", "double", "regression"), training(mean=4.0), labels)
+    assert trivial["rmse"] == pytest.approx(metrics.root_mean_squared_error(labels, np.full(300, 4.0)))
+    assert trivial["r2"] < 0
 
 
 def test_the_baseline_of_classes_is_their_frequency_in_training():
     labels = (RNG.random(300) < 0.3).astype(float)
-    found = findings.baseline(LabelField("y", "int64", "binary"), training(values=((0, 800), (1, 200))), labels)
-    assert found["auc"] == 0.5
-    assert found["loss"] == pytest.approx(metrics.log_loss(labels, np.full(300, 0.2)))
-    assert found["accuracy"] == pytest.approx(1 - labels.mean())
+    trivial = findings.baseline(LabelField("y", "int64", "binary"), training(values=((0, 800), (1, 200))), labels)
+    assert trivial["auc"] == 0.5
+    assert trivial["loss"] == pytest.approx(metrics.log_loss(labels, np.full(300, 0.2)))
+    assert trivial["accuracy"] == pytest.approx(1 - labels.mean())
     names = LabelField("y", "string", "multiclass", ("a", "b", "c"))
     indices = RNG.integers(0, 3, 300)
     many = findings.baseline(names, training(values=(("c", 700), ("a", 300))), indices)
@@ -65,10 +65,10 @@ def test_a_good_run_warns_of_nothing():
 )
 def test_each_weakness_is_said_once_with_what_to_change(changes, labels, says):
     result = {**GOOD, **changes}
-    found = [*findings.warnings(result, "binary", {"auc": 0.5}, labels), *findings.warnings_of_run(result)]
-    assert len(found) == 1
-    assert says in found[0]
-    assert any(key in found[0] for key in ("fit.epochs", "data.validation", "model.hidden"))
+    warnings = [*findings.warnings(result, "binary", {"auc": 0.5}, labels), *findings.warnings_of_run(result)]
+    assert len(warnings) == 1
+    assert says in warnings[0]
+    assert any(key in warnings[0] for key in ("fit.epochs", "data.validation", "model.hidden"))
 
 
 def test_an_error_is_better_when_smaller():

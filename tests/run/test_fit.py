@@ -77,11 +77,11 @@ def test_a_run_leaves_what_the_design_lists(workshop: Path) -> None:
 
 
 def test_metrics_have_a_line_an_epoch_and_steps_between(workshop: Path) -> None:
-    found = lines(workshop, "whole")
-    ends = [line for line in found if line.get("end")]
+    logged = lines(workshop, "whole")
+    ends = [line for line in logged if line.get("end")]
     assert [line["epoch"] for line in ends] == list(range(EPOCHS))
     assert [line["step"] for line in ends] == [60 * (e + 1) for e in range(EPOCHS)]
-    steps = [line["step"] for line in found if not line.get("end")]
+    steps = [line["step"] for line in logged if not line.get("end")]
     assert steps == list(range(3, 60 * EPOCHS + 1, 3))
 
 
@@ -208,9 +208,9 @@ def test_evaluate_scores_the_exported_model(workshop: Path) -> None:
         workshop, "evaluate", str(workshop / "out/runs/whole"), "--data", str(workshop / "data"), "-o", "json"
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["rows"] == 2400
-    assert found["metrics"]["auc"] > 0.7
+    scored = json.loads(done.stdout)
+    assert scored["rows"] == 2400
+    assert scored["metrics"]["auc"] > 0.7
 
 
 def test_predict_writes_a_file_a_shard_with_all_columns(workshop: Path) -> None:

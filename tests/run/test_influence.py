@@ -48,24 +48,24 @@ def model(x):
 def test_columns_are_ranked_by_what_they_are_worth_and_those_of_no_use_are_worth_nothing():
     x, _ = rows(4)
     labels = model(x)[:, 0] + np.random.default_rng(1).normal(0, 0.1, ROWS)
-    found = permutation_importance(model, x, labels, layout(4), seed=0, limit_s=1e9)
-    assert [column.name for column in found.columns[:3]] == ["n0", "n1", "city"]
-    by_name = {column.name: column for column in found.columns}
+    importance = permutation_importance(model, x, labels, layout(4), seed=0, limit_s=1e9)
+    assert [column.name for column in importance.columns[:3]] == ["n0", "n1", "city"]
+    by_name = {column.name: column for column in importance.columns}
     # Shuffling adds twice the variance of what the column gives: rmse = sqrt(0.1² + 2 · 3²).
     assert by_name["n0"].loss == pytest.approx(np.sqrt(0.01 + 18) - 0.1, rel=0.05)
     assert by_name["n0"].low <= by_name["n0"].loss <= by_name["n0"].high
     for name in ("n2", "n3", "at"):
         assert by_name[name].loss == 0.0
-    assert found.left_out == ""
+    assert importance.left_out == ""
     again = permutation_importance(model, x, labels, layout(4), seed=0, limit_s=1e9)
-    assert again == found
+    assert again == importance
 
 
 def test_a_date_is_shuffled_as_a_whole():
     x, hours = rows(0)
     answer = lambda x: np.hypot(x["numbers"][:, 0], x["numbers"][:, 1])[:, None]  # noqa: E731  # 1 for every real hour
-    found = permutation_importance(answer, x, np.ones(ROWS) + hours * 1e-9, layout(0), seed=0, limit_s=1e9)
-    assert {column.name: column.loss for column in found.columns}["at"] == pytest.approx(0.0, abs=1e-6)
+    importance = permutation_importance(answer, x, np.ones(ROWS) + hours * 1e-9, layout(0), seed=0, limit_s=1e9)
+    assert {column.name: column.loss for column in importance.columns}["at"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_wide_table_is_bounded_and_says_what_was_left_out():
@@ -73,23 +73,25 @@ def test_a_wide_table_is_bounded_and_says_what_was_left_out():
     labels = model(x)[:, 0]
     ticks = itertools.count()
     clock = lambda: next(ticks) * 0.01  # noqa: E731  # every look at it takes 10 ms
-    found = permutation_importance(model, x, labels, layout(2000), seed=0, limit_s=8.0, clock=clock)
+    importance = permutation_importance(model, x, labels, layout(2000), seed=0, limit_s=8.0, clock=clock)
     assert next(ticks) * 0.01 < 9.5
-    assert found.columns[0].name == "n0"
-    assert len(found.columns) <= MOST_MEASURED
-    assert found.looked_at < found.all_columns == 2002
-    assert "2,002 columns are not measured" in found.left_out
-    assert f"chosen among the {found.looked_at:,} that the time allowed a look at" in found.left_out
-    assert "n0" in importance_chart(found)
+    assert importance.columns[0].name == "n0"
+    assert len(importance.columns) <= MOST_MEASURED
+    assert importance.looked_at < importance.all_columns == 2002
+    assert "2,002 columns are not measured" in importance.left_out
+    assert f"chosen among the {importance.looked_at:,} that the time allowed a look at" in importance.left_out
+    assert "n0" in importance_chart(importance)
 
 
 def test_of_many_columns_those_that_matter_are_measured():
     x, _ = rows(100, 1000)
     x["numbers"][:, [0, 77]] = x["numbers"][:, [77, 0]]
     answer = lambda x: (3 * x["numbers"][:, 77] + x["numbers"][:, 1])[:, None]  # noqa: E731
-    found = permutation_importance(answer, x, answer(x)[:, 0], layout(100), seed=0, limit_s=1e9)
-    assert [column.name for column in found.columns[:2]] == ["n77", "n1"]
-    assert found.left_out == ("72 of 102 columns are not measured; those shown were chosen by one shuffle of few rows.")
+    importance = permutation_importance(answer, x, answer(x)[:, 0], layout(100), seed=0, limit_s=1e9)
+    assert [column.name for column in importance.columns[:2]] == ["n77", "n1"]
+    assert importance.left_out == (
+        "72 of 102 columns are not measured; those shown were chosen by one shuffle of few rows."
+    )
 
 
 def test_a_metric_that_the_rows_do_not_define_gives_no_importance():
@@ -102,15 +104,15 @@ def test_the_worst_slices_are_those_that_were_made_so_and_chance_is_not_called_w
     rng = np.random.default_rng(2)
     spread = np.where(x["codes"][:, 0] == 4, 3.0, 1.0) * np.where(hours == 5, 4.0, 1.0)
     labels = rng.normal(0, 1, ROWS) * spread
-    found = worst_slices(x, labels, np.zeros(ROWS), layout(2))
-    assert found.measure == "RMSE"
-    assert found.overall == pytest.approx(np.sqrt(np.mean(labels**2)))
-    surely = [(row.column, row.value) for row in found.worst if row.surely]
+    slices = worst_slices(x, labels, np.zeros(ROWS), layout(2))
+    assert slices.measure == "RMSE"
+    assert slices.overall == pytest.approx(np.sqrt(np.mean(labels**2)))
+    surely = [(row.column, row.value) for row in slices.worst if row.surely]
     assert set(surely) == {("city", "c"), ("at (hour)", "5")}
-    worst = next(row for row in found.worst if row.value == "c")
+    worst = next(row for row in slices.worst if row.value == "c")
     assert worst.rows == int((x["codes"] == 4).sum())
     assert worst.low < worst.measure < worst.high
-    assert found.looked_at == 3 + 24 + 2 * 10
+    assert slices.looked_at == 3 + 24 + 2 * 10
 
 
 def test_no_slice_is_surely_worse_where_errors_are_chance():
@@ -119,8 +121,8 @@ def test_no_slice_is_surely_worse_where_errors_are_chance():
     alarms = 0
     for seed in range(20):
         labels = np.random.default_rng(seed).integers(0, 2, ROWS).astype(float)
-        found = worst_slices(x, labels, np.full(ROWS, 0.7), layout(3, "binary"))
-        alarms += any(row.surely for row in found.worst)
+        worst = worst_slices(x, labels, np.full(ROWS, 0.7), layout(3, "binary"))
+        alarms += any(row.surely for row in worst.worst)
     assert alarms <= 3
 
 
@@ -130,9 +132,9 @@ def test_nulls_and_ties_make_slices_of_their_own():
     x["numbers"][400:2000, 0] = 0.0
     labels = np.zeros(ROWS)
     labels[:400] = 9.0
-    found = worst_slices(x, labels, np.zeros(ROWS), layout(1))
-    assert (found.worst[0].column, found.worst[0].value, found.worst[0].rows) == ("n0", "null", 400)
-    assert found.worst[0].surely
+    worst = worst_slices(x, labels, np.zeros(ROWS), layout(1))
+    assert (worst.worst[0].column, worst.worst[0].value, worst.worst[0].rows) == ("n0", "null", 400)
+    assert worst.worst[0].surely
 
 
 def test_intervals_and_p_values_are_scipys():

@@ -1,4 +1,4 @@
-"""Parts of dates, held against pandas and Arrow; the graph's against NumPy's, bit for bit."""
+"""Parts of dates, compared with those of pandas and Arrow; the graph's with NumPy's, bit for bit."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_time_rises_within_a_year_and_meets_the_next():
 def test_cyclic_parts_lie_on_a_circle_and_close_it():
     names = packed_names(["month", "weekday"], True)
     assert names == ("month_sin", "month_cos", "weekday_sin", "weekday_cos")
-    found = packed_parts(np.arange(3000), "date32[day]", names)
-    np.testing.assert_allclose(found[:, 0] ** 2 + found[:, 1] ** 2, 1.0, rtol=1e-6)
+    packed = packed_parts(np.arange(3000), "date32[day]", names)
+    np.testing.assert_allclose(packed[:, 0] ** 2 + packed[:, 1] ** 2, 1.0, rtol=1e-6)
     months = packed_parts(
         np.array([0, 31, 334]), "date32[day]", ["month_sin", "month_cos"]
     )  # January, February, December
@@ -94,9 +94,9 @@ def test_cyclic_parts_lie_on_a_circle_and_close_it():
 
 def test_null_is_nan_in_every_part():
     raw = np.array([np.nan, 0.0, -1.0])
-    found = packed_parts(raw, "timestamp[s]", ["year", "month_sin", "hour"])
-    assert np.isnan(found[0]).all()
-    np.testing.assert_array_equal(found[1:, [0, 2]], [[1970, 0], [1969, 23]])
+    packed = packed_parts(raw, "timestamp[s]", ["year", "month_sin", "hour"])
+    assert np.isnan(packed[0]).all()
+    np.testing.assert_array_equal(packed[1:, [0, 2]], [[1970, 0], [1969, 23]])
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from sklearn import metrics
 
 from tests.serving.published import configuration, publish_untrained, write_set
@@ -44,17 +45,36 @@ def test_two_folders_with_the_same_file_names_are_answered_row_by_row(model, tmp
         assert answered.drop_columns(["prediction"]).equals(rows(day))
 
 
-def test_rows_that_lack_a_value_of_a_column_without_impute_are_counted_and_have_no_class(tmp_path):
-    write_set(tmp_path / "train", rows(0))
-    model, *_ = publish_untrained(configuration(tmp_path / "train", tmp_path / "models", {"x": {"kind": "numeric"}}))
-    lacking = rows(3).set_column(0, "x", pa.array([None, *np.ones(ROWS - 1)], pa.float64()))
-    write_set(tmp_path / "data", lacking)
-    assert predict(model, str(tmp_path / "data"), str(tmp_path / "out"))["unanswered"] == 1
-    answers = pq.read_table(tmp_path / "out")["prediction"].to_numpy()
-    assert np.isnan(answers).tolist() == [True, *[False] * (ROWS - 1)]
+def test_rows_that_lack_a_required_value_have_no_answer_and_are_counted(model, tmp_path):
+    """The model's hidden layer is a relu, which may make a number of NaN."""
+    values = np.random.default_rng(3).normal(size=ROWS)
+    lacking = rows(3).set_column(0, "x", pa.array([None, np.nan, *values[2:]], pa.float64()))
+    data = write_set(tmp_path / "data", lacking)
+    assert predict(model, str(data), str(tmp_path / "out"))["unanswered"] == 2
+    answers = pq.read_table(tmp_path / "out")["prediction"]
+    assert answers.is_null().to_pylist() == [True, True, *[False] * (ROWS - 2)]
+    scored = evaluate(model, str(data))
+    rest = evaluate(model, str(write_set(tmp_path / "rest", lacking.slice(2))))
+    assert (scored["rows"], scored["unanswered"]) == (ROWS, 2)
+    assert scored["metrics"] == pytest.approx(rest["metrics"])
+    served = tf.saved_model.load(f"{model}/model/saved_model").signatures["serving_default"]
+    asked = served(x=tf.constant([np.nan, 0.5], tf.float64))["prediction"]
+    assert np.isnan(asked[:, 0]).tolist() == [True, False]
+
+
+def test_a_value_with_a_stand_in_may_be_missing(tmp_path):
+    features = {"x": {"kind": "numeric", "impute": "mean"}}
+    model, *_ = publish_untrained(configuration(write_set(tmp_path / "d", rows(0)), tmp_path / "out", features))
+    lacking = rows(3, 2).set_column(0, "x", pa.array([None, 1.0], pa.float64()))
+    data = write_set(tmp_path / "data", lacking)
+    assert predict(model, str(data), str(tmp_path / "answers"))["unanswered"] == 0
+
+
+def test_a_row_without_an_answer_has_no_class_and_no_probability(tmp_path):
     label = LabelField("label", "string", "multiclass", classes=("p", "q"))
     answered = _with_predictions(rows(3, 2), label, np.array([[np.nan, np.nan], [0.2, 0.8]]), ["prediction", "p"])
     assert answered["prediction"].to_pylist() == [None, "q"]
+    assert answered["p"].is_null().to_pylist() == [True, False]
 
 
 def test_the_input_is_never_the_output(model, tmp_path):
@@ -90,10 +110,10 @@ def test_evaluate_is_exact(model, tmp_path):
     predict(model, str(data), str(tmp_path / "out"))
     answered = pq.read_table(tmp_path / "out").to_pydict()
     labels, scores = np.array(answered["label"]), np.array(answered["prediction"], np.float64)
-    found = evaluate(model, str(data), rows=512)
-    assert found["rows"] == 2000
-    assert found["undefined"] == {}
-    assert found["metrics"] == pytest.approx(
+    scored = evaluate(model, str(data), rows=512)
+    assert scored["rows"] == 2000
+    assert scored["undefined"] == {}
+    assert scored["metrics"] == pytest.approx(
         {
             "loss": metrics.log_loss(labels, scores),
             "auc": metrics.roc_auc_score(labels, scores),
@@ -122,9 +142,9 @@ def test_the_log_loss_of_a_far_row_is_that_of_its_logit(model, tmp_path):
 def test_what_is_not_defined_is_said(model, tmp_path):
     table = rows(4)
     data = write_set(tmp_path / "data", table.set_column(1, "label", pa.array(np.zeros(ROWS, np.int64))))
-    found = evaluate(model, str(data))
-    assert np.isnan(found["metrics"]["auc"])
-    assert found["undefined"]["auc"] == "every label is 0"
+    scored = evaluate(model, str(data))
+    assert np.isnan(scored["metrics"]["auc"])
+    assert scored["undefined"]["auc"] == "every label is 0"
 
 
 @pytest.mark.parametrize(

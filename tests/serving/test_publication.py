@@ -73,10 +73,10 @@ def test_nulls_that_the_filter_leaves_out_do_not_end_a_run(tmp_path, dtype):
     assert (Path(uri) / "model/MANIFEST.json").exists()
     from trainer.config import Condition
 
-    found = predict_holdout([uri], str(data), ["country"], row_filter={"country": Condition(equals="de")})
-    assert found.labels.tolist() == [i % 2 for i in range(120) if i % 3]
-    assert set(found.slices["country"]) == {"de"}
-    assert found.predictions[0].shape == (80,)
+    holdout = predict_holdout([uri], str(data), ["country"], row_filter={"country": Condition(equals="de")})
+    assert holdout.labels.tolist() == [i % 2 for i in range(120) if i % 3]
+    assert set(holdout.slices["country"]) == {"de"}
+    assert holdout.predictions[0].shape == (80,)
 
 
 def all_kinds(tmp_path: Path, **columns: pa.Array) -> tuple[pa.Table, dict[str, dict[str, object]]]:

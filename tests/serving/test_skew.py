@@ -1,7 +1,7 @@
 """No train/serve skew: for any schema, the exported model on raw rows equals the model on the feed's batches.
 
 Arrow packs the training batches and TensorFlow the raw rows of the export; these are two programs, and this
-is where they are held against each other.
+is where they are compared.
 """
 
 import tempfile
@@ -105,7 +105,7 @@ def models(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
 @st.composite
 def dates(draw: st.DrawFn, rng: np.random.Generator) -> dict[str, tuple[pa.Array, dict[str, Any]]]:
     """Columns of dates and their features."""
-    found = {}
+    columns = {}
     for i, name in enumerate(draw(st.lists(st.sampled_from(sorted(DATES)), max_size=3))):
         nulls = draw(st.sampled_from([0.0, 0.3]))
         values = with_nulls(date_values(DATES[name], draw(st.sampled_from(CENTRES)), rng), nulls, rng)
@@ -117,8 +117,8 @@ def dates(draw: st.DrawFn, rng: np.random.Generator) -> dict[str, tuple[pa.Array
             "cyclic": draw(st.booleans()),
             **({"impute": impute, "indicator": draw(st.booleans())} if nulls else {}),
         }
-        found[f"d{i}"] = (values, feature)
-    return found
+        columns[f"d{i}"] = (values, feature)
+    return columns
 
 
 @st.composite

@@ -87,11 +87,11 @@ def test_of_two_who_replace_what_they_read_one_loses(store: str) -> None:
     storage.replace(uri, b"one", None)
     with pytest.raises(storage.Changed):
         storage.replace(uri, b"another", None)
-    found = storage.read_with_version(uri)
-    assert found is not None
-    storage.replace(uri, b"two", found[1])
+    content = storage.read_with_version(uri)
+    assert content is not None
+    storage.replace(uri, b"two", content[1])
     with pytest.raises(storage.Changed):
-        storage.replace(uri, b"three", found[1])
+        storage.replace(uri, b"three", content[1])
     assert storage.read(uri) == b"two"
 
 
@@ -114,9 +114,9 @@ def test_checkpoints_and_who_may_write_them(store: str) -> None:
     with pytest.raises(Superseded):
         elder.commit(Snapshot(2, {"weights": {"w": np.zeros(4)}}))
     younger.commit(Snapshot(2, {"weights": {"w": np.ones(4)}}))
-    found = CheckpointStore(folder, keep=2, note=print).newest()
-    assert found is not None
-    np.testing.assert_array_equal(found.groups["weights"]["w"], np.ones(4))
+    newest = CheckpointStore(folder, keep=2, note=print).newest()
+    assert newest is not None
+    np.testing.assert_array_equal(newest.groups["weights"]["w"], np.ones(4))
 
 
 def test_a_whole_run(store: str, tmp_path: Path) -> None:

@@ -28,28 +28,28 @@ def met(*who: Rank, **changes: float) -> list[Rendezvous]:
 def test_it_begins_with_those_that_came_before_the_last_call_was_over() -> None:
     first, second, _ = elastic(3, 2)
     began_s = time.monotonic()
-    found = met(first, second)
+    ranks = met(first, second)
     assert time.monotonic() - began_s >= LAST_CALL_S
-    assert [(m.rank.index, m.rank.workers, len(m.rank.hosts)) for m in found] == [(0, 2, 2), (1, 2, 2)]
-    assert found[0].addresses == found[1].addresses
-    assert len(found[0].addresses) == 2
-    close(*found)
+    assert [(m.rank.index, m.rank.workers, len(m.rank.hosts)) for m in ranks] == [(0, 2, 2), (1, 2, 2)]
+    assert ranks[0].addresses == ranks[1].addresses
+    assert len(ranks[0].addresses) == 2
+    close(*ranks)
 
 
 def test_worker_0_may_begin_alone() -> None:
-    found = met(elastic(2, 1)[0])
-    assert (found[0].rank.workers, found[0].connections) == (1, {})
-    close(*found)
+    ranks = met(elastic(2, 1)[0])
+    assert (ranks[0].rank.workers, ranks[0].connections) == (1, {})
+    close(*ranks)
 
 
 def test_with_all_workers_there_nobody_waits_for_the_last_call() -> None:
     first, second = elastic(2, 1)
     began_s = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda rank: join(rank, last_call_s=60.0), (first, second)))
+        ranks = list(pool.map(lambda rank: join(rank, last_call_s=60.0), (first, second)))
     assert time.monotonic() - began_s < 30
-    assert {m.rank.workers for m in found} == {2}
-    close(*found)
+    assert {m.rank.workers for m in ranks} == {2}
+    close(*ranks)
 
 
 def test_too_few_workers_end_as_before() -> None:

@@ -51,8 +51,17 @@ from trainer.config.objective import (
 )
 from trainer.config.output import METRICS_OF_TASK, KeepRuns, Notify, Output, Promote, less_is_better
 from trainer.config.overrides import Override
-from trainer.config.own_code import OwnCallback, OwnCode
-from trainer.config.training import Builtin, EarlyStopping, Entrypoint, Fit, Model, Profile, ReduceOnPlateau
+from trainer.config.own_code import Code, OwnCallback, OwnCode
+from trainer.config.training import (
+    Builtin,
+    EarlyStopping,
+    Entrypoint,
+    Fit,
+    Model,
+    Profile,
+    ReduceOnPlateau,
+    SavedModel,
+)
 from trainer.config.values import Strict, duration_s
 from trainer.schema import Task
 
@@ -62,6 +71,7 @@ __all__ = [
     "Builtin",
     "Categorical",
     "Checks",
+    "Code",
     "Condition",
     "Config",
     "Constant",
@@ -89,6 +99,7 @@ __all__ = [
     "Profile",
     "Promote",
     "ReduceOnPlateau",
+    "SavedModel",
     "Schedule",
     "Sequence",
     "Strict",
@@ -120,6 +131,7 @@ class Config(Strict):
         "quantiles of `data.label` are predicted. Required with `data.label`.",
     )
     model: Model
+    code: Code | None = Field(None, description="Code to fetch. Default: that of the image and of the working folder.")
     fit: Fit = Field(default_factory=lambda: Fit())
     output: Output
     promote: Promote | None = Field(None, description="When production takes the new model. Default: by hand alone.")
@@ -189,6 +201,12 @@ class Config(Strict):
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> Config:
+        if isinstance(self.model, SavedModel) and self.fit.warm_start is not None:
+            raise ValueError("model.from and fit.warm_start both say where the weights begin; leave one of them out")
         return self
 
     @property

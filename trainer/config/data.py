@@ -14,7 +14,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PositiveFloat,
-    PositiveInt,
     Tag,
     model_validator,
 )
@@ -22,7 +21,7 @@ from pydantic import (
 from trainer.config.features import Feature
 from trainer.config.objective import AnyLoss, AnyMetric, Loss, WatchedMetric, check_task, metrics_of
 from trainer.config.own_code import OwnCode
-from trainer.config.values import Days, Fraction, Scalar, SizeBytes, Strict, Uris, member
+from trainer.config.values import Days, Fraction, PositiveInt, Scalar, SizeBytes, Strict, Uris, member
 from trainer.errors import ConfigError
 from trainer.schema import Task
 

@@ -10,12 +10,11 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
-    PositiveInt,
     Tag,
     model_validator,
 )
 
-from trainer.config.values import Rate, Scalar, Strict, member
+from trainer.config.values import WHOLE, PositiveInt, Rate, Scalar, Strict, member
 
 
 class Constant(Strict):
@@ -110,7 +109,7 @@ class Categorical(Strict):
     size: PositiveInt | None = Field(
         None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
     )
-    buckets: Annotated[int, Field(gt=0, lt=2**31 - 8)] | None = Field(
+    buckets: Annotated[int, Field(gt=0, lt=2**31 - 8), WHOLE] | None = Field(
         None, description="Number of hash buckets; required with hash, and only there."
     )
     max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")

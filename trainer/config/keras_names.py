@@ -22,14 +22,14 @@ _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 def table() -> Mapping[str, Any]:
     """The whole table; see `trainer.model.objective.keras_table`."""
     text = Path(__file__).with_name("keras_names.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    names: dict[str, Any] = json.loads(text)
+    return names
 
 
 def entry(kind: Kind, name: str) -> Mapping[str, Any]:
     """A class: `arguments` with their defaults, `required` ones; of a metric `log_name` and `direction` too."""
-    found: dict[str, Any] = table()[kind][name]
-    return found
+    known: dict[str, Any] = table()[kind][name]
+    return known
 
 
 def check_name(kind: Kind, name: str, short: Iterable[str] = ()) -> None:

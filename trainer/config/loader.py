@@ -159,7 +159,7 @@ def _keys_at(model: type[BaseModel], loc: KeyPath) -> list[str]:
     annotation: Any = model
     for part in loc:
         annotation = _below(annotation, part)
-    return sorted(annotation.model_fields)
+    return sorted(field.alias or name for name, field in annotation.model_fields.items())
 
 
 def _below(annotation: Any, part: str | int) -> Any:

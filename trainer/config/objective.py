@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PositiveFloat,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     Tag,
     model_serializer,
@@ -23,7 +22,7 @@ from pydantic_core import CoreSchema
 
 from trainer.config.keras_names import Kind, check_arguments, check_name, entry, table
 from trainer.config.own_code import OwnCode, is_own
-from trainer.config.values import Rate, Strict, member
+from trainer.config.values import PositiveInt, Rate, Strict, WholeNumber, member
 
 #: Metrics by short name and task, and those of a task by default.
 SHORT_METRICS = {
@@ -167,7 +166,7 @@ class Schedule(Strict):
     )
     decay_rate: PositiveFloat = Field(0.96, description="exponential: factor per decay_steps.")
     alpha: Rate = Field(0.0, description="cosine: the final rate as a fraction of the initial one.")
-    warmup_steps: int = Field(0, ge=0, description="cosine: steps of a linear warm-up from 0.")
+    warmup_steps: WholeNumber = Field(0, ge=0, description="cosine: steps of a linear warm-up from 0.")
     boundaries: list[PositiveInt] = Field([], description="piecewise: steps at which the rate changes.")
     values: list[PositiveFloat] = Field([], description="piecewise: the rate after each boundary.")
 

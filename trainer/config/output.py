@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 from pydantic import (
     Field,
     PositiveFloat,
-    PositiveInt,
     field_serializer,
     model_validator,
 )
 
-from trainer.config.values import Days, Duration, Every, Strict, Uri
+from trainer.config.values import WHOLE, Days, Duration, Every, PositiveInt, Strict, Uri, WholeNumber
 
 
 class Checkpoint(Strict):
@@ -93,7 +92,7 @@ class Promote(Strict):
         "the lower end of the gain's interval lies above -max_loss.",
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the two-sided interval.")
-    resamples: Annotated[int, Field(ge=100, le=100_000)] = Field(1000, description="Bootstrap resamples.")
+    resamples: Annotated[int, Field(ge=100, le=100_000), WHOLE] = Field(1000, description="Bootstrap resamples.")
     by: str | None = Field(
         None,
         description="Column of the holdout whose values are resampled as a whole, such as the day, where rows of one "
@@ -112,7 +111,7 @@ class Promote(Strict):
         {},
         description="Metric -> worst value on the holdout that is ever promoted. They alone decide the first run.",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the resamples.")
+    seed: WholeNumber = Field(0, ge=0, lt=2**31, description="Seed of the resamples.")
 
     @model_validator(mode="after")
     def _one_rule(self) -> Promote:

@@ -78,7 +78,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def section(place: str, model: type[BaseModel]) -> str:
     """A heading, what the part is, and a table of its keys."""
-    rows = "".join(_row(name, field) for name, field in model.model_fields.items())
+    rows = "".join(_row(field.alias or name, field) for name, field in model.model_fields.items())
     return (
         f"\n## {model.__name__}\n\n`{place}`: {sentence(model.__doc__)}\n\n"
         f"| key | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    ConfigDict,
     Discriminator,
     Field,
     PositiveFloat,
-    PositiveInt,
     Tag,
     model_validator,
 )
@@ -16,7 +16,7 @@ from pydantic import (
 from trainer.config.data import ClassWeight
 from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
 from trainer.config.own_code import EntrypointName, OwnCallback
-from trainer.config.values import Auto, DurationOrNever, Fraction, Rate, Strict, Uri, member
+from trainer.config.values import Auto, DurationOrNever, Fraction, PositiveInt, Rate, Strict, Uri, WholeNumber, member
 
 
 class Builtin(Strict):
@@ -59,13 +59,33 @@ class Entrypoint(Strict):
     freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name: after a warm start.")
 
 
+class SavedModel(Strict):
+    """A saved model that is trained on: fine-tuning."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, serialize_by_alias=True)
+
+    uri: Uri = Field(
+        alias="from",
+        description="A .keras file; or a published model with its vocabularies: the URI of a run, of its model/, or an "
+        "output.uri (then: the run in production).",
+    )
+    inputs: Literal["packed", "encoded", "raw"] | None = Field(
+        None, description="What the model of a .keras file takes, as of an entrypoint. Default: raw."
+    )
+    freeze: list[str] = Field([], description="Layers whose weights stay as they are, by name.")
+
+
 def _model_member(value: object) -> str:
-    own = "entrypoint" in value if isinstance(value, dict) else isinstance(value, Entrypoint)
-    return member("Entrypoint" if own else "Builtin")
+    for kind, key in ((Entrypoint, "entrypoint"), (SavedModel, "from")):
+        if key in value if isinstance(value, dict) else isinstance(value, kind):
+            return member(kind.__name__)
+    return member("Builtin")
 
 
 Model = Annotated[
-    Annotated[Builtin, Tag(member("Builtin"))] | Annotated[Entrypoint, Tag(member("Entrypoint"))],
+    Annotated[Builtin, Tag(member("Builtin"))]
+    | Annotated[Entrypoint, Tag(member("Entrypoint"))]
+    | Annotated[SavedModel, Tag(member("SavedModel"))],
     Discriminator(_model_member),
 ]
 
@@ -74,7 +94,7 @@ class EarlyStopping(Strict):
     """Stops when a metric no longer improves."""
 
     monitor: str = Field("val_loss", description="Metric to monitor.")
-    patience: int = Field(3, ge=0, description="Epochs without improvement before the run stops.")
+    patience: WholeNumber = Field(3, ge=0, description="Epochs without improvement before the run stops.")
     min_delta: float = Field(0.0, ge=0.0, description="Smaller changes do not count as an improvement.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
     restore_best_weights: bool = Field(True, description="End with the weights of the best epoch.")
@@ -85,9 +105,9 @@ class ReduceOnPlateau(Strict):
 
     monitor: str = Field("val_loss", description="Metric to monitor.")
     factor: Fraction = Field(0.5, description="Factor by which the rate is multiplied.")
-    patience: int = Field(2, ge=0, description="Epochs without improvement before the rate is lowered.")
+    patience: WholeNumber = Field(2, ge=0, description="Epochs without improvement before the rate is lowered.")
     min_delta: float = Field(0.0001, ge=0.0, description="Smaller changes do not count as an improvement.")
-    cooldown: int = Field(0, ge=0, description="Epochs to wait after the rate was lowered.")
+    cooldown: WholeNumber = Field(0, ge=0, description="Epochs to wait after the rate was lowered.")
     min_learning_rate: float = Field(0.0, ge=0.0, description="Lower bound of the rate.")
     mode: Literal["auto", "min", "max"] = Field("auto", description="Whether less or more is better.")
 
@@ -96,7 +116,8 @@ class Profile(Strict):
     """Which steps TensorFlow's profiler sees; TensorBoard shows them."""
 
     steps: tuple[PositiveInt, PositiveInt] = Field(
-        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower."
+        strict=False,  # YAML has lists and no tuples
+        description="First and last step, counted from 1 since the run began: [100, 120]. These steps are slower.",
     )
 
     @model_validator(mode="after")
@@ -167,7 +188,7 @@ class Fit(Strict):
         description="A run that finishes no step for so long writes the stacks of all threads and ends with exit 71, "
         "which a cluster retries: 10m, 2h, never.",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, dropout and the order of rows.")
+    seed: WholeNumber = Field(0, ge=0, lt=2**31, description="Seed of weights, dropout and the order of rows.")
     deterministic: bool | None = Field(
         None, description="Bit-equal results for the same seed. Default: true on CPU, false on GPU (it is slower)."
     )

@@ -88,6 +88,16 @@ def _uri(value: object) -> object:
     return text
 
 
+def _as_whole(value: object) -> object:
+    """`1e6` and `2.0` are whole numbers to helm, and so here. Anything else is handed on to pydantic."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+#: Stands behind the bounds of a whole number.
+WHOLE = BeforeValidator(_as_whole)
+WholeNumber = Annotated[int, WHOLE]
+PositiveInt = Annotated[int, Field(gt=0), WHOLE]
+NonNegativeInt = Annotated[int, Field(ge=0), WHOLE]
 Uri = Annotated[str, BeforeValidator(_uri)]
 Uris = Annotated[Uri, Tag(member("URI"))] | Annotated[list[Uri], Tag(member("list"))]
 SizeBytes = Annotated[
@@ -120,6 +130,6 @@ Auto = Annotated[Literal["auto"], Tag(member("auto"))]
 
 
 class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """Frozen, an unknown key is an error, and so is a text in place of a number: helm's schema refuses it too."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import keras
 
-from trainer.config import Builtin, Config
+from trainer.config import Builtin, Config, SavedModel
 from trainer.errors import ConfigError
 from trainer.model.builtins import build_builtin
-from trainer.model.entrypoint import build_entrypoint
+from trainer.model.entrypoint import build_entrypoint, fitted_in
 from trainer.model.features import Features
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.size import check_size
@@ -35,8 +35,14 @@ def build(features: Features, config: Config) -> keras.Model:
     return build_job(features, config).model
 
 
-def build_job(features: Features, config: Config) -> Built:
+def build_job(features: Features, config: Config, saved: keras.Model = None, takes: str = "packed") -> Built:
     """The model to train. Call it in the scope of the strategy.
+
+    Args:
+        features: Its features.
+        config: The job file's `run:` key.
+        saved: The model that `model.from` names, where it does.
+        takes: What that one takes: `packed`, `encoded` or `raw`.
 
     Raises:
         ConfigError: An activation that Keras does not know, a layer to freeze that is not there, or a model larger than
@@ -46,6 +52,8 @@ def build_job(features: Features, config: Config) -> Built:
     check_size(features, config)
     if isinstance(config.model, Builtin):
         built = Built(build_builtin(features, config.model))
+    elif isinstance(config.model, SavedModel):
+        built = Built(fitted_in(features, saved, takes, f"the model in {config.model.uri}", "run.model.from")[0])
     else:
         built = Built(*build_entrypoint(features, config.model, config.fit))
     _freeze(built.model, config.model.freeze)

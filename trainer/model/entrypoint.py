@@ -33,7 +33,7 @@ def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
     made = _made(features, wanted)
-    model, front = _checked(features, made, wanted)
+    model, front = fitted_in(features, made, wanted.inputs, f"the model of {wanted.entrypoint}", _WHERE)
     own_step = OwnStep(made, front) if type(made).train_step is not keras.Model.train_step else None
     if len(features.heads) > 1 and (own_step is not None or made.compiled):
         what = "has a train_step of its own" if own_step is not None else "is compiled"
@@ -54,28 +54,45 @@ def _made(features: Features, wanted: Entrypoint) -> keras.Model:
     return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
 
 
-def _checked(features: Features, made: keras.Model, wanted: Entrypoint) -> tuple[keras.Model, keras.Model]:
-    """The model on packed inputs, and what stands in front of the one that was made."""
-    inputs, name = features.inputs(), wanted.entrypoint
+def fitted_in(
+    features: Features, made: keras.Model, kind: str, name: str, where: str
+) -> tuple[keras.Model, keras.Model]:
+    """Puts a model behind the packed inputs, and checks that it can be trained and published.
+
+    Args:
+        features: The packed features.
+        made: The model.
+        kind: What it takes: `packed`, `encoded` or `raw`.
+        name: The model in words, for messages.
+        where: The key of the job file that names it.
+
+    Returns:
+        The model on packed inputs, and what stands in front of the one that was made.
+
+    Raises:
+        ConfigError: A column cannot be given as it is stored.
+        ModelCodeError: It does not take the inputs, or returns what cannot be trained.
+    """
+    inputs = features.inputs()
     try:
-        if wanted.inputs == "packed":
-            taken = _taken_inputs(made, inputs, name)
-        else:
-            taken = columns_for(features, made, inputs, wanted.inputs)
+        taken = (
+            _taken_inputs(made, inputs, name, where) if kind == "packed" else columns_for(features, made, inputs, kind)
+        )
+        _check_shapes(made, taken, name, where)
         output = made(taken)
     except KfitError:
         raise
     except Exception as error:
-        raise own_code.fault(f"the model of {name} does not take the {wanted.inputs} inputs", error, _WHERE) from error
-    output = _one_output(features, output, name)
-    _check_activation(features, made, name)
-    _check_loads_again(made, name)
+        raise own_code.fault(f"{name} does not take the {kind} inputs", error, where) from error
+    output = _one_output(features, output, name, where)
+    _check_activation(features, made, name, where)
+    _check_loads_again(made, name, where)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
     return keras.Model(inputs, output, name=made.name), keras.Model(inputs, taken)
 
 
-def _one_output(features: Features, output: Any, name: str) -> Any:
+def _one_output(features: Features, output: Any, name: str, where: str) -> Any:
     """What a model returns as one tensor; of several labels it may be a dict by label or a list in their order."""
     heads = features.heads
     names = [head.label for head in heads]
@@ -88,8 +105,8 @@ def _one_output(features: Features, output: Any, name: str) -> Any:
         if not isinstance(one, keras.KerasTensor) or tuple(one.shape) != (None, size):
             wanted = f"shape (None, {size})" + (f", or a dict of {', '.join(names)}" if len(heads) > 1 else "")
             raise ModelCodeError(
-                f"the model of {name} returns {own_code.describe(one)}, expected {wanted}",
-                where=_WHERE,
+                f"{name} returns {own_code.describe(one)}, expected {wanted}",
+                where=where,
                 remedy="End in keras.layers.Dense(features.outputs, features.activation)."
                 if len(heads) == 1
                 else "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads.",
@@ -97,15 +114,26 @@ def _one_output(features: Features, output: Any, name: str) -> Any:
     return side_by_side(found)
 
 
-def _taken_inputs(made: keras.Model, inputs: dict[str, Any], name: str) -> Any:
+def _check_shapes(made: keras.Model, taken: Any, name: str, where: str) -> None:
+    """Keras takes columns of any width for an input of one, until the first step."""
+    for wanted, given in zip(getattr(made, "inputs", None) or (), keras.tree.flatten(taken), strict=False):
+        if len(wanted.shape) == len(given.shape) and wanted.shape[-1] == 1 != given.shape[-1]:
+            raise ModelCodeError(
+                f"{name} has an input {wanted.name} of shape {wanted.shape}, and the column has {given.shape}",
+                where=where,
+                remedy="give the input the shape of the column, or leave the column out",
+            )
+
+
+def _taken_inputs(made: keras.Model, inputs: dict[str, Any], name: str, where: str) -> Any:
     """The packed inputs that a functional model was built from: all, or some of them."""
     if not isinstance(made, keras.models.Model) or not hasattr(made, "inputs") or made.inputs is None:
         return inputs
     wanted = [tensor.name for tensor in made.inputs]
     if unknown := [one for one in wanted if one not in inputs]:
         raise ModelCodeError(
-            f"the model of {name} has the inputs {', '.join(unknown)}; packed inputs are {', '.join(inputs)}",
-            where=_WHERE,
+            f"{name} has the inputs {', '.join(unknown)}; packed inputs are {', '.join(inputs)}",
+            where=where,
             remedy="Build it from features.inputs().",
         )
     return {one: inputs[one] for one in wanted} if len(wanted) > 1 or _takes_dict(made) else inputs[wanted[0]]
@@ -115,7 +143,7 @@ def _takes_dict(made: keras.Model) -> bool:
     return isinstance(getattr(made, "_inputs_struct", None), dict)
 
 
-def _check_activation(features: Features, made: keras.Model, name: str) -> None:
+def _check_activation(features: Features, made: keras.Model, name: str, where: str) -> None:
     """Logits under a sigmoid's loss train to nonsense without a sound, so they are refused."""
     lasts = [made.layers[-1]] if made.layers else []
     if len(features.heads) > 1:  # of a functional model with an output for each, in the order of their sorted names
@@ -125,26 +153,26 @@ def _check_activation(features: Features, made: keras.Model, name: str) -> None:
             if last.activation is not keras.activations.linear:
                 continue
             raise ModelCodeError(
-                f"the model of {name} ends in layer {last.name!r} without activation, expected {head.activation}",
-                where=_WHERE,
+                f"{name} ends in layer {last.name!r} without activation, expected {head.activation}",
+                where=where,
                 remedy="End in keras.layers.Dense(features.outputs, features.activation).",
             )
 
 
-def _check_loads_again(made: keras.Model, name: str) -> None:
+def _check_loads_again(made: keras.Model, name: str, where: str) -> None:
     """A layer that Keras does not load without running its bytes as code is refused before the training, not after."""
     lambdas = [layer.name for layer in made._flatten_layers() if isinstance(layer, keras.layers.Lambda)]
     if lambdas:
         raise ModelCodeError(
-            f"the model of {name} has a Lambda layer, {lambdas[0]!r}, which a published model cannot hold",
-            where=_WHERE,
+            f"{name} has a Lambda layer, {lambdas[0]!r}, which a published model cannot hold",
+            where=where,
             remedy="Write it with keras.ops, or as a layer of its own in a package that the image has.",
         )
     for layer in _own_layers(made):
         if why := _why_not_made_again(layer):
             raise ModelCodeError(
-                f"the model of {name} could be saved but not loaded again by Keras: {type(layer).__name__} {why}",
-                where=_WHERE,
+                f"{name} could be saved but not loaded again by Keras: {type(layer).__name__} {why}",
+                where=where,
                 remedy="define the class at the top of a module, hand **kwargs of its __init__ to super().__init__, "
                 "and let get_config add the other arguments to super().get_config()",
             )

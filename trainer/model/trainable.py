@@ -50,7 +50,10 @@ class Trainable(BuildsOnce):
         self.directions: dict[str, str] = {}
         self._losses = tuple(losses)
         self._places = [one.place for one in losses]
-        self._trackers = [one.tracker for one in losses if one.tracker is not None]
+        #: Of several labels: the mean of each one's loss in an epoch.
+        self._trackers = {
+            one.place.prefix: keras.metrics.Mean(name=f"{one.place.prefix}loss") for one in losses if one.place.prefix
+        }
         # Losses of several labels are summed on their learnt scales.
         self._unit = losses[0].loss.unit if len(losses) == 1 else 1.0
         self._own_step, self._weighted = own_step, weighted
@@ -102,8 +105,8 @@ class Trainable(BuildsOnce):
         """The loss of one replica's rows, plus what regularizers add; over all replicas the loss of the batch."""
         found = [one(y, y_pred, sample_weight, training=training) for one in self._losses]
         for one, loss in zip(self._losses, found, strict=True):
-            if one.tracker is not None:
-                _track(one.tracker, loss, one.loss.unit, sample_weight)
+            if (tracker := self._trackers.get(one.place.prefix)) is not None:
+                _track(tracker, loss, one.loss.unit, sample_weight)
         total = [loss * one.weight for one, loss in zip(self._losses, found, strict=True)]
         return ops.sum([*total, *(self._aggregate_additional_loss(one) for one in self.losses)])
 

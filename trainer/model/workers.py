@@ -57,8 +57,8 @@ class _Extended(CollectiveAllReduceExtended):  # type: ignore[misc]
 
     def _initialize_local_devices(self, cluster_resolver: Any, worker_device: str) -> tuple[tuple[str, ...], str]:
         if not self._devices:
-            found: tuple[tuple[str, ...], str] = super()._initialize_local_devices(cluster_resolver, worker_device)
-            return found
+            devices: tuple[tuple[str, ...], str] = super()._initialize_local_devices(cluster_resolver, worker_device)
+            return devices
         return tuple(f"{worker_device}/device:CPU:{i}" for i in range(self._devices)), "CPU"
 
 

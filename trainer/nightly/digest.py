@@ -21,19 +21,21 @@ _OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged",
 _IN_VERSIONS = ("keras", "tensorflow")
 
 
-def digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:
+def digest(config: Config, fingerprint: str, versions: Mapping[str, str], fetched: Mapping[str, str]) -> str:
     """SHA-256 over data, configuration and code.
 
     Args:
         config: As in the job file, windows unresolved: a new night alone is no new configuration.
         fingerprint: Of the training and validation shards.
         versions: Of the packages that shape a result.
+        fetched: Digest of what else the job is made of, by what it is.
     """
     parts = {
         "data": fingerprint,
         "config": config.model_dump(mode="json", exclude=_OUTSIDE),
         "versions": dict(versions),
         "git_commit": os.environ.get("KFIT_GIT_COMMIT"),
+        "fetched": dict(fetched),
         "user_code": {name: _code(name) for name in config.entrypoints},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

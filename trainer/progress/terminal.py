@@ -45,11 +45,11 @@ def lines(text: object) -> str:
     return visible(text, keep="\n\t")
 
 
-def cell(text: object, style: str = "") -> Text:
+def cell(text: object) -> Text:
     """Returns `visible` text for a table of rich's, without markup."""
     from rich.text import Text
 
-    return Text(visible(text), style)
+    return Text(visible(text))
 
 
 def error_text(error: KfitError) -> str:
@@ -79,16 +79,13 @@ def warn(text: object) -> None:
     echo(f"warning: {visible(text)}", err=True)
 
 
-def styled(parts: Iterable[tuple[object, dict[str, Any]]], *, err: bool = False) -> None:
+def styled(parts: Iterable[tuple[object, dict[str, Any]]]) -> None:
     """Prints one line from parts, each `visible`; colours are left out where no terminal reads.
 
     Args:
         parts: Text, and keywords of `click.style` for it (`{}`: none).
-        err: To stderr.
     """
-    click.echo(
-        "".join(click.style(visible(text), **style) if style else visible(text) for text, style in parts), err=err
-    )
+    click.echo("".join(click.style(visible(text), **style) if style else visible(text) for text, style in parts))
 
 
 def console(*, stderr: bool = False, **settings: Any) -> Console:

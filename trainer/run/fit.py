@@ -16,7 +16,7 @@ from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import REPORT, RunFolder
 from trainer.checkpoint.store import CheckpointStore, Snapshot
-from trainer.config import Config, Data, duration_s
+from trainer.config import Config, Data, SavedModel, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
 from trainer.errors import ExitCode, KfitError, Stalled
 from trainer.feed.pipeline.source import mixing_warnings
@@ -24,13 +24,14 @@ from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
-from trainer.run import agreement, final_report, nightly_hooks
+from trainer.run import agreement, fetched_code, final_report, nightly_hooks
 from trainer.run.kept_log import KeptLog
 from trainer.run.nightly_hooks import NightlyRun
 from trainer.run.record import Record, Result
 from trainer.run.result import versions
 from trainer.run.run_files import callbacks_folder, tensorboard_folder
 from trainer.run_id import new_run_id
+from trainer.serving import saved_model
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
@@ -166,6 +167,10 @@ class _Run:
 
     def go(self) -> Result:
         addresses = self._meet() if self.rank.workers > 1 else ()
+        with fetched_code.on_path(self.asked.code):
+            return self._go_on(addresses)
+
+    def _go_on(self, addresses: Sequence[str]) -> Result:
         start = self._begin() if self.rank.chief else self._follow()
         if start.unchanged_since is not None:
             return self._skip(start.unchanged_since)
@@ -262,6 +267,8 @@ class _Run:
         """Reads statistics, agrees on them with the other workers, and checks them against earlier runs."""
         if not self.rank.chief:
             agreement.receive_cache(self.coordinator)
+        model = start.config.model
+        published = saved_model.published_at(model) if isinstance(model, SavedModel) else None
         with self.ledger.phase("statistics"):
             prepared = prepare(
                 start.config,
@@ -270,6 +277,8 @@ class _Run:
             )
             if start.config.fit.warm_start is not None:
                 prepared = warm_start.with_vocabularies_of(start.config.fit.warm_start, prepared)
+            if published is not None:
+                prepared = warm_start.with_packing_of(published, prepared)
         resolved = resume.with_choices_of(start.snapshot, self.asked, prepared.config)
         prepared = replace(prepared, config=resolved, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
         self.record.config, self.record.prepared = resolved, prepared
@@ -327,12 +336,13 @@ class _Run:
         own = bool(start.config.fit.callbacks)
         with (
             self.ledger.phase("fit"),
-            tensorboard_folder(self.folder, enabled=enabled) as board,
+            tensorboard_folder(self.folder, enabled=enabled) as (board, upload_board),
             callbacks_folder(self.folder, self.rank.index, self.store.fence.check, enabled=own) as (files, upload),
         ):
             try:
                 with self.stop.training():
-                    session.fit(replace(context, tensorboard=board, files=files, upload_files=upload))
+                    uploads = (upload, upload_board)
+                    session.fit(replace(context, tensorboard=board, files=files, uploads=uploads))
                     self.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             finally:

@@ -17,14 +17,16 @@ import numpy as np
 
 from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder
-from trainer.config import Config, Promote
+from trainer.config import Config, Promote, SavedModel
 from trainer.errors import ConfigError, DataError, ModelCodeError, StorageError
 from trainer.feed.shards.discovery import scan
 from trainer.feed.statistics.cache import statistics_from
 from trainer.feed.statistics.prepare import Prepared, inspect
 from trainer.nightly import digest, drift, gate, history, production, windows
 from trainer.nightly.production import Production
+from trainer.run import fetched_code
 from trainer.schema import Statistics
+from trainer.serving import saved_model
 
 _STATISTICS = "statistics.json"
 
@@ -206,12 +208,20 @@ def find_unchanged(nightly: NightlyRun, versions: Mapping[str, str], note: Note)
     if policy == "fit":
         return UnchangedCheck(None, {})
     fingerprint = inspect(nightly.resolved).fingerprint
-    document = {"digest": digest.digest(nightly.config, fingerprint, versions)}
+    document = {"digest": _digest(nightly.config, fingerprint, versions)}
     earlier = history.read(nightly.folder.output_uri, warn=lambda line: note(f"warning: {line}"))
     same = history.find(earlier, document["digest"])
     if same is None or same.run == nightly.folder.run_id:
         return UnchangedCheck(None, document)
     return UnchangedCheck(same.run, document | {"unchanged_since": same.run, "fingerprint": fingerprint})
+
+
+def _digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:
+    model = config.model
+    fetched = {"model": saved_model.content_digest(model)} if isinstance(model, SavedModel) else {}
+    if config.code is not None:
+        fetched["code"] = fetched_code.content_digest(config.code)
+    return digest.digest(config, fingerprint, versions, fetched)
 
 
 # --- the data against production's ----------------------------------------------------------------
@@ -230,7 +240,7 @@ def check_drift(nightly: NightlyRun, prepared: Prepared, versions: Mapping[str, 
         The breaches; the caller records the document before it raises for them.
     """
     now = prepared.statistics["train"]
-    document: dict[str, Any] = {"digest": digest.digest(nightly.config, prepared.fingerprint, versions)}
+    document: dict[str, Any] = {"digest": _digest(nightly.config, prepared.fingerprint, versions)}
     nightly.folder.write_json(_STATISTICS, asdict(now))
     checks = nightly.config.data.checks
     if checks is None or nightly.production is None or nightly.serves:

@@ -7,13 +7,15 @@ from typing import Any
 from rich.table import Table
 
 from trainer import storage
-from trainer.config import Config, resolve_automatic
+from trainer.config import Config, SavedModel, resolve_automatic
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared, inspect
 from trainer.nightly import windows
 from trainer.progress import terminal
 from trainer.progress.formatting import metric
+from trainer.run import fetched_code
 from trainer.schema import ColumnStatistics
+from trainer.serving import saved_model
 
 _MIB = 1024**2
 
@@ -33,6 +35,10 @@ def check(config: Config) -> dict[str, Any]:
         StorageError: Data or output cannot be reached.
     """
     windows.check_fresh(config)
+    if isinstance(config.model, SavedModel):
+        saved_model.published_at(config.model)
+    if config.code is not None:
+        fetched_code.check(config.code)
     inspection = inspect(config)
     rows = inspection.rows
     train = rows["train"]

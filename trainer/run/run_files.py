@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,22 +10,31 @@ from pathlib import Path
 
 from trainer import storage, termination
 from trainer.checkpoint.run_folder import RunFolder
+from trainer.errors import StorageError
 from trainer.run.record import CURVES_S
 
 
 @contextmanager
-def tensorboard_folder(folder: RunFolder, *, enabled: bool) -> Iterator[str | None]:
+def tensorboard_folder(folder: RunFolder, *, enabled: bool) -> Iterator[tuple[str | None, Callable[[], None]]]:
     """Gives a local folder for TensorBoard's files, uploaded at the end; of a failed run in short time.
 
     Args:
         folder: The run's folder.
-        enabled: Whether files are to be written at all; None is given where not.
+        enabled: Whether files are to be written at all.
+
+    Yields:
+        The folder, None where none are written; and a function that uploads what has changed, where storage lets it.
     """
     if not enabled:
-        yield None
+        yield None, lambda: None
         return
-    with _uploaded(folder.path("tensorboard"), lambda: None) as (local, _):
-        yield local
+    with _uploaded(folder.path("tensorboard"), lambda: None) as (local, upload):
+
+        def try_to_upload() -> None:
+            with contextlib.suppress(StorageError):  # curves end no training; the end of the run uploads them again
+                upload()
+
+        yield local, try_to_upload
 
 
 @contextmanager
@@ -46,8 +56,8 @@ def callbacks_folder(
         yield "", lambda: None
         return
     parts = ("callbacks", f"worker-{worker}") if worker else ("callbacks",)
-    with _uploaded(folder.path(*parts), check, again=True) as found:
-        yield found
+    with _uploaded(folder.path(*parts), check, again=True) as uploaded:
+        yield uploaded
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Slices of the validation rows on which a model is worst: by category, and by tenth of a number.
 
-Each slice is held against all other rows. Many slices are looked at, and some look bad by chance: only those that stay
+Each slice is compared with all other rows. Many slices are looked at, and some look bad by chance: only those that stay
 worse by Holm's step-down over all of them are called worse.
 """
 

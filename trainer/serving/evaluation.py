@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from trainer.errors import DataError
 from trainer.feed.packing.raw_columns import raw_batches
 from trainer.metrics import NAMES, RunningMetrics
@@ -26,9 +28,10 @@ def evaluate(
         seen: Told the number of rows done.
 
     Returns:
-        `{"run", "rows", "metrics": {name: value}, "undefined": {name: why}}`. Metrics that are not defined on these
-        rows are NaN and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`. Of
-        several labels each name has the label's in front.
+        `{"run", "rows", "unanswered", "metrics": {name: value}, "undefined": {name: why}}`. Metrics are those of the
+        rows that have an answer; `unanswered` of the `rows` have none. Metrics that are not defined on them are NaN
+        and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`. Of several labels each name has
+        the label's in front.
 
     Raises:
         ConfigError: No model there.
@@ -41,13 +44,17 @@ def evaluate(
     # The Brier score is the gate's; here are the metrics that training shows.
     names = {task: [name for name in found if name not in ("brier", "top5")] for task, found in NAMES.items()}
     running = [RunningMetrics(at.label.task, names[at.label.task], at.label.quantiles) for at in places]
-    labels = [at.label.name for at in places]
-    for table, columns in raw_batches(model.layout, data, rows=rows, extra=labels):
+    total = 0
+    for table, columns in raw_batches(model.layout, data, rows=rows, extra=[at.label.name for at in places]):
         predictions, logits = model.predict_with_logits(columns)
+        answered = ~np.isnan(predictions).any(axis=1)
         for at, metrics in zip(places, running, strict=True):
-            metrics.update(label_values(at.label, table, str(data)), at.predictions(predictions), logits)
-        seen(running[0].rows)
-    if not running[0].rows:
+            labels = label_values(at.label, table, str(data))[answered]
+            own = at.predictions(predictions)[answered]
+            metrics.update(labels, own, None if logits is None else logits[answered])
+        total += len(answered)
+        seen(total)
+    if not total:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
@@ -55,4 +62,10 @@ def evaluate(
         found = metrics.result()
         values |= {at.prefix + name: value for name, value in found.items()}
         undefined |= {at.prefix + name: why for name, why in metrics.undefined(found).items()}
-    return {"run": model.run, "rows": running[0].rows, "metrics": values, "undefined": undefined}
+    return {
+        "run": model.run,
+        "rows": total,
+        "unanswered": total - running[0].rows,
+        "metrics": values,
+        "undefined": undefined,
+    }

@@ -51,8 +51,8 @@ def predict(
         seen: Told the number of rows done.
 
     Returns:
-        `{"run", "rows", "shards", "output", "unanswered"}`: rows and files written, and rows among them without an
-        answer (NaN, a null class): they lack a value of a column without `impute`.
+        `{"run", "rows", "shards", "output", "unanswered"}`: rows and files written, and rows among them whose answer
+        is null: they lack a value of a column without `impute`.
 
     Raises:
         ConfigError: No model there, or the output is an input or would be found among the inputs; nothing is written.
@@ -127,6 +127,10 @@ def _predict_shard(
     return total, unanswered
 
 
+def _or_null(values: np.ndarray) -> pa.Array:
+    return pa.array(values, from_pandas=True)  # NaN is null
+
+
 def _with_predictions(table: pa.Table, layout: Layout, predictions: np.ndarray, names: Sequence[str]) -> pa.Table:
     """A table with the columns `names` at its end, from predictions [rows, outputs]."""
     columns = [values for at in layout.targets for values in _columns(at.label, at.predictions(predictions))]
@@ -143,8 +147,8 @@ def _columns(label: LabelField, predictions: np.ndarray) -> Sequence[pa.Array]:
         chosen = predictions[np.arange(len(best)), best].astype(np.float32)
         unanswered = np.isnan(predictions).any(axis=1)  # argmax takes NaN for the greatest
         classes = [None if lost else label.classes[i] for i, lost in zip(best, unanswered, strict=True)]
-        return [pa.array(classes, pa.array(label.classes).type), pa.array(chosen)]
-    return [pa.array(values) for values in predictions.T]
+        return [pa.array(classes, pa.array(label.classes).type), _or_null(chosen)]
+    return [_or_null(values) for values in predictions.T]
 
 
 def _by_class(label: LabelField, predictions: np.ndarray) -> tuple[pa.Array, pa.Array]:

@@ -55,7 +55,8 @@ class Published:
 
         Returns:
             [rows, outputs]: probabilities, or the value of a regression in the label's units; float32, float64
-            where the label is too large for it (`LabelField.offset`). Several labels stand side by side.
+            where the label is too large for it (`LabelField.offset`). NaN in a row that has no answer. Several labels
+            stand side by side.
         """
         return self.predict_with_logits(columns)[0]
 
@@ -101,9 +102,19 @@ class Published:
 def logits_under(predictions: Any) -> Any:
     """The input of the sigmoid or softmax whose output a tensor of a graph is; None where it is another's."""
     operation = predictions.op
-    while operation.type == "Identity":
-        operation = operation.inputs[0].op
+    while operation.type == "Identity" or _gives_nan(operation):
+        operation = operation.inputs[-1].op
     return operation.inputs[0] if operation.type in ("Sigmoid", "Softmax") else None
+
+
+def _gives_nan(operation: Any) -> bool:
+    """Whether it is the choice between NaN and an answer that an export ends in, see `serving_model`."""
+    import tensorflow as tf
+
+    if operation.type != "SelectV2":
+        return False
+    chosen = tf.get_static_value(operation.inputs[1])
+    return chosen is not None and bool(np.isnan(chosen).all())
 
 
 def resolve(where: str) -> str:
@@ -153,7 +164,7 @@ def load(where: str) -> Published:
     data = storage.read(storage.join(uri, KERAS_FILE))
     if hashlib.sha256(data).hexdigest() != manifest["files"][KERAS_FILE]["sha256"]:
         raise DataError("the file is not the one that was published", where=storage.join(uri, KERAS_FILE))
-    model = _load_keras(data, uri)
+    model = load_keras(data, storage.join(uri, KERAS_FILE))
     return Published(uri, manifest["run"], layout_from(manifest["layout"]), model, manifest.get("inputs", {}))
 
 
@@ -179,7 +190,16 @@ def read_manifest(uri: str) -> dict[str, Any]:
     raise DataError("the model's manifest names no run or no model", where=where, remedy="publish it by a new run")
 
 
-def _load_keras(data: bytes, uri: str) -> Any:
+def load_keras(data: bytes, uri: str) -> Any:
+    """The model in a `.keras` file, uncompiled; no code of the file runs.
+
+    Args:
+        data: The file's bytes.
+        uri: Where they are from, for messages.
+
+    Raises:
+        ModelCodeError: Keras does not load it: it holds code, or classes that are not installed.
+    """
     import keras
 
     with tempfile.TemporaryDirectory() as folder:
@@ -187,12 +207,12 @@ def _load_keras(data: bytes, uri: str) -> Any:
         path.write_bytes(data)
         try:
             add_working_folder()  # where a class of one's own may be
-            return keras.models.load_model(path, custom_objects=own_classes(path))
+            return keras.models.load_model(path, custom_objects=own_classes(path), compile=False, safe_mode=True)
         except Exception as error:  # the model's own layers run here, and raise what they like
             reason = (str(error).strip().splitlines() or ["no message"])[0]
             raise ModelCodeError(
                 f"Keras does not load the model: {type(error).__name__}: {reason}",
-                where=storage.join(uri, KERAS_FILE),
+                where=uri,
                 remedy="build the model of stock Keras layers, or install the package that its own layers are in",
             ) from error
 
@@ -219,6 +239,7 @@ def manifest_of(run: str, folder: Path, layout: Layout, inputs: Mapping[str, str
         "run": run,
         "layout": _layout_json(layout),
         "inputs": dict(inputs),
+        "offsets": {f.column.name: f.offset for f in layout.numbers if f.offset},
         "vocabularies": {f.column.name: list(f.vocabulary) for f in layout.codes if f.vocabulary},
         "files": files,
     }

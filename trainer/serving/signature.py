@@ -40,9 +40,9 @@ class ServingModel:
 
     Attributes:
         model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs] in the label's own
-            units (float64 where `LabelField.offset` is not 0); of several labels a dict of them. Call it, or give
-            `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15), and
-            large nullable integers lose their digits.
+            units (float64 where `LabelField.offset` is not 0), NaN for a row that lacks a required number; of several
+            labels a dict of them. Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
+            float32 on the way in (Keras 3.15), and large nullable integers lose their digits.
         packing: The part of it before the trained layers, {input name: …} -> `x` of `trainer.schema` without images;
             None where every column is an image.
         inputs: Column name -> input name, see `input_names`.
@@ -79,10 +79,23 @@ def serving_model(trained: keras.Model, layout: Layout) -> ServingModel:
     packed = {} if packing is None else dict(packing(stored))
     packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
     packed_answers = inner(packed)
-    answers = {at.label.name: predicted(at.label, at.predictions(packed_answers)) for at in layout.targets}
+    answers = {
+        at.label.name: _unless_lacking(layout, packed, predicted(at.label, at.predictions(packed_answers)))
+        for at in layout.targets
+    }
     ends = answers if layout.further_labels else answers[layout.label.name]
     model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, ends, name="serving")
     return ServingModel(model, packing, names)
+
+
+def _unless_lacking(layout: Layout, packed: Mapping[str, Any], answers: Any) -> Any:
+    """NaN for rows that lack a required number: a relu inside the model would make 0 of the NaN and answer."""
+    required = [f for f in layout.numbers if f.required and f.column.dtype.startswith("float")]
+    if not required:
+        return answers
+    places = [f.start + i for f in required for i in range(f.column.size)]
+    lacking = ops.any(ops.isnan(ops.take(packed["numbers"], places, axis=1)), axis=1, keepdims=True)
+    return ops.where(lacking, float("nan"), answers)
 
 
 def _packing(layout: Layout) -> keras.Model | None:
@@ -211,8 +224,8 @@ def _date_parts(fields: Sequence[NumberField], raw: Mapping[str, Any]) -> Any:
     """Packed parts of K dates of one type: float32 [B, K * parts]."""
     first = fields[0].column
     # [B, K] -> [B, K, parts] -> [B, K * parts]
-    found = packed_parts(_side_by_side(fields, raw), first.arrow, first.parts, KERAS)
-    return ops.reshape(found, (-1, len(fields) * first.size))
+    parts = packed_parts(_side_by_side(fields, raw), first.arrow, first.parts, KERAS)
+    return ops.reshape(parts, (-1, len(fields) * first.size))
 
 
 def _side_by_side(fields: Sequence[CodeField] | Sequence[NumberField], raw: Mapping[str, Any]) -> Any:

@@ -34,16 +34,15 @@ class StoredObject:
     version: str
 
 
-def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".pq")) -> list[StoredObject]:
+def expand(where: str | Sequence[str]) -> list[StoredObject]:
     """Finds the objects that folders, URIs and globs name.
 
-    A folder gives every object below it that ends in one of `suffixes`; objects and folders whose name
+    A folder gives every object below it that ends in `.parquet` or `.pq`; objects and folders whose name
     begins with `_` or `.` are left out, as every reader of hive layouts does. An object named outright is
     taken whatever it is called.
 
     Args:
         where: A folder, an object, a glob (`*`, `?`, `[…]`, `**`), or a list of them.
-        suffixes: What a folder's objects end in.
 
     Returns:
         The objects, each once, ordered by name, then by URI.
@@ -55,7 +54,7 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
     """
     by_uri: dict[str, StoredObject] = {}
     uris = [where] if isinstance(where, str) else list(where)
-    for uri, objects in zip(uris, _expand_all(uris, suffixes), strict=True):
+    for uri, objects in zip(uris, _expand_all(uris), strict=True):
         if not objects:
             raise NotFound(
                 f"{'glob matches nothing' if WILDCARD.search(uri) else 'no Parquet file there'}",
@@ -66,11 +65,11 @@ def expand(where: str | Sequence[str], suffixes: Sequence[str] = (".parquet", ".
     return sorted(by_uri.values(), key=lambda o: (o.name, o.uri))
 
 
-def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[StoredObject]]:
+def _expand_all(uris: Sequence[str]) -> list[list[StoredObject]]:
     """What each names; a window of many days is listed eight days at a time."""
 
     def one(uri: str) -> list[StoredObject]:
-        return _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri, suffixes)
+        return _expand_glob(uri) if WILDCARD.search(uri) else _expand_plain(uri)
 
     if len(uris) < 2:
         return [one(uri) for uri in uris]
@@ -78,7 +77,7 @@ def _expand_all(uris: Sequence[str], suffixes: Sequence[str]) -> list[list[Store
         return list(pool.map(one, uris))
 
 
-def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
+def _expand_plain(uri: str) -> list[StoredObject]:
     everything = list_objects(uri)
     if len(everything) == 1 and everything[0].name == "":
         only = everything[0]
@@ -87,7 +86,7 @@ def _expand_plain(uri: str, suffixes: Sequence[str]) -> list[StoredObject]:
     if not everything and not exists(uri):
         raise NotFound("no such path", where=uri, remedy="check the path, its bucket and its spelling")
     _refuse_table(uri, [*_delta_folders(uri), *(o.name for o in everything)])
-    return [o for o in everything if o.name.endswith(tuple(suffixes)) and not hidden(o.name)]
+    return [o for o in everything if o.name.endswith((".parquet", ".pq")) and not hidden(o.name)]
 
 
 def _expand_glob(uri: str) -> list[StoredObject]:

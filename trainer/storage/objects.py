@@ -65,7 +65,7 @@ def read_version(uri: str, start: int, end: int, version: str) -> bytes:
     return data
 
 
-def read_many(uris: Sequence[str], threads: int = 16) -> list[bytes | None]:
+def read_many(uris: Sequence[str]) -> list[bytes | None]:
     """The content of many small objects at once, in their order; None where there is none.
 
     Raises:
@@ -80,7 +80,7 @@ def read_many(uris: Sequence[str], threads: int = 16) -> list[bytes | None]:
 
     if len(uris) < 2:
         return [one(uri) for uri in uris]
-    with ThreadPoolExecutor(threads, thread_name_prefix="kfit-read") as pool:
+    with ThreadPoolExecutor(16, thread_name_prefix="kfit-read") as pool:
         return list(pool.map(one, uris))
 
 
@@ -105,7 +105,9 @@ def write(uri: str, data: bytes, *, create_only: bool = False, deadline_s: float
     )
 
 
-def _put(uri: str, locally: Callable[[Path], None], remotely: Callable[[Any], None], deadline_s: float) -> None:
+def _put(
+    uri: str, locally: Callable[[Path], None], remotely: Callable[[Any], None], deadline_s: float = DEADLINE_S
+) -> None:
     path = local_path(uri)
     work = partial(remotely, filesystem(uri)) if path is None else partial(locally, path)
     calls.call("write", uri, work, deadline_s)
@@ -153,7 +155,7 @@ def replace(uri: str, data: bytes, version: str | None) -> None:
         raise Changed("somebody else changed it in the meantime", where=uri, remedy="look at it again") from lost
 
 
-def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s: float = DEADLINE_S) -> None:
+def write_file(uri: str, source: Path, *, create_only: bool = False) -> None:
     """Writes a local file as a whole object without holding it in memory.
 
     Raises:
@@ -164,5 +166,4 @@ def write_file(uri: str, source: Path, *, create_only: bool = False, deadline_s:
         uri,
         lambda path: local.copy(source, path, create_only=create_only),
         lambda store: store.put_file(str(source), uri, mode=_MODES[create_only]),
-        deadline_s,
     )

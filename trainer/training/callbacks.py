@@ -193,7 +193,8 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
             self._writer.join()
             if self._own is not None:
                 self._own.keep()
-                self._context.upload_files()
+            for upload in self._context.uploads:
+                upload()
             snapshot = take_snapshot(self.model, self._state, self._context.identity, self._coordinator)
             if snapshot is not None:
                 self._writer.submit(snapshot)

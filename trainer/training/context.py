@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class TrainingContext:
         watchdog: Is told of every step; ends a run in which none is finished.
         tensorboard: Folder for TensorBoard's files; None: none are written.
         files: Local folder for the files of own callbacks; empty: they have none.
-        upload_files: Uploads that folder.
+        uploads: Upload what is new in these folders.
     """
 
     state: TrainingState
@@ -40,4 +40,4 @@ class TrainingContext:
     watchdog: StallWatchdog
     tensorboard: str | None = None
     files: str = ""
-    upload_files: Callable[[], None] = lambda: None
+    uploads: Sequence[Callable[[], None]] = ()

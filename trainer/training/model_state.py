@@ -20,17 +20,16 @@ from trainer.errors import ConfigError
 Arrays = Mapping[str, np.ndarray]
 
 
-def snapshot(model: Any, first_replica: int = 0) -> dict[str, Arrays]:
-    """Copies weights, optimizer and metric accumulators to host memory.
+def snapshot(model: Any) -> dict[str, Arrays]:
+    """Copies weights, optimizer and metric accumulators of worker 0's replicas to host memory.
 
     Args:
         model: A built and compiled Keras model.
-        first_replica: Index of this worker's first replica among those of all workers.
 
     Returns:
         Groups `weights`, `optimizer`, `metrics`; each name -> array of the variable's own shape and dtype.
     """
-    return {name: _read(variables, first_replica) for name, variables in _groups(model).items()}
+    return {name: _read(variables, 0) for name, variables in _groups(model).items()}
 
 
 def per_replica(model: Any, first_replica: int) -> bytes:

@@ -187,15 +187,15 @@ def _carried(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
     name = type(callback).__name__
     stock = _stock_names(callback)
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
-        found = {"state": callback.state_dict()}
+        carried = {"state": callback.state_dict()}
     elif stock:
-        found = {"attributes": {name: _plain(getattr(callback, name)) for name in stock}}
+        carried = {"attributes": {name: _plain(getattr(callback, name)) for name in stock}}
     elif hasattr(callback, "get_config"):
-        found = {"config": callback.get_config()}
+        carried = {"config": callback.get_config()}
     else:
         return None
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
+        kept: dict[str, Any] = json.loads(json.dumps(carried, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ModelCodeError(
             f"what {name} carries over a restart is no JSON: {error}",

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
-from trainer.config import Config
+from trainer.config import Config, SavedModel
 from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
@@ -17,12 +17,13 @@ from trainer.feed.pipeline.dataset import Feed
 from trainer.feed.statistics.class_weights import class_weights, row_class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model import own_code
-from trainer.model.build import build_job
+from trainer.model.build import Built, build_job
 from trainer.model.features import Features
 from trainer.model.objective.compiled import Compiled
 from trainer.model.strategy import check_batch_size, make_strategy, seed_everything, uses_gpu
 from trainer.model.trainable import Trainable, compile_model
 from trainer.model.workers import local_replicas, several_workers
+from trainer.serving import saved_model
 from trainer.serving.calibration import check_can_calibrate
 from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
 from trainer.training.context import TrainingContext
@@ -80,7 +81,7 @@ class Session:
         self._per_call = _largest_divisor(self._train.steps, config.fit.steps_per_execution)
         with strategy.scope():
             self.features = Features(prepared.layout, config, prepared.statistics["train"])
-            job = build_job(self.features, config)
+            job = self._build()
             self.built, self.notes = job.model, job.compiled.notes
             if config.fit.calibrate is not None:
                 check_can_calibrate(self.built, compiled_loss=job.compiled.loss is not None)
@@ -91,6 +92,13 @@ class Session:
         self._pending: Snapshot | None = None
         self._own: OwnCallbacks | None = None
         stock_callbacks.check_monitors(config, self.model.directions, validation=self._validation is not None)
+
+    def _build(self) -> Built:
+        wanted = self._config.model
+        if not isinstance(wanted, SavedModel):
+            return build_job(self.features, self._config)
+        loaded = saved_model.load(wanted)
+        return build_job(self.features, self._config, loaded.model, loaded.inputs)
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""

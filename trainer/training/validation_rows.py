@@ -47,10 +47,10 @@ class ValidationRows:
             What it came to; None where the rows do not define it.
         """
         labels, logits = self._over(lambda x: logits_under(self._built(x, training=False)))
-        found = fit_temperature(self._layout.label.task, labels, logits)
-        if found is not None and found.applied:
-            apply_temperature(self._built, found.temperature)
-        return found
+        calibration = fit_temperature(self._layout.label.task, labels, logits)
+        if calibration is not None and calibration.applied:
+            apply_temperature(self._built, calibration.temperature)
+        return calibration
 
     def sample(self, most_rows: int, most_bytes: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Evenly spaced rows: `x` of `trainer.schema`, and labels [rows] or [rows, W]."""

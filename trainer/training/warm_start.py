@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from trainer.errors import ConfigError
@@ -18,13 +19,16 @@ from trainer.serving import published_model
 _WHERE = "run.fit.warm_start"
 _NAMES_SHOWN = 3
 
+Refused = Callable[[str], ConfigError]
 
-def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
+
+def with_vocabularies_of(where: str, prepared: Prepared, key: str = _WHERE) -> Prepared:
     """Gives the data the codes of an earlier model: a category keeps its code, so weights keep their meaning.
 
     Args:
         where: A run's URI, its `model/`, or an `output.uri`.
         prepared: The new run's data.
+        key: The key of the job file that names the model.
 
     Returns:
         The data with that model's vocabularies and scale of the label, and a warning for each column with values
@@ -36,9 +40,10 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
     manifest = published_model.read_manifest(published_model.resolve(where))
     run, vocabularies = str(manifest["run"]), manifest.get("vocabularies", {})
     earlier, layout = published_model.layout_from(manifest["layout"]), prepared.layout
-    _compare_features(run, earlier, layout)
-    _compare_labels(run, earlier, layout)
-    codes = tuple(_with_vocabulary(run, field, vocabularies) for field in layout.codes)
+    refused = partial(_refused, run, key)
+    _compare_features(refused, earlier, layout)
+    _compare_labels(refused, earlier, layout)
+    codes = tuple(_with_vocabulary(refused, field, vocabularies) for field in layout.codes)
     warnings = [w for old, new in zip(layout.codes, codes, strict=True) if (w := _unknown_values(run, old, new))]
     if earlier.label.name != layout.label.name:
         warnings.append(f"warm start: run {run} predicts {earlier.label.name!r}, this job {layout.label.name!r}")
@@ -51,21 +56,39 @@ def with_vocabularies_of(where: str, prepared: Prepared) -> Prepared:
     return replace(prepared, layout=layout, warnings=(*prepared.warnings, *warnings))
 
 
-def _compare_features(run: str, earlier: Layout, layout: Layout) -> None:
+def with_packing_of(where: str, prepared: Prepared) -> Prepared:
+    """As `with_vocabularies_of`, for `model.from`: a model that is taken whole also needs its numbers shifted as ever.
+
+    Raises:
+        ConfigError: As there; or the model is of a kfit that did not publish by how much.
+    """
+    prepared = with_vocabularies_of(where, prepared, "run.model.from")
+    manifest = published_model.read_manifest(published_model.resolve(where))
+    offsets, layout = manifest.get("offsets"), prepared.layout
+    if offsets is None and any(field.offset for field in layout.numbers):
+        raise ConfigError(
+            f"run {manifest['run']} was published by an earlier kfit, without what is subtracted from its dates and "
+            "large numbers",
+            where="run.model.from",
+            remedy="take fit.warm_start with the run's own model, or publish it again by a new run",
+        )
+    numbers = tuple(replace(field, offset=(offsets or {}).get(field.column.name, 0.0)) for field in layout.numbers)
+    return replace(prepared, layout=replace(layout, numbers=numbers))
+
+
+def _compare_features(refused: Refused, earlier: Layout, layout: Layout) -> None:
     """By name first, then by what each column is, then by order: each decides which weight a value meets."""
     before, now = [c.name for c in earlier.columns], [c.name for c in layout.columns]
     if missing := [name for name in now if name not in before]:
-        raise _refused(run, f"has no feature {_listed(missing)}")
+        raise refused(f"has no feature {_listed(missing)}")
     if extra := [name for name in before if name not in now]:
-        raise _refused(run, f"has the feature {_listed(extra)}, which this job lacks")
+        raise refused(f"has the feature {_listed(extra)}, which this job lacks")
     by_name = {c.name: c for c in earlier.columns}
     for column in layout.columns:
         if _nature(by_name[column.name]) != _nature(column):
-            raise _refused(
-                run, f"takes {column.name!r} as {_nature(by_name[column.name])}, this job as {_nature(column)}"
-            )
+            raise refused(f"takes {column.name!r} as {_nature(by_name[column.name])}, this job as {_nature(column)}")
     if before != now:
-        raise _refused(run, f"has its features in another order: {_listed(before)}")
+        raise refused(f"has its features in another order: {_listed(before)}")
 
 
 def _nature(column: Column) -> str:
@@ -77,30 +100,30 @@ def _nature(column: Column) -> str:
     return " ".join([*words, *(["ragged"] if column.ragged else [])])
 
 
-def _compare_labels(run: str, earlier: Layout, layout: Layout) -> None:
+def _compare_labels(refused: Refused, earlier: Layout, layout: Layout) -> None:
     before, now = ([label.name for label in of.labels] for of in (earlier, layout))
     if len(now) + len(before) > 2 and before != now:
-        raise _refused(run, f"predicts {_listed(before)}, this job {_listed(now)}")
+        raise refused(f"predicts {_listed(before)}, this job {_listed(now)}")
     for theirs, ours in zip(earlier.labels, layout.labels, strict=True):
-        _compare_label(run, theirs, ours)
+        _compare_label(refused, theirs, ours)
 
 
-def _compare_label(run: str, before: LabelField, now: LabelField) -> None:
+def _compare_label(refused: Refused, before: LabelField, now: LabelField) -> None:
     if before.task != now.task:
-        raise _refused(run, f"was trained for the task {before.task}, this job is {now.task}")
+        raise refused(f"was trained for the task {before.task}, this job is {now.task}")
     if before.classes != now.classes:
-        raise _refused(run, f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
+        raise refused(f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
     if before.quantiles != now.quantiles:
-        raise _refused(run, f"predicts the quantiles {_listed(before.quantiles)}, this job {_listed(now.quantiles)}")
+        raise refused(f"predicts the quantiles {_listed(before.quantiles)}, this job {_listed(now.quantiles)}")
     if before.transform != now.transform:
-        raise _refused(run, f"learns the label by transform {before.transform}, this job by {now.transform}")
+        raise refused(f"learns the label by transform {before.transform}, this job by {now.transform}")
 
 
-def _with_vocabulary(run: str, field: CodeField, vocabularies: Mapping[str, Sequence[Any]]) -> CodeField:
+def _with_vocabulary(refused: Refused, field: CodeField, vocabularies: Mapping[str, Sequence[Any]]) -> CodeField:
     known = vocabularies.get(field.column.name)
     if bool(known) == bool(field.buckets):
         before, now = ("by a vocabulary", "hashed") if field.buckets else ("hashed", "by a vocabulary")
-        raise _refused(run, f"encodes {field.column.name!r} {before}, this job {now}")
+        raise refused(f"encodes {field.column.name!r} {before}, this job {now}")
     return field if field.buckets or not known else replace(field, vocabulary=tuple(known))
 
 
@@ -119,10 +142,10 @@ def _listed(values: Sequence[object]) -> str:
     return shown if len(values) <= _NAMES_SHOWN else f"{shown} and {len(values) - _NAMES_SHOWN} more"
 
 
-def _refused(run: str, what: str) -> ConfigError:
+def _refused(run: str, key: str, what: str) -> ConfigError:
     return ConfigError(
         f"run {run} {what}; its weights would be copied to where they mean something else",
-        where=_WHERE,
+        where=key,
         remedy="warm start from a run with the same features, classes and model, or start cold",
     )
 

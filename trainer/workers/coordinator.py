@@ -7,7 +7,6 @@ worker, or aborts; neither ends with an exit code or a message, so `trainer.work
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from trainer.errors import KfitError, ModelCodeError, Preempted
@@ -76,13 +75,12 @@ class Coordinator:
 
     Args:
         members: The other workers.
-        clock: Monotonic seconds.
     """
 
-    def __init__(self, members: Membership, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, members: Membership) -> None:
         self.rank = members.rank
         self._members = members
-        self._pace = StepPace(clock)
+        self._pace = StepPace(time.monotonic)
 
     @property
     def chief_knows_error(self) -> bool:

@@ -4,7 +4,7 @@ Combinations of values that no schema can refuse. All faults are reported at onc
 */}}
 {{- define "kfit.check" -}}
 {{- $faults := list -}}
-{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" -}}
+{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" "kfit.checkPod" -}}
 {{- range include . $ | splitList "\n" }}{{ with trim . }}{{ $faults = append $faults . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if $faults }}{{ fail (join "\n  " $faults) }}{{ end -}}
@@ -101,22 +101,64 @@ envFrom[{{ $i }}]: give one of secretRef and configMapRef
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if and (hasKey .Values.jobLabels "kueue.x-k8s.io/priority-class") (include "kfit.queue" . | fromJson).priority }}
+jobLabels: kueue.x-k8s.io/priority-class is queue.priority; remove one
+{{- end }}
+{{- $own := list "kfit.dev/job-file" "kfit.dev/output-uri" "kfit.dev/values-hash" "kueue.x-k8s.io/job-min-parallelism" "kueue.x-k8s.io/job-completions-equal-parallelism" }}
+{{- range $where, $notes := pick .Values "commonAnnotations" "jobAnnotations" "podAnnotations" }}
+{{- range $key, $_ := $notes }}
+{{- if has $key $own }}
+{{ $where }}: {{ $key }} is set by the chart; remove it
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "kfit.checkPod" -}}
+{{- $names := list "trainer" }}
+{{- range .Values.initContainers }}
+{{- if has .name $names }}
+initContainers: {{ .name }} stands twice, or is the chart's own container; give yours another name
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) }}
+dnsPolicy None needs dnsConfig.nameservers; name one, or remove dnsPolicy
+{{- end }}
+{{- range $i, $object := .Values.extraObjects }}
+{{- if has $object.kind (list "Job" "CronJob") }}
+extraObjects[{{ $i }}]: a {{ $object.kind }} beside the chart's own; give it a job file, or a chart, of its own
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "kfit.checkResources" -}}
-{{- range $key, $amount := pick .Values.resources "cpu" "memory" "shm" }}
+{{- with .Values.resources }}
+{{- range $key, $amount := pick . "cpu" "memory" "shm" }}
 {{- if eq (include "kfit.amount" $amount) "0" }}
 resources.{{ $key }} is {{ $amount }}; give more than nothing
 {{- end }}
 {{- end }}
-{{- $memory := include "kfit.amount" .Values.resources.memory | float64 }}
-{{- if and $memory (ge (include "kfit.amount" .Values.resources.shm | float64) $memory) }}
-resources.shm ({{ .Values.resources.shm }}) counts as memory and must be less than resources.memory ({{ .Values.resources.memory }})
+{{- $memory := include "kfit.amount" .memory | float64 }}
+{{- $shm := include "kfit.amount" .shm | float64 }}
+{{- $tmp := include "kfit.amount" .tmp.size | float64 }}
+{{- if and $memory (ge $shm $memory) }}
+resources.shm ({{ .shm }}) counts as memory and must be less than resources.memory ({{ .memory }})
+{{- else if and (eq .tmp.medium "Memory") (ge (addf $shm $tmp) $memory) }}
+resources.shm ({{ .shm }}) and resources.tmp.size ({{ .tmp.size }}) count as memory and must be less than resources.memory ({{ .memory }}) together
+{{- else if and (eq .tmp.medium "") .ephemeralStorage (gt $tmp (include "kfit.amount" .ephemeralStorage | float64)) }}
+resources.tmp.size ({{ .tmp.size }}) is more than resources.ephemeralStorage ({{ .ephemeralStorage }}), of which /tmp is a part
 {{- end }}
-{{- range $key, $request := .Values.resources.requests }}
-{{- $limit := get $.Values.resources $key }}
+{{- $settings := dict "cpu" "cpu" "memory" "memory" "ephemeral-storage" "ephemeralStorage" }}
+{{- range $key, $request := .requests }}
+{{- $setting := get $settings $key }}
+{{- $limit := get $.Values.resources $setting }}
 {{- if and $limit (gt (include "kfit.amount" $request | float64) (include "kfit.amount" $limit | float64)) }}
-resources.requests.{{ $key }} ({{ $request }}) is more than the limit, resources.{{ $key }} ({{ $limit }})
+resources.requests.{{ $key }} ({{ $request }}) is more than the limit, resources.{{ $setting }} ({{ $limit }})
+{{- end }}
+{{- end }}
+{{- range $key, $_ := pick .extra "cpu" "memory" "ephemeral-storage" .gpuResource }}
+resources.extra: {{ $key }} is resources.{{ get $settings $key | default "gpus" }}; set that
 {{- end }}
 {{- end }}
 {{- end }}

@@ -33,10 +33,7 @@ podFailurePolicy:
 template:
   metadata:
     labels:
-      {{- include "kfit.labels" . | nindent 6 }}
-      {{- with .Values.podLabels }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+      {{- include "kfit.podLabels" . | nindent 6 }}
     annotations:
       {{- include "kfit.podAnnotations" . | nindent 6 }}
   spec:

@@ -19,7 +19,7 @@ Hash of all that shapes a pod. Times of a schedule and the NetworkPolicy do not:
 A run that a schedule starts is not the run of the same values by hand, so the hash tells them apart.
 */}}
 {{- define "kfit.hash" -}}
-{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "podDisruptionBudget" "extraObjects" "enabled" "global" -}}
+{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "podDisruptionBudget" "extraObjects" "commonAnnotations" "enabled" "global" -}}
 {{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
 {{- end }}
 
@@ -52,35 +52,37 @@ kfit.dev/job: {{ include "kfit.hashedName" . }}
 
 {{/* Of what outlives a Job: its selector is left out. */}}
 {{- define "kfit.commonLabels" -}}
-app.kubernetes.io/name: kfit
-app.kubernetes.io/instance: {{ include "kfit.name" . }}
-app.kubernetes.io/part-of: kfit
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict "app.kubernetes.io/name" "kfit" "app.kubernetes.io/instance" (include "kfit.name" .) "app.kubernetes.io/part-of" "kfit" -}}
+{{- $version := dict "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $chart := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_")) -}}
+{{- merge $own $version $chart .Values.commonLabels | toYaml -}}
 {{- end }}
 
 {{- define "kfit.labels" -}}
-{{ include "kfit.commonLabels" . }}
-{{ include "kfit.selector" . }}
+{{- merge (include "kfit.selector" . | fromYaml) (include "kfit.commonLabels" . | fromYaml) | toYaml -}}
+{{- end }}
+
+{{/* Labels and annotations of an object that is neither the Job nor the CronJob's Jobs. */}}
+{{- define "kfit.metadata" -}}
+labels:
+  {{- include "kfit.labels" . | nindent 2 }}
+{{- with .Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* Labels of a Job: those of all objects and the queue that admits it. */}}
 {{- define "kfit.jobLabels" -}}
-{{ include "kfit.labels" . }}
-{{- $queue := include "kfit.queue" . | fromJson }}
-{{- with $queue.name }}
-kueue.x-k8s.io/queue-name: {{ . }}
+{{- $queue := include "kfit.queue" . | fromJson -}}
+{{- $own := dict -}}
+{{- with $queue.name }}{{ $_ := set $own "kueue.x-k8s.io/queue-name" . }}{{ end -}}
+{{- with $queue.priority }}{{ $_ := set $own "kueue.x-k8s.io/priority-class" . }}{{ end -}}
+{{- merge $own .Values.jobLabels (include "kfit.labels" . | fromYaml) | toYaml -}}
 {{- end }}
-{{- with $queue.priority }}
-kueue.x-k8s.io/priority-class: {{ . }}
-{{- end }}
-{{- with .Values.jobLabels }}
-{{ toYaml . }}
-{{- end }}
+
+{{- define "kfit.podLabels" -}}
+{{- merge dict .Values.podLabels (include "kfit.labels" . | fromYaml) | toYaml -}}
 {{- end }}
 
 {{/* The queue as {name, priority, topology}, however it was written. */}}
@@ -111,15 +113,11 @@ kfit.dev/job-file: |
 {{- end }}
 
 {{- define "kfit.jobAnnotations" -}}
-kfit.dev/output-uri: {{ dig "output" "uri" "" .Values.run | quote }}
-kfit.dev/values-hash: {{ include "kfit.hash" . }}
+{{- $own := dict "kfit.dev/output-uri" (dig "output" "uri" "" .Values.run) "kfit.dev/values-hash" (include "kfit.hash" .) -}}
 {{- if int .Values.minNodes }}
-kueue.x-k8s.io/job-min-parallelism: {{ int .Values.minNodes | quote }}
-kueue.x-k8s.io/job-completions-equal-parallelism: "true"
+{{- $own = merge $own (dict "kueue.x-k8s.io/job-min-parallelism" (int .Values.minNodes | toString) "kueue.x-k8s.io/job-completions-equal-parallelism" "true") -}}
 {{- end }}
-{{- with .Values.jobAnnotations }}
-{{ toYaml . }}
-{{- end }}
+{{- merge $own .Values.jobAnnotations | toYaml -}}
 {{- end }}
 
 {{- define "kfit.image" -}}

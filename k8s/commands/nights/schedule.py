@@ -108,7 +108,7 @@ def apply(job: JobSource, dry_run: bool, form: str, target: Target) -> None:
     from trainer.errors import ConfigError
 
     cluster = target.open()
-    objects = manifests(job, cluster.version())
+    objects = manifests(job, cluster.version(), namespace=cluster.namespace)
     if workload(objects)["kind"] != "CronJob":
         raise ConfigError(
             "the job file has no `schedule:`", where=", ".join(job.files), remedy='add schedule: {cron: "0 2 * * *"}'

@@ -43,12 +43,15 @@ def render(job: JobSource, again: bool, kube_version: str, target: Target) -> No
     from k8s.chart.yaml_documents import to_yaml
     from k8s.errors import AccessError, ClusterError
 
-    if not kube_version:
-        try:
-            kube_version = target.open().version()
-        except (AccessError, ClusterError) as away:
+    namespace = target.namespace or ""
+    try:
+        cluster = target.open()
+        namespace = cluster.namespace
+        kube_version = kube_version or cluster.version()
+    except (AccessError, ClusterError) as away:
+        if not kube_version:
             click.echo(f"note: rendered for helm's own version, no cluster was asked ({away.what})", err=True)
-    click.echo(to_yaml(manifests(job, kube_version, again=again)), nl=False)
+    click.echo(to_yaml(manifests(job, kube_version, again=again, namespace=namespace)), nl=False)
 
 
 @click.command(
@@ -95,10 +98,10 @@ def submit(
         raise click.UsageError("--follow and --wait need one job file and no --dry-run")
     sources = _sources(jobs, files, overrides)
     if dry_run == "client":
-        tables.planned(_rendered(sources, "", again), form)
+        tables.planned(_rendered(sources, "", target.namespace or "", again), form)
         return
     cluster = target.open()
-    rendered = _rendered(sources, cluster.version(), again)
+    rendered = _rendered(sources, cluster.version(), cluster.namespace, again)
     if follow or wait_for:
         _check_has_an_end(rendered[0])
     results = _send_all(cluster, rendered, dry_run == "server")
@@ -117,13 +120,14 @@ def _sources(jobs: Sequence[str], files: tuple[str, ...], overrides: tuple[tuple
 
 
 def manifests(
-    job: JobSource, kube_version: str, *, again: bool = False, run_id: str = "", tag: str = ""
+    job: JobSource, kube_version: str, *, namespace: str = "", again: bool = False, run_id: str = "", tag: str = ""
 ) -> list[dict[str, Any]]:
     """Returns the objects of a job file, checked by its model first: that names the line and the nearest right key.
 
     Args:
         job: The job file.
         kube_version: The cluster's version; empty for helm's own.
+        namespace: Where they are sent; empty for `default`.
         again: Make a Job of its own, every time another.
         run_id: Continue this run.
         tag: Tells this Job from others of the same values.
@@ -139,10 +143,10 @@ def manifests(
     JobFile.from_document(document)
     tag = f"{time.time_ns():x}" if again else tag
     keys = {name: value for name, value in (("again", tag), ("runId", run_id)) if value}
-    return render.render(document.with_keys(**keys), kube_version=kube_version)
+    return render.render(document.with_keys(**keys), kube_version=kube_version, namespace=namespace)
 
 
-def _rendered(jobs: Sequence[JobSource], kube_version: str, again: bool) -> list[list[dict[str, Any]]]:
+def _rendered(jobs: Sequence[JobSource], kube_version: str, namespace: str, again: bool) -> list[list[dict[str, Any]]]:
     from concurrent.futures import ThreadPoolExecutor
 
     from k8s.chart.render_many import render_many
@@ -150,10 +154,10 @@ def _rendered(jobs: Sequence[JobSource], kube_version: str, again: bool) -> list
     from trainer.config import load_document
 
     if len(jobs) == 1 or again:
-        return [manifests(job, kube_version, again=again) for job in jobs]
+        return [manifests(job, kube_version, again=again, namespace=namespace) for job in jobs]
     documents = [load_document(job.files, job.overrides) for job in jobs]
     with ThreadPoolExecutor(1) as pool:
-        rendering = pool.submit(render_many, documents, kube_version)
+        rendering = pool.submit(render_many, documents, kube_version, namespace)
         for document in documents:  # while helm works; a fault here has the better message and comes first
             JobFile.from_document(document)
         return rendering.result()

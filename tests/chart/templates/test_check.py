@@ -43,6 +43,18 @@ ENTRY = {"name": "A", "value": "1"}
         ({"podLabels": {"kfit.dev/job": "x"}}, "podLabels: kfit.dev/job is set by the chart"),
         ({"jobLabels": {"kueue.x-k8s.io/queue-name": "x"}}, "jobLabels: kueue.x-k8s.io/queue-name is set by the chart"),
         ({"commonLabels": {"helm.sh/chart": "x"}}, "commonLabels: helm.sh/chart is set by the chart"),
+        (
+            {"queue": {"name": "a", "priority": "b"}, "jobLabels": {"kueue.x-k8s.io/priority-class": "c"}},
+            "jobLabels: kueue.x-k8s.io/priority-class is queue.priority; remove one",
+        ),
+        ({"podAnnotations": {"kfit.dev/job-file": "x"}}, "podAnnotations: kfit.dev/job-file is set by the chart"),
+        ({"jobAnnotations": {"kfit.dev/values-hash": "x"}}, "jobAnnotations: kfit.dev/values-hash is set by the chart"),
+        ({"initContainers": [{"name": "trainer"}]}, "initContainers: trainer stands twice, or is the chart's own"),
+        ({"dnsPolicy": "None"}, "dnsPolicy None needs dnsConfig.nameservers; name one, or remove dnsPolicy"),
+        (
+            {"extraObjects": [{"kind": "CronJob"}]},
+            "extraObjects[0]: a CronJob beside the chart's own; give it a job file, or a chart, of its own",
+        ),
         ({"resources": {"cpu": 0}}, "resources.cpu is 0; give more than nothing"),
         ({"resources": {"memory": "0Gi"}}, "resources.memory is 0Gi; give more than nothing"),
         (
@@ -52,6 +64,23 @@ ENTRY = {"name": "A", "value": "1"}
         (
             {"resources": {"cpu": 2, "requests": {"cpu": "2500m"}}},
             "resources.requests.cpu (2500m) is more than the limit, resources.cpu (2)",
+        ),
+        (
+            {"resources": {"memory": "2Gi", "tmp": {"size": "1Gi", "medium": "Memory"}}},
+            "resources.tmp.size (1Gi) count as memory and must be less than resources.memory (2Gi) together",
+        ),
+        (
+            {"resources": {"ephemeralStorage": "5Gi", "tmp": {"size": "6Gi"}}},
+            "resources.tmp.size (6Gi) is more than resources.ephemeralStorage (5Gi), of which /tmp is a part",
+        ),
+        (
+            {"resources": {"ephemeralStorage": "5Gi", "requests": {"ephemeral-storage": "6Gi"}}},
+            "resources.requests.ephemeral-storage (6Gi) is more than the limit, resources.ephemeralStorage (5Gi)",
+        ),
+        ({"resources": {"extra": {"memory": "1Gi"}}}, "resources.extra: memory is resources.memory; set that"),
+        (
+            {"resources": {"extra": {"nvidia.com/gpu": 1}}},
+            "resources.extra: nvidia.com/gpu is resources.gpus; set that",
         ),
         (
             {"queue": {"priority": "high"}},

@@ -15,6 +15,7 @@ from tests.chart.charts import CHART, JOB, NIGHTLY, helm, render, values
     ("change", "key", "expected"),
     [
         ({"hostNetwork": True}, "hostNetwork", True),
+        ({"hostNetwork": True}, "dnsPolicy", "ClusterFirstWithHostNet"),
         ({"dnsPolicy": "Default"}, "dnsPolicy", "Default"),
         ({"dnsConfig": {"searches": ["a.b"]}}, "dnsConfig", {"searches": ["a.b"]}),
         ({"hostAliases": [{"ip": "10.0.0.1"}]}, "hostAliases", [{"ip": "10.0.0.1"}]),
@@ -76,8 +77,8 @@ def test_requests_may_stand_below_the_limits():
 
 
 def test_the_temporary_folder_has_a_size_and_a_kind():
-    pod = render(values(resources={"tmp": {"size": "10Gi", "medium": "Memory"}}))
-    assert pod.pod["volumes"][1] == {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi", "medium": "Memory"}}
+    pod = render(values(resources={"tmp": {"size": "2Gi", "medium": "Memory"}}))
+    assert pod.pod["volumes"][1] == {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi", "medium": "Memory"}}
 
 
 def test_a_queue_has_a_priority_and_a_topology():
@@ -115,10 +116,13 @@ def test_another_controller_may_run_the_job():
 
 def test_a_disruption_budget_holds_for_the_pods_of_the_job():
     budget = render(values(podDisruptionBudget={"enabled": True})).objects["PodDisruptionBudget"]
+    # Not maxUnavailable: Kubernetes computes that for owners that can be scaled alone, and a Job is none.
     assert budget["spec"] == {
-        "maxUnavailable": 0,
+        "minAvailable": 1,
         "selector": {"matchLabels": {"kfit.dev/job": budget["metadata"]["name"]}},
     }
+    pair = render(values(nodes=2, podDisruptionBudget={"enabled": True})).objects["PodDisruptionBudget"]
+    assert pair["spec"]["minAvailable"] == 2
     assert budget["metadata"]["name"] == render(JOB).name  # it changes in place
 
 
@@ -136,6 +140,14 @@ def test_more_objects_are_rendered_as_templates():
     extra = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": '{{ include "kfit.name" . }}-more'}}
     assert render(values(extraObjects=[extra])).objects["Secret"]["metadata"]["name"] == "flights-more"
     assert render(values(extraObjects=[extra])).name == render(JOB).name
+
+
+def test_more_objects_are_found_by_the_selector_of_all():
+    extra = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "labels": {"helm.sh/chart": "mine"}}}
+    job = render(values(extraObjects=[extra]))
+    labels = job.objects["Secret"]["metadata"]["labels"]
+    assert labels["kfit.dev/job"] == job.name
+    assert labels["helm.sh/chart"] == "mine"  # what the object says itself stays
 
 
 def test_the_objects_may_have_another_name():

@@ -152,13 +152,15 @@ def test_files_of_one_name_split_by_themselves_however_they_are_listed(tmp_path,
     assert abs(len(sides[0]) - 0.2 * 144) < 6
 
 
-def test_a_hive_key_has_one_type_over_training_and_validation(tmp_path, configure):
-    for side, keys in {"train": ["1", "x"], "validation": ["1"]}.items():
+@pytest.mark.parametrize(("train", "validation"), [(["1", "x"], ["1"]), (["1", "2"], ["1", "x"])])
+def test_a_hive_key_has_one_type_over_training_and_validation(train, validation, tmp_path, configure):
+    """Text where a value of either is no number, whichever it is."""
+    for side, keys in {"train": train, "validation": validation}.items():
         for n, key in enumerate(keys):
             folder = tmp_path / side / f"store={key}"
             folder.mkdir(parents=True)
             pq.write_table(table_of(30, start=30 * n), folder / f"{side}.parquet")
     features = {"store": {"kind": "categorical"}, "number": {"kind": "numeric"}}
     prepared = prepare(configure(tmp_path / "train", features=features, validation=str(tmp_path / "validation")))
-    assert prepared.rows == {"train": 60, "validation": 30}
-    assert prepared.layout.codes[0].vocabulary == ("1", "x")
+    assert prepared.rows == {"train": 60, "validation": 30 * len(validation)}
+    assert prepared.layout.codes[0].vocabulary == tuple(train)

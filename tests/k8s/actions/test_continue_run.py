@@ -13,14 +13,14 @@ OLD = "train-1a2b3c4d"
 
 
 def over(**changes):
-    found = job(
+    ended = job(
         labels={"kfit.dev/job": OLD, "controller-uid": "u"}, annotations={"kfit.dev/values-hash": "h"}, **changes
     )
-    template = found["spec"]["template"]
+    template = ended["spec"]["template"]
     template["metadata"]["labels"] = {"kfit.dev/job": OLD, "batch.kubernetes.io/job-name": OLD, "job-name": OLD}
     template["spec"]["subdomain"] = OLD
-    found["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
-    return found
+    ended["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}
+    return ended
 
 
 def test_the_new_job_goes_on_with_the_old_run_under_a_new_name():

@@ -14,8 +14,8 @@ def authority(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def servers(authority):
-    with recording(authority) as found:
-        yield found
+    with recording(authority) as recorded:
+        yield recorded
 
 
 @pytest.fixture

@@ -62,8 +62,8 @@ def ask(path, **options):
 def test_flags_win(tmp_path):
     contexts = [{"name": n, "context": {"cluster": "c", "user": "u"}} for n in ("a", "b")]
     path = write(tmp_path / "config", contexts=contexts)
-    found = load(path, "b", "team", KUBECONFIG="/nowhere")
-    assert (found.server, found.context, found.namespace) == ("https://127.0.0.1:9", "b", "team")
+    access = load(path, "b", "team", KUBECONFIG="/nowhere")
+    assert (access.server, access.context, access.namespace) == ("https://127.0.0.1:9", "b", "team")
     assert load(path, "a").namespace == "default"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from k8s.api import access
+from k8s.api import access, client
 from k8s.api.client import Cluster, Cut, Gone
 from k8s.api.transport import PATIENCE_S, Transport
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound
@@ -150,8 +152,8 @@ def test_a_version_that_is_old_is_a_conflict(cluster):
 def test_a_list_gives_whole_manifests(cluster):
     cluster.create(config("one", team="a"))
     cluster.create(config("two", team="b"))
-    found = cluster.select("ConfigMap", labels="team=b")
-    assert [(o["kind"], o["apiVersion"], o["metadata"]["name"]) for o in found] == [("ConfigMap", "v1", "two")]
+    manifests = cluster.select("ConfigMap", labels="team=b")
+    assert [(o["kind"], o["apiVersion"], o["metadata"]["name"]) for o in manifests] == [("ConfigMap", "v1", "two")]
 
 
 def test_a_stream_that_is_cut_says_so(server, cluster):
@@ -278,3 +280,20 @@ def test_a_list_whose_pages_begin_again_ends(server, cluster):
     with pytest.raises(ClusterError, match="has no end"):
         cluster.select("Job")
     assert len(server.requests) == 2
+
+
+class EndlessList:
+    """Stands behind the API server: every page of a list names a next one that is new."""
+
+    def answer(self, method, target, body):
+        page = int((parse_qs(urlsplit(target).query).get("continue") or ["0"])[0])
+        body = {"items": [], "metadata": {"continue": str(page + 1)}}
+        return Answer(200, iter([json.dumps(body).encode()]))
+
+
+def test_a_list_without_end_is_given_up_after_so_many_pages(server, cluster, monkeypatch):
+    monkeypatch.setattr(client, "_MOST_PAGES", 20)
+    server.behind = EndlessList()
+    with pytest.raises(ClusterError, match="has no end"):
+        cluster.select("Job")
+    assert len(server.requests) == 21

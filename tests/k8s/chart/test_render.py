@@ -56,6 +56,13 @@ def rendered(job, sets=(), kube_version="v1.34.0"):
     return render.render(load_document(job, sets), kube_version=kube_version)
 
 
+def test_a_job_file_that_is_not_enabled_is_an_error_and_no_empty_answer(job_file):
+    for jobs in (["idle"], ["idle", "busy", "more"]):
+        files = [job_file(name, more="enabled: false" if name == "idle" else "") for name in jobs]
+        with pytest.raises(ConfigError, match="nothing is made of it: enabled is false"):
+            render_many([load_document(file, []) for file in files], "v1.34.0")
+
+
 @pytest.mark.parametrize(
     "sets", [[], ["run.fit.epochs=7", "run.fit.optimizer.learning_rate=0.5"], ["ttlSecondsAfterFinished=null"]]
 )
@@ -175,8 +182,17 @@ FLAGS = [
     ["--set", "run.fit.epochs=auto", "--set", "run.fit.epochs=7"],
     ["--set-json", 'run.fit={"epochs": 9}', "--set-string", "run.fit.batch_size=auto"],
     ["--set-json", '{"nodes": 2}'],
+    ["--set-json", 'nodes=2.0,run.fit.epochs=3.0,run.fit.profile={"steps": [2, 3]}'],
     ["--set-string", "image.tag=2", "--set", "ttlSecondsAfterFinished=null"],
 ]
+
+
+@pytest.mark.parametrize("given", ["nodes=2", "suspend=true", "run.fit.epochs=3", "resources.gpus=1"])
+def test_a_text_in_place_of_a_number_is_refused_by_name_of_its_flag(job_file, given):
+    with pytest.raises(ConfigError) as caught:
+        JobFile.load(job_file("one"), [("--set-string", given)])
+    key, _, value = given.partition("=")
+    assert caught.value.what.startswith(f"--set-string {given}: {key}: {value!r} (text): should be a valid ")
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=" ".join)
@@ -231,6 +247,6 @@ def test_helm_alone_makes_the_same_job_of_a_file_as_kfit(tmp_path):
     path.write_text(
         SCALARS.replace("registry.example/trainer}", "registry.example/trainer}\nttlSecondsAfterFinished: ~")
     )
-    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0")
+    alone = render.template([str(render.chart_folder()), "--values", str(path)], "v1.34.0", "")
     assert alone.returncode == 0, alone.stderr
     assert rendered(path) == render.in_order(from_yaml(alone.stdout))

@@ -50,8 +50,8 @@ class Life:
         if kind == "log":
             return Answer(200, iter([self._log(url.path.split("/")[-2], query)]))
         if f"/pods/{kind}" in url.path:
-            found = next((p for p in pods if p["metadata"]["name"] == kind), None)
-            return Answer(200, iter([json.dumps(found).encode()])) if found else self._none()
+            pod = next((p for p in pods if p["metadata"]["name"] == kind), None)
+            return Answer(200, iter([json.dumps(pod).encode()])) if pod else self._none()
         if kind == NAME:
             return Answer(200, iter([json.dumps(seen_job).encode()])) if seen_job else self._none()
         items = {"jobs": [seen_job] if seen_job else [], "pods": pods, "events": []}[kind]

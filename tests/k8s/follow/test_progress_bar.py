@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
+from k8s.follow import views
+from k8s.follow.loop import LogOptions
 from k8s.follow.progress_bar import ProgressBar
 
 START = '{"kfit": "start", "epoch": 1, "epochs": 2, "step": 0, "steps": 10, "rows_per_step": 8}'
@@ -60,3 +63,25 @@ def test_a_replacement_begins_with_a_bar_of_its_own():
     )  # fmt: skip
     after = seen[seen.index("running: pod b") :]
     assert not any("5/10" in text for text in after)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("options", "view"),
+    [
+        (LogOptions(), ProgressBar),
+        (LogOptions(tail=5), views.Plain),
+        (LogOptions(since="2026-01-01T00:00:00Z"), views.Plain),
+    ],
+    ids=["whole", "tail", "since"],
+)
+def test_a_log_that_begins_in_its_middle_is_lines_on_a_terminal_too(monkeypatch, options, view):
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setattr("sys.stderr", Terminal())
+    chosen = views.choose(True, options)
+    chosen.close()
+    assert type(chosen) is view

@@ -34,8 +34,8 @@ def keep(server):
     """Puts objects under their paths; what waits in the queue is `pending`."""
 
     def put(*workloads, at=WORKLOADS, waiting=()):
-        for found in workloads:
-            server.behind.objects[f"{at}/{found['metadata']['name']}"] = found
+        for manifest in workloads:
+            server.behind.objects[f"{at}/{manifest['metadata']['name']}"] = manifest
         server.behind.objects[PENDING] = {"items": pending(*waiting), "metadata": {}}
 
     return put
@@ -81,12 +81,12 @@ def forbidden(monkeypatch, server, word):
     behind = server.behind.answer
 
     def answer(method, target, body):
-        found = behind(method, target, body)
+        given = behind(method, target, body)
         if word in target:
             message = "workloads.kueue.x-k8s.io is forbidden: User u cannot list resource"
             status = {"kind": "Status", "reason": "Forbidden", "message": message}
-            found.status, found.pieces = 403, iter([json.dumps(status).encode()])
-        return found
+            given.status, given.pieces = 403, iter([json.dumps(status).encode()])
+        return given
 
     monkeypatch.setattr(server.behind, "answer", answer)
 

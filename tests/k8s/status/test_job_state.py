@@ -126,12 +126,12 @@ def test_the_reason_is_the_same_while_only_its_numbers_change():
     ],
 )  # fmt: skip
 def test_an_image_that_cannot_be_pulled_says_why(message, words, mend):
-    found = [
+    reasons = [
         state_of(job(), pod(phase="Pending", state=waiting(r, message))) for r in ("ErrImagePull", "ImagePullBackOff")
     ]
-    assert all("image r/trainer:1 cannot be pulled" in s.why and words in s.why for s in found)
-    assert found[0].key == found[1].key  # the two take turns
-    assert mend in found[0].remedy
+    assert all("image r/trainer:1 cannot be pulled" in s.why and words in s.why for s in reasons)
+    assert reasons[0].key == reasons[1].key  # the two take turns
+    assert mend in reasons[0].remedy
 
 
 def test_a_secret_that_is_missing_is_named():
@@ -171,7 +171,11 @@ def test_pod_security_and_service_accounts_are_named():
 
 
 def test_a_suspended_job_says_who_holds_it():
-    assert state_of(job(spec={"suspend": True})).phase is Phase.SUSPENDED
+    held = job(spec={"suspend": True})
+    held["metadata"]["namespace"] = "ml"
+    suspended = state_of(held)
+    assert suspended.remedy.startswith("kubectl -n ml patch job train-1a2b3c4d ")
+    assert (suspended.phase, suspended.why) == (Phase.SUSPENDED, "no pod starts until it is resumed")
     queued = job(spec={"suspend": True}, labels={"kueue.x-k8s.io/queue-name": "team"})
     state = state_of(queued)
     assert (state.phase, state.why) == (Phase.QUEUED, "waits in queue team")
@@ -236,3 +240,12 @@ def test_a_container_that_was_ended_before_it_ran_has_no_exit_code():
     state = state_of(late, pod(phase="Failed", state=unknown))
     assert state.exit_code == WaitCode.NEVER_STARTED
     assert state.ended[0].code is None
+
+
+def test_a_pod_whose_image_is_there_is_not_said_to_pull_it():
+    def why(*reasons):
+        creating = pod("x", phase="Pending", state=waiting("ContainerCreating"))
+        return state_of(job(), creating, events=[event(reason, "", about="x") for reason in reasons]).why
+
+    assert why("Scheduled") == "pod x starts on node-1: pulling its image r/trainer:1"
+    assert why("Scheduled", "Pulled") == "pod x starts on node-1: creating its container"

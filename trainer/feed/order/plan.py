@@ -74,7 +74,6 @@ def make_plan(
     split_rows: Sequence[Sequence[int]],
     *,
     window_rows: int,
-    largest_rows: int | None = None,
     blocks_of: Callable[[int, int], Blocks | None] | None = None,
 ) -> Plan:
     """Lists the read units.
@@ -83,7 +82,6 @@ def make_plan(
         group_rows: Shard -> all rows of each row group.
         split_rows: Shard -> the split's rows of each row group.
         window_rows: Rows that are mixed at a time.
-        largest_rows: A row group with more rows is read in slices.
         blocks_of: (shard, row group) -> the distribution of the split's rows, for large row groups that belong to
             both splits. None: unknown; the row group is read as a whole.
 
@@ -91,7 +89,7 @@ def make_plan(
         The plan; read units without a row are left out.
     """
     units: list[tuple[int, int, int, int, int, int, float]] = []
-    largest = largest_rows or max(1, window_rows // _SLICES_PER_WINDOW)
+    largest = max(1, window_rows // _SLICES_PER_WINDOW)
     small = min(SMALL_ROWS, window_rows // _UNITS_PER_WINDOW)
     for shard, (everything, split_groups) in enumerate(zip(group_rows, split_rows, strict=True)):
         seen, total = 0, max(1, sum(everything))

@@ -55,7 +55,8 @@ def make_layout(
             codes.append(_code_field(feature, column, codes_width, train.columns[name]))
             codes_width += 0 if column.ragged else column.size
         else:
-            numbers.append(NumberField(column, width, _offset(column, train.columns[name])))
+            offset = _offset(column, train.columns[name])
+            numbers.append(NumberField(column, width, offset, required=feature.impute is None))
             width += column.size
     images = tuple(column for column in columns.values() if column.kind == "image")
     labels = [_label(target, str(label_types[target.label.column]), train) for target in config.targets]

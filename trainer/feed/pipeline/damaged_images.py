@@ -11,15 +11,16 @@ from trainer.feed.packing.images import decode_all, undecodable
 from trainer.feed.statistics.prepare import Prepared
 
 _ROWS_AT_ONCE = 256
+#: After so long the error names the columns alone.
+_SEARCH_S = 20.0
 
 
-def broken_image(prepared: Prepared, error: Exception, *, within_s: float = 20.0) -> DataError | None:
+def broken_image(prepared: Prepared, error: Exception) -> DataError | None:
     """Finds the image whose decoding stopped training; the statistics pass looks at the first bytes only.
 
     Args:
         prepared: The dataset.
         error: The error of TensorFlow.
-        within_s: How long to search; without a find the error names the columns only.
 
     Returns:
         The error to raise; None where `error` has another cause.
@@ -27,7 +28,7 @@ def broken_image(prepared: Prepared, error: Exception, *, within_s: float = 20.0
     columns = {c.name: c for c in prepared.layout.images}
     if not columns or "DecodeImage" not in str(error):
         return None
-    until_s = time.monotonic() + within_s
+    until_s = time.monotonic() + _SEARCH_S
     reader = Reader(list(columns), prepared.partition_types)
     where = "run.data.features." + ", ".join(columns)
     for name, place, encoded in _images(prepared, reader, list(columns)):

@@ -127,16 +127,12 @@ class LabelLoss:
         weight: Factor in the sum.
         class_weight: Class index -> factor of the row's weight in training, where there are several labels: where
             there is one, the feed has multiplied the rows' weights by them.
-
-    Attributes:
-        tracker: The mean of its loss in an epoch, where there are several labels.
     """
 
     def __init__(
         self, place: LabelPlace, loss: RunLoss, weight: float = 1.0, class_weight: Mapping[int, float] | None = None
     ) -> None:
         self.place, self.loss, self.weight = place, loss, weight
-        self.tracker = keras.metrics.Mean(name=f"{place.prefix}loss") if place.prefix else None
         if class_weight and place.prefix:
             self._factors = [class_weight.get(i, 1.0) for i in range(max(class_weight) + 1)]
         else:
