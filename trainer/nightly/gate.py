@@ -141,8 +141,8 @@ def score(
 ) -> Scored:
     """The label that decides, with both models' predictions: the one of `rules.metric`, or the only one."""
     at = next((one for one in targets if _is_of(rules.metric, one)), targets[0])
-    both = (_one_or_several(at, predictions) for predictions in (challenger, champion))
-    return Scored(at.label.task, at.labels(labels), *both, units, at.label.quantiles, at.prefix)
+    ours, theirs = _one_or_several(at, challenger), _one_or_several(at, champion)
+    return Scored(at.label.task, at.labels(labels), ours, theirs, units, at.label.quantiles, at.prefix)
 
 
 def _is_of(metric: str | None, at: LabelPlace) -> bool:
@@ -152,7 +152,7 @@ def _is_of(metric: str | None, at: LabelPlace) -> bool:
 
 def _one_or_several(at: LabelPlace, predictions: Floats) -> Floats:
     """A label's predictions: [rows], or [rows, outputs] of classes and quantiles."""
-    own = at.predictions(predictions)
+    own: Floats = at.predictions(predictions)
     return own if at.label.classes or at.label.quantiles or own.ndim == 1 else own[:, 0]
 
 

@@ -56,8 +56,8 @@ class Scored:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
         units = None if self.units is None else self.units[rows]
-        parts = {"labels": self.labels, "challenger": self.challenger, "champion": self.champion}
-        return replace(self, **{name: values[rows] for name, values in parts.items()}, units=units)
+        labels, challenger, champion = self.labels[rows], self.challenger[rows], self.champion[rows]
+        return replace(self, labels=labels, challenger=challenger, champion=champion, units=units)
 
 
 @dataclass(frozen=True)

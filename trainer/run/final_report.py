@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from trainer.run import findings
 from trainer.run.importance import permutation_importance
 from trainer.run.result import exact_metrics
 from trainer.run.slices import worst_slices
+from trainer.schema import LabelPlace
 
 if TYPE_CHECKING:
     from trainer.training.validation_rows import ValidationRows
@@ -48,7 +50,8 @@ def judge(
     Returns:
         The document with `baseline` and `warnings`.
     """
-    validation, trivial = dict(document["metrics"]["validation"]), {}
+    validation = dict(document["metrics"]["validation"])
+    trivial: dict[str, float] = {}
     lines: list[str] = []
     for target, place in zip(prepared.config.targets, prepared.layout.targets, strict=True):
         label, of_label = place.label, place.labels(labels)
@@ -92,17 +95,17 @@ def influence(rows: ValidationRows, prepared: Prepared) -> list[Influence]:
     for place in targets:
         layout, own = prepared.layout.only(place.label), place.labels(labels)
         importance = permutation_importance(
-            lambda packed, at=place: at.predictions(rows.answers(packed)),
-            x,
-            own,
-            layout,
-            seed=seed,
-            limit_s=_LIMIT_S / len(targets),
+            partial(_answers, rows, place), x, own, layout, seed=seed, limit_s=_LIMIT_S / len(targets)
         )
         first = [column.name for column in importance.columns] if importance else []
         slices = worst_slices(x, own, place.predictions(answered), layout, first, seed=seed)
         found.append(Influence(place.label.name if place.prefix else "", importance, slices))
     return found
+
+
+def _answers(rows: ValidationRows, place: LabelPlace, packed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    answers: NDArray[Any] = place.predictions(rows.answers(packed))
+    return answers
 
 
 def page(

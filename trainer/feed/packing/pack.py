@@ -49,8 +49,8 @@ class Packer:
     def names(self) -> list[str]:
         """Columns that a table needs."""
         weight = [self.layout.sample_weight] if self.layout.sample_weight else []
-        named = (*self.layout.columns, *self.layout.labels)
-        return list(dict.fromkeys([*(one.name for one in named), *weight]))
+        labels = [label.name for label in self.layout.labels]
+        return list(dict.fromkeys([*(c.name for c in self.layout.columns), *labels, *weight]))
 
     @property
     def encoded(self) -> list[str]:
