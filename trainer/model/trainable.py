@@ -48,7 +48,7 @@ class Trainable(BuildsOnce):
         self.model = model
         self.clips = False
         self.directions: dict[str, str] = {}
-        self._losses = tuple(losses)
+        self._label_losses = tuple(losses)
         self._places = [one.place for one in losses]
         #: Of several labels: the mean of each one's loss in an epoch.
         self._trackers = {
@@ -103,11 +103,11 @@ class Trainable(BuildsOnce):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The loss of one replica's rows, plus what regularizers add; over all replicas the loss of the batch."""
-        found = [one(y, y_pred, sample_weight, training=training) for one in self._losses]
-        for one, loss in zip(self._losses, found, strict=True):
+        found = [one(y, y_pred, sample_weight, training=training) for one in self._label_losses]
+        for one, loss in zip(self._label_losses, found, strict=True):
             if (tracker := self._trackers.get(one.place.prefix)) is not None:
                 _track(tracker, loss, one.loss.unit, sample_weight)
-        total = [loss * one.weight for one, loss in zip(self._losses, found, strict=True)]
+        total = [loss * one.weight for one, loss in zip(self._label_losses, found, strict=True)]
         return ops.sum([*total, *(self._aggregate_additional_loss(one) for one in self.losses)])
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
