@@ -53,7 +53,7 @@ def job(folder: Path, **changes: Any) -> dict[str, Any]:
             "data__labels": LABELS,
             "data__features": {"x": {"kind": "numeric"}},
             "model": {"builtin": "mlp", "hidden": [16], "numbers": "none"},
-            "fit": {"epochs": 12, "batch_size": 48},
+            "fit": {"epochs": 24, "batch_size": 24},
             "output__tensorboard": False,
             **changes,
         },
@@ -130,9 +130,8 @@ def test_both_forms_of_the_export_answer_by_label(run: Any, answers: pa.Table):
     for found in (model(x), signature(**x)):
         assert sorted(found) == ["late", "minutes"]
         np.testing.assert_allclose(found["late"][:, 0], answers["late_prediction"], rtol=1e-5)
-        np.testing.assert_allclose(
-            found["minutes"][:, 0] - START, answers["minutes_prediction"].to_numpy() - START, rtol=1e-4
-        )
+        minutes = answers["minutes_prediction"].to_numpy()
+        np.testing.assert_allclose(found["minutes"][:, 0] - START, minutes - START, rtol=1e-4, atol=1e-3)
     layout = published_model.load(run.uri).layout
     assert [label.name for label in layout.labels] == ["late", "minutes"]
     assert layout.label_offset[0] == 0.0
@@ -150,7 +149,7 @@ def test_a_warm_start_takes_the_same_labels(workshop: Path, run: Any):
 
 def test_a_run_that_is_killed_ends_with_the_same_weights(workshop: Path):
     """Every bit: both go on from a checkpoint, or from none."""
-    document = job(workshop, fit={"epochs": 40, "batch_size": 48}, output__checkpoint={"every": "1 epoch"})
+    document = job(workshop, fit={"epochs": 20, "batch_size": 24}, output__checkpoint={"every": "1 epoch"})
     sets.write_job(workshop / "job.yaml", document)
     words = ("fit", str(workshop / "job.yaml"), "--run")
     whole = trainer_process.trainer(workshop, *words, "whole")

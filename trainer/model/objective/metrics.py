@@ -163,7 +163,7 @@ def make_metrics(
     for target, place in zip(targets, places, strict=True):
         for metric in _of_label(target, place.label, compiled):
             if place.prefix:
-                metric._name = place.prefix + metric.name
+                metric.name = place.prefix + metric.name
                 _takes_part(metric, place)
             made.append(metric)
     _check_names([metric.name for metric in made])
