@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from k8s.cli import cli
-from k8s.errors import NotFound
+from k8s.errors import AccessError, NotFound
 from tests.k8s.ends import Ends
 from tests.k8s.namespace_contents import JOBS, failed_job, put
 from tests.k8s.objects import job, schedule
@@ -25,6 +25,18 @@ def test_resume_takes_the_name_of_a_job_file(server, kfit):
     name = kfit("resume", "train", "-o", "name").strip().rpartition("/")[2]
     env = server.behind.objects[f"{JOBS}/{name}"]["spec"]["template"]["spec"]["containers"][0]["env"]
     assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
+
+
+@pytest.mark.parametrize("verb", ["render", "submit", "schedule apply", "resume train-1a2b3c4d -f"])
+def test_a_verb_that_needs_helm_says_so_and_sends_nothing(server, kfit, job_file, monkeypatch, verb):
+    put(server, failed_job())
+    before = dict(server.behind.objects)
+    file = job_file('schedule: {cron: "0 2 * * *"}\n' if "schedule" in verb else "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(AccessError, match="the helm program, which renders the chart, is not on PATH") as caught:
+        kfit(*verb.split(), file)
+    assert "docs/image.md" in caught.value.remedy
+    assert server.behind.objects == before
 
 
 def test_resume_makes_one_job_for_the_run(server, kfit):

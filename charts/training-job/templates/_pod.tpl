@@ -174,6 +174,10 @@ volumes:
 - name: KFIT_DATE
   valueFrom: {fieldRef: {fieldPath: "metadata.annotations['kfit.dev/date']"}}
 {{- end }}
+{{- if int .Values.resources.gpus }}
+{{- /* a pod that holds GPUs does not train on its CPUs for want of a driver, or of CUDA in its image */}}
+- {name: KFIT_DEVICES, value: gpu}
+{{- end }}
 - {name: KFIT_CACHE, value: /tmp/kfit-cache}
 {{- if .Values.livenessProbe.enabled }}
 - {name: KFIT_HEARTBEAT, value: /tmp/kfit-heartbeat}
