@@ -9,7 +9,6 @@ from pydantic import (
     AfterValidator,
     Field,
     PositiveFloat,
-    WithJsonSchema,
     field_serializer,
     model_validator,
 )
@@ -128,7 +127,8 @@ def _check_http_url(text: str) -> str:
     return text
 
 
-HttpUrl = Annotated[str, AfterValidator(_check_http_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+#: No pattern in its schema: what helm says of a value that does not match one shows the value.
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
 
 
 class Notify(Strict):
