@@ -134,13 +134,19 @@ $ helm upgrade --install flights charts/training-job -f job.yaml
 | ResourceClaimTemplate | `<name>-<hash>-<claim>` | for a claim with a `deviceClassName` |
 | PodDisruptionBudget | as the Job or CronJob | `podDisruptionBudget.enabled` |
 | PrometheusRule | `<name>` | `alerts.enabled` |
+| ConfigMap | `<name>-dashboard` | `dashboard.enabled` |
 
 The hash is of all values that shape a pod, and of the chart's version. So the same file twice is the same Job, a
 changed file is a new one beside it, and nothing ever asks Kubernetes to change a Job, which it refuses. Hours of
 a schedule and the NetworkPolicy are not in the hash: they change in place.
 
-Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
-`kubectl delete job,networkpolicy,service,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes them.
+[For platform teams](../../docs/platform.md) lists what operators ask for, the values that do it, and the
+tests; [GitOps](../../docs/gitops.md) shows Argo CD and Flux; [upgrading](../../docs/upgrading.md) what older files
+have to change.
+
+Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`, so that
+`kubectl delete job,networkpolicy,service,configmap,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes
+them.
 
 `helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
 its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries
@@ -197,6 +203,28 @@ OpenShift, where the namespace's SCC chooses the user:
 
 ```yaml
 podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}
+```
+
+EKS Pod Identity, under a namespace that denies all by default; on GKE and Azure alike, with what each reads:
+
+```yaml
+networkPolicy: {identity: eks-pod-identity}
+serviceAccount: {create: true}
+```
+
+```yaml
+networkPolicy: {identity: gke-workload-identity}
+serviceAccount:
+  create: true
+  annotations: {iam.gke.io/gcp-service-account: trainer@project.iam.gserviceaccount.com}
+```
+
+```yaml
+networkPolicy: {identity: azure-workload-identity}
+serviceAccount:
+  create: true
+  annotations: {azure.workload.identity/client-id: 00000000-0000-0000-0000-000000000000}
+podLabels: {azure.workload.identity/use: "true"}
 ```
 
 An object store inside the cluster, on a port of its own:

@@ -105,6 +105,7 @@ DEFAULTS = {
     },
     "podDisruptionBudget": {"enabled": False},
     "alerts": {"enabled": False, "labels": {}, "productionMaxAgeDays": 7, "skippedNights": 7},
+    "dashboard": {"enabled": False, "labels": {"grafana_dashboard": "1"}, "annotations": {}},
     "extraObjects": [],
     "fullnameOverride": "",
     "enabled": True,
@@ -171,7 +172,7 @@ def test_the_readme_names_every_value_and_its_links_lead_somewhere():
 def test_the_examples_of_the_readme_render():
     page = (CHART / "README.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 9
     for block in blocks:
         render(values(yaml.safe_load(block)))
 

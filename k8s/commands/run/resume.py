@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +70,9 @@ def resume(
     if last is not None:
         _check_over(last, run)
     if files:
-        objects = rendered(JobSource(files, overrides), cluster.version(), run_id=run, tag=_tag(last))
+        objects = rendered(
+            JobSource(files, overrides), cluster.version(), namespace=cluster.namespace, run_id=run, tag=_tag(last)
+        )
         if last is None:
             _check_stored(objects, run, files[0])
     else:
@@ -142,14 +145,17 @@ def _check_over(job: Object, run: str) -> None:
 def _copy(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
     from k8s.actions.continue_run import manifests
     from k8s.api.client import OURS
-    from k8s.errors import NotFound
+    from k8s.errors import AccessError, NotFound
 
     if last is None:
         raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB continues it with its job file")
     name = last["metadata"]["name"]
     claims = last["spec"]["template"]["spec"].get("resourceClaims")
     kinds = (*_COMPANIONS, "ResourceClaimTemplate") if claims else _COMPANIONS
-    companions = [c for kind in kinds for c in cluster.select(kind, labels=f"{OURS},kfit.dev/job={name}")]
+    labels = f"{OURS},kfit.dev/job={name}"
+    companions = [c for kind in kinds for c in cluster.select(kind, labels=labels)]
+    with contextlib.suppress(AccessError):  # who may not list budgets did not make one
+        companions += cluster.select("PodDisruptionBudget", labels=labels)
     return manifests(last, companions)
 
 

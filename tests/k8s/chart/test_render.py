@@ -57,8 +57,8 @@ def rendered(job, sets=(), kube_version="v1.34.0"):
 
 
 def test_a_job_file_that_is_not_enabled_is_an_error_and_no_empty_answer(job_file):
-    for jobs in (["off"], ["off", "on", "more"]):
-        files = [job_file(name, more="enabled: false" if name == "off" else "") for name in jobs]
+    for jobs in (["idle"], ["idle", "busy", "more"]):
+        files = [job_file(name, more="enabled: false" if name == "idle" else "") for name in jobs]
         with pytest.raises(ConfigError, match="nothing is made of it: enabled is false"):
             render_many([load_document(file, []) for file in files], "v1.34.0")
 

@@ -153,7 +153,8 @@ class Reader:
                 raise _unreadable(shard, group, error) from error
 
     def _stored(self, shard: Shard) -> list[str]:
-        return [c for c in self._columns if c in shard.stored]
+        stored = shard.stored  # a property, which would be asked for each of hundreds of columns
+        return [c for c in self._columns if c in stored]
 
     def _open(self, shard: Shard, groups: Sequence[int], stored: Sequence[str]) -> _Opened:
         if storage.local_path(shard.uri) is None:
@@ -179,7 +180,8 @@ class Reader:
         return _Opened(self._parquet(pa.BufferReader(pa.py_buffer(mapped)), shard), mapped)
 
     def _parquet(self, source: Any, shard: Shard) -> pq.ParquetFile:
-        encoded = [c for c in self._encoded if c in shard.stored]
+        stored = shard.stored
+        encoded = [c for c in self._encoded if c in stored]
         return pq.ParquetFile(source, metadata=shard.metadata, read_dictionary=encoded, pre_buffer=False)
 
     def _with_partitions(self, shard: Shard, table: pa.Table) -> pa.Table:
