@@ -168,9 +168,9 @@ class Cluster:
         request = Request("POST", self._collection_path(kind), _writing(dry_run), manifest)
         reply = self._transport.send(request)
         if reply.status == 409 and reply.tries > 1 and reason(reply) == "AlreadyExists":
-            there = self.get(kind, name)
-            if _same_labels(there, manifest):
-                return there
+            existing = self.get(kind, name)
+            if _same_labels(existing, manifest):
+                return existing
         return self._object(reply, f"{kind} {name}", ("create", kind))
 
     def replace(self, manifest: Object, *, dry_run: bool = False) -> Object:
@@ -340,6 +340,6 @@ def _writing(dry_run: bool = False) -> dict[str, str]:
     return {"fieldValidation": "Strict", "dryRun": "All" if dry_run else ""}
 
 
-def _same_labels(there: Object, manifest: Object) -> bool:
-    mine = manifest["metadata"].get("labels") or {}
-    return (there["metadata"].get("labels") or {}).items() >= mine.items()
+def _same_labels(existing: Object, manifest: Object) -> bool:
+    labels = manifest["metadata"].get("labels") or {}
+    return (existing["metadata"].get("labels") or {}).items() >= labels.items()

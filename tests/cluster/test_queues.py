@@ -214,7 +214,8 @@ def test_written_back(team: Team, queued: Callable[..., Path]) -> None:
     name = next(d["metadata"]["name"] for d in from_yaml(rendered) if d["kind"] == "Job")
     team.kubectl("apply", "-f", "-", given=rendered)
     until(lambda: past(team, name, 2), timeout_s=180)
-    team.kubectl("apply", "-f", "-", given=rendered)
+    again = team.kubectl("apply", "-f", "-", given=rendered)
+    assert {line.rpartition(" ")[2] for line in again.splitlines()} == {"unchanged"}
     team.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=flux", "-f", "-", given=rendered)
     assert not team.get("job", name)["spec"]["suspend"]
     team.kfit("wait", name)

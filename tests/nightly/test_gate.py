@@ -142,6 +142,17 @@ def test_a_metric_that_is_not_defined_promotes_nobody():
     assert decision.why == "auc is not defined on the holdout's 100 rows"
 
 
+@pytest.mark.parametrize("whose", ["challenger", "champion"])
+def test_rows_without_an_answer_promote_nobody_and_are_counted(whose):
+    lacking = GOOD.copy()
+    lacking[:3] = np.nan
+    scored = Scored("binary", LABELS, **{"challenger": GOOD, "champion": POOR, whose: lacking})
+    decision = decide(Promote(), scored, "night-1")
+    name = "this run" if whose == "challenger" else "night-1"
+    assert not decision.passed
+    assert decision.why.startswith(f"{name} has no answer for 3 of the holdout's {len(LABELS)} rows")
+
+
 def test_a_finite_limit_is_not_kept_by_a_value_that_is_not_a_number():
     assert not decide_first(Promote(limits={"auc": 0.1}), ONE, np.zeros(100), GOOD[:100]).passed
 

@@ -49,7 +49,7 @@ from trainer.config.objective import (
     metrics_of,
     short_names,
 )
-from trainer.config.output import METRICS_OF_TASK, KeepRuns, Notify, Output, Promote, less_is_better
+from trainer.config.output import METRICS_OF_TASK, KeepRuns, Metrics, Notify, Output, Promote, less_is_better
 from trainer.config.overrides import Override
 from trainer.config.own_code import Code, OwnCallback, OwnCode
 from trainer.config.training import (
@@ -89,6 +89,7 @@ __all__ = [
     "KerasSchedule",
     "Limits",
     "Loss",
+    "Metrics",
     "Named",
     "NewestSplit",
     "Notify",
@@ -136,6 +137,7 @@ class Config(Strict):
     output: Output
     promote: Promote | None = Field(None, description="When production takes the new model. Default: by hand alone.")
     notify: Notify | None = Field(None, description="Posts the result to a URL. Default: nowhere.")
+    metrics: Metrics | None = Field(None, description="Pushes metrics to a Pushgateway. Default: nowhere.")
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -116,7 +116,8 @@ def decide(
         [one for column, values in (slices or {}).items() for one in _slices(rules, scored, metric, column, values)],
     )
     why = (
-        _broken(rules, metrics)
+        _unanswered(scored, champion)
+        or _broken(rules, metrics)
         or _too_few_units(rules, scored)
         or _refused(rules, gain, champion)
         or _worse_slices(judged)
@@ -179,6 +180,15 @@ def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
         if not good:  # also where it is NaN
             bound = "at most" if less_is_better(name) else "at least"
             return f"{name} is {value:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
+    return ""
+
+
+def _unanswered(scored: Scored, champion: str) -> str:
+    """Rows without an answer cannot be compared: they lack a value that a model's training never lacked."""
+    for name, predictions in (("this run", scored.challenger), (champion, scored.champion)):
+        lost = int(np.isnan(predictions).reshape(len(predictions), -1).any(axis=1).sum())
+        if lost:
+            return f"{name} has no answer for {lost} of the holdout's {len(predictions)} rows: a column has no impute"
     return ""
 
 

@@ -96,8 +96,10 @@ def find_fatal_statistics(footers: Sequence[tuple[Any, Sequence[int]]]) -> Itera
         if -answer.returncode not in _FATAL_SIGNALS:
             return
         first += len(answer.stdout)
-        said = [line.partition("what():")[2].strip() for line in answer.stderr.decode(errors="replace").splitlines()]
-        yield first, next((text for text in said if text), "Arrow aborts when it reads them")
+        messages = [
+            line.partition("what():")[2].strip() for line in answer.stderr.decode(errors="replace").splitlines()
+        ]
+        yield first, next((text for text in messages if text), "Arrow aborts when it reads them")
         first += 1
 
 

@@ -258,9 +258,9 @@ def _with_sound_statistics(
     """Refuses shards whose statistics cannot be read; returns the others."""
     keys = {shard.uri: (shard.identity, shard.indices(names)) for shard in shards}
     bad, unknown = set(), [s for s in shards if keys[s.uri][1] and keys[s.uri] not in _sound]
-    for at, said in find_fatal_statistics([(s.metadata, keys[s.uri][1]) for s in unknown]):
+    for at, message in find_fatal_statistics([(s.metadata, keys[s.uri][1]) for s in unknown]):
         bad.add(unknown[at].uri)
-        refuse(bad_shard(unknown[at].uri, f"the statistics in its footer are damaged: {said}"))
+        refuse(bad_shard(unknown[at].uri, f"the statistics in its footer are damaged: {message}"))
     _sound.update(keys[s.uri] for s in unknown if s.uri not in bad)
     return [s for s in shards if s.uri not in bad]
 

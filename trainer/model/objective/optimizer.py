@@ -41,26 +41,26 @@ def make_optimizer(
     Raises:
         ConfigError: A schedule together with reduce_on_plateau, or Keras refuses an argument.
     """
-    wanted = fit.optimizer
+    settings = fit.optimizer
     if compiled.optimizer is not None:
         return _given(compiled.optimizer, fit, replicas)
-    if isinstance(wanted, OwnCode):
-        made = own_code.make(wanted.entrypoint, wanted.args, "run.fit.optimizer", keras.optimizers.Optimizer)
+    if isinstance(settings, OwnCode):
+        made = own_code.make(settings.entrypoint, settings.args, "run.fit.optimizer", keras.optimizers.Optimizer)
         return _given(made, fit, replicas)
-    clips = {name: clip / replicas for name, clip in wanted.clips.items()}
-    rate = _learning_rate(fit, wanted, steps_total)
-    if isinstance(wanted, KerasOptimizer):
-        return _of_keras(wanted, {**wanted.arguments, **clips}, rate)
-    return _short(wanted, clips, rate)
+    clips = {name: clip / replicas for name, clip in settings.clips.items()}
+    rate = _learning_rate(fit, settings, steps_total)
+    if isinstance(settings, KerasOptimizer):
+        return _of_keras(settings, {**settings.arguments, **clips}, rate)
+    return _short(settings, clips, rate)
 
 
-def _of_keras(wanted: KerasOptimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+def _of_keras(settings: KerasOptimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
     if rate is not None:
         options["learning_rate"] = rate
     try:
-        return getattr(keras.optimizers, wanted.name)(**options)
+        return getattr(keras.optimizers, settings.name)(**options)
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, "run.fit.optimizer", error) from error
+        raise refused(settings.name, "run.fit.optimizer", error) from error
 
 
 def _given(made: keras.optimizers.Optimizer, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
@@ -87,14 +87,14 @@ def _no_plateau(schedule: str) -> ConfigError:
     )
 
 
-def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
+def _short(settings: Optimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
     options["learning_rate"] = rate
-    if wanted.momentum:
-        options["momentum"] = wanted.momentum
-    decay = _ADAMW_DECAY if wanted.weight_decay is None and wanted.name == "adamw" else wanted.weight_decay
+    if settings.momentum:
+        options["momentum"] = settings.momentum
+    decay = _ADAMW_DECAY if settings.weight_decay is None and settings.name == "adamw" else settings.weight_decay
     if decay is not None:
         options["weight_decay"] = decay
-    optimizer = _CLASSES[wanted.name](**options)
+    optimizer = _CLASSES[settings.name](**options)
     if decay:
         # Biases and embeddings are no slopes: pulling them to 0 moves the prior and forgets rare categories.
         optimizer.exclude_from_weight_decay(var_names=["bias", "embeddings"])
@@ -102,11 +102,11 @@ def _short(wanted: Optimizer, options: dict[str, Any], rate: Any) -> keras.optim
 
 
 def _learning_rate(
-    fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int
+    fit: Fit, settings: Optimizer | KerasOptimizer, steps_total: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule | None:
-    rate = wanted.learning_rate
+    rate = settings.learning_rate
     if rate == "auto":
-        rate = automatic_rate(fit, wanted, steps_total)
+        rate = automatic_rate(fit, settings, steps_total)
     if not isinstance(rate, Schedule | KerasSchedule):
         return rate
     if fit.reduce_on_plateau is not None:
@@ -114,39 +114,41 @@ def _learning_rate(
     return _keras_schedule(rate) if isinstance(rate, KerasSchedule) else _schedule(rate, steps_total)
 
 
-def _keras_schedule(wanted: KerasSchedule) -> keras.optimizers.schedules.LearningRateSchedule:
+def _keras_schedule(settings: KerasSchedule) -> keras.optimizers.schedules.LearningRateSchedule:
     try:
-        return getattr(keras.optimizers.schedules, wanted.name)(**wanted.arguments)
+        return getattr(keras.optimizers.schedules, settings.name)(**settings.arguments)
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, "run.fit.optimizer.learning_rate", error) from error
+        raise refused(settings.name, "run.fit.optimizer.learning_rate", error) from error
 
 
-def automatic_rate(fit: Fit, wanted: Optimizer | KerasOptimizer, steps_total: int) -> float | Schedule:
+def automatic_rate(fit: Fit, settings: Optimizer | KerasOptimizer, steps_total: int) -> float | Schedule:
     """What `learning_rate: auto` is: a short warm-up, then a cosine down to 0 at the run's last step.
 
     Where `reduce_on_plateau` lowers the rate, it begins constant.
     """
-    initial = _initial_rate(wanted)
+    initial = _initial_rate(settings)
     if fit.reduce_on_plateau is not None:
         return initial
     return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))
 
 
-def _initial_rate(wanted: Optimizer | KerasOptimizer) -> float:
-    if isinstance(wanted, Optimizer):
-        return _INITIAL_RATES[wanted.name]
-    return float(entry("optimizers", wanted.name)["arguments"]["learning_rate"])
+def _initial_rate(settings: Optimizer | KerasOptimizer) -> float:
+    if isinstance(settings, Optimizer):
+        return _INITIAL_RATES[settings.name]
+    return float(entry("optimizers", settings.name)["arguments"]["learning_rate"])
 
 
-def _schedule(wanted: Schedule, steps_total: int) -> keras.optimizers.schedules.LearningRateSchedule:
+def _schedule(settings: Schedule, steps_total: int) -> keras.optimizers.schedules.LearningRateSchedule:
     schedules = keras.optimizers.schedules
-    if wanted.name == "piecewise":
-        return schedules.PiecewiseConstantDecay(wanted.boundaries, [wanted.initial, *wanted.values])
-    if wanted.name == "exponential":
-        return schedules.ExponentialDecay(wanted.initial, wanted.decay_steps or max(1, steps_total), wanted.decay_rate)
-    decay_steps = wanted.decay_steps or max(1, steps_total - wanted.warmup_steps)
-    if not wanted.warmup_steps:
-        return schedules.CosineDecay(wanted.initial, decay_steps, alpha=wanted.alpha)
+    if settings.name == "piecewise":
+        return schedules.PiecewiseConstantDecay(settings.boundaries, [settings.initial, *settings.values])
+    if settings.name == "exponential":
+        return schedules.ExponentialDecay(
+            settings.initial, settings.decay_steps or max(1, steps_total), settings.decay_rate
+        )
+    decay_steps = settings.decay_steps or max(1, steps_total - settings.warmup_steps)
+    if not settings.warmup_steps:
+        return schedules.CosineDecay(settings.initial, decay_steps, alpha=settings.alpha)
     return schedules.CosineDecay(
-        0.0, decay_steps, alpha=wanted.alpha, warmup_target=wanted.initial, warmup_steps=wanted.warmup_steps
+        0.0, decay_steps, alpha=settings.alpha, warmup_target=settings.initial, warmup_steps=settings.warmup_steps
     )
