@@ -143,8 +143,9 @@ a schedule and the NetworkPolicy are not in the hash: they change in place.
 tests; [GitOps](../../docs/gitops.md) shows Argo CD and Flux; [upgrading](../../docs/upgrading.md) what older files
 have to change.
 
-Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
-`kubectl delete job,networkpolicy,service,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes them.
+Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`.
+`kubectl delete job,networkpolicy,service,configmap,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…`
+removes them.
 
 `helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
 its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries
