@@ -181,7 +181,7 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
     assert {method for method, _ in server.requests} == {"GET"}
 
 
-def test_alert_rules_and_dashboard_are_submitted_with_the_job(server, kfit, job_file):
+def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
     file = job_file("alerts: {enabled: true}\ndashboard: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
     for path in ("prometheusrules/flights", "configmaps/flights-dashboard"):
