@@ -12,7 +12,7 @@ CRASH ?=
 CASES ?=
 MULTINODE ?=
 HOSTILE ?=
-.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image docs docs-check man lock clean
+.PHONY: help setup demo test test-cluster test-nightly test-multinode crash-matrix store-faults hostile lint types check chart image sbom base-digest docs docs-check man lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,11 +80,26 @@ chart: $(STAMP) ## Lint the chart and pack it into dist/
 # Any builder that reads a Dockerfile. BUILD_FLAGS: --secret id=pip,src=/etc/pip.conf for an index of your own,
 # --build-arg LOCK=gpu for CUDA.
 BUILDER ?= $(firstword $(foreach b,docker podman buildah,$(if $(shell which $(b)),$(b))))
-BUILD ?= $(BUILDER) build $(BUILD_FLAGS)
 IMAGE ?= localhost/trainer:dev
+# The commit's time for all files of an image, so that a commit gives the same layers whenever it is built.
+EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# docker takes it from the environment; the others want flags, and buildah makes one layer of all without the second.
+BUILD ?= SOURCE_DATE_EPOCH=$(EPOCH) $(BUILDER) build $(if $(filter docker,$(BUILDER)),,--timestamp $(EPOCH) --layers)
+# A colon before the last slash is that of the registry's port.
+TAG = $(or $(word 2,$(subst :, ,$(notdir $(IMAGE)))),latest)
 image: ## Build the trainer's image (BUILDER=…, BUILD_FLAGS=…, IMAGE=…)
-	$(BUILD) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
-	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) --tag $(IMAGE) .
+	$(BUILD) $(BUILD_FLAGS) --build-arg VERSION=$(TAG) \
+	  --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown) --tag $(IMAGE) .
+
+sbom: ## Write what is in the image, as CycloneDX, into dist/ (BUILDER=… and BUILD_FLAGS=… as for the image)
+	$(BUILD) $(BUILD_FLAGS) --target sbom --output type=local,dest=dist .
+
+BASE_TAG = $(shell sed -n 's/^ARG BASE=\([^@]*\)@.*/\1/p' Dockerfile)
+base-digest: ## Renew the digest of the base image in the Dockerfile (needs skopeo, or docker with buildx)
+	@digest=$$(if which skopeo >/dev/null; then skopeo inspect --format '{{.Digest}}' docker://$(BASE_TAG); \
+	  else docker buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_TAG); fi) \
+	  && echo "$$digest" | grep -Eqx 'sha256:[0-9a-f]{64}' || { echo "no digest of $(BASE_TAG): $$digest"; exit 1; }; \
+	  sed -i.old "s|^ARG BASE=.*|ARG BASE=$(BASE_TAG)@$$digest|" Dockerfile && rm Dockerfile.old && grep '^ARG BASE=' Dockerfile
 
 check: lint types docs-check test ## All of the above that can fail
 
@@ -94,8 +109,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 lock: $(STAMP) ## Resolve requirements/*.lock anew (LOCK_FLAGS=--upgrade for newer versions)
 	@$(BIN)/python -m pip install --quiet uv
 	$(LOCK) pyproject.toml --extra train --extra s3 --group dev --output-file requirements/dev.lock $(LOCK_FLAGS)
-	$(LOCK) pyproject.toml --extra train --extra s3 -c requirements/dev.lock --output-file requirements/train.lock $(LOCK_FLAGS)
-	$(LOCK) pyproject.toml --extra gpu --extra s3 -c requirements/dev.lock --output-file requirements/gpu.lock $(LOCK_FLAGS)
+	for lock in cpu gpu; do $(LOCK) pyproject.toml --extra $$lock --extra s3 --extra gcs --extra azure \
+	  -c requirements/dev.lock --output-file requirements/$$lock.lock $(LOCK_FLAGS) || exit 1; done
 	$(LOCK) --group build -c requirements/dev.lock --output-file requirements/build.lock $(LOCK_FLAGS)
 
 test-cluster: $(STAMP) ## Run the tests on the cluster that KUBECONFIG names; they make namespaces there (CASES=...)

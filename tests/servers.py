@@ -89,7 +89,7 @@ def google() -> Iterator[dict[str, str]]:
     Path(copied).chmod(0o755)
     where = f"127.0.0.1:{port}"
     command = [copied, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
-    with _running([*command, "-public-host", where], port):
+    with running([*command, "-public-host", where], port):
         body = json.dumps({"name": "models"}).encode()
         kind = {"Content-Type": "application/json"}
         made = urllib.request.Request(f"http://{where}/storage/v1/b?project=p", data=body, headers=kind)
@@ -107,7 +107,7 @@ def azure(folder: Path) -> Iterator[dict[str, str]]:
     assert program is not None
     (port,) = free_ports(1)
     command = [program, "--blobPort", str(port), "--location", str(folder), "--skipApiVersionCheck", "--silent"]
-    with _running(command, port):
+    with running(command, port):
         # Azurite's own account, the same everywhere.
         key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
         where = f"BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1"
@@ -118,7 +118,7 @@ def azure(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int, timeout_s: float = 30.0) -> Iterator[None]:
+def running(command: Sequence[str], port: int, timeout_s: float = 30.0) -> Iterator[None]:
     """A server, once it listens."""
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

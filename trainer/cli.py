@@ -47,7 +47,7 @@ def cli() -> None:
 @cli.command()
 @job_source
 @click.option("--run", "run_id", envvar="KFIT_RUN", help="The run's id; the same id goes on where it stopped.")
-@click.option("--devices", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
+@click.option("--devices", envvar="KFIT_DEVICES", default="auto", show_default=True, help="auto, gpu, cpu or cpu:N.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes of this machine.")
 @_date
 @_output

@@ -18,7 +18,10 @@ from trainer.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: In the wheel, and in a checkout.
 _PLACES = (_PACKAGE / "charts" / "training-job", _PACKAGE.parent / "charts" / "training-job")
-_GET_HELM = "install helm 3.14 or newer (https://helm.sh/docs/intro/install), or put it on PATH"
+_GET_HELM = (
+    "install helm 3.18 or newer (https://helm.sh/docs/intro/install), or put it on PATH; the trainer's image has none: "
+    "docs/image.md"
+)
 
 
 def helm_program(environ: Mapping[str, str] = os.environ) -> str:

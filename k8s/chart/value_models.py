@@ -230,7 +230,7 @@ class PodDisruptionBudget(Strict):
 
 
 class Alerts(Strict):
-    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on the run's `metrics.prom`."""
+    """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on what `run.metrics` pushes."""
 
     enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
     labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
@@ -238,3 +238,13 @@ class Alerts(Strict):
         7, description="Warn where no model was promoted for so many days. 0: never."
     )
     skippedNights: NonNegativeInt = Field(7, description="Warn after so many runs in a row without training. 0: never.")
+
+
+class Dashboard(Strict):
+    """A dashboard for Grafana in a ConfigMap: runs in progress, the last run, production, and the Jobs."""
+
+    enabled: bool = Field(False, description="Make the ConfigMap.")
+    labels: dict[str, str] = Field(
+        {"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it."
+    )
+    annotations: dict[str, str] = Field({}, description="Annotations, such as the sidecar's for a folder.")

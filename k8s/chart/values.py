@@ -29,6 +29,7 @@ from k8s.chart.value_models import (
     Alerts,
     ContainerImage,
     CronSchedule,
+    Dashboard,
     EnvFrom,
     EnvVar,
     LabelValue,
@@ -185,6 +186,7 @@ class JobFile(Strict):
         default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
     )
     alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
+    dashboard: Dashboard = Field(default_factory=lambda: Dashboard(), description="A dashboard for Grafana.")
     extraObjects: list[Object] = Field(
         [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
     )

@@ -21,7 +21,9 @@ def test_it_is_mounted_where_the_trainer_reads_it():
     annotation = "metadata.annotations['kfit.dev/job-file']"
     for given in (JOB, values(NIGHTLY)):
         volume = next(v for v in render(given).pod["volumes"] if v["name"] == "config")
-        assert volume["downwardAPI"]["items"] == [{"path": "job.yaml", "fieldRef": {"fieldPath": annotation}}]
+        assert volume["downwardAPI"]["items"] == [
+            {"path": "job.yaml", "fieldRef": {"apiVersion": "v1", "fieldPath": annotation}}
+        ]
 
 
 def test_one_that_a_job_cannot_carry_is_refused_with_the_way_out():

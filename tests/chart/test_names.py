@@ -82,6 +82,7 @@ CLASH = {
     "jobAnnotations": {"note": "e"},
     "serviceAccount": {"create": True, "annotations": {"note": "f"}},
     "alerts": {"enabled": True, "labels": {"team": "g"}},
+    "dashboard": {"enabled": True, "labels": {"team": "h"}, "annotations": {"note": "i"}},
 }
 
 
@@ -89,10 +90,10 @@ def test_the_narrower_label_or_annotation_wins_and_no_key_stands_twice():
     job = render(values(CLASH))
     metadata = {kind: o["metadata"] for kind, o in job.objects.items()}
     assert {kind: m["labels"]["team"] for kind, m in metadata.items()} == {
-        "NetworkPolicy": "a", "ServiceAccount": "a", "Job": "b", "PrometheusRule": "g",
+        "NetworkPolicy": "a", "ServiceAccount": "a", "Job": "b", "PrometheusRule": "g", "ConfigMap": "h",
     }  # fmt: skip
     assert {kind: m["annotations"]["note"] for kind, m in metadata.items()} == {
-        "NetworkPolicy": "d", "ServiceAccount": "f", "Job": "e", "PrometheusRule": "d",
+        "NetworkPolicy": "d", "ServiceAccount": "f", "Job": "e", "PrometheusRule": "d", "ConfigMap": "i",
     }  # fmt: skip
     assert job.job["template"]["metadata"]["labels"]["team"] == "c"
     list(yaml.load_all(job.text, Loader=OnceLoader))

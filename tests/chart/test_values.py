@@ -105,6 +105,7 @@ DEFAULTS = {
     },
     "podDisruptionBudget": {"enabled": False},
     "alerts": {"enabled": False, "labels": {}, "productionMaxAgeDays": 7, "skippedNights": 7},
+    "dashboard": {"enabled": False, "labels": {"grafana_dashboard": "1"}, "annotations": {}},
     "extraObjects": [],
     "fullnameOverride": "",
     "enabled": True,

@@ -214,12 +214,22 @@ def test_written_back(team: Team, queued: Callable[..., Path]) -> None:
     name = next(d["metadata"]["name"] for d in from_yaml(rendered) if d["kind"] == "Job")
     team.kubectl("apply", "-f", "-", given=rendered)
     until(lambda: past(team, name, 2), timeout_s=180)
-    team.kubectl("apply", "-f", "-", given=rendered)
+    again = team.kubectl("apply", "-f", "-", given=rendered)
+    assert {line.rpartition(" ")[2] for line in again.splitlines()} == {"unchanged"}
     team.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=flux", "-f", "-", given=rendered)
     assert not team.get("job", name)["spec"]["suspend"]
     team.kfit("wait", name)
     assert status(team, name)["restarts"] == 0
     team.kfit("cancel", name)
+
+
+def test_resumed(team: Team, queued: Callable[..., Path]) -> None:
+    """stopped by its deadline in a queue → resume → the queue admits the new Job, which goes on"""
+    name = team.submit(queued("queue-late", activeDeadlineSeconds=40, run=ENDLESS))
+    team.kfit("wait", name, code=75)
+    resumed = team.kfit("resume", name, "-o", "name").out.strip().rpartition("/")[2]
+    until(lambda: "going on from the checkpoint" in team.kfit("logs", resumed, code=None).out)
+    team.kfit("cancel", resumed, name)
 
 
 def test_nightly(team: Team, queued: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"code": None, "promote": None, "notify": None},
+    "Config": {"code": None, "promote": None, "notify": None, "metrics": None},
     "Data": {
         "validation": None,
         "holdout": None,
@@ -159,6 +159,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "secret_env": "KFIT_NOTIFY_SECRET",
         "on": ["succeeded", "skipped", "failed"],
     },
+    "Metrics": {"pushgateway": None, "pushgateway_env": None, "every": "15s"},
 }
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from benchmarks.image import make_data
 from tests.image import containers
 
 
@@ -64,12 +67,58 @@ def test_nothing_to_build_with_is_left():
 import os, shutil
 left = [shutil.which(n) for n in ("gcc", "cc", "clang", "g++", "ld", "make")]
 site = "/opt/kfit/lib/python3.11/site-packages"
-static = [os.path.join(d, f) for d, _, fs in os.walk("/opt") for f in fs if f.endswith(".a")]
+files = [os.path.join(d, f) for d, _, fs in os.walk("/opt") if ".dist-info" not in d for f in fs]
+to_compile = [f for f in files if f.endswith((".a", ".c", ".cc", ".cpp", ".cu", ".h", ".hpp", ".pxd", ".pyx"))]
 folders = [f for f in ("clang", "tensorflow/include", "pip") if os.path.exists(f"{site}/{f}")]
 caches = [f for f in ("/root/.cache", "/build") if os.path.exists(f)]
-print([x for x in left if x], static, folders, caches)
+print([x for x in left if x], to_compile[:5], folders, caches)
 """
     assert python(code) == "[] [] [] []"
+
+
+@pytest.mark.parametrize(("devices", "code"), [("auto", 0), ("gpu", 64)])
+def test_it_trains_and_not_on_other_devices_than_those_asked_for(devices, code):
+    """One epoch from Parquet to a published model, on the CPU whichever image it is; no machine of ours has a GPU."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_data(Path(folder))
+        mounts = (f"--volume={folder}/data:/data:ro", f"--volume={folder}/job.yaml:/etc/kfit/job.yaml:ro")
+        environment = ("--env=HOME=/tmp", f"--env=KFIT_DEVICES={devices}")
+        done = containers.run("fit", "/etc/kfit/job.yaml", flags=(*mounts, *environment))
+    assert done.returncode == code, done.stderr
+    assert ("no GPU found" in done.stderr) == (code == 64)
+
+
+def test_cuda_is_whole_or_not_there():
+    """Its libraries load without a driver, which the node brings; the image for CPUs has no code for GPUs."""
+    code = """
+import ctypes, glob, json
+import tensorflow as tf
+libraries = glob.glob("/opt/kfit/lib/python3.11/site-packages/nvidia/*/lib/lib*.so*")
+wanted = ("cudart", "cublas", "cublasLt", "cudnn", "cufft", "cusolver", "cusparse", "nccl")
+found = {n: [f for f in libraries if f"/lib{n}.so." in f] for n in wanted}
+devices = sorted({d.device_type for d in tf.config.list_physical_devices()})
+cuda = tf.sysconfig.get_build_info()["is_cuda_build"]
+for files in found.values():
+    for file in files:
+        ctypes.CDLL(file)
+print(json.dumps([cuda, sorted(n for n in wanted if found[n]) == sorted(wanted), bool(libraries), devices]))
+"""
+    assert json.loads(python(code)) in ([True, True, True, ["CPU"]], [False, False, False, ["CPU"]])
+
+
+def test_it_has_the_package_of_every_object_store():
+    assert python("import s3fs, gcsfs, adlfs; print('all')") == "all"
+
+
+def test_its_bill_of_materials_names_every_package():
+    code = """
+import importlib.metadata, json, re
+bill = json.load(open("/opt/kfit/kfit.cdx.json"))
+named = {(re.sub(r"[-_.]+", "-", c["name"]).lower(), c["version"]) for c in bill["components"]}
+found = {(re.sub(r"[-_.]+", "-", d.name).lower(), d.version) for d in importlib.metadata.distributions()}
+print(bill["bomFormat"], len(found) > 50, ("kfit", importlib.metadata.version("kfit")) in named, sorted(named ^ found))
+"""
+    assert python(code) == "CycloneDX True True []"
 
 
 def test_its_labels_say_what_it_is():
@@ -77,4 +126,5 @@ def test_its_labels_say_what_it_is():
     prefix = "org.opencontainers.image."
     assert labels[f"{prefix}title"] == "kfit trainer"
     assert labels[f"{prefix}licenses"] == "Apache-2.0"
+    assert labels[f"{prefix}base.name"].startswith("docker.io/library/python:3.11-slim-bookworm")
     assert {f"{prefix}{n}" for n in ("version", "revision", "source", "description", "base.name")} <= set(labels)

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from k8s.cli import cli
-from k8s.errors import NotFound
+from k8s.errors import AccessError, NotFound
 from tests.k8s.ends import Ends
 from tests.k8s.namespace_contents import JOBS, failed_job, put
 from tests.k8s.objects import job, schedule
@@ -27,6 +27,18 @@ def test_resume_takes_the_name_of_a_job_file(server, kfit):
     assert env == [{"name": "KFIT_RUN", "value": "train-1a2b3c4d"}]
 
 
+@pytest.mark.parametrize("verb", ["render", "submit", "schedule apply", "resume train-1a2b3c4d -f"])
+def test_a_verb_that_needs_helm_says_so_and_sends_nothing(server, kfit, job_file, monkeypatch, verb):
+    put(server, failed_job())
+    before = dict(server.behind.objects)
+    file = job_file('schedule: {cron: "0 2 * * *"}\n' if "schedule" in verb else "")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(AccessError, match="the helm program, which renders the chart, is not on PATH") as caught:
+        kfit(*verb.split(), file)
+    assert "docs/image.md" in caught.value.remedy
+    assert server.behind.objects == before
+
+
 def test_resume_makes_one_job_for_the_run(server, kfit):
     put(server, failed_job())
     first = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
@@ -35,6 +47,19 @@ def test_resume_makes_one_job_for_the_run(server, kfit):
     server.behind.objects[f"{JOBS}/{first}"]["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
     with pytest.raises(ConfigError, match=f"Job {first} is at work on it"):
         kfit("resume", "train-1a2b3c4d")
+
+
+def test_resume_brings_the_disruption_budget_along(server, kfit):
+    put(server, failed_job())
+    budgets = "/apis/policy/v1/namespaces/ml/poddisruptionbudgets"
+    labels = {"app.kubernetes.io/part-of": "kfit", "kfit.dev/job": "train-1a2b3c4d"}
+    old = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "spec": {"minAvailable": 1}}
+    server.behind.objects[f"{budgets}/train-1a2b3c4d"] = old | {
+        "metadata": {"name": "train-1a2b3c4d", "labels": labels}
+    }
+    name = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]
+    made = server.behind.objects[f"{budgets}/{name}"]
+    assert made["metadata"]["labels"]["kfit.dev/job"] == made["metadata"]["ownerReferences"][0]["name"] == name
 
 
 def test_resume_refuses_what_has_succeeded_and_what_is_gone(server, kfit):
@@ -157,8 +182,11 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
 
 
 def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
-    file = job_file("alerts: {enabled: true}\n")
+    file = job_file("alerts: {enabled: true}\ndashboard: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
+    for path in ("prometheusrules/flights", "configmaps/flights-dashboard"):
+        (made,) = [live for at, live in server.behind.objects.items() if at.endswith(path)]
+        assert made["metadata"]["ownerReferences"][0]["kind"] == "Job"
     (rule,) = [made for path, made in server.behind.objects.items() if "prometheusrules/flights" in path]
     watched = rule["spec"]["groups"][0]["rules"][0]["expr"]
     assert 'namespace="ml"' in watched  # where it is sent, and not helm's default
@@ -180,3 +208,16 @@ def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job
 def test_apply_is_submit(job_file):
     words = ["apply", job_file(), "--dry-run=client", "-o", "name"]
     assert CliRunner().invoke(cli, words).stdout.startswith("job.batch/flights-")
+
+
+def test_resume_of_a_run_that_storage_has_not_begins_no_other_run(server, kfit, job_file, tmp_path):
+    file = job_file()
+    models = ["--set", f"run.output.uri={tmp_path}/models"]
+    with pytest.raises(NotFound, match="no such run") as caught:
+        kfit("resume", "train", "-f", file, *models)
+    assert caught.value.where == f"{tmp_path}/models/runs/train"
+    assert f"`kfit history -f {file}`" in caught.value.remedy
+    assert server.behind.objects == {}
+    (tmp_path / "models/runs/train-1a2b3c4d").mkdir(parents=True)
+    (tmp_path / "models/runs/train-1a2b3c4d/config.json").write_text("{}")
+    assert kfit("resume", "train-1a2b3c4d", "-f", file, *models, "-o", "name").startswith("job.batch/")

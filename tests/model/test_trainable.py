@@ -242,14 +242,19 @@ def test_xla_and_determinism_exclude_each_other():
         seed_everything(config, make_strategy("cpu"))
 
 
-def test_devices_and_batch_size_are_checked():
+def test_devices_and_batch_size_are_checked(monkeypatch):
     with pytest.raises(ConfigError, match="batch_size 30 does not divide among 4 replicas; use 28 or 32"):
         check_batch_size(30, 4)
     check_batch_size(32, 4)
     with pytest.raises(ConfigError, match="names no devices"):
         make_strategy("cpu:0")
-    with pytest.raises(ConfigError, match="no GPU found"):
+    with pytest.raises(ConfigError, match="no GPU found") as caught:
         make_strategy("gpu")
+    assert "resources.gpus" in caught.value.remedy
+    monkeypatch.setattr(tf.test, "is_built_with_gpu_support", lambda: False)
+    with pytest.raises(ConfigError, match="no GPU found") as caught:
+        make_strategy("gpu")
+    assert "LOCK=gpu" in caught.value.remedy
     assert len(tf.config.list_logical_devices("CPU")) == 4, "from here on TensorFlow has the devices of conftest"
     with pytest.raises(ConfigError, match="already runs with 4"):
         make_strategy("cpu:9")

@@ -49,7 +49,7 @@ from trainer.config.objective import (
     metrics_of,
     short_names,
 )
-from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Notify, Output, Promote
+from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Metrics, Notify, Output, Promote
 from trainer.config.overrides import Override
 from trainer.config.own_code import Code, OwnCallback, OwnCode
 from trainer.config.training import (
@@ -89,6 +89,7 @@ __all__ = [
     "KerasSchedule",
     "Limits",
     "Loss",
+    "Metrics",
     "Named",
     "NewestSplit",
     "Notify",
@@ -128,6 +129,7 @@ class Config(Strict):
     output: Output
     promote: Promote | None = Field(None, description="When production takes the new model. Default: by hand alone.")
     notify: Notify | None = Field(None, description="Posts the result to a URL. Default: nowhere.")
+    metrics: Metrics | None = Field(None, description="Pushes metrics to a Pushgateway. Default: nowhere.")
 
     @model_validator(mode="after")
     def _promotion_fits(self) -> Config:

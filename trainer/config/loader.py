@@ -36,7 +36,7 @@ CHART_KEYS = frozenset(
     | {"alerts", "kubeVersion", "managedBy", "hostAliases", "fullnameOverride", "enabled", "lifecycle", "jobLabels"}
     | {"schedulerName", "podDisruptionBudget", "initContainers", "command", "dnsConfig", "podFailurePolicyRules"}
     | {"securityContext", "args", "commonLabels", "jobAnnotations", "podSecurityContext", "preemptionPolicy"}
-    | {"hostNetwork", "dnsPolicy", "extraObjects", "livenessProbe"}
+    | {"hostNetwork", "dnsPolicy", "extraObjects", "livenessProbe", "commonAnnotations", "dashboard"}
 )
 
 

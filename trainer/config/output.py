@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     field_serializer,
@@ -108,10 +110,31 @@ class Promote(Strict):
         return self
 
 
+def is_http_url(text: str) -> bool:
+    """Whether a request can be sent there: http or https, no white space, a host, and a port that is a number."""
+    if any(c.isspace() or not c.isprintable() for c in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _check_http_url(text: str) -> str:
+    if not is_http_url(text):
+        raise ValueError("no http or https URL; it is not shown, since it may hold a secret")
+    return text
+
+
+#: No pattern in its schema: what helm says of a value that does not match one shows the value.
+HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+
+
 class Notify(Strict):
     """Posts `result.json` to a URL when a run ends. A failed notification never fails the run."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+    url: HttpUrl | None = Field(
         None, repr=False, description="http or https. config.json and the report show only its host."
     )
     url_env: str | None = Field(
@@ -135,6 +158,35 @@ class Notify(Strict):
     def _one_url(self) -> Notify:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give url or url_env")
+        return self
+
+
+class Metrics(Strict):
+    """Pushes metrics to a Prometheus Pushgateway while a run trains and when it ends.
+
+    A push that fails never fails or delays the run.
+    """
+
+    pushgateway: HttpUrl | None = Field(
+        None,
+        repr=False,
+        description="http or https, with `user:password@` where it asks for them. config.json shows only its host.",
+    )
+    pushgateway_env: str | None = Field(
+        None, description="Environment variable with the URL, where the URL holds a password."
+    )
+    every: Duration = Field(
+        "15s", description="Time between two pushes: 15s, 1m. No need to push more often than Prometheus scrapes."
+    )
+
+    @field_serializer("pushgateway")
+    def _hide_url(self, url: str | None) -> str | None:
+        return redacted_url(url)
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Metrics:
+        if (self.pushgateway is None) == (self.pushgateway_env is None):
+            raise ValueError("give pushgateway or pushgateway_env")
         return self
 
 

@@ -30,9 +30,10 @@ def make_strategy(devices: str = "auto", addresses: Sequence[str] = (), index: i
     if devices in ("auto", "gpu"):
         gpus = tf.config.list_physical_devices("GPU")
         if devices == "gpu" and not gpus:
-            raise ConfigError(
-                "no GPU found", where="--devices gpu", remedy="Ask for resources.gpus, or take --devices cpu."
-            )
+            remedy = "Ask for resources.gpus, or take --devices cpu."
+            if not tf.test.is_built_with_gpu_support():
+                remedy = "This TensorFlow has no CUDA: take an image that was built with LOCK=gpu (docs/image.md)."
+            raise ConfigError("no GPU found", where="--devices gpu", remedy=remedy)
         if addresses:
             return make_workers_strategy(addresses, index)
         return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()

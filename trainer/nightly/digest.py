@@ -14,7 +14,11 @@ from trainer.config import Config
 from trainer.user_code import add_working_folder
 
 #: Where a run writes, tells and is kept, and how long it waits, does not change what it learns.
-_OUTSIDE: Any = {"output": True, "notify": True, "data": {"memory", "unchanged", "checks"}, "fit": {"stall", "profile"}}
+_OUTSIDE: Any = {
+    **dict.fromkeys(("output", "notify", "metrics"), True),
+    "data": {"memory", "unchanged", "checks"},
+    "fit": {"stall", "profile"},
+}
 
 
 #: Packages whose version counts already.

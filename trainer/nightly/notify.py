@@ -18,11 +18,12 @@ import urllib3
 from standardwebhooks import Webhook
 
 from trainer.config import Notify
+from trainer.config.output import is_http_url
 
 _TRY_S = 5.0
 _FIRST_WAIT_S = 0.5
 #: Answers that may pass by themselves; all other refusals are final.
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def is_wanted(notify: Notify, result: Mapping[str, Any]) -> bool:
@@ -81,7 +82,7 @@ def post(
     """
     name = "notify.url" if notify.url is not None else notify.url_env
     url = (notify.url or environment.get(notify.url_env or "", "")).strip()
-    if not _is_http(url):
+    if not is_http_url(url):
         return f"{name} holds no http or https URL"
     body = json.dumps(result, allow_nan=False).encode()
     message_id = f"{result['run']}-{result.get('finished') or result['status']}"
@@ -104,16 +105,6 @@ def post(
     return fault or None
 
 
-def _is_http(url: str) -> bool:
-    """Whether it is a URL that can be posted to: no white space, a host, and a port that is a number."""
-    if not url.lower().startswith(("http://", "https://")) or any(c.isspace() or not c.isprintable() for c in url):
-        return False
-    try:
-        return bool(urllib3.util.parse_url(url).host)
-    except urllib3.exceptions.HTTPError:
-        return False
-
-
 def _waits() -> Iterator[float]:
     wait_s = _FIRST_WAIT_S
     while True:
@@ -131,16 +122,16 @@ def _try(
         )
         answer.release_conn()
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        return isinstance(error, urllib3.exceptions.HTTPError | OSError), _cause(error)
+        return isinstance(error, urllib3.exceptions.HTTPError | OSError), cause(error)
     if 200 <= answer.status < 300:
         return False, ""
     if 300 <= answer.status < 400:
         return False, f"the receiver answered {answer.status}: a redirect is not followed, give the URL it leads to"
-    return answer.status in _PASSING, f"the receiver answered {answer.status}"
+    return answer.status in PASSING, f"the receiver answered {answer.status}"
 
 
-def _cause(error: BaseException) -> str:
-    """What lies behind a failed request: the system's own words, since urllib3's repeat host and URL."""
+def cause(error: BaseException) -> str:
+    """What lies behind a failed request: the system's own words, since those of an HTTP library repeat the URL."""
     while (deeper := error.__cause__ or error.__context__) is not None:
         error = deeper
     told = getattr(error, "strerror", None)

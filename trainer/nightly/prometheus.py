@@ -1,13 +1,13 @@
-"""`metrics.prom`: the last run and the run in production as Prometheus reads them, beside production.json.
+"""The last run and the run in production as Prometheus reads them: `metrics.prom`, beside production.json.
 
-The text exposition format, for whatever brings a file to Prometheus: the node exporter's textfile collector, a
-sidecar, an exporter that reads buckets. Alert rules on these names are in the chart.
+The text exposition format, for whatever brings a file to Prometheus, such as the node exporter's textfile collector;
+`run.metrics` pushes the same to a Pushgateway. Alert rules on these names are in the chart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,40 +20,55 @@ from trainer.nightly.production import Production
 NAME = "metrics.prom"
 _STATUSES = ("succeeded", "skipped", "failed", "preempted")
 _Sample = tuple[Mapping[str, str], float | None]
+Family = tuple[str, str, Sequence[_Sample]]
 
 
-def write(output_uri: str, result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None) -> None:
+def write(output_uri: str, last_run: CollectorRegistry) -> None:
     """Writes the file anew.
+
+    Args:
+        output_uri: The job's `output.uri`.
+        last_run: What `last_run` returned.
+
+    Raises:
+        StorageError: The store is out of reach or refuses.
+    """
+    storage.write(storage.join(output_uri, NAME), generate_latest(last_run))
+
+
+def last_run(
+    output_uri: str, result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None
+) -> CollectorRegistry:
+    """Returns the metrics of the last run and of production.
 
     Args:
         output_uri: The job's `output.uri`.
         result: The last run's result.json.
         runs: All runs, that one included.
         serving: What is in production.
-
-    Raises:
-        StorageError: The store is out of reach or refuses.
     """
-    storage.write(storage.join(output_uri, NAME), text(output_uri, result, runs, serving).encode())
+    return registry_of(output_uri, _families(result, runs, serving))
 
 
-def text(output_uri: str, result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None) -> str:
-    """Returns the file's content; every sample is labelled with the output's URI, and none is NaN or infinite."""
+def registry_of(output_uri: str, families: Iterable[Family]) -> CollectorRegistry:
+    """Returns gauges; every sample is labelled with the output's URI, and none is NaN or infinite.
+
+    Args:
+        output_uri: The job's `output.uri`.
+        families: Name, meaning, and samples: labels and value; a value of None is left out.
+    """
     registry = CollectorRegistry()
-    for name, meaning, samples in _families(result, runs, serving):
+    for name, meaning, samples in families:
         known = [(labels, value) for labels, value in samples if value is not None and math.isfinite(value)]
         if not known:
             continue
         gauge = Gauge(name, meaning, ["output", *known[0][0]], registry=registry)
         for labels, value in known:
             gauge.labels(output=output_uri.rstrip("/"), **labels).set(value)
-    return generate_latest(registry).decode()
+    return registry
 
 
-def _families(
-    result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None
-) -> Iterator[tuple[str, str, list[_Sample]]]:
-    """Name, meaning and samples of each metric."""
+def _families(result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Production | None) -> Iterator[Family]:
     decision = result.get("decision") or {}
     gain = decision.get("gain") or {}
     rows = result.get("rows") or {}

@@ -25,8 +25,20 @@ from trainer.progress.views import Bar, Clock, Events, Fit, Lines, Logs, Phase, 
 class Progress:
     """Receives where a run is; every method does nothing by default. Epochs count from 0, as Keras counts them."""
 
-    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
-        """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run continues."""
+    def start(
+        self,
+        *,
+        epochs: int,
+        steps: int,
+        rows_per_step: int,
+        first_epoch: int = 0,
+        first_step: int = 0,
+        wait_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Begins the fit of `epochs` epochs of `steps` steps; `first_*` is where a resumed run continues.
+
+        `wait_s` reads how long the fit has waited for rows so far.
+        """
 
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
         """Reports that `step` steps of the epoch are done. Cheap: `logs` is called only when something is drawn."""
@@ -96,12 +108,21 @@ class Reporter(Progress):
         self._views.append(view)
         self._shown_s.append(-math.inf)
 
-    def start(self, *, epochs: int, steps: int, rows_per_step: int, first_epoch: int = 0, first_step: int = 0) -> None:
+    def start(
+        self,
+        *,
+        epochs: int,
+        steps: int,
+        rows_per_step: int,
+        first_epoch: int = 0,
+        first_step: int = 0,
+        wait_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """See `Progress.start`."""
         self._end_phase(kept=True)
         now_s = self._clock()
         pace = Pace(epochs, steps, first_epoch, first_step)
-        self._fit = Fit(pace, rows_per_step, first_epoch, first_step, epoch_from_s=now_s)
+        self._fit = Fit(pace, rows_per_step, first_epoch, first_step, epoch_from_s=now_s, wait_s=wait_s)
         for view in self._views:
             view.start(self._fit)
 

@@ -36,6 +36,7 @@ class Fit:
         epoch_from_s: When it began, by the clock.
         logs: The latest values by Keras name.
         running: Between an epoch's first step and its end.
+        wait_s: Reads how many seconds the fit has waited for rows so far.
     """
 
     pace: Pace
@@ -45,6 +46,7 @@ class Fit:
     epoch_from_s: float
     logs: Mapping[str, float] = field(default_factory=dict)
     running: bool = False
+    wait_s: Callable[[], float] = lambda: 0.0
 
     @property
     def rows_per_s(self) -> float:

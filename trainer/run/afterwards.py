@@ -1,4 +1,4 @@
-"""What follows `result.json`: index, retention, Prometheus's file, the notification.
+"""What follows `result.json`: index, retention, Prometheus's file, the last push, the notification.
 
 Each has a time of its own, and the notification goes out beside the others, so that a slow store silences nobody.
 Whatever goes wrong here is a note: the run has ended, and its result stands.
@@ -19,6 +19,7 @@ from trainer.config import Config
 from trainer.errors import KfitError
 from trainer.nightly import history, notify, production, prometheus, retention
 from trainer.nightly.history import RunSummary
+from trainer.nightly.pushgateway import Pushgateway
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,20 @@ class Patience:
     """Seconds that each part may take.
 
     Attributes:
-        index, retention, prometheus: One after the other.
+        index, retention, prometheus, pushgateway: One after the other; of the last, retries included.
         notification: Retries included; beside the others.
     """
 
     index: float
     retention: float
     prometheus: float
+    pushgateway: float
     notification: float
 
 
-_AFTER_SUCCESS = Patience(index=60.0, retention=300.0, prometheus=30.0, notification=20.0)
+_AFTER_SUCCESS = Patience(index=60.0, retention=300.0, prometheus=30.0, pushgateway=5.0, notification=20.0)
 #: A failed process is gone within five seconds of its error, whoever listens; it deletes nothing.
-_AFTER_FAILURE = Patience(index=1.0, retention=0.0, prometheus=0.5, notification=1.5)
+_AFTER_FAILURE = Patience(index=1.0, retention=0.0, prometheus=0.5, pushgateway=0.5, notification=1.5)
 
 
 def conclude(
@@ -47,6 +49,7 @@ def conclude(
     result: Mapping[str, Any],
     note: Callable[[str], None],
     environment: Mapping[str, str],
+    gateway: Pushgateway | None = None,
 ) -> None:
     """Tells the outside how a run ended.
 
@@ -56,6 +59,7 @@ def conclude(
         result: `result.json`, which is written already.
         note: Told of what was not done, one line each.
         environment: The process's variables, for URL and key of the notification.
+        gateway: Where the job file wants metrics pushed.
     """
     document = json.loads(to_json(result))
     patience = _AFTER_SUCCESS if result["exit_code"] == 0 else _AFTER_FAILURE
@@ -63,15 +67,20 @@ def conclude(
         target=_notify, args=(config, document, note, environment, patience.notification), daemon=True
     )
     telling.start()
-    _record(config, folder, document, note, patience)
+    _record(config, folder, document, note, patience, gateway)
     telling.join(patience.notification + 0.2)
 
 
 def _record(
-    config: Config, folder: RunFolder, result: Mapping[str, Any], note: Callable[[str], None], patience: Patience
+    config: Config,
+    folder: RunFolder,
+    result: Mapping[str, Any],
+    note: Callable[[str], None],
+    patience: Patience,
+    gateway: Pushgateway | None,
 ) -> None:
-    """Index, retention, Prometheus, in this order: each looks at what the one before left."""
-    output, runs = folder.output_uri, []
+    """Index, retention, Prometheus, Pushgateway, in this order: each looks at what the one before left."""
+    output, runs, last_run = folder.output_uri, [], []
 
     def warn(line: str) -> None:
         note(f"warning: {line}")
@@ -89,12 +98,16 @@ def _record(
 
     def metrics() -> None:
         summaries: list[RunSummary] = runs[0] if runs else history.read(output, warn=lambda _: None)
-        prometheus.write(output, result, summaries, production.read(output))
+        last_run.append(prometheus.last_run(output, result, summaries, production.read(output)))
+        prometheus.write(output, last_run[0])
 
     _within(patience.index, history.NAME, index, note)
     if config.output.keep_runs is not None and result["status"] == "succeeded":
         _within(patience.retention, "output.keep_runs", prune, note)
     _within(patience.prometheus, prometheus.NAME, metrics, note)
+    if gateway is not None:
+        seconds, known = patience.pushgateway, last_run[0] if last_run else None
+        _within(seconds + 0.2, "the Pushgateway", lambda: gateway.conclude(known, seconds), note)
 
 
 def _within(seconds: float, what: str, work: Callable[[], None], note: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from trainer.errors import ExitCode, KfitError, Stalled
 from trainer.feed.pipeline.source import mixing_warnings
 from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
+from trainer.nightly import pushgateway
 from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run import agreement, fetched_code, final_report, nightly_hooks
@@ -160,7 +161,11 @@ class _Run:
         self.log = KeptLog(folder, self.store.fence)
         if rank.chief:
             self.log.attach(progress)
-        self.record = Record(config, folder, self.store.fence, progress, ledger, self.log)
+        self.gateway = None
+        if rank.chief and config.metrics is not None:
+            uri, run_id = folder.output_uri, folder.run_id
+            self.gateway = pushgateway.attach(config.metrics, uri, run_id, progress, os.environ)
+        self.record = Record(config, folder, self.store.fence, progress, ledger, self.log, self.gateway)
         stall = config.fit.stall
         limit_s = None if stall == "never" else duration_s(stall)
         self.watchdog = StallWatchdog(limit_s, self._end_stalled, heartbeat=os.environ.get("KFIT_HEARTBEAT"))
@@ -213,6 +218,8 @@ class _Run:
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
         self.log.start()
+        if self.gateway is not None:
+            self.gateway.begin()
         self.record.write_config()
         nightly = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
         self.record.add(nightly.document)

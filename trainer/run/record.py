@@ -17,6 +17,7 @@ from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.config import Config
 from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.statistics.prepare import Prepared
+from trainer.nightly.pushgateway import Pushgateway
 from trainer.progress.progress import Progress
 from trainer.run import afterwards
 from trainer.run.kept_log import KeptLog
@@ -57,6 +58,7 @@ class Record:
         progress: Receives a note for what could not be written.
         ledger: Where the time went.
         log: The run's log in storage.
+        gateway: Where metrics are pushed to, None for nowhere.
 
     Attributes:
         config: The configuration; once `nightly_hooks.begin` has returned, with days in place of windows.
@@ -66,7 +68,14 @@ class Record:
     """
 
     def __init__(
-        self, config: Config, folder: RunFolder, fence: Fence, progress: Progress, ledger: Ledger, log: KeptLog
+        self,
+        config: Config,
+        folder: RunFolder,
+        fence: Fence,
+        progress: Progress,
+        ledger: Ledger,
+        log: KeptLog,
+        gateway: Pushgateway | None = None,
     ) -> None:
         self._asked = config
         self.config, self.folder = config, folder
@@ -77,6 +86,7 @@ class Record:
         self.started = datetime.now(UTC)
         self._nightly: dict[str, Any] = {"started": self.started.strftime("%Y-%m-%dT%H:%M:%SZ")}
         self._fence, self._progress, self._ledger, self._log = fence, progress, ledger, log
+        self._gateway = gateway
         self._last_words = threading.Lock()
 
     def add(self, nightly: Mapping[str, Any]) -> None:
@@ -127,8 +137,11 @@ class Record:
     def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
         """Writes result.json, the last document of a run, and then index, metrics and notification."""
         self._write_result(document)
-        afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
+        self._conclude(document)
         return Result(self.folder.uri, document, history)
+
+    def _conclude(self, document: Mapping[str, Any]) -> None:
+        afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ, self._gateway)
 
     def _write_result(self, document: dict[str, Any]) -> None:
         self._fence.check()
@@ -172,6 +185,6 @@ class Record:
         ]
         for other in others:
             other.start()
-        afterwards.conclude(self._asked, self.folder, document, self._progress.note, os.environ)
+        self._conclude(document)
         for other in others:
             other.join(_METRICS_S)

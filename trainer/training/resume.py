@@ -18,6 +18,7 @@ _NOT_IN_SIGNATURE = {
     "output",
     "promote",
     "notify",
+    "metrics",
     "data.holdout",
     "data.checks",
     "data.unchanged",

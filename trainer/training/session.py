@@ -186,6 +186,7 @@ class Session:
             rows_per_step=self._config.fit.known_batch_size,
             first_epoch=state.cursor.epoch,
             first_step=state.cursor.step,
+            wait_s=lambda: self.wait_s,
         )
         try:
             if state.epoch_logs is not None:

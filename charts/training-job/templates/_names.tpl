@@ -15,11 +15,11 @@
 {{- end }}
 
 {{/*
-Hash of all that shapes a pod. Times of a schedule and the NetworkPolicy do not: they change in place.
+Hash of all that shapes a pod. What stands beside a pod does not: it changes in place.
 A run that a schedule starts is not the run of the same values by hand, so the hash tells them apart.
 */}}
 {{- define "kfit.hash" -}}
-{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "podDisruptionBudget" "extraObjects" "commonAnnotations" "enabled" "global" -}}
+{{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "dashboard" "podDisruptionBudget" "extraObjects" "commonAnnotations" "enabled" "global" -}}
 {{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
 {{- end }}
 

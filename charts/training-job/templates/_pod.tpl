@@ -133,7 +133,8 @@ containers:
 volumes:
   - name: config
     downwardAPI:
-      items: [{path: job.yaml, fieldRef: {fieldPath: "metadata.annotations['kfit.dev/job-file']"}}]
+      # apiVersion is the default; without it every `kubectl apply` of the same file would change the Job.
+      items: [{path: job.yaml, fieldRef: {apiVersion: v1, fieldPath: "metadata.annotations['kfit.dev/job-file']"}}]
   - name: tmp
     emptyDir: {{ include "kfit.temporaryFolder" .Values.resources.tmp }}
   - name: shm
@@ -172,6 +173,10 @@ volumes:
 {{- if or (include "kfit.scheduled" .) (hasKey .Values.podAnnotations "kfit.dev/date") }}
 - name: KFIT_DATE
   valueFrom: {fieldRef: {fieldPath: "metadata.annotations['kfit.dev/date']"}}
+{{- end }}
+{{- if int .Values.resources.gpus }}
+{{- /* a pod that holds GPUs does not train on its CPUs for want of a driver, or of CUDA in its image */}}
+- {name: KFIT_DEVICES, value: gpu}
 {{- end }}
 - {name: KFIT_CACHE, value: /tmp/kfit-cache}
 {{- if .Values.livenessProbe.enabled }}

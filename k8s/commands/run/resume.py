@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +70,11 @@ def resume(
     if last is not None:
         _check_over(last, run)
     if files:
-        objects = rendered(JobSource(files, overrides), cluster.version(), run_id=run, tag=_tag(last))
+        objects = rendered(
+            JobSource(files, overrides), cluster.version(), namespace=cluster.namespace, run_id=run, tag=_tag(last)
+        )
+        if last is None:
+            _check_stored(objects, run, files[0])
     else:
         objects = _copy(cluster, last, run)
     result = submit(cluster, objects, dry_run=dry_run)
@@ -100,6 +105,25 @@ def _find_run(cluster: Cluster, word: str) -> tuple[str, Object | None]:
     return run, last
 
 
+def _check_stored(objects: list[dict[str, Any]], run: str, file: str) -> None:
+    """Refuses a run whose Job is gone and that left nothing in storage: the trainer would begin a new one of that name.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    from k8s.chart.yaml_documents import annotation, workload
+    from k8s.errors import NotFound
+    from k8s.status import stored_run
+
+    stored = stored_run.read(annotation(workload(objects), "output-uri"), run)
+    if stored.fault:
+        click.echo(f"note: cannot see from here whether {run} is in storage: {stored.fault}", err=True)
+    elif not stored.began:
+        raise NotFound(
+            "no such run", where=stored.uri, remedy=f"`kfit history -f {file}` lists the runs of the job file"
+        )
+
+
 def _created(job: Object) -> str:
     return str(job["metadata"]["creationTimestamp"])
 
@@ -121,14 +145,17 @@ def _check_over(job: Object, run: str) -> None:
 def _copy(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
     from k8s.actions.continue_run import manifests
     from k8s.api.client import OURS
-    from k8s.errors import NotFound
+    from k8s.errors import AccessError, NotFound
 
     if last is None:
         raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB continues it with its job file")
     name = last["metadata"]["name"]
     claims = last["spec"]["template"]["spec"].get("resourceClaims")
     kinds = (*_COMPANIONS, "ResourceClaimTemplate") if claims else _COMPANIONS
-    companions = [c for kind in kinds for c in cluster.select(kind, labels=f"{OURS},kfit.dev/job={name}")]
+    labels = f"{OURS},kfit.dev/job={name}"
+    companions = [c for kind in kinds for c in cluster.select(kind, labels=labels)]
+    with contextlib.suppress(AccessError):  # who may not list budgets did not make one
+        companions += cluster.select("PodDisruptionBudget", labels=labels)
     return manifests(last, companions)
 
 

@@ -60,7 +60,7 @@ def test_the_pod_is_restricted(plain):
     assert plain.pod["enableServiceLinks"] is False
 
 
-JOB_FILE = {"fieldPath": "metadata.annotations['kfit.dev/job-file']"}
+JOB_FILE = {"apiVersion": "v1", "fieldPath": "metadata.annotations['kfit.dev/job-file']"}
 
 
 def test_the_trainer_can_write_where_it_must_and_reads_its_file(plain):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.chart.charts import JOB, NIGHTLY, render, values
 
 DNS = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
@@ -62,3 +64,18 @@ def test_it_holds_for_every_run_of_a_schedule():
 def test_it_changes_in_place():
     """What pods may reach is not what they do: the Job keeps its name."""
     assert render(values(networkPolicy={"storagePorts": [8333]})).name == render(JOB).name
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://push.monitoring:9091", 9091),
+        ("http://me:12@push.monitoring:9091/a/b:7", 9091),
+        ("http://push.monitoring/a", 80),
+        ("https://[fd00::1]:8443/", 8443),
+        ("https://[fd00::9091]/", 443),
+    ],
+)
+def test_the_pushgateway_of_the_job_file_is_reached(url, port):
+    policy = render(values(run={"metrics": {"pushgateway": url}})).objects["NetworkPolicy"]
+    assert policy["spec"]["egress"] == [DNS, STORE, {"ports": [{"protocol": "TCP", "port": port}]}]

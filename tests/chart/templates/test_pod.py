@@ -70,6 +70,12 @@ def test_more_resources_are_requested_and_limited():
         }
 
 
+@pytest.mark.parametrize(("resources", "devices"), [({}, []), ({"gpus": 0}, []), ({"gpus": 2}, ["gpu"])], ids=str)
+def test_a_pod_with_gpus_trains_on_them_or_not_at_all(resources, devices):
+    env = render(values(resources=resources)).container["env"]
+    assert [e["value"] for e in env if e["name"] == "KFIT_DEVICES"] == devices
+
+
 def test_requests_may_stand_below_the_limits():
     container = render(values(resources={"cpu": 8, "requests": {"cpu": "500m"}})).container
     assert container["resources"]["requests"] == {"cpu": "500m", "memory": "4Gi"}

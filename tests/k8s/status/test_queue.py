@@ -137,10 +137,44 @@ def test_the_reason_changes_with_the_position_and_not_with_the_clock():
     assert state_of(pends(MORE), checkpoint_step=1).key == state_of(pends(MORE), checkpoint_step=2).key
 
 
+def recorded(what):
+    """A Workload as Kueue 0.17 wrote it on a cluster, without its pods' templates."""
+    return json.loads((Path(__file__).parent / f"kueue-{what}.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (
+            "preempted",
+            "preempted by Job urgent-d70531af, which has a higher priority; waits in queue team: 600m more cpu needed",
+        ),
+        (
+            "evicted",
+            "evicted: its cluster queue was stopped; queue team admits nothing: ClusterQueue shared is inactive",
+        ),
+        ("deactivated", "deactivated: Kueue does not admit it"),
+        ("readmitted", "queue team has admitted it; it starts"),  # a preemption that is over is not told
+        (
+            "failed-to-start",
+            "Kueue has given it up: invalid admission check PodSetUpdate: conflict for annotations: conflict for "
+            "key=kueue.x-k8s.io/workload, value1=job-short-74d45838-dfdd6, value2=job-short-54d8501e-6360e",
+        ),
+    ],
+)
+def test_what_kueue_wrote_is_told(what, why):
+    workload, preemptor = recorded(what), recorded("preemptor")
+    if what == "preempted":
+        assert preemptor_uid(workload) == preemptor["metadata"]["labels"]["kueue.x-k8s.io/job-uid"]
+    else:
+        assert preemptor_uid(workload) == ""
+    view = QueueView(workload, preemptor=preemptor["metadata"]["ownerReferences"][0]["name"])
+    assert read(Seen(queued_job(), queued=view)).why == why
+
+
 def test_partial_admission_is_told_in_nodes():
-    recorded = json.loads((Path(__file__).parent / "kueue-partial.json").read_text())  # by Kueue 0.17
     running = queued_job(spec={"suspend": False})
-    view = QueueView(recorded)
+    view = QueueView(recorded("partial"))
     state = read(Seen(running, [pod(state=RUNNING)], queued=view))
     row = summary(running, state, datetime(2026, 1, 1, tzinfo=UTC), view)["queue"]
     assert (state.phase, row["admitted_nodes"], row["asked_nodes"]) == (Phase.RUNNING, 1, 2)
