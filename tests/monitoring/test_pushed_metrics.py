@@ -92,7 +92,7 @@ def test_prometheus_sees_runs_while_they_train_and_their_results_afterwards(tmp_
             assert prometheus.wait_for(expression), expression
         value = {name: prometheus.query(f"kfit_run_{name}{of_b}")[0][1] for name in ("steps", "feed_wait_ratio")}
         assert value["steps"] == 100_000 * 6
-        assert 0 <= value["feed_wait_ratio"] <= 1
+        assert 0 < value["feed_wait_ratio"] <= 1
         shown = {(s["split"], s["metric"]) for s, _ in prometheus.query(f"kfit_run_metric{of_b}")}
         assert {(split, "loss") for split in ("train", "validation")} <= shown
         assert 0 <= prometheus.query(f"time() - kfit_run_checkpoint_timestamp_seconds{of_b}")[0][1] < 60
