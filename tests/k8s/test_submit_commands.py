@@ -208,3 +208,16 @@ def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job
 def test_apply_is_submit(job_file):
     words = ["apply", job_file(), "--dry-run=client", "-o", "name"]
     assert CliRunner().invoke(cli, words).stdout.startswith("job.batch/flights-")
+
+
+def test_resume_of_a_run_that_storage_has_not_begins_no_other_run(server, kfit, job_file, tmp_path):
+    file = job_file()
+    models = ["--set", f"run.output.uri={tmp_path}/models"]
+    with pytest.raises(NotFound, match="no such run") as caught:
+        kfit("resume", "train", "-f", file, *models)
+    assert caught.value.where == f"{tmp_path}/models/runs/train"
+    assert f"`kfit history -f {file}`" in caught.value.remedy
+    assert server.behind.objects == {}
+    (tmp_path / "models/runs/train-1a2b3c4d").mkdir(parents=True)
+    (tmp_path / "models/runs/train-1a2b3c4d/config.json").write_text("{}")
+    assert kfit("resume", "train-1a2b3c4d", "-f", file, *models, "-o", "name").startswith("job.batch/")
