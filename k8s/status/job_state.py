@@ -16,6 +16,8 @@ from trainer.errors import ExitCode
 
 #: Workers leave within half a minute of each other.
 _TOGETHER_S = 60.0
+#: Who runs a Job that names no other controller.
+_KUBERNETES = "kubernetes.io/job-controller"
 
 
 class Phase(enum.Enum):
@@ -249,7 +251,9 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
         return Waiting(f"replace:{last.pod}", f"pod {last.pod} ended ({last.cause}); a replacement starts")
     if sum(int(e.get("count") or 1) for e in created) >= parallelism:
         return Waiting("replace:gone", "its pod is gone; a replacement starts")
-    return Waiting("unmade", "waits for its pod to be created")
+    controller = seen.job["spec"].get("managedBy") or _KUBERNETES
+    who = "" if controller == _KUBERNETES else f" by {controller} (managedBy in the job file)"
+    return Waiting("unmade", f"waits for its pod to be created{who}")
 
 
 def _about(seen: Seen, pod: Object) -> list[Object]:

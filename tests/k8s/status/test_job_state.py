@@ -256,6 +256,8 @@ def test_a_pod_that_is_gone_is_replaced_and_one_that_never_was_is_awaited():
     gone = state_of(job(), events=[made])
     assert (gone.phase, gone.why) == (Phase.RESTARTING, "its pod is gone; a replacement starts")
     assert (state_of(job()).phase, state_of(job()).why) == (Phase.PENDING, "waits for its pod to be created")
+    elsewhere = state_of(job(spec={"managedBy": "example.org/nobody"})).why
+    assert elsewhere == "waits for its pod to be created by example.org/nobody (managedBy in the job file)"
 
 
 def test_events_of_a_deleted_job_of_the_same_name_are_not_this_ones():
