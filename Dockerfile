@@ -36,10 +36,6 @@ RUN pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /build/wheel
  && PYTHONPATH=/code/lib/python3.11/site-packages cyclonedx-py environment --output-reproducible \
       --output-file /code/kfit.cdx.json /opt/kfit/bin/python
 
-# `make sbom`: the bill of materials alone.
-FROM scratch AS sbom
-COPY --from=code /code/kfit.cdx.json /
-
 FROM ${BASE}
 # Not useradd: it writes today's date.
 RUN echo 'kfit:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd && echo 'kfit:x:10001:' >>/etc/group

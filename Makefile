@@ -91,8 +91,10 @@ image: ## Build the trainer's image (BUILDER=…, BUILD_FLAGS=…, IMAGE=…)
 	$(BUILD) $(BUILD_FLAGS) --build-arg VERSION=$(TAG) \
 	  --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown) --tag $(IMAGE) .
 
-sbom: ## Write what is in the image, as CycloneDX, into dist/ (BUILDER=… and BUILD_FLAGS=… as for the image)
-	$(BUILD) $(BUILD_FLAGS) --target sbom --output type=local,dest=dist .
+ENGINE ?= $(if $(filter docker,$(BUILDER)),docker,podman)
+sbom: ## Copy the image's bill of materials, CycloneDX, into dist/ (IMAGE=…)
+	@mkdir -p dist; id=$$($(ENGINE) create $(IMAGE)) || exit 1; $(ENGINE) cp $$id:/opt/kfit/kfit.cdx.json dist/kfit.cdx.json; \
+	  status=$$?; $(ENGINE) rm $$id >/dev/null && exit $$status
 
 BASE_TAG = $(shell sed -n 's/^ARG BASE=\([^@]*\)@.*/\1/p' Dockerfile)
 base-digest: ## Renew the digest of the base image in the Dockerfile (needs skopeo, or docker with buildx)

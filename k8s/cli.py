@@ -6,7 +6,6 @@ needs it is another process.
 
 from __future__ import annotations
 
-import gc
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -138,8 +137,6 @@ def cli(ctx: click.Context, target: Target) -> None:
 
 def main() -> NoReturn:
     """Entry point of `kfit`."""
-    # Imports make many objects and next to no garbage; by default it is looked for at every 700 of them.
-    gc.set_threshold(50_000)
     leave(run(cli))
 
 

@@ -15,6 +15,11 @@ from k8s.status.pods import Object
 #: Written into a Job by the cluster; a new Job gets its own.
 _CLUSTER_LABELS = ("controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name")
 _CLUSTER_ANNOTATIONS = ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io/cronjob-scheduled-timestamp")
+#: Written into the pods of a Job that Kueue admits. It never starts a new Job that has those of another.
+_QUEUE_MARKS = (
+    "kueue.x-k8s.io/workload", "kueue.x-k8s.io/podset", "kueue.x-k8s.io/cluster-queue-name",
+    "kueue.x-k8s.io/local-queue-name",
+)  # fmt: skip
 
 
 def next_name(job: Object) -> str:
@@ -37,11 +42,14 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
     spec.pop("selector", None)
     spec.pop("manualSelector", None)
     spec.pop("suspend", None)  # a queue suspends it anew
-    labels = template["metadata"]["labels"]
-    template["metadata"]["labels"] = {k: v for k, v in labels.items() if k not in _CLUSTER_LABELS}
+    for part in ("labels", "annotations"):
+        marks = template["metadata"].get(part) or {}
+        template["metadata"][part] = {k: v for k, v in marks.items() if k not in (*_CLUSTER_LABELS, *_QUEUE_MARKS)}
     template["metadata"].pop("creationTimestamp", None)
+    if nodes := _environment(job).get("KFIT_NODES"):  # a queue may have admitted fewer
+        spec |= {"parallelism": int(nodes), "completions": int(nodes)}
     if (day := logical_date(job)) is not None:
-        template["metadata"].setdefault("annotations", {})["kfit.dev/date"] = day
+        template["metadata"]["annotations"]["kfit.dev/date"] = day
     for container in template["spec"]["containers"]:
         container["env"] = [_set_run(e, run_id(job)) for e in container.get("env") or []]
     return [*copies, next_job]
@@ -60,8 +68,13 @@ def logical_date(job: Object) -> str | None:
 
 def _zone(job: Object) -> ZoneInfo:
     """Returns the schedule's time zone, whose midnight separates the days."""
+    return ZoneInfo(_environment(job).get("KFIT_TIME_ZONE") or "UTC")
+
+
+def _environment(job: Object) -> dict[str, str]:
+    """Returns the variables of a Job's containers that have a value of their own."""
     env = [e for c in job["spec"]["template"]["spec"]["containers"] for e in c.get("env") or []]
-    return ZoneInfo(next((e["value"] for e in env if e["name"] == "KFIT_TIME_ZONE" and e.get("value")), "UTC"))
+    return {e["name"]: str(e["value"]) for e in env if "value" in e}
 
 
 def _without_cluster_fields(current: Object) -> Object:

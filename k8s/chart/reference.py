@@ -134,6 +134,7 @@ $ helm upgrade --install flights charts/training-job -f job.yaml
 | ResourceClaimTemplate | `<name>-<hash>-<claim>` | for a claim with a `deviceClassName` |
 | PodDisruptionBudget | as the Job or CronJob | `podDisruptionBudget.enabled` |
 | PrometheusRule | `<name>` | `alerts.enabled` |
+| ConfigMap | `<name>-dashboard` | `dashboard.enabled` |
 
 The hash is of all values that shape a pod, and of the chart's version. So the same file twice is the same Job, a
 changed file is a new one beside it, and nothing ever asks Kubernetes to change a Job, which it refuses. Hours of
@@ -143,8 +144,9 @@ a schedule and the NetworkPolicy are not in the hash: they change in place.
 tests; [GitOps](../../docs/gitops.md) shows Argo CD and Flux; [upgrading](../../docs/upgrading.md) what older files
 have to change.
 
-Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`:
-`kubectl delete job,networkpolicy,service,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes them.
+Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`, so that
+`kubectl delete job,networkpolicy,service,configmap,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes
+them.
 
 `helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
 its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries

@@ -86,8 +86,9 @@ class JobFile(Strict):
     image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
-    queue: Annotated[LabelValue, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))] = Field(
-        "",
+    # None and not "": helm warns of every mapping that takes the place of a text.
+    queue: Annotated[LabelValue, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))] | None = Field(
+        None,
         description="Kueue's LocalQueue, by name or as `{name, priority, topology}`. "
         "Kueue suspends the Job until it is admitted.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from k8s.errors import WaitCode
@@ -16,6 +16,8 @@ from trainer.errors import ExitCode
 
 #: Workers leave within half a minute of each other.
 _TOGETHER_S = 60.0
+#: Who runs a Job that names no other controller.
+_KUBERNETES = "kubernetes.io/job-controller"
 
 
 class Phase(enum.Enum):
@@ -114,6 +116,7 @@ def read(seen: Seen) -> State:
     job = seen.job
     if job is None:
         return State(Phase.CANCELLED, "the Job is gone", "gone", exit_code=WaitCode.CANCELLED)
+    seen = replace(seen, events=[e for e in seen.events if not _is_of_earlier_job(e, job)])
     ended = tuple(sorted((e for p in seen.pods if (e := pods.ended(p))), key=lambda e: e.at))
     alive = sorted((p for p in seen.pods if pods.ended(p) is None and not pods.has_ended(p)), key=pods.index)
     ending = _condition(job, "FailureTarget") is not None
@@ -132,10 +135,16 @@ def read(seen: Seen) -> State:
         return State(phase, waits.text, waits.key, waits.remedy, current=current, **common)
     pending = _pending(seen, alive)
     if pending is not None:
-        replaced = pending.key.startswith("leaving:") or (ended and not alive)
+        replaced = pending.key.startswith(("leaving:", "replace:")) or (ended and not alive)
         phase = Phase.RESTARTING if replaced else Phase.PENDING
         return State(phase, pending.text, pending.key, pending.remedy, current=current, **common)
     return State(Phase.RUNNING, key=",".join(current), current=current, **common)
+
+
+def _is_of_earlier_job(event: Mapping[str, Any], job: Object) -> bool:
+    """Returns whether an event is about a deleted Job of the same name: the same file sent again has the same one."""
+    about = event.get("involvedObject", {})
+    return bool(about.get("kind") == "Job" and about.get("uid") != job["metadata"]["uid"])
 
 
 def _final(seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | None:
@@ -240,7 +249,11 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
     if ended:
         last = max(ended, key=lambda e: e.at)
         return Waiting(f"replace:{last.pod}", f"pod {last.pod} ended ({last.cause}); a replacement starts")
-    return Waiting("unmade", "waits for its pod to be created")
+    if sum(int(e.get("count") or 1) for e in created) >= parallelism:
+        return Waiting("replace:gone", "its pod is gone; a replacement starts")
+    controller = seen.job["spec"].get("managedBy") or _KUBERNETES
+    who = "" if controller == _KUBERNETES else f" by {controller} (managedBy in the job file)"
+    return Waiting("unmade", f"waits for its pod to be created{who}")
 
 
 def _about(seen: Seen, pod: Object) -> list[Object]:

@@ -157,6 +157,10 @@ def waiting(job: Object, view: QueueView | None) -> Waiting:
 
 
 def _of_workload(queue: str, job: str, view: QueueView, workload: Object) -> Waiting:
+    finished = _condition(workload, "Finished")
+    if finished.get("status") == "True":
+        text = f"Kueue has given it up: {finished.get('message', '')}"
+        return Waiting("queue:finished", text, f"kfit cancel {job}, then kfit resume RUN -f JOB makes its Job anew")
     if workload.get("spec", {}).get("active") is False:
         why, name = _deactivation(workload), workload["metadata"]["name"]
         active = f"""{kubectl(workload)} patch workload {name} --type=merge -p '{{"spec":{{"active":true}}}}'"""

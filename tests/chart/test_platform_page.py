@@ -24,7 +24,7 @@ def functions(folder):
 
 
 def test_every_row_names_a_test_and_cases_that_exist():
-    tests, cases = functions("chart") | functions("k8s"), functions("cluster")
+    tests, cases = functions("chart") | functions("k8s") | functions("monitoring"), functions("cluster")
     assert len(ROWS) > 40
     for wanted, _, test, case in ([*row, ""][:4] for row in ROWS):
         assert test, wanted

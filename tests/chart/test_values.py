@@ -13,7 +13,7 @@ import yaml
 from k8s.chart import reference
 from k8s.chart.values import JobFile
 from tests import markdown
-from tests.chart.charts import CHART, JOB, refusal, render, values
+from tests.chart.charts import CHART, JOB, helm, refusal, render, values
 from trainer.errors import ConfigError
 
 DEFAULTS = {
@@ -42,7 +42,7 @@ DEFAULTS = {
         "successfulJobsHistoryLimit": 3,
         "failedJobsHistoryLimit": 3,
     },
-    "queue": "",
+    "queue": None,
     "minNodes": 0,
     "suspend": False,
     "runId": "",
@@ -301,6 +301,15 @@ def test_a_chart_that_depends_on_this_one_may_hand_it_globals():
 )
 def test_a_mistyped_key_of_a_kubernetes_type_is_refused_by_name(change, named):
     assert re.search(rf"dditional propert\w+ '?{named}'? (is )?not allowed", refusal(values(change)))
+
+
+@pytest.mark.parametrize("queue", ["a", {"name": "a"}, "", None], ids=str)
+def test_helm_warns_of_no_form_of_a_queue_and_one_meaning_has_one_name(queue):
+    done = helm(
+        "template", "x", str(CHART), "-f", "-", "--kube-version", "1.34", stdin=yaml.safe_dump(values(queue=queue))
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert render(values(queue=queue)).name == render(values(queue="a" if queue else "")).name
 
 
 def test_a_quantity_of_a_volume_may_be_a_number():

@@ -152,6 +152,7 @@ def test_another_controller(team: Team, job_file: Callable[..., Path]) -> None:
     team.kfit("wait", beside, code=65)  # the controller has been at work meanwhile
     assert team.get("pods", "-l", f"batch.kubernetes.io/job-name={name}")["items"] == []
     assert not team.get("job", name).get("status", {}).get("startTime")
+    assert "waits for its pod to be created by example.org/nobody" in team.kfit("why", name).out
     team.kfit("cancel", name, beside)
 
 

@@ -223,6 +223,15 @@ def test_written_back(team: Team, queued: Callable[..., Path]) -> None:
     team.kfit("cancel", name)
 
 
+def test_resumed(team: Team, queued: Callable[..., Path]) -> None:
+    """stopped by its deadline in a queue → resume → the queue admits the new Job, which goes on"""
+    name = team.submit(queued("queue-late", activeDeadlineSeconds=40, run=ENDLESS))
+    team.kfit("wait", name, code=75)
+    resumed = team.kfit("resume", name, "-o", "name").out.strip().rpartition("/")[2]
+    until(lambda: "going on from the checkpoint" in team.kfit("logs", resumed, code=None).out)
+    team.kfit("cancel", resumed, name)
+
+
 def test_nightly(team: Team, queued: Callable[..., Path]) -> None:
     """a CronJob through a queue: its night waits, is admitted, and ends"""
     holder = team.submit(queued("holder-night", run=ENDLESS))

@@ -49,6 +49,13 @@ def test_files_of_an_image_have_the_time_of_the_commit(builder, flag):
     assert f"SOURCE_DATE_EPOCH={commit.stdout.strip()} " in text
 
 
+@pytest.mark.parametrize(("builder", "engine"), [("docker", "docker"), ("podman", "podman"), ("buildah", "podman")])
+def test_the_bill_of_materials_is_copied_out_of_the_image(builder, engine):
+    _, text = make("-n", "sbom", f"BUILDER={builder}", "IMAGE=r/t:1")
+    assert f"{engine} create r/t:1" in text
+    assert re.search(rf"{engine} cp \S+:/opt/kfit/kfit.cdx.json dist/", text)
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """Dockerfile and Makefile, and a skopeo that tells what a registry would."""

@@ -201,6 +201,13 @@ def test_logs_are_of_the_newest_pod_unless_the_replaced_ones_are_asked_for(serve
     assert asked[-1]["since"].endswith("Z")
 
 
+def test_previous_says_where_a_pod_that_is_gone_left_its_lines(server, kfit):
+    put(server, job(), ours(state=RUNNING))
+    with pytest.raises(NotFound, match="no pod before the newest") as caught:
+        kfit("logs", "train", "--previous")
+    assert "left its lines in s3://models/train/runs/train-1a2b3c4d/log.txt" in caught.value.remedy
+
+
 def test_every_flag_of_logs_goes_with_follow(server, kfit, monkeypatch):
     put(server, job(conditions=[{"type": "Complete"}]))
     put(server, ours("train-1a2b3c4d-a", phase="Failed", state=terminated(75)))

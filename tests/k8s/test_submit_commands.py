@@ -181,7 +181,7 @@ def test_a_schedule_has_no_end_to_follow_which_is_said_before_it_is_sent(server,
     assert {method for method, _ in server.requests} == {"GET"}
 
 
-def test_alert_rules_and_dashboard_are_submitted_with_the_job(server, kfit, job_file):
+def test_alert_rules_are_submitted_with_the_job(server, kfit, job_file):
     file = job_file("alerts: {enabled: true}\ndashboard: {enabled: true}\n")
     assert kfit("submit", file).startswith("job.batch/flights-")
     for path in ("prometheusrules/flights", "configmaps/flights-dashboard"):
@@ -208,3 +208,16 @@ def test_many_job_files_are_one_well_formed_document(server, kfit, tmp_path, job
 def test_apply_is_submit(job_file):
     words = ["apply", job_file(), "--dry-run=client", "-o", "name"]
     assert CliRunner().invoke(cli, words).stdout.startswith("job.batch/flights-")
+
+
+def test_resume_of_a_run_that_storage_has_not_begins_no_other_run(server, kfit, job_file, tmp_path):
+    file = job_file()
+    models = ["--set", f"run.output.uri={tmp_path}/models"]
+    with pytest.raises(NotFound, match="no such run") as caught:
+        kfit("resume", "train", "-f", file, *models)
+    assert caught.value.where == f"{tmp_path}/models/runs/train"
+    assert f"`kfit history -f {file}`" in caught.value.remedy
+    assert server.behind.objects == {}
+    (tmp_path / "models/runs/train-1a2b3c4d").mkdir(parents=True)
+    (tmp_path / "models/runs/train-1a2b3c4d/config.json").write_text("{}")
+    assert kfit("resume", "train-1a2b3c4d", "-f", file, *models, "-o", "name").startswith("job.batch/")

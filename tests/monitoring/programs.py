@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from tests.servers import free_ports, running
 _CACHE = Path(__file__).parent.parent.parent / ".cache" / "tools" / "debian"
 _PACKAGES = ("prometheus", "prometheus-pushgateway")
 _NAMES = {"pushgateway": "prometheus-pushgateway"}
-_MOST_S = 300
+_MOST_S = 120
 _APT = ("apt-get", "-q", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1", "-o", "APT::Sandbox::User=root")
 
 
@@ -32,30 +33,30 @@ def program(name: str) -> str:
         if found := shutil.which(called):
             return found
     unpacked = _CACHE / "usr" / "bin" / _NAMES.get(name, name)
-    if not unpacked.exists():
-        _download(name)
+    if not unpacked.exists() and (missing := _unpack()):
+        pytest.skip(f"no {name} on PATH, and {missing}")
     return str(unpacked)
 
 
-def _download(name: str) -> None:
+@functools.cache
+def _unpack() -> str:
+    """Gets all of them, once for a process; returns why not, where they are not to be had."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip(f"no {name} on PATH, and no apt-get to get it with")
+        return "no apt-get to get it with"
     _CACHE.mkdir(parents=True, exist_ok=True)
     with (_CACHE / "lock").open("w") as lock:  # several test processes may get here at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (_CACHE / "usr").exists():
-            return
+            return ""
         try:
-            packages = _fetch()
             part = _CACHE / "part"
-            for package in packages:
+            for package in _fetch():
                 subprocess.run(["dpkg-deb", "-x", package, part], check=True, capture_output=True, timeout=_MOST_S)
             (part / "usr").rename(_CACHE / "usr")
         except (subprocess.SubprocessError, OSError) as error:
             told = getattr(error, "stderr", None) or b""
-            pytest.skip(
-                f"Debian's packages of {name} are not to be had: {error} {told.decode(errors='replace')[-300:]}"
-            )
+            return f"Debian's packages are not to be had: {error} {told.decode(errors='replace')[-300:]}"
+    return ""
 
 
 def _fetch() -> list[Path]:

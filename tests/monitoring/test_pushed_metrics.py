@@ -92,7 +92,7 @@ def test_prometheus_sees_runs_while_they_train_and_their_results_afterwards(tmp_
             assert prometheus.wait_for(expression), expression
         value = {name: prometheus.query(f"kfit_run_{name}{of_b}")[0][1] for name in ("steps", "feed_wait_ratio")}
         assert value["steps"] == 100_000 * 6
-        assert 0 <= value["feed_wait_ratio"] <= 1
+        assert 0 < value["feed_wait_ratio"] <= 1
         shown = {(s["split"], s["metric"]) for s, _ in prometheus.query(f"kfit_run_metric{of_b}")}
         assert {(split, "loss") for split in ("train", "validation")} <= shown
         assert 0 <= prometheus.query(f"time() - kfit_run_checkpoint_timestamp_seconds{of_b}")[0][1] < 60
@@ -125,7 +125,7 @@ class Notes(View):
 
 
 def small(data: Path, output: Path, **changes: Any) -> Config:
-    document = sets.job(data, output, fit={"epochs": 60, "batch_size": 64, "early_stopping": None}, **changes)
+    document = sets.job(data, output, fit={"epochs": 25, "batch_size": 64, "early_stopping": None}, **changes)
     return Config.load(sets.write_job(output.with_suffix(".yaml"), document))
 
 
@@ -178,21 +178,13 @@ def test_a_silent_gateway_does_not_keep_a_failed_process(tmp_path):
         began = time.monotonic()
         with pytest.raises(DataError):
             fit(config, run_id="r", progress=Reporter([notes], time.monotonic))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 5
     assert [line for line in notes.lines if "Pushgateway" in line] == [f"{NOTE}no answer in time"]
 
 
-def test_of_several_workers_one_pushes(tmp_path, data, served):
-    gateway, prometheus = served
-    output = tmp_path / "out"
-    job = sets.job(data, output, metrics={"pushgateway": gateway})
+def test_of_several_workers_one_pushes(tmp_path, data):
+    job = sets.job(data, tmp_path / "out", metrics={"pushgateway": "http://127.0.0.1:9"})
     words = [str(sets.write_job(tmp_path / "job.yaml", job)), "--workers", "2", "--run", "r", "--devices", "cpu"]
-    done = trainer(tmp_path, "fit", *words)
-    assert done.returncode == 0, done.stderr
-    prometheus.wait_for(f'kfit_last_run_status{{output="{output}", status="succeeded"}} == 1')
-    metrics = {"pushgateway": "http://127.0.0.1:9"}
-    job = sets.job(data, tmp_path / "other", metrics=metrics)
-    words[0] = str(sets.write_job(tmp_path / "other.yaml", job))
     done = trainer(tmp_path, "fit", *words)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(NOTE) == 1

@@ -110,3 +110,22 @@ def test_input_names_do_not_depend_on_the_order_of_columns_they_can_keep():
     assert input_names(layout("a b", "a_b")) == {"a b": "a_b_2", "a_b": "a_b"}
     assert input_names(layout("a_b", "a b")) == {"a_b": "a_b", "a b": "a_b_2"}
     assert input_names(layout("mlp", "x"), ["mlp"]) == {"mlp": "mlp_2", "x": "x"}
+
+
+def test_an_answer_needs_every_required_number_and_no_other():
+    """A relu inside the model makes 0 of NaN; the export knows by the input that there is no answer."""
+    columns = [
+        NumberField(Column("vector", "vector", "?", "float32", size=2), 0, required=True),
+        NumberField(Column("imputed", "numeric", "?", "float64"), 2),
+        NumberField(Column("whole", "numeric", "?", "int64"), 3, required=True),
+    ]
+    layout = Layout(tuple(columns), (), LabelField("y", "?", "binary"))
+    numbers = keras.Input((4,), name="numbers")
+    filled = keras.ops.where(keras.ops.isnan(numbers), 0.0, numbers)
+    inner = keras.Model({"numbers": numbers}, keras.layers.Dense(1, "sigmoid")(filled))
+    rows = {
+        "vector": np.array([[1, 2], [np.nan, 2], [1, np.nan], [1, 2]], np.float32),
+        "imputed": np.array([1, 1, 1, np.nan]),
+        "whole": np.array([1, 1, 1, 1]),
+    }
+    assert np.isnan(serving_model(inner, layout).predict(rows)[:, 0]).tolist() == [False, True, True, False]

@@ -186,6 +186,22 @@ def test_two_hundred_silent_strangers_hold_neither_memory_nor_the_workers_back()
     close(*met)
 
 
+def test_of_too_many_strangers_the_oldest_are_closed_at_once() -> None:
+    first, _ = ranks(2)
+    with (
+        contextlib.closing(RendezvousServer(first, IDENTITY, lambda _: None)) as server,
+        contextlib.ExitStack() as strangers,
+    ):
+        most = server._most_unknown
+        opened = [strangers.enter_context(connect(first)) for _ in range(most + 5)]
+        for oldest in opened[:5]:
+            oldest.settimeout(2.0)  # less than the time a silent one is given
+            with contextlib.suppress(ConnectionResetError):
+                while oldest.recv(4096):
+                    pass
+        assert len(server._unknown) <= most
+
+
 def test_a_stranger_that_sends_a_byte_at_a_time_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous_server, "_HANDSHAKE_S", 1.0)
     first, _ = ranks(2)

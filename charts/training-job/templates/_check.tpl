@@ -4,7 +4,7 @@ Combinations of values that no schema can refuse. All faults are reported at onc
 */}}
 {{- define "kfit.check" -}}
 {{- $faults := list -}}
-{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" "kfit.checkPod" -}}
+{{- range list "kfit.checkNeeded" "kfit.checkSize" "kfit.checkNumbers" "kfit.checkName" "kfit.checkTimes" "kfit.checkEnv" "kfit.checkLabels" "kfit.checkVolumes" "kfit.checkClaims" "kfit.checkResources" "kfit.checkQueue" "kfit.checkPod" "kfit.checkUrls" -}}
 {{- range include . $ | splitList "\n" }}{{ with trim . }}{{ $faults = append $faults . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- if $faults }}{{ fail (join "\n  " $faults) }}{{ end -}}
@@ -110,6 +110,17 @@ jobLabels: kueue.x-k8s.io/priority-class is queue.priority; remove one
 {{- if has $key $own }}
 {{ $where }}: {{ $key }} is set by the chart; remove it
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Not by the schema, whose message would show the URL: it may hold a password. */}}
+{{- define "kfit.checkUrls" -}}
+{{- $notify := .Values.run.notify | default dict -}}
+{{- $metrics := .Values.run.metrics | default dict -}}
+{{- range $key, $url := dict "notify.url" $notify.url "metrics.pushgateway" $metrics.pushgateway }}
+{{- if and $url (not (regexMatch "^https?://[^/\\s]+" $url)) }}
+run.{{ $key }} is no http or https URL; it is not shown, since it may hold a secret
 {{- end }}
 {{- end }}
 {{- end }}

@@ -20,6 +20,8 @@ A run that a schedule starts is not the run of the same values by hand, so the h
 */}}
 {{- define "kfit.hash" -}}
 {{- $shape := omit .Values "schedule" "networkPolicy" "alerts" "dashboard" "podDisruptionBudget" "extraObjects" "commonAnnotations" "enabled" "global" -}}
+{{- /* as helm versions differ in whether a null stands in the values */ -}}
+{{- $_ := set $shape "queue" (include "kfit.queue" . | fromJson) -}}
 {{- dict "values" $shape "chart" .Chart.Version "scheduled" (include "kfit.scheduled" .) | toJson | sha256sum -}}
 {{- end }}
 
@@ -87,7 +89,7 @@ annotations:
 
 {{/* The queue as {name, priority, topology}, however it was written. */}}
 {{- define "kfit.queue" -}}
-{{- if kindIs "map" .Values.queue }}{{ toJson .Values.queue }}{{ else }}{{ dict "name" .Values.queue | toJson }}{{ end -}}
+{{- if kindIs "map" .Values.queue }}{{ toJson .Values.queue }}{{ else }}{{ dict "name" (.Values.queue | default "") | toJson }}{{ end -}}
 {{- end }}
 
 {{/*

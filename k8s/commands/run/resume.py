@@ -73,6 +73,8 @@ def resume(
         objects = rendered(
             JobSource(files, overrides), cluster.version(), namespace=cluster.namespace, run_id=run, tag=_tag(last)
         )
+        if last is None:
+            _check_stored(objects, run, files[0])
     else:
         objects = _copy(cluster, last, run)
     result = submit(cluster, objects, dry_run=dry_run)
@@ -101,6 +103,25 @@ def _find_run(cluster: Cluster, word: str) -> tuple[str, Object | None]:
     last = max((job for job in jobs if run_id(job) == run), key=_created)
     check_made_by_kfit(cluster, last)
     return run, last
+
+
+def _check_stored(objects: list[dict[str, Any]], run: str, file: str) -> None:
+    """Refuses a run whose Job is gone and that left nothing in storage: the trainer would begin a new one of that name.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    from k8s.chart.yaml_documents import annotation, workload
+    from k8s.errors import NotFound
+    from k8s.status import stored_run
+
+    stored = stored_run.read(annotation(workload(objects), "output-uri"), run)
+    if stored.fault:
+        click.echo(f"note: cannot see from here whether {run} is in storage: {stored.fault}", err=True)
+    elif not stored.began:
+        raise NotFound(
+            "no such run", where=stored.uri, remedy=f"`kfit history -f {file}` lists the runs of the job file"
+        )
 
 
 def _created(job: Object) -> str:

@@ -15,7 +15,9 @@ from k8s.commands.options import DURATION, Target, examples, place_options, targ
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
+    from k8s.errors import NotFound
     from k8s.follow.loop import LogOptions
+    from k8s.status.job_state import Seen
     from k8s.status.pods import Object
 
 
@@ -86,10 +88,21 @@ def logs(
         wait_for_end(target, cluster, job, show_logs=True, timeout_s=None, logs=options)
     chosen = [p for p in seen.pods if options.wants(name(p), index(p))]
     if not chosen:
-        there = ", ".join(map(name, seen.pods)) or "none"
-        what = "no pod before the newest" if previous else f"no pod {pod or ''}".rstrip()
-        raise NotFound(what, where=job, remedy=f"its pods: {there}; kfit why {job} tells more")
+        raise _no_pod(seen, job, pod, previous)
     _print(cluster, chosen, options, state.why)
+
+
+def _no_pod(seen: Seen, job: str, pod: str | None, previous: bool) -> NotFound:
+    from k8s.chart.yaml_documents import annotation, run_id
+    from k8s.errors import NotFound
+    from k8s.status.pods import name
+    from k8s.status.stored_run import run_uri
+
+    there = ", ".join(map(name, seen.pods)) or "none"
+    if previous and seen.job and (output := annotation(seen.job, "output-uri")):
+        there += f"; one that is gone left its lines in {run_uri(output, run_id(seen.job))}/log.txt"
+    what = "no pod before the newest" if previous else f"no pod {pod or ''}".rstrip()
+    return NotFound(what, where=job, remedy=f"its pods: {there}; kfit why {job} tells more")
 
 
 def _print_stored(target: Target, run: str, output_uri: str, options: LogOptions, follow: bool) -> None:

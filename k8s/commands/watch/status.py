@@ -41,6 +41,7 @@ def status(run: str, form: str, target: Target) -> None:
     document = summary(seen.job, state, now, seen.queued) | progress_document(progress, now)
     evicted = bool(document["queue"] and document["queue"]["evicted"])
     worked = progress.epochs or document["restarts"] or evicted or document["run"] != document["name"]
+    worked = worked or state.phase.value == "Restarting"
     if document["checkpoint"] is None and document["output"] and worked:
         document["checkpoint"] = _from_storage(document["output"], document["run"], now)
     tables.status(document, form)

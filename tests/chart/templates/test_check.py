@@ -140,3 +140,12 @@ def test_a_name_leaves_room_for_what_kubernetes_appends(nodes, schedule, most):
         )
     else:
         assert " 54\n" in refusal(values(name="a" * 55))
+
+
+@pytest.mark.parametrize("key", ["notify.url", "metrics.pushgateway"])
+def test_what_is_no_url_is_refused_and_not_shown(key):
+    part, _, name = key.partition(".")
+    told = refusal(values(run={part: {name: "ftp://me:s3cret@push"}}))
+    assert f"run.{key} is no http or https URL" in told
+    assert "s3cret" not in told
+    assert "Job" in render(values(run={part: None})).objects

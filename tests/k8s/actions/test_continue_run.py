@@ -43,6 +43,22 @@ def test_the_new_job_goes_on_with_the_old_run_under_a_new_name():
     assert "status" not in again
 
 
+def test_what_a_queue_wrote_into_the_old_job_is_not_of_the_new_one():
+    """Kueue never starts a Job whose pods name another's workload; of fewer nodes the new Job asks for all again."""
+    ended = over(
+        spec={"parallelism": 1, "completions": 1},
+    )
+    ended["spec"]["template"]["spec"]["containers"][0]["env"] += [{"name": "KFIT_NODES", "value": "4"}]
+    template = ended["spec"]["template"]["metadata"]
+    template["labels"] |= {"kueue.x-k8s.io/podset": "main", "team": "ml"}
+    wanted = {"kueue.x-k8s.io/podset-required-topology": "rack"}
+    template["annotations"] = {"kueue.x-k8s.io/workload": "job-old", **wanted}
+    (again,) = manifests(ended, [])
+    assert again["spec"]["template"]["metadata"]["labels"] == {"kfit.dev/job": next_name(ended), "team": "ml"}
+    assert again["spec"]["template"]["metadata"]["annotations"] == wanted
+    assert (again["spec"]["parallelism"], again["spec"]["completions"]) == (4, 4)
+
+
 def test_asked_twice_it_is_the_same_job_and_after_that_one_another():
     assert next_name(over()) == next_name(over())
     assert next_name(over()) != next_name(over(uid="other"))

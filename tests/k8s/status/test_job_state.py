@@ -249,3 +249,22 @@ def test_a_pod_whose_image_is_there_is_not_said_to_pull_it():
 
     assert why("Scheduled") == "pod x starts on node-1: pulling its image r/trainer:1"
     assert why("Scheduled", "Pulled") == "pod x starts on node-1: creating its container"
+
+
+def test_a_pod_that_is_gone_is_replaced_and_one_that_never_was_is_awaited():
+    made = event("SuccessfulCreate", "Created pod: train-1a2b3c4d-x")
+    gone = state_of(job(), events=[made])
+    assert (gone.phase, gone.why) == (Phase.RESTARTING, "its pod is gone; a replacement starts")
+    assert (state_of(job()).phase, state_of(job()).why) == (Phase.PENDING, "waits for its pod to be created")
+    elsewhere = state_of(job(spec={"managedBy": "example.org/nobody"})).why
+    assert elsewhere == "waits for its pod to be created by example.org/nobody (managedBy in the job file)"
+
+
+def test_events_of_a_deleted_job_of_the_same_name_are_not_this_ones():
+    def made(uid):
+        about = {"kind": "Job", "name": "train-1a2b3c4d", "uid": uid}
+        return event("SuccessfulCreate", "Created pod: train-1a2b3c4d-x", at=uid) | {"involvedObject": about}
+
+    running = pod(state=RUNNING)
+    assert state_of(job(), running, events=[made("earlier"), made("earlier-2"), made("job-uid")]).restarts == 0
+    assert state_of(job(), running, events=[made("job-uid"), made("job-uid")]).restarts == 1

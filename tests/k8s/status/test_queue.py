@@ -155,6 +155,11 @@ def recorded(what):
         ),
         ("deactivated", "deactivated: Kueue does not admit it"),
         ("readmitted", "queue team has admitted it; it starts"),  # a preemption that is over is not told
+        (
+            "failed-to-start",
+            "Kueue has given it up: invalid admission check PodSetUpdate: conflict for annotations: conflict for "
+            "key=kueue.x-k8s.io/workload, value1=job-short-74d45838-dfdd6, value2=job-short-54d8501e-6360e",
+        ),
     ],
 )
 def test_what_kueue_wrote_is_told(what, why):
