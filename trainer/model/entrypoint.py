@@ -49,8 +49,8 @@ def _with_step(
     if len(features.heads) > 1 and (own_step is not None or made.compiled):
         what = "has a train_step of its own" if own_step is not None else "is compiled"
         raise ModelCodeError(
-            f"the model of {wanted.entrypoint} {what}, which goes with one label; the job has {len(features.heads)}",
-            where=_WHERE,
+            f"{name} {what}, which goes with one label; the job has {len(features.heads)}",
+            where=where,
             remedy="leave loss, metrics and the step to the job file",
         )
     return model, compiled_by(made, fit, own_step)
