@@ -92,7 +92,7 @@ def test_prometheus_sees_runs_while_they_train_and_their_results_afterwards(tmp_
             assert prometheus.wait_for(expression), expression
         value = {name: prometheus.query(f"kfit_run_{name}{of_b}")[0][1] for name in ("steps", "feed_wait_ratio")}
         assert value["steps"] == 100_000 * 6
-        assert 0 <= value["feed_wait_ratio"] <= 1
+        assert 0 < value["feed_wait_ratio"] <= 1
         shown = {(s["split"], s["metric"]) for s, _ in prometheus.query(f"kfit_run_metric{of_b}")}
         assert {(split, "loss") for split in ("train", "validation")} <= shown
         assert 0 <= prometheus.query(f"time() - kfit_run_checkpoint_timestamp_seconds{of_b}")[0][1] < 60
@@ -178,7 +178,7 @@ def test_a_silent_gateway_does_not_keep_a_failed_process(tmp_path):
         began = time.monotonic()
         with pytest.raises(DataError):
             fit(config, run_id="r", progress=Reporter([notes], time.monotonic))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 5
     assert [line for line in notes.lines if "Pushgateway" in line] == [f"{NOTE}no answer in time"]
 
 

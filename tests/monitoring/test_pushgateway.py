@@ -113,10 +113,8 @@ def test_a_run_is_seen_while_it_trains_and_its_result_afterwards(gateway):
 
 def test_the_share_of_waiting_is_that_of_the_time_between_two_readings(gateway):
     progress, pushes = pushing(gateway)
-    began, waited_s = time.monotonic(), 0.0
-    progress.start(epochs=1, steps=1000, rows_per_step=64, wait_s=lambda: waited_s)
+    progress.start(epochs=1, steps=1000, rows_per_step=64, wait_s=lambda: time.monotonic() / 4)
     time.sleep(1.05)
-    waited_s = (time.monotonic() - began) / 4
     progress.step(0, 1, dict)
     wait_for(lambda: key("kfit_run_feed_wait_ratio") in groups(gateway).get("r", {}))
     assert groups(gateway)["r"][key("kfit_run_feed_wait_ratio")] == pytest.approx(0.25, abs=0.02)
@@ -208,7 +206,7 @@ def test_a_fault_is_noted_once_in_bounded_time_and_without_the_url(where, fault)
         time.sleep(1.5)
         began = time.monotonic()
         pushes.conclude(last_run(), 2.0)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 4
     assert noted == [f"warning: metrics were not pushed to the Pushgateway: {fault}"]
 
 
