@@ -85,15 +85,41 @@ def test_top5_is_scikit_learns():
 @pytest.mark.parametrize("task", sorted(NAMES))
 def test_blocks_of_rows_give_the_metrics_of_all_rows(task):
     rng = np.random.default_rng(6)
-    labels = rng.integers(0, 2, 300).astype(float)
+    labels = rng.integers(0, 2, (300, 3) if task == "multilabel" else 300).astype(float)
     predictions = rng.dirichlet(np.ones(3), 300) if task == "multiclass" else rng.random(300)
-    running = RunningMetrics(task)
+    predictions = np.sort(rng.random((300, 3)), axis=1) if task in ("multilabel", "quantile") else predictions
+    levels = (0.1, 0.5, 0.9) if task == "quantile" else ()
+    running = RunningMetrics(task, (), levels)
     for start in range(0, 300, 70):
         running.update(labels[start : start + 70], predictions[start : start + 70])
-    whole = {name: value(name, task, labels, predictions) for name in NAMES[task]}
+    whole = {name: value(name, task, labels, predictions, levels) for name in NAMES[task]}
     assert running.result() == pytest.approx(whole, rel=1e-12)
     assert running.rows == 300
     assert running.undefined(whole) == {}
+
+
+def test_deviance_and_pinball_loss_are_scikit_learns():
+    rng = np.random.default_rng(8)
+    rates = rng.gamma(2.0, 1.0, 300)
+    counts = rng.poisson(rates).astype(float)
+    assert value("deviance", "count", counts, rates) == pytest.approx(metrics.mean_poisson_deviance(counts, rates))
+    levels, q = (0.1, 0.5, 0.9), np.sort(rng.normal(size=(300, 3)), axis=1)
+    labels = rng.normal(size=300)
+    each = [metrics.mean_pinball_loss(labels, q[:, i], alpha=level) for i, level in enumerate(levels)]
+    assert value("pinball", "quantile", labels, q, levels) == pytest.approx(np.mean(each))
+
+
+def test_metrics_of_several_classes_a_row_are_scikit_learns():
+    rng = np.random.default_rng(9)
+    labels, predictions = rng.integers(0, 2, (200, 4)).astype(float), rng.random((200, 4))
+    found = values("multilabel", labels, predictions)
+    assert found["auc"] == pytest.approx(metrics.roc_auc_score(labels, predictions, average="macro"))
+    assert found["exact_match"] == pytest.approx(metrics.accuracy_score(labels, predictions > 0.5))
+    assert found["accuracy"] == pytest.approx(1 - metrics.hamming_loss(labels, predictions > 0.5))
+    labels[:, 0] = 0.0  # a class without rows has no area
+    assert values("multilabel", labels, predictions, ["auc"])["auc"] == pytest.approx(
+        metrics.roc_auc_score(labels[:, 1:], predictions[:, 1:], average="macro")
+    )
 
 
 def test_scores_that_lie_close_together_are_ranked_exactly():

@@ -24,39 +24,58 @@ CountMetric = Callable[[Floats], Floats]
 NAMES: dict[str, tuple[str, ...]] = {
     "binary": ("loss", "auc", "pr_auc", "accuracy", "precision", "recall", "brier"),
     "multiclass": ("loss", "accuracy", "top5"),
+    "multilabel": ("loss", "auc", "accuracy", "exact_match", "brier"),
     "regression": ("loss", "mae", "rmse", "r2"),
+    "count": ("loss", "deviance", "mae", "rmse"),
+    "quantile": ("loss", "pinball", "coverage"),
 }
+#: Tasks whose predictions are [rows, outputs] and not [rows].
+_SEVERAL_OUTPUTS = ("multiclass", "multilabel", "quantile")
+#: Metrics that are the mean of a value of each row; `rmse` is the square root of one.
+_MEANS = ("loss", "accuracy", "exact_match", "top5", "mae", "rmse", "brier", "deviance", "pinball", "coverage")
 #: A binary prediction above this counts as positive.
 THRESHOLD = 0.5
 #: Probabilities are clipped this far from 0 and 1, as Keras does, where the logits behind them are not known.
 _SMALLEST_PROBABILITY = 1e-7
+#: Added to expected counts, as Keras's Poisson does, so that they have a logarithm.
+_SMALLEST_COUNT = 1e-7
 
 
-def value(name: str, task: str, labels: NDArray[Any], predictions: Floats) -> float:
+def value(name: str, task: str, labels: NDArray[Any], predictions: Floats, quantiles: Sequence[float] = ()) -> float:
     """A metric over all rows.
 
     Args:
-        name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error.
-        task: binary, multiclass or regression.
-        labels: [rows], numbers or bool: 0 or 1, class index, or value.
-        predictions: [rows] probability of class 1, or value; multiclass [rows, classes] probabilities.
+        name: One of `NAMES[task]`. `loss` is the log loss; of a regression the mean squared error, of counts Poisson's,
+            of quantiles the pinball loss.
+        task: One of `NAMES`.
+        labels: [rows], any dtype: 0 or 1, class index, or value; multilabel [rows, classes] of 0 and 1.
+        predictions: [rows] probability of class 1, or value; [rows, classes] probabilities, [rows, quantiles].
+        quantiles: Of task quantile, rising.
 
     Returns:
         The metric; NaN where it is not defined.
     """
-    return float(count_metric(name, task, labels.astype(np.float64), predictions)(np.ones((1, len(labels))))[0])
+    over = count_metric(name, task, labels.astype(np.float64), predictions, quantiles)
+    return float(over(np.ones((1, len(labels))))[0])
 
 
-def values(task: str, labels: NDArray[Any], predictions: NDArray[Any], names: Iterable[str] = ()) -> dict[str, float]:
+def values(
+    task: str,
+    labels: NDArray[Any],
+    predictions: NDArray[Any],
+    names: Iterable[str] = (),
+    quantiles: Sequence[float] = (),
+) -> dict[str, float]:
     """Several metrics over all rows, by name.
 
     Args:
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         labels: [rows], any dtype.
-        predictions: [rows], [rows, 1] or multiclass [rows, classes], any dtype.
+        predictions: [rows], [rows, 1] or [rows, outputs], any dtype.
         names: Which; default all of the task's.
+        quantiles: Of task quantile.
     """
-    running = RunningMetrics(task, tuple(names))
+    running = RunningMetrics(task, tuple(names), quantiles)
     running.update(labels, predictions)
     return running.result()
 
@@ -68,17 +87,18 @@ class RunningMetrics:
     for a moment while `result` ranks them.
 
     Args:
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         names: Which metrics; default all of the task's.
+        quantiles: Of task quantile.
 
     Attributes:
         rows: Rows so far.
     """
 
-    def __init__(self, task: str, names: Sequence[str] = ()) -> None:
+    def __init__(self, task: str, names: Sequence[str] = (), quantiles: Sequence[float] = ()) -> None:
         self.rows = 0
-        self._task, self._names = task, tuple(names) or NAMES[task]
-        self._sums = {name: 0.0 for name in self._names if _is_mean(name, task)}
+        self._task, self._names, self._quantiles = task, tuple(names) or NAMES[task], quantiles
+        self._sums = {name: 0.0 for name in self._names if name in _MEANS}
         self._kept: list[tuple[Floats, Floats]] = []
         self._labels_seen: set[float] = set()
 
@@ -87,7 +107,7 @@ class RunningMetrics:
 
         Args:
             labels: [rows].
-            predictions: [rows], [rows, 1] or multiclass [rows, classes].
+            predictions: [rows], [rows, 1] or [rows, outputs].
             logits: What the probabilities were made of, in their shape; then the log loss is not clipped.
         """
         y, p = _plain(self._task, labels, predictions)
@@ -95,7 +115,7 @@ class RunningMetrics:
         self.rows += len(y)
         for name in self._sums:
             exact = name == "loss" and z is not None and np.isfinite(z).all()
-            losses = _loss_of_logits(self._task, y, z) if exact else _row_values(name, self._task, y, p)
+            losses = _loss_of_logits(self._task, y, z) if exact else row_values(name, self._task, y, p, self._quantiles)
             self._sums[name] += float(losses.sum())
         if len(self._sums) < len(self._names):
             self._kept.append((y, p))
@@ -114,7 +134,7 @@ class RunningMetrics:
                 mean = self._sums[name] / self.rows
                 results[name] = float(np.sqrt(mean)) if name == "rmse" else mean
             else:
-                results[name] = value(name, self._task, *self._kept[0])
+                results[name] = value(name, self._task, *self._kept[0], self._quantiles)
         return results
 
     def undefined(self, results: Mapping[str, float]) -> dict[str, str]:
@@ -129,6 +149,8 @@ def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
         return "there are no rows"
     if task == "binary" and name in ("auc", "pr_auc", "recall") and len(np.unique(labels)) < 2:
         return f"every label is {labels[0]:g}"
+    if name == "auc":
+        return "no class has rows with it and rows without it"
     if name == "precision":
         return f"no prediction is above {THRESHOLD}"
     if name == "r2" and len(np.unique(labels)) < 2:
@@ -136,20 +158,25 @@ def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
     return "a prediction is not finite"
 
 
-def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> CountMetric:
+def count_metric(
+    name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()
+) -> CountMetric:
     """A metric as a function of how often each row is taken.
 
     Args:
         name: One of `NAMES[task]`.
-        task: binary, multiclass or regression.
+        task: One of `NAMES`.
         labels: [rows].
-        predictions: [rows], multiclass [rows, classes].
+        predictions: [rows] or [rows, outputs].
+        quantiles: Of task quantile.
 
     Returns:
         Counts [draws, rows] -> values [draws].
     """
     if not np.isfinite(predictions).all():
         return lambda counts: np.full(len(counts), np.nan)
+    if task == "multilabel" and name == "auc":
+        return _mean_over_classes([_auc(y > THRESHOLD, p) for y, p in zip(labels.T, predictions.T, strict=True)])
     if name == "auc":
         return _auc(labels > THRESHOLD, predictions)
     if name == "pr_auc":
@@ -158,19 +185,16 @@ def count_metric(name: str, task: str, labels: Floats, predictions: Floats) -> C
         return _hit_share(labels > THRESHOLD, predictions > THRESHOLD, of_predicted=name == "precision")
     if name == "r2":
         return _r2(labels, predictions)
-    per_row = _row_values(name, task, labels, predictions)
+    per_row = row_values(name, task, labels, predictions, quantiles)
     if name == "rmse":
         return lambda counts: np.sqrt(_mean(counts, per_row))
     return lambda counts: _mean(counts, per_row)
 
 
 def _plain(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[Floats, Floats]:
-    y, p = np.asarray(labels, np.float64).reshape(-1), np.asarray(predictions, np.float64)
-    return y, p if task == "multiclass" else p.reshape(-1)
-
-
-def _is_mean(name: str, task: str) -> bool:
-    return name in ("loss", "accuracy", "top5", "mae", "rmse", "brier") and name in NAMES[task]
+    y, p = np.asarray(labels, np.float64), np.asarray(predictions, np.float64)
+    y = y.reshape(len(y), -1) if task == "multilabel" else y.reshape(-1)
+    return y, p.reshape(len(y), -1) if task in _SEVERAL_OUTPUTS else p.reshape(-1)
 
 
 def _mean(counts: Floats, per_row: Floats) -> Floats:
@@ -178,13 +202,19 @@ def _mean(counts: Floats, per_row: Floats) -> Floats:
         return np.asarray(counts @ per_row / counts.sum(axis=1))
 
 
-def _row_values(name: str, task: str, labels: Floats, predictions: Floats) -> Floats:
-    """[rows]: what the metric is the mean of (rmse: the square root of the mean)."""
+def row_values(name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()) -> Floats:
+    """What a metric is the mean of, [rows] (rmse: its square root); see `count_metric`."""
     if not np.isfinite(predictions).all():
         return np.full(len(labels), np.nan)
+    if task == "multilabel":
+        return _mean_over_columns(name, labels, predictions)
     if task == "multiclass":
         return _class_values(name, labels.astype(np.intp), predictions)
-    if task == "regression":
+    if task == "quantile":
+        return _quantile_values(name, labels, predictions, quantiles)
+    if task == "count" and name in ("loss", "deviance"):
+        return _count_values(name, labels, predictions + _SMALLEST_COUNT)
+    if task in ("regression", "count"):
         return np.asarray(np.abs(predictions - labels) if name == "mae" else (predictions - labels) ** 2)
     if name == "accuracy":
         return np.asarray((predictions > THRESHOLD) == (labels > THRESHOLD), np.float64)
@@ -192,6 +222,29 @@ def _row_values(name: str, task: str, labels: Floats, predictions: Floats) -> Fl
         return np.asarray((predictions - labels) ** 2)
     safe = np.clip(predictions, _SMALLEST_PROBABILITY, 1.0 - _SMALLEST_PROBABILITY)
     return np.asarray(np.where(labels > THRESHOLD, -np.log(safe), -np.log1p(-safe)))
+
+
+def _mean_over_columns(name: str, labels: Floats, predictions: Floats) -> Floats:
+    """Of each row the mean of a binary metric over its classes; or whether all of them are right."""
+    if name == "exact_match":
+        return np.asarray(((predictions > THRESHOLD) == (labels > THRESHOLD)).all(axis=1), np.float64)
+    return np.asarray(row_values(name, "binary", labels, predictions).mean(axis=1))
+
+
+def _quantile_values(name: str, labels: Floats, predictions: Floats, quantiles: Sequence[float]) -> Floats:
+    """Pinball loss, the mean over quantiles; or whether the label lies between the outer two."""
+    if name == "coverage":
+        return np.asarray((labels >= predictions[:, 0]) & (labels <= predictions[:, -1]), np.float64)
+    errors, levels = labels[:, None] - predictions, np.asarray(quantiles)
+    return np.asarray(np.maximum(levels * errors, (levels - 1) * errors).mean(axis=1))
+
+
+def _count_values(name: str, labels: Floats, expected: Floats) -> Floats:
+    """Poisson's loss without its constant, as Keras has it; or the deviance, which is 0 where all is predicted."""
+    if name == "loss":
+        return np.asarray(expected - labels * np.log(expected))
+    logs = np.where(labels > 0, labels * np.log(np.maximum(labels, _SMALLEST_COUNT) / expected), 0.0)
+    return np.asarray(2 * (logs - labels + expected))
 
 
 def _class_values(name: str, classes: NDArray[np.intp], predictions: Floats) -> Floats:
@@ -211,7 +264,20 @@ def _loss_of_logits(task: str, labels: Floats, logits: Floats | None) -> Floats:
         most = logits.max(axis=1)
         return np.asarray(most - chosen + np.log(np.exp(logits - most[:, None]).sum(axis=1)))
     # log(1 + exp(z)) - y z
-    return np.asarray(np.logaddexp(0.0, logits) - np.where(labels > THRESHOLD, logits, 0.0))
+    losses = np.logaddexp(0.0, logits) - np.where(labels > THRESHOLD, logits, 0.0)
+    return np.asarray(losses.mean(axis=1) if task == "multilabel" else losses)
+
+
+def _mean_over_classes(metrics: Sequence[CountMetric]) -> CountMetric:
+    """The mean over those classes of which the metric is defined."""
+
+    def over(counts: Floats) -> Floats:
+        found = np.stack([metric(counts) for metric in metrics])  # [classes, draws]
+        defined = np.isfinite(found)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(defined, found, 0.0).sum(axis=0) / defined.sum(axis=0))
+
+    return over
 
 
 def _r2(labels: Floats, predictions: Floats) -> CountMetric:

@@ -10,7 +10,8 @@ A batch leaves the feed as ``(x, y, w)``:
   words, 0 after the last.
 * ``x["ragged_0"]``… int32 ``[B, longest]``: codes of a ragged sequence, as wide as the batch's longest row, at least 1.
 * ``x["image_0"]``…  uint8 ``[B, height, width, channels]``: images, in the order of the job file.
-* ``y``             float32 ``[B]`` (int32 for multiclass): the label, of a regression minus `LabelField.offset`.
+* ``y``             float32 ``[B]`` (int32 for multiclass): the label, of a regression minus `LabelField.offset`;
+  multilabel float32 ``[B, classes]``, 1 for each class of a row; several labels float32 ``[B, W]``, one after another.
 * ``w``             float32 ``[B, 2]``: the row's loss weight, and the batch's fill (real rows / B).
 
 ``x`` lacks a key whose width is 0. The last batch of an epoch is filled up to B with rows of weight 0,
@@ -20,13 +21,16 @@ number of replicas. The fill tells metrics how much such a batch counts.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 Kind = Literal["numeric", "date", "categorical", "vector", "sequence", "text", "image"]
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "multilabel", "regression", "count", "quantile"]
+#: Tasks whose label is a number on a scale, and no class.
+OF_NUMBERS = frozenset({"regression", "count", "quantile"})
 
 #: Arrow's name of an integer type, also as the elements of a list.
 _INTEGER = re.compile(r"\bu?int(8|16|32|64)\b")
@@ -171,21 +175,77 @@ class LabelField:
         name: Its column.
         arrow: Its Arrow type as text.
         task: What is predicted.
-        classes: A multiclass label's values in class order (else empty).
-        transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`.
+        classes: The values of a multiclass or multilabel label in class order (else empty).
+        transform: t is log(1 + y) for `log1p`, y itself for `standard` and `none`. `log` is that of counts: the model
+            answers with the logarithm of the expected count, less `mean`, the logarithm of the mean count.
         offset: Subtracted from y in float64 before the cast to float32, so that large labels keep their
-            precision. 0.0 for most; never with `log1p`.
+            precision. 0.0 for most; never with `log1p` and `log`.
         mean: Of t(y); deviation: of t(y), 1 for a constant. 0 and 1 where nothing is scaled.
+        quantiles: Those that are predicted, rising, one column of predictions each; else empty.
     """
 
     name: str
     arrow: str
     task: Task
     classes: tuple[str | int, ...] = ()
-    transform: Literal["standard", "log1p", "none"] = "none"
+    transform: Literal["standard", "log1p", "none", "log"] = "none"
     offset: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
+    quantiles: tuple[float, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Columns of predictions."""
+        return len(self.classes or self.quantiles) or 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row's packed label: (), or (classes,) where a row may have several."""
+        return (len(self.classes),) if self.task == "multilabel" else ()
+
+    @property
+    def width(self) -> int:
+        """Columns of the packed label among several."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class LabelPlace:
+    """Where a label stands among all of a model.
+
+    Attributes:
+        label: The label.
+        prefix: Of its metrics' and columns' names: "" where it is the only one, else its name and "_".
+        columns, outputs: Its columns of `y` and of the predictions; None where it is the only one.
+    """
+
+    label: LabelField
+    prefix: str = ""
+    columns: slice | None = None
+    outputs: slice | None = None
+
+    def labels(self, y: Any) -> Any:
+        """Its part of all labels: [rows], multilabel [rows, classes]."""
+        if self.columns is None:
+            return y
+        return y[:, self.columns] if self.label.shape else y[:, self.columns.start]
+
+    def predictions(self, p: Any) -> Any:
+        """Its part of all predictions: [rows, outputs]."""
+        return p if self.outputs is None else p[:, self.outputs]
+
+
+def label_places(labels: Sequence[LabelField]) -> tuple[LabelPlace, ...]:
+    """Where each of a model's labels stands."""
+    if len(labels) == 1:
+        return (LabelPlace(labels[0]),)
+    places, column, output = [], 0, 0
+    for label in labels:
+        ends = column + label.width, output + label.outputs
+        places.append(LabelPlace(label, f"{label.name}_", slice(column, ends[0]), slice(output, ends[1])))
+        column, output = ends
+    return tuple(places)
 
 
 @dataclass(frozen=True)
@@ -197,6 +257,39 @@ class Layout:
     label: LabelField
     sample_weight: str | None = None
     images: tuple[Column, ...] = ()
+    further_labels: tuple[LabelField, ...] = ()
+
+    @property
+    def labels(self) -> tuple[LabelField, ...]:
+        """What is predicted: a list of one, or of several."""
+        return (self.label, *self.further_labels)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of a row of `y`."""
+        return (sum(label.width for label in self.labels),) if self.further_labels else self.label.shape
+
+    @property
+    def label_is_code(self) -> bool:
+        """Whether `y` is int32; among several labels a class index is a float32."""
+        return self.label.task == "multiclass" and not self.further_labels
+
+    @property
+    def label_offset(self) -> float | tuple[float, ...]:
+        """What packed labels lack: 0.0 where it is none; of several labels one for each column of `y`."""
+        if not self.further_labels:
+            return self.label.offset
+        offsets = tuple(label.offset for label in self.labels for _ in range(label.width))
+        return offsets if any(offsets) else 0.0
+
+    @property
+    def targets(self) -> tuple[LabelPlace, ...]:
+        """Where each label stands."""
+        return label_places(self.labels)
+
+    def only(self, label: LabelField) -> Layout:
+        """The layout of a model that predicts one of the labels."""
+        return replace(self, label=label, further_labels=())
 
     @property
     def numbers_width(self) -> int:

@@ -7,12 +7,14 @@ from pydantic_core import PydanticUndefined
 from trainer.config import Config, reference
 
 DEFAULTS: dict[str, dict[str, object]] = {
-    "Config": {"code": None, "promote": None, "notify": None, "metrics": None},
+    "Config": {"code": None, "task": None, "promote": None, "notify": None, "metrics": None},
     "Data": {
         "validation": None,
         "holdout": None,
         "checks": None,
         "unchanged": None,
+        "label": None,
+        "labels": {},
         "sample_weight": None,
         "filter": {},
         "shuffle": 268435456,
@@ -73,7 +75,15 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "cross_layers": 3,
         "freeze": [],
     },
-    "Label": {"transform": "standard"},
+    "Label": {"quantiles": [0.1, 0.5, 0.9], "transform": "standard"},
+    "LabelOfSeveral": {
+        "weight": 1.0,
+        "quantiles": [0.1, 0.5, 0.9],
+        "transform": "standard",
+        "loss": "auto",
+        "metrics": None,
+        "class_weight": None,
+    },
     "Entrypoint": {"args": {}, "inputs": "packed", "freeze": []},
     "SavedModel": {"inputs": None, "freeze": []},
     "Code": {"sha256": None},

@@ -208,7 +208,7 @@ def batches(
     fill[last:] = (rows - last) / batch_size
     weight[last:] /= fill[last:]
     padded = {name: np.concatenate([value, np.repeat(value[-1:], total - rows, axis=0)]) for name, value in x.items()}
-    labels = np.concatenate([y, np.repeat(y[-1:], total - rows)])
+    labels = np.concatenate([y, np.repeat(y[-1:], total - rows, axis=0)])
     w = np.stack([weight, fill], axis=1).astype("float32")
     return tf.data.Dataset.from_tensor_slices((padded, labels, w)).batch(batch_size, drop_remainder=True)
 

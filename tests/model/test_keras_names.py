@@ -126,7 +126,7 @@ def ours(task: str, fit: dict[str, Any], replicas: int, label: LabelField | None
     """Trained by the job file's words for two epochs of padded batches; `second_pass` evaluates them."""
     config = make_config(task, fit={"optimizer": {"name": "sgd", "learning_rate": 0.05}, **fit})
     with make_strategy(f"cpu:{replicas}").scope():
-        model = compile_model(network(task), config, steps_total=6, label=label)
+        model = compile_model(network(task), config, steps_total=6, labels=() if label is None else (label,))
     data = batches({"numbers": X}, LABELS[task] if y is None else y, BATCH, WEIGHTS)
     model.fit(data, epochs=2, verbose=0, shuffle=False)
     model.second_pass = lambda: model.evaluate(data, verbose=0, return_dict=True)

@@ -8,6 +8,7 @@ import pytest
 from trainer.config import Promote
 from trainer.nightly.gate import decide, decide_first
 from trainer.nightly.scores import Scored
+from trainer.schema import LabelField, label_places
 
 ROWS = 4000
 
@@ -22,6 +23,7 @@ def models(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 LABELS, GOOD, POOR = models()
+ONE = label_places([LabelField("y", "", "binary")])
 BETTER, WORSE, EQUAL = (Scored("binary", LABELS, a, b) for a, b in ((GOOD, POOR), (POOR, GOOD), (GOOD, GOOD)))
 
 
@@ -118,7 +120,7 @@ def test_a_slice_of_few_days_is_shown_and_does_not_decide():
     ],
 )
 def test_the_first_run_is_held_against_absolute_limits(limits, passed, why):
-    decision = decide_first(Promote(limits=limits), "binary", LABELS, GOOD)
+    decision = decide_first(Promote(limits=limits), ONE, LABELS, GOOD)
     assert decision.passed is passed
     assert why in decision.why
     assert decision.champion is None
@@ -152,7 +154,7 @@ def test_rows_without_an_answer_promote_nobody_and_are_counted(whose):
 
 
 def test_a_finite_limit_is_not_kept_by_a_value_that_is_not_a_number():
-    assert not decide_first(Promote(limits={"auc": 0.1}), "binary", np.zeros(100), GOOD[:100]).passed
+    assert not decide_first(Promote(limits={"auc": 0.1}), ONE, np.zeros(100), GOOD[:100]).passed
 
 
 def refused(slices: int, nights: int, *, by_day: bool = False) -> float:

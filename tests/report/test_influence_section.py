@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from tests.report.test_page import HOSTILE, Elements, page_text, sample
-from trainer.report.influence import ColumnImportance, Importance, SliceRow, Slices
+from trainer.report.influence import ColumnImportance, Importance, Influence, SliceRow, Slices
 from trainer.report.page import render
 
 
@@ -24,7 +24,7 @@ def shown(name: str = "x", columns: int = 3, looked_at: int = 3) -> str:
         SliceRow("at (hour)", "7", 34, 0.294, 0.168, 0.462, False),
     )
     slices = Slices("share of wrong rows", 0.165, 1000, worst, 127, 0)
-    return render(replace(sample("binary"), importance=importance, slices=slices))
+    return render(replace(sample("binary"), influence=[Influence("", importance, slices)]))
 
 
 def test_importance_and_slices_stand_with_their_intervals_counts_and_cautions():

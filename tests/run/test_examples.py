@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     ("name", "epochs", "accuracy"), [("docstrings", 6, 0.85), ("routes", 1, 0.6), ("digits", 8, 0.85)]
 )
 def test_an_example_learns(name, epochs, accuracy, tmp_path):
+    result = fitted(name, tmp_path, {"fit.epochs": epochs})
+    assert result["metrics"]["validation"]["accuracy"] >= accuracy
+
+
+def fitted(name: str, tmp_path: Path, more: Mapping[str, object] = MappingProxyType({})) -> dict[str, Any]:
+    """Makes an example's data, fits its job and returns result.json."""
     environment = {**os.environ, "KFIT_CACHE": str(tmp_path / "cache")}
 
     def run(*words: str) -> None:
@@ -24,8 +33,14 @@ def test_an_example_learns(name, epochs, accuracy, tmp_path):
         assert done.returncode == 0, done.stderr
 
     run(str(EXAMPLES / name / "make_data.py"), str(tmp_path / "data"))
-    changes = {"data.train": tmp_path / "data", "output.uri": tmp_path / "out", "fit.epochs": epochs}
+    changes = {"data.train": tmp_path / "data", "output.uri": tmp_path / "out", **more}
     words = [word for key, value in changes.items() for word in ("--set", f"run.{key}={value}")]
     run("-m", "trainer", "fit", str(EXAMPLES / name / "job.yaml"), "--run", "r", *words)
-    result = json.loads((tmp_path / "out" / "runs" / "r" / "result.json").read_text())
-    assert result["metrics"]["validation"]["accuracy"] >= accuracy
+    return json.loads((tmp_path / "out" / "runs" / "r" / "result.json").read_text())
+
+
+def test_the_example_of_two_labels_learns_both(tmp_path):
+    result = fitted("two-labels", tmp_path)
+    assert result["task"] == {"late": "binary", "minutes": "regression"}
+    assert result["metrics"]["validation"]["late_auc"] > 0.65
+    assert result["metrics"]["validation"]["minutes_rmse"] < result["baseline"]["minutes_rmse"]

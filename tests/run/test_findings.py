@@ -51,6 +51,7 @@ GOOD = {
 
 def test_a_good_run_warns_of_nothing():
     assert findings.warnings(GOOD, "binary", {"auc": 0.5}, LABELS) == []
+    assert findings.warnings_of_run(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,8 @@ def test_a_good_run_warns_of_nothing():
     ],
 )
 def test_each_weakness_is_said_once_with_what_to_change(changes, labels, says):
-    warnings = findings.warnings({**GOOD, **changes}, "binary", {"auc": 0.5}, labels)
+    result = {**GOOD, **changes}
+    warnings = [*findings.warnings(result, "binary", {"auc": 0.5}, labels), *findings.warnings_of_run(result)]
     assert len(warnings) == 1
     assert says in warnings[0]
     assert any(key in warnings[0] for key in ("fit.epochs", "data.validation", "model.hidden"))

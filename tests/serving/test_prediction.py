@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from tests.serving.published import configuration, publish_untrained, write_set
 from trainer.errors import ConfigError, DataError
-from trainer.schema import LabelField
+from trainer.schema import LabelField, Layout
 from trainer.serving.evaluation import evaluate
 from trainer.serving.prediction import _with_predictions, predict
 
@@ -71,8 +71,8 @@ def test_a_value_with_a_stand_in_may_be_missing(tmp_path):
 
 
 def test_a_row_without_an_answer_has_no_class_and_no_probability(tmp_path):
-    label = LabelField("label", "string", "multiclass", classes=("p", "q"))
-    answered = _with_predictions(rows(3, 2), label, np.array([[np.nan, np.nan], [0.2, 0.8]]), ["prediction", "p"])
+    layout = Layout((), (), LabelField("label", "string", "multiclass", classes=("p", "q")))
+    answered = _with_predictions(rows(3, 2), layout, np.array([[np.nan, np.nan], [0.2, 0.8]]), ["prediction", "p"])
     assert answered["prediction"].to_pylist() == [None, "q"]
     assert answered["p"].is_null().to_pylist() == [True, False]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Sequence_
-from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -18,8 +17,10 @@ from trainer.config.data import (
     Condition,
     Data,
     FractionSplit,
+    Label,
     Limits,
     NewestSplit,
+    Target,
     Window,
     resolved_uris,
 )
@@ -44,12 +45,11 @@ from trainer.config.objective import (
     Optimizer,
     Schedule,
     WatchedMetric,
-    check_task,
     direction,
     metrics_of,
     short_names,
 )
-from trainer.config.output import LESS_IS_BETTER, METRICS_OF_TASK, KeepRuns, Metrics, Notify, Output, Promote
+from trainer.config.output import METRICS_OF_TASK, KeepRuns, Metrics, Notify, Output, Promote, less_is_better
 from trainer.config.overrides import Override
 from trainer.config.own_code import Code, OwnCallback, OwnCode
 from trainer.config.training import (
@@ -63,9 +63,9 @@ from trainer.config.training import (
     SavedModel,
 )
 from trainer.config.values import Strict, duration_s
+from trainer.schema import Task
 
 __all__ = [
-    "LESS_IS_BETTER",
     "METRICS_OF_TASK",
     "Augment",
     "Builtin",
@@ -104,12 +104,14 @@ __all__ = [
     "Schedule",
     "Sequence",
     "Strict",
+    "Target",
     "Text",
     "Vector",
     "WatchedMetric",
     "Window",
     "direction",
     "duration_s",
+    "less_is_better",
     "load_document",
     "metrics_of",
     "resolve_automatic",
@@ -122,7 +124,13 @@ class Config(Strict):
     """The trainer's configuration: the job file's `run:` key."""
 
     data: Data
-    task: Literal["binary", "multiclass", "regression"]
+    task: Task | None = Field(
+        None,
+        description="What the label is. binary: 0 or 1. multiclass: one of several classes. multilabel: any number of "
+        "them, a list column. regression: a number, of which the mean is predicted. "
+        "count: a number of events >= 0, by the Poisson distribution. quantile: a number, of which the "
+        "quantiles of `data.label` are predicted. Required with `data.label`.",
+    )
     model: Model
     code: Code | None = Field(None, description="Code to fetch. Default: that of the image and of the working folder.")
     fit: Fit = Field(default_factory=lambda: Fit())
@@ -131,23 +139,59 @@ class Config(Strict):
     notify: Notify | None = Field(None, description="Posts the result to a URL. Default: nowhere.")
     metrics: Metrics | None = Field(None, description="Pushes metrics to a Pushgateway. Default: nowhere.")
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The labels with all that is asked of each."""
+        data, fit = self.data, self.fit
+        if data.label is not None:
+            assert self.task is not None, "checked"
+            return (Target(data.label, self.task, fit.loss, fit.metrics, fit.class_weight),)
+        return tuple(
+            Target(
+                Label(column=name, quantiles=one.quantiles, transform=one.transform),
+                one.task,
+                one.loss,
+                one.metrics,
+                one.class_weight,
+                one.weight,
+                f"data.labels.{name}",
+                f"data.labels.{name}",
+                f"{name}_",
+            )
+            for name, one in data.labels.items()
+        )
+
+    @model_validator(mode="after")
+    def _labels_match(self) -> Config:
+        if (self.task is None) != bool(self.data.labels):
+            where = "data.labels has a task for each label" if self.data.labels else "data.label needs it"
+            raise ValueError(f"task: {where}")
+        for key in ("metrics", "class_weight"):
+            if self.data.labels and getattr(self.fit, key) is not None:
+                raise ValueError(f"fit.{key} is of one label; with several give it in data.labels, for each")
+        if self.data.labels and not (isinstance(self.fit.loss, Loss) and self.fit.loss.name == "auto"):
+            raise ValueError("fit.loss is of one label; with several give it in data.labels, for each")
+        for one in self.targets:
+            one.check()
+        return self
+
     @model_validator(mode="after")
     def _promotion_fits(self) -> Config:
         if self.promote is None:
             return self
         if self.data.holdout is None:
             raise ValueError("promote needs data.holdout, rows that neither model was fitted on")
-        allowed = METRICS_OF_TASK[self.task]
+        allowed = [one.prefix + name for one in self.targets for name in METRICS_OF_TASK[one.task]]
         for name in filter(None, [self.promote.metric, *self.promote.limits]):
             if name not in allowed:
-                raise ValueError(f"promote: {name} is not a metric of {self.task}; use one of {', '.join(allowed)}")
+                of = self.task or "these labels"
+                raise ValueError(f"promote: {name} is not a metric of {of}; use one of {', '.join(allowed)}")
+        if self.promote.metric is None and self.data.labels:
+            raise ValueError(f"promote.metric: several labels need one metric that decides: {', '.join(allowed)}")
         return self
 
     @model_validator(mode="after")
     def _parts_match(self) -> Config:
-        if self.task == "regression" and self.fit.class_weight is not None:
-            raise ValueError("fit.class_weight goes with binary and multiclass, not with regression")
-        check_task(self.task, self.fit.loss, metrics_of(self.task, self.fit.metrics))
         self._check_averages()
         if self.fit.calibrate is not None:
             self._check_calibration()
@@ -172,6 +216,7 @@ class Config(Strict):
         """Every `package.module:name` of the job, each once, in order."""
         fit = self.fit
         parts = [self.model, fit.loss, *(fit.metrics or ()), fit.optimizer, *fit.callbacks]
+        parts += [part for one in self.data.labels.values() for part in (one.loss, *(one.metrics or ()))]
         named = [part.entrypoint for part in parts if isinstance(part, Entrypoint | OwnCode | OwnCallback)]
         return list(dict.fromkeys(named))
 
@@ -184,8 +229,8 @@ class Config(Strict):
     def _check_calibration(self) -> None:
         """A temperature is fitted by the log loss, and the run's `loss` after it is that."""
         loss = self.fit.loss
-        if self.task == "regression":
-            raise ValueError("fit.calibrate goes with binary and multiclass, not with regression")
+        if self.task not in ("binary", "multiclass"):
+            raise ValueError(f"fit.calibrate goes with binary and multiclass, not with {self.task or 'several labels'}")
         if self.data.validation is None:
             raise ValueError("fit.calibrate needs data.validation, rows that the model was not fitted on")
         if not (isinstance(loss, Loss) and loss.name == "auto"):

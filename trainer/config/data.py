@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,13 +13,17 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    PositiveFloat,
     Tag,
     model_validator,
 )
 
 from trainer.config.features import Feature
+from trainer.config.objective import AnyLoss, AnyMetric, Loss, WatchedMetric, check_task, metrics_of
+from trainer.config.own_code import OwnCode
 from trainer.config.values import Days, Fraction, PositiveInt, Scalar, SizeBytes, Strict, Uris, member
 from trainer.errors import ConfigError
+from trainer.schema import Task
 
 _DATE_FIELD = re.compile(r"\{date(?::[^{}]+)?\}")
 
@@ -161,21 +166,92 @@ class Checks(Limits):
     )
 
 
+def _rising(levels: list[float]) -> list[float]:
+    if levels != sorted(set(levels)):
+        raise ValueError(f"{levels} do not rise; write each quantile once, the lowest first")
+    return levels
+
+
+Levels = Annotated[list[Fraction], AfterValidator(_rising)]
+_LEVELS = [0.1, 0.5, 0.9]
+Transform = Literal["standard", "log1p", "none"]
+
+
 class Label(Strict):
     """The column to predict, and the scale on which a regression is trained."""
 
     column: str = Field(description="Its name.")
-    transform: Literal["standard", "log1p", "none"] = Field(
+    quantiles: Levels = Field(
+        _LEVELS, min_length=1, description="task: quantile: which quantiles are predicted, the lowest first."
+    )
+    transform: Transform = Field(
         "standard",
-        description="Regression: what the network learns to predict. standard: (y - mean) / std; log1p: the same of "
-        "log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and the "
-        "exported model are always in the label's own units.",
+        description="Regression, quantile: what the network learns to predict. standard: (y - mean) / std; log1p: the "
+        "same of log(1 + y), for amounts over several orders of magnitude; none: y itself. Metrics, predictions and "
+        "the exported model are always in the label's own units.",
     )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """A column's name is also a label."""
         return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
+ClassWeight = (
+    Annotated[Literal["balanced"], Tag(member("balanced"))]
+    | Annotated[
+        dict[Annotated[int, Tag(member("int"))] | Annotated[str, Tag(member("str"))], float],
+        Tag(member("weights")),
+    ]
+)
+
+
+class LabelOfSeveral(Strict):
+    """One of several labels that a model predicts: what `task`, `data.label` and `fit` say where there is one."""
+
+    task: Task = Field(description="What the label is; see `task`.")
+    weight: PositiveFloat = Field(1.0, description="Factor of its loss in the sum of all.")
+    quantiles: Levels = Field(_LEVELS, min_length=1, description="See `data.label`.")
+    transform: Transform = Field("standard", description="See `data.label`.")
+    loss: AnyLoss = Field("auto", validate_default=True, description="See `fit.loss`.")
+    metrics: list[AnyMetric] | None = Field(None, description="See `fit.metrics`. The label's name goes before each.")
+    class_weight: ClassWeight | None = Field(None, description="See `fit.class_weight`. It weighs this label's loss.")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One label with all that is asked of it; a job with one label has a list of one.
+
+    Attributes:
+        label: Its column and scale.
+        task: What it is.
+        loss, metrics, class_weight: As `fit` has them.
+        weight: Factor of its loss.
+        label_key, fit_key: The keys of the job file that say so.
+        prefix: Of its metrics' names: "" where there is one label, else its name and "_".
+    """
+
+    label: Label
+    task: Task
+    loss: Loss | OwnCode
+    metrics: list[WatchedMetric | OwnCode] | None
+    class_weight: Literal["balanced"] | dict[int | str, float] | None
+    weight: float = 1.0
+    label_key: str = "data.label"
+    fit_key: str = "fit"
+    prefix: str = ""
+
+    def check(self) -> None:
+        """Raises ValueError where parts do not go together."""
+        if self.task not in ("binary", "multiclass") and self.class_weight is not None:
+            raise ValueError(f"{self.fit_key}.class_weight goes with binary and multiclass, not with {self.task}")
+        if self.task not in ("regression", "quantile") and self.label.transform != "standard":
+            raise ValueError(
+                f"{self.label_key}.transform goes with regression and quantile, not with {self.task}; leave it out"
+            )
+        if self.task != "quantile" and self.label.quantiles != _LEVELS:
+            raise ValueError(f"{self.label_key}.quantiles goes with task: quantile, not with {self.task}")
+        check_task(self.task, self.loss, metrics_of(self.task, self.metrics), self.fit_key)
 
 
 def _as_label(value: object) -> object:
@@ -203,8 +279,11 @@ class Data(Strict):
         description="Where data, configuration and code are those of a run that succeeded: exit 0 at once with status "
         "skipped, or fit again. Default: skip where `promote` is set, else fit.",
     )
-    label: Annotated[Label, BeforeValidator(_as_label)] = Field(
-        description="Column to predict: its name, or a mapping with its transform."
+    label: Annotated[Label, BeforeValidator(_as_label)] | None = Field(
+        None, description="Column to predict: its name, or a mapping with its transform. Or give `labels`."
+    )
+    labels: Annotated[dict[str, LabelOfSeveral], AfterValidator(_by_name)] = Field(
+        {}, description="Columns to predict together, by name, in place of `label` and `task`."
     )
     sample_weight: str | None = Field(None, description="Column with a weight >= 0 for each row's loss.")
     features: Annotated[dict[str, Feature], AfterValidator(_by_name)] = Field(
@@ -230,11 +309,19 @@ class Data(Strict):
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> Data:
-        if self.label.column in self.features:
-            raise ValueError(f"label {self.label.column!r} is also a feature; remove it from features")
-        if self.label.column == self.sample_weight:
-            raise ValueError(f"label {self.label.column!r} is also sample_weight; give a column with the rows' weights")
+        if (self.label is None) != bool(self.labels):
+            raise ValueError("give data.label and task for one label, or data.labels for several")
+        for name in self.label_columns:
+            if name in self.features:
+                raise ValueError(f"label {name!r} is also a feature; remove it from features")
+            if name == self.sample_weight:
+                raise ValueError(f"label {name!r} is also sample_weight; give a column with the rows' weights")
         return self
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns of all labels, in their order."""
+        return [*self.labels] if self.label is None else [self.label.column]
 
     @property
     def train_uris(self) -> str | list[str]:

@@ -28,12 +28,16 @@ from trainer.config.values import PositiveInt, Rate, Strict, WholeNumber, member
 SHORT_METRICS = {
     "binary": ("auc", "pr_auc", "accuracy", "precision", "recall"),
     "multiclass": ("accuracy", "top5"),
+    "multilabel": ("auc", "accuracy", "exact_match"),
     "regression": ("mae", "rmse", "r2"),
+    "count": ("deviance", "mae", "rmse"),
+    "quantile": ("pinball", "coverage"),
 }
-DEFAULT_METRICS = {
-    "binary": ("auc", "pr_auc", "accuracy"),
-    "multiclass": ("accuracy",),
-    "regression": ("mae", "rmse", "r2"),
+DEFAULT_METRICS = {**SHORT_METRICS, "binary": ("auc", "pr_auc", "accuracy"), "multiclass": ("accuracy",)}
+#: Of short names; "max" of the others. How often a label lies between two quantiles is best as large as they say.
+_DIRECTIONS: dict[str, Literal["min", "max", ""]] = {
+    **dict.fromkeys(("mae", "rmse", "deviance", "pinball"), "min"),
+    "coverage": "",
 }
 _SHORT_NAMES_OF_METRICS = tuple(dict.fromkeys(name for names in SHORT_METRICS.values() for name in names))
 _SHORT_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lion")
@@ -283,36 +287,40 @@ AnyOptimizer = Annotated[
 ]
 
 
-def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric | OwnCode]) -> None:
+def check_task(task: str, loss: Loss | OwnCode, metrics: Iterable[WatchedMetric | OwnCode], where: str = "fit") -> None:
     """Raises ValueError where a loss or a metric of Keras cannot be computed of a task's labels and predictions."""
     watched = [metric for metric in metrics if isinstance(metric, WatchedMetric)]
-    parts: list[tuple[Loss | WatchedMetric, str]] = [(loss, "fit.loss")] if isinstance(loss, Loss) else []
+    parts: list[tuple[Loss | WatchedMetric, str]] = [(loss, f"{where}.loss")] if isinstance(loss, Loss) else []
     if isinstance(loss, Loss) and loss.is_short and loss.name != "auto" and task != "regression":
-        raise ValueError(f"fit.loss {loss.name!r} goes with regression; leave it out, or give a loss of Keras")
-    for part, key in [*parts, *((one, "fit.metrics") for one in watched)]:
+        raise ValueError(f"{where}.loss {loss.name!r} goes with regression; leave it out, or give a loss of Keras")
+    for part, key in [*parts, *((one, f"{where}.metrics") for one in watched)]:
         if isinstance(part, WatchedMetric) and part.is_short and part.name not in SHORT_METRICS[task]:
             raise ValueError(f"{key}: {part.name} cannot be measured on a {task} task; use {_names_for(task)}")
+        if task == "quantile" and not part.is_short:
+            raise ValueError(f"{key}: {part.name} of Keras compares one value a row, and quantiles are several; "
+                             f"leave it out, or give code of your own")  # fmt: skip
         if task != "multiclass" and not part.is_short and _OF_CLASSES.match(part.name):
             raise ValueError(f"{key}: {part.name} compares classes; it goes with multiclass, not with {task}")
         if task != "regression" and part.arguments.get("from_logits"):
-            raise ValueError(f"{key}: {part.name}: the model answers with probabilities; leave from_logits out")
+            answers = "expected counts" if task == "count" else "probabilities"
+            raise ValueError(f"{key}: {part.name}: the model answers with {answers}; leave from_logits out")
     counts = Counter(metric.log_name for metric in watched)
     if twice := [name for name, count in counts.items() if count > 1 or name in ("loss", "learning_rate")]:
-        raise ValueError(f"fit.metrics: the name {twice[0]!r} is taken; give the metric another one: `as: name`")
+        raise ValueError(f"{where}.metrics: the name {twice[0]!r} is taken; give the metric another one: `as: name`")
     for metric in watched:
         _check_one_value(task, metric)
 
 
 def _check_one_value(task: str, metric: WatchedMetric) -> None:
     averaged = {"F1Score": "average", "FBetaScore": "average"}.get(metric.name)
-    if averaged and task == "multiclass" and metric.arguments.get(averaged) is None:
+    if averaged and task in ("multiclass", "multilabel") and metric.arguments.get(averaged) is None:
         raise ValueError(
             f"fit.metrics: {metric.name} has a value for each class; set average: macro, micro or weighted"
         )
 
 
 def _names_for(task: str) -> str:
-    return f"{', '.join(SHORT_METRICS[task])}, or a metric of Keras"
+    return f"{', '.join(SHORT_METRICS[task])}, or a metric of {'your own' if task == 'quantile' else 'Keras'}"
 
 
 def metrics_of(task: str, metrics: Iterable[WatchedMetric | OwnCode] | None) -> list[WatchedMetric | OwnCode]:
@@ -330,6 +338,6 @@ def direction(metric: WatchedMetric | OwnCode) -> Literal["min", "max", ""]:
     if isinstance(metric, OwnCode):
         return ""
     if metric.is_short:
-        return "min" if metric.name in ("mae", "rmse") else "max"
+        return _DIRECTIONS.get(metric.name, "max")
     found: Literal["min", "max", ""] = entry("metrics", metric.name)["direction"]
     return found

@@ -51,13 +51,22 @@ class Output(Strict):
     keep_runs: KeepRuns | None = Field(None, description="Which runs are kept. Default: all.")
 
 
-Metric = Literal["auc", "pr_auc", "accuracy", "loss", "brier", "mae", "rmse", "r2"]
 #: Metrics for which less is better.
-LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse"})
-METRICS_OF_TASK: dict[str, tuple[Metric, ...]] = {
+_LESS_IS_BETTER = frozenset({"loss", "brier", "mae", "rmse", "deviance", "pinball"})
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether less of a metric is better; before its name may stand that of one of several labels."""
+    return metric.rpartition("_")[2] in _LESS_IS_BETTER
+
+
+METRICS_OF_TASK: dict[str, tuple[str, ...]] = {
     "binary": ("auc", "pr_auc", "accuracy", "loss", "brier"),
     "multiclass": ("accuracy", "loss"),
+    "multilabel": ("auc", "accuracy", "exact_match", "loss", "brier"),
     "regression": ("rmse", "mae", "r2", "loss"),
+    "count": ("deviance", "rmse", "mae", "loss"),
+    "quantile": ("pinball", "loss"),
 }
 
 
@@ -67,8 +76,11 @@ class Promote(Strict):
     Gains are signed so that more is better for every metric.
     """
 
-    metric: Metric | None = Field(
-        None, description="Metric that decides. Default by task: auc; accuracy; rmse. loss: log loss; regression mse."
+    metric: str | None = Field(
+        None,
+        description="Metric that decides. Default by task: auc; accuracy; auc; rmse; deviance; pinball. "
+        "loss: log loss; of a regression mse, of counts Poisson's, of quantiles pinball. Of several labels one "
+        "decides: late_auc.",
     )
     min_delta: float = Field(
         0.0,
@@ -97,7 +109,7 @@ class Promote(Strict):
         0.0, description="A slice is worse when it loses more than this with confidence."
     )
     min_slice_rows: PositiveInt = Field(200, description="Slices with fewer rows are reported but do not decide.")
-    limits: dict[Metric, float] = Field(
+    limits: dict[str, float] = Field(
         {},
         description="Metric -> worst value on the holdout that is ever promoted. They alone decide the first run.",
     )

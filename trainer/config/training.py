@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from trainer.config.data import ClassWeight
 from trainer.config.objective import AnyLoss, AnyMetric, AnyOptimizer, Optimizer
 from trainer.config.own_code import EntrypointName, OwnCallback
 from trainer.config.values import Auto, DurationOrNever, Fraction, PositiveInt, Rate, Strict, Uri, WholeNumber, member
@@ -140,23 +141,18 @@ class Fit(Strict):
     loss: AnyLoss = Field(
         "auto",
         validate_default=True,
-        description="auto: cross-entropy; for regression mse. mse, mae, huber: of a regression, on the scale on "
-        "which it is learnt. Else a loss of Keras, which sees labels and predictions in their own units.",
+        description="auto: cross-entropy; for regression mse, for count Poisson, for quantile pinball. mse, mae, "
+        "huber: of a regression, on the scale on which it is learnt. Else a loss of Keras, which sees labels and "
+        "predictions in their own units.",
     )
     metrics: list[AnyMetric] | None = Field(
         None,
-        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, or metrics of Keras. "
-        "Default by task: auc, pr_auc, accuracy; accuracy; mae, rmse, r2.",
+        description="auc, pr_auc, accuracy, precision, recall, top5, mae, rmse, r2, deviance, pinball, coverage, "
+        "exact_match, or metrics of Keras. Default by task: auc, pr_auc, accuracy; accuracy; auc, accuracy, "
+        "exact_match; mae, rmse, r2; deviance, mae, rmse; pinball, coverage.",
     )
     callbacks: list[OwnCallback] = Field([], description="Callbacks of your own, called in this order.")
-    class_weight: (
-        Annotated[Literal["balanced"], Tag(member("balanced"))]
-        | Annotated[
-            dict[Annotated[int, Tag(member("int"))] | Annotated[str, Tag(member("str"))], float],
-            Tag(member("weights")),
-        ]
-        | None
-    ) = Field(
+    class_weight: ClassWeight | None = Field(
         None,
         description="balanced: rows / (classes * rows of the class); or class -> weight. Not applied to validation.",
     )

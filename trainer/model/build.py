@@ -22,7 +22,7 @@ class Built:
 
     Attributes:
         model: Uncompiled and functional: packed inputs -> float32 [B, features.outputs], a regression's in the learnt
-            scale (`trainer.model.objective.label_scale`).
+            scale (`trainer.model.objective.label_scale`), several labels one after another.
         compiled: What its code compiled, as far as the job uses it.
     """
 

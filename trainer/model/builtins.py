@@ -23,7 +23,7 @@ from keras import ops
 
 from trainer.config import Builtin
 from trainer.errors import ConfigError
-from trainer.model.features import Features
+from trainer.model.features import Features, plain_name
 
 #: More numeric columns than this are not embedded: their number alone gives a network enough to bend.
 MOST_EMBEDDED_NUMBERS = 256
@@ -49,19 +49,23 @@ def build_builtin(features: Features, wanted: Builtin) -> keras.Model:
         if wanted.builtin == "dcn":
             last = ops.concatenate([_crossed(encoded, wanted), last], axis=1)
     # float32 whatever the policy: half-precision probabilities ruin loss and metrics.
-    output = keras.layers.Dense(
-        features.outputs,
-        features.activation,
-        bias_initializer=_initial_bias(features.label_prior()),
-        kernel_regularizer=_l2(wanted),
-        dtype="float32",
-        name="prediction",
-    )(last)
-    return keras.Model(inputs, output, name=wanted.builtin)
+    outputs = [
+        keras.layers.Dense(
+            head.outputs,
+            head.activation,
+            bias_initializer=keras.initializers.Constant(list(head.bias)) if any(head.bias) else "zeros",
+            kernel_regularizer=_l2(wanted),
+            dtype="float32",
+            name="prediction" if len(features.heads) == 1 else f"prediction_{at}_{plain_name(head.label)}",
+        )(last)
+        for at, head in enumerate(features.heads)
+    ]
+    return keras.Model(inputs, side_by_side(outputs), name=wanted.builtin)
 
 
-def _initial_bias(values: list[float]) -> Any:
-    return keras.initializers.Constant(values) if any(values) else "zeros"
+def side_by_side(outputs: list[Any]) -> Any:
+    """Predictions of each label [B, outputs] -> of all [B, sum of outputs]."""
+    return outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(dtype="float32", name="predictions")(outputs)
 
 
 def _number_embedding(features: Features, wanted: Builtin) -> Any:

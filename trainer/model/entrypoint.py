@@ -12,6 +12,7 @@ import keras
 from trainer.config import Entrypoint, Fit
 from trainer.errors import KfitError, ModelCodeError
 from trainer.model import own_code
+from trainer.model.builtins import side_by_side
 from trainer.model.column_inputs import columns_for
 from trainer.model.features import Features
 from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
@@ -34,6 +35,13 @@ def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[
     made = _made(features, wanted)
     model, front = fitted_in(features, made, wanted.inputs, f"the model of {wanted.entrypoint}", _WHERE)
     own_step = OwnStep(made, front) if type(made).train_step is not keras.Model.train_step else None
+    if len(features.heads) > 1 and (own_step is not None or made.compiled):
+        what = "has a train_step of its own" if own_step is not None else "is compiled"
+        raise ModelCodeError(
+            f"the model of {wanted.entrypoint} {what}, which goes with one label; the job has {len(features.heads)}",
+            where=_WHERE,
+            remedy="leave loss, metrics and the step to the job file",
+        )
     return model, compiled_by(made, fit, own_step)
 
 
@@ -76,18 +84,34 @@ def fitted_in(
         raise
     except Exception as error:
         raise own_code.fault(f"{name} does not take the {kind} inputs", error, where) from error
-    shape = tuple(getattr(output, "shape", ()))
-    if not isinstance(output, keras.KerasTensor) or shape != (None, features.outputs):
-        raise ModelCodeError(
-            f"{name} returns {own_code.describe(output)}, expected shape (None, {features.outputs})",
-            where=where,
-            remedy="End in keras.layers.Dense(features.outputs, features.activation).",
-        )
+    output = _one_output(features, output, name, where)
     _check_activation(features, made, name, where)
     _check_loads_again(made, name, where)
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32", name="float32_prediction")(output)
     return keras.Model(inputs, output, name=made.name), keras.Model(inputs, taken)
+
+
+def _one_output(features: Features, output: Any, name: str, where: str) -> Any:
+    """What a model returns as one tensor; of several labels it may be a dict by label or a list in their order."""
+    heads = features.heads
+    names = [head.label for head in heads]
+    if len(heads) > 1 and isinstance(output, dict) and sorted(output) == sorted(names):
+        output = [output[label] for label in names]
+    several = len(heads) > 1 and isinstance(output, list | tuple) and len(output) == len(heads)
+    found = list(output) if several else [output]
+    sizes = [head.outputs for head in heads] if several else [features.outputs]
+    for one, size in zip(found, sizes, strict=True):
+        if not isinstance(one, keras.KerasTensor) or tuple(one.shape) != (None, size):
+            wanted = f"shape (None, {size})" + (f", or a dict of {', '.join(names)}" if len(heads) > 1 else "")
+            raise ModelCodeError(
+                f"{name} returns {own_code.describe(one)}, expected {wanted}",
+                where=where,
+                remedy="End in keras.layers.Dense(features.outputs, features.activation)."
+                if len(heads) == 1
+                else "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads.",
+            )
+    return side_by_side(found)
 
 
 def _check_shapes(made: keras.Model, taken: Any, name: str, where: str) -> None:
@@ -121,15 +145,18 @@ def _takes_dict(made: keras.Model) -> bool:
 
 def _check_activation(features: Features, made: keras.Model, name: str, where: str) -> None:
     """Logits under a sigmoid's loss train to nonsense without a sound, so they are refused."""
-    last = made.layers[-1] if made.layers else None
-    if features.activation == "linear" or not isinstance(last, keras.layers.Dense):
-        return
-    if last.activation is keras.activations.linear:
-        raise ModelCodeError(
-            f"{name} ends in layer {last.name!r} without activation, expected {features.activation}",
-            where=where,
-            remedy="End in keras.layers.Dense(features.outputs, features.activation).",
-        )
+    lasts = [made.layers[-1]] if made.layers else []
+    if len(features.heads) > 1:  # of a functional model with an output for each, in the order of their sorted names
+        lasts = [tensor._keras_history.operation for tensor in getattr(made, "outputs", None) or ()]
+    for head, last in zip(features.heads, lasts, strict=False):
+        if head.activation != "linear" and isinstance(last, keras.layers.Dense):
+            if last.activation is not keras.activations.linear:
+                continue
+            raise ModelCodeError(
+                f"{name} ends in layer {last.name!r} without activation, expected {head.activation}",
+                where=where,
+                remedy="End in keras.layers.Dense(features.outputs, features.activation).",
+            )
 
 
 def _check_loads_again(made: keras.Model, name: str, where: str) -> None:

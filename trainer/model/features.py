@@ -18,14 +18,22 @@ import numpy.typing as npt
 from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
+from trainer.model.heads import make_heads
 from trainer.model.scaling import plan_scaling, scaled_quantiles, smooth_clip
-from trainer.schema import MISSING_CODE, CodeField, Column, Layout, Statistics, image_key, ragged_key
+from trainer.schema import (
+    MISSING_CODE,
+    CodeField,
+    Column,
+    Layout,
+    Statistics,
+    image_key,
+    ragged_key,
+)
 
 #: `encode: auto` gives columns of more values an embedding.
 MOST_ONE_HOT = 9
 #: One-hots of at most so many codes are made together; a wider one is made by an operation of its own.
 _NARROW = 128
-_ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 
 
 class Features:
@@ -41,8 +49,10 @@ class Features:
         statistics: Of the training split.
 
     Attributes:
-        outputs: Units of the last layer: the classes of multiclass, else 1.
-        activation: Of the last layer: sigmoid (binary), softmax (multiclass), linear (regression).
+        heads: What the model ends in: units and activation for each label.
+        outputs: Units of the last layer: the classes, the quantiles, else 1; of several labels together.
+        activation: Of the last layer: sigmoid (binary, multilabel), softmax (multiclass), linear; of several labels
+            that of the first.
         width: Columns of what `encode` returns.
 
     Raises:
@@ -52,8 +62,9 @@ class Features:
     def __init__(self, layout: Layout, config: Config, statistics: Statistics) -> None:
         self.layout = layout
         self._config, self._statistics = config, statistics
-        self.outputs = len(layout.label.classes) if config.task == "multiclass" else 1
-        self.activation = _ACTIVATIONS[config.task]
+        self.heads = make_heads(layout, config, statistics)
+        self.outputs = sum(head.outputs for head in self.heads)
+        self.activation = self.heads[0].activation
         self._scaling = plan_scaling(layout, config, statistics)
         self._ragged = {field.column.name: ragged_key(index) for index, field in enumerate(layout.ragged)}
         self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
@@ -139,25 +150,6 @@ class Features:
         """Returns the scaled quantiles of each numeric column, ascending: float64 [numeric_columns, bins + 1]."""
         return scaled_quantiles(self.layout, self._statistics, self._scaling, bins)
 
-    def label_prior(self) -> list[float]:
-        """Returns the initial bias of the last layer: the log-odds of the weighted label frequencies in training.
-
-        [outputs]; zeros for a regression.
-        """
-        known = self._statistics.columns.get(self.layout.label.name)
-        if known is None or not known.values or self._config.task == "regression":
-            return [0.0] * self.outputs
-        classes: tuple[str | int, ...] = self.layout.label.classes or (0, 1)
-        counts, weights = dict(known.values), self._config.fit.class_weight
-        rows = np.array([counts.get(c, 0) for c in classes], np.float64)
-        if weights == "balanced":
-            rows = np.ones(len(classes))
-        elif weights is not None:
-            given = {str(name): weight for name, weight in weights.items()}
-            rows *= [given.get(str(c), 1.0) for c in classes]
-        logs = np.log(np.maximum(rows, 1e-3 * max(rows.sum(), 1.0) / len(rows)))
-        return [float(logs[1] - logs[0])] if self.outputs == 1 else [float(v) for v in logs - logs.mean()]
-
     def cardinality(self, column: str) -> int:
         """Number of codes of a categorical column: the input_dim of its Embedding."""
         return next(field.cardinality for field in self.layout.codes if field.column.name == column)
@@ -205,7 +197,7 @@ class Features:
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
         for field in self._embedded:
             place = self._ragged.get(field.column.name, field.start)
-            layer = self._layer(f"embed_{place}_{_plain(field.column.name)}", self._embedding(field))
+            layer = self._layer(f"embed_{place}_{plain_name(field.column.name)}", self._embedding(field))
             values = self._values(inputs, field)
             parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
@@ -315,6 +307,6 @@ def _rescaling(factors: list[float], name: str) -> keras.layers.Layer:
     return keras.layers.Rescaling(scale=factors, dtype="float32", name=name)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name with what Keras and TensorFlow refuse in names replaced."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK, Promote
+from trainer.config import METRICS_OF_TASK, Promote, less_is_better
 from trainer.metrics import Floats, value
 from trainer.nightly.scores import Gain, Scored, compare, holm
+from trainer.schema import LabelPlace
 
 #: Slices of a column beyond these, by rows, are not looked at.
 _MOST_SLICES = 50
@@ -75,23 +76,27 @@ class Decision:
         return asdict(self)
 
 
-def decide_first(rules: Promote, task: str, labels: Floats, challenger: Floats) -> Decision:
+def decide_first(rules: Promote, targets: Sequence[LabelPlace], labels: Floats, challenger: Floats) -> Decision:
     """Decides on the first run, which has no champion to beat, by the absolute limits alone.
 
     Args:
         rules: The job's `promote`.
-        task: binary, multiclass or regression.
-        labels: [rows].
-        challenger: [rows] or [rows, classes].
+        targets: What is predicted.
+        labels: [rows], or of several labels [rows, W].
+        challenger: [rows] or [rows, outputs].
     """
-    metrics = _metrics(task, labels, challenger)
+    metrics = metrics_of_all(targets, labels, challenger)
     broken = _broken(rules, metrics)
     why = broken or "the first run" + (" keeps the limits" if rules.limits else "; no limits are set")
     return Decision(not broken, why, None, len(labels), metrics)
 
 
 def decide(
-    rules: Promote, scored: Scored, champion: str, slices: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None
+    rules: Promote,
+    scored: Scored,
+    champion: str,
+    slices: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Decision:
     """Compares a challenger with the champion.
 
@@ -100,9 +105,11 @@ def decide(
         scored: The predictions of both models for the same fresh rows.
         champion: The run in production.
         slices: Column -> its value in every row, for the columns of `rules.slices`.
+        metrics: Of several labels, the challenger's for all of them; `scored` is the label that decides.
     """
     metric = rules.metric or METRICS_OF_TASK[scored.task][0]
-    metrics = _metrics(scored.task, scored.labels, scored.challenger)
+    if metrics is None:
+        metrics = _metrics(scored.task, scored.labels, scored.challenger, scored.quantiles)
     gain = _compare(rules, scored, metric)
     judged = _judged(
         rules,
@@ -119,8 +126,39 @@ def decide(
     return Decision(not why, reason, champion, gain.rows, metrics, gain, judged)
 
 
-def _metrics(task: str, labels: Floats, challenger: Floats) -> dict[str, float]:
-    return {name: value(name, task, labels, challenger) for name in METRICS_OF_TASK[task]}
+def metrics_of_all(targets: Sequence[LabelPlace], labels: Floats, challenger: Floats) -> dict[str, float]:
+    """Every metric of every label by its name; see `LabelPlace`."""
+    return {
+        at.prefix + name: value
+        for at in targets
+        for name, value in _metrics(
+            at.label.task, at.labels(labels), _one_or_several(at, challenger), at.label.quantiles
+        ).items()
+    }
+
+
+def score(
+    rules: Promote, targets: Sequence[LabelPlace], labels: Floats, challenger: Floats, champion: Floats, units: Any
+) -> Scored:
+    """The label that decides, with both models' predictions: the one of `rules.metric`, or the only one."""
+    at = next((one for one in targets if _is_of(rules.metric, one)), targets[0])
+    ours, theirs = _one_or_several(at, challenger), _one_or_several(at, champion)
+    return Scored(at.label.task, at.labels(labels), ours, theirs, units, at.label.quantiles, at.prefix)
+
+
+def _is_of(metric: str | None, at: LabelPlace) -> bool:
+    name = metric or ""
+    return name.startswith(at.prefix) and name.removeprefix(at.prefix) in METRICS_OF_TASK[at.label.task]
+
+
+def _one_or_several(at: LabelPlace, predictions: Floats) -> Floats:
+    """A label's predictions: [rows], or [rows, outputs] of classes and quantiles."""
+    own: Floats = at.predictions(predictions)
+    return own if at.label.classes or at.label.quantiles or own.ndim == 1 else own[:, 0]
+
+
+def _metrics(task: str, labels: Floats, challenger: Floats, quantiles: Sequence[float]) -> dict[str, float]:
+    return {name: value(name, task, labels, challenger, quantiles) for name in METRICS_OF_TASK[task]}
 
 
 def _compare(rules: Promote, scored: Scored, metric: str) -> Gain:
@@ -138,9 +176,9 @@ def _broken(rules: Promote, metrics: Mapping[str, float]) -> str:
     """Returns the first absolute limit that is not met, as a sentence; "" where all are."""
     for name, limit in rules.limits.items():
         value = metrics[name]
-        good = value <= limit if name in LESS_IS_BETTER else value >= limit
+        good = value <= limit if less_is_better(name) else value >= limit
         if not good:  # also where it is NaN
-            bound = "at most" if name in LESS_IS_BETTER else "at least"
+            bound = "at most" if less_is_better(name) else "at least"
             return f"{name} is {value:.4g} on the holdout; promote.limits asks for {bound} {limit:g}"
     return ""
 

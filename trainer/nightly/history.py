@@ -24,7 +24,7 @@ _FORMAT = 1
 #: These never change again; a retry under the same id may change any other.
 _FINAL = ("succeeded", "skipped")
 #: The first of these represents a run without a gate.
-_MAIN = ("auc", "accuracy", "rmse", "mae", "loss")
+_MAIN = ("auc", "accuracy", "deviance", "pinball", "rmse", "mae", "loss")
 _REASON_CHARACTERS = 300
 #: Errors of reading a document of another shape.
 _DAMAGE = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import LESS_IS_BETTER
+from trainer.config import less_is_better
 from trainer.metrics import Floats, count_metric
 
 #: Elements of a block of counts: what stays inside the processor's cache does not matter, memory does.
@@ -32,10 +32,12 @@ class Scored:
     """Labels and two models' predictions of the same rows.
 
     Attributes:
-        task: binary, multiclass or regression.
+        task: One of `trainer.metrics.NAMES`.
         labels: [rows]: 0 or 1, class index, or value.
-        challenger, champion: [rows], multiclass [rows, classes].
+        challenger, champion: [rows], or [rows, outputs] of classes and quantiles.
         units: [rows]: rows with the same value are drawn together; None: each by itself.
+        quantiles: Of task quantile.
+        prefix: What stands before the names of its metrics: of several labels, the label's.
     """
 
     task: str
@@ -43,6 +45,8 @@ class Scored:
     challenger: Floats
     champion: Floats
     units: NDArray[Any] | None = None
+    quantiles: tuple[float, ...] = ()
+    prefix: str = ""
 
     @property
     def drawn(self) -> int:
@@ -52,7 +56,8 @@ class Scored:
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Scored:
         """Some of the rows."""
         units = None if self.units is None else self.units[rows]
-        return Scored(self.task, self.labels[rows], self.challenger[rows], self.champion[rows], units)
+        labels, challenger, champion = self.labels[rows], self.challenger[rows], self.champion[rows]
+        return replace(self, labels=labels, challenger=challenger, champion=champion, units=units)
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,11 @@ def compare(scored: Scored, metric: str, *, resamples: int, confidence: float, s
     Returns:
         The gain; NaN in all of it where the metric is not defined.
     """
-    sign = -1.0 if metric in LESS_IS_BETTER else 1.0
-    ours = count_metric(metric, scored.task, scored.labels, scored.challenger)
-    theirs = count_metric(metric, scored.task, scored.labels, scored.champion)
+    sign = -1.0 if less_is_better(metric) else 1.0
+    ours, theirs = (
+        count_metric(metric.removeprefix(scored.prefix), scored.task, scored.labels, predictions, scored.quantiles)
+        for predictions in (scored.challenger, scored.champion)
+    )
     rows = len(scored.labels)
     once = np.ones((1, rows))
     challenger, champion = float(ours(once)[0]), float(theirs(once)[0])

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from trainer.progress.formatting import count, moment, number, share
 from trainer.report.charts import spark
-from trainer.schema import Column, ColumnStatistics, Layout, Statistics
+from trainer.schema import OF_NUMBERS, Column, ColumnStatistics, Kind, Layout, Statistics
 
 _MOST_COLUMNS = 400
 _MOST_BARS = 24
@@ -50,9 +50,9 @@ def columns_table(layout: Layout, statistics: Statistics) -> ColumnTable:
 
 
 def _columns(layout: Layout) -> Iterable[tuple[Column, str]]:
-    label = layout.label
-    kind = "numeric" if label.task == "regression" else "categorical"
-    yield Column(label.name, "numeric" if kind == "numeric" else "categorical", label.arrow, ""), "label"
+    for label in layout.labels:
+        kind: Kind = "numeric" if label.task in OF_NUMBERS else "categorical"
+        yield Column(label.name, "sequence" if label.task == "multilabel" else kind, label.arrow, ""), "label"
     if layout.sample_weight is not None:
         yield Column(layout.sample_weight, "numeric", "", ""), "sample weight"
     for column in layout.columns:

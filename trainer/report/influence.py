@@ -88,7 +88,19 @@ class Slices:
 
     def text(self, value: float) -> str:
         """A value of the measure for a person."""
-        return share(value) if self.measure != "RMSE" else metric(value)
+        return share(value) if self.measure.startswith("share") else metric(value)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What the model goes by, and where it errs most; `label` is "" where there is one label.
+
+    Either is None where it is not defined.
+    """
+
+    label: str
+    importance: Importance | None
+    slices: Slices | None
 
 
 def importance_chart(found: Importance) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,17 @@ from trainer.report.cards import Card
 from trainer.report.charts import Frame, Series, around, line, rule
 from trainer.report.columns import columns_table
 from trainer.report.gate import gate
-from trainer.report.influence import Importance, Slices, importance_chart
+from trainer.report.influence import Influence, importance_chart
 from trainer.report.quality import quality
 from trainer.schema import Layout, Statistics
 
 _TILES = {
     "binary": ("auc", "pr_auc", "accuracy", "precision", "recall"),
     "multiclass": ("accuracy", "top5"),
+    "multilabel": ("auc", "accuracy", "exact_match"),
     "regression": ("rmse", "mae", "r2"),
+    "count": ("deviance", "rmse", "mae"),
+    "quantile": ("pinball", "coverage"),
 }
 _METRIC_NAMES = {
     "auc": "ROC AUC",
@@ -32,10 +35,14 @@ _METRIC_NAMES = {
     "accuracy": "accuracy",
     "precision": "precision",
     "recall": "recall",
+    "exact_match": "all classes right",
     "top5": "top-5 accuracy",
     "rmse": "RMSE",
     "mae": "MAE",
     "r2": "R²",
+    "deviance": "Poisson deviance",
+    "pinball": "pinball loss",
+    "coverage": "coverage",
     "loss": "loss",
     "learning_rate": "learning rate",
 }
@@ -65,7 +72,7 @@ class ReportData:
         labels: [rows] validation labels (class index or value), None without validation.
         predictions: [rows] or [rows, K] for them.
         warnings: One line each.
-        importance, slices: What the model goes by, and where it errs most; None without validation.
+        influence: What the model goes by, and where it errs most, of each label; empty without validation.
     """
 
     result: Mapping[str, Any]
@@ -76,8 +83,7 @@ class ReportData:
     labels: NDArray[Any] | None
     predictions: NDArray[Any] | None
     warnings: Sequence[str]
-    importance: Importance | None = None
-    slices: Slices | None = None
+    influence: Sequence[Influence] = ()
 
 
 def render(data: ReportData) -> str:
@@ -90,13 +96,17 @@ def render(data: ReportData) -> str:
     status = str(result.get("status", "unknown"))
     shown = None
     if data.labels is not None and data.predictions is not None and len(data.labels):
-        shown = quality(layout.label, data.labels, data.predictions)
+        shown = [
+            replace(card, title=f"{at.label.name}: {card.title}") if at.prefix else card
+            for at in layout.targets
+            for card in quality(at.label, at.labels(data.labels), at.predictions(data.predictions))
+        ]
     ledger = _numbers(result.get("ledger_s") or {})
     return pages.render(
         "report.html.j2",
         run=str(result.get("run", "run")),
         status=status,
-        task=layout.label.task,
+        task=", ".join(dict.fromkeys(label.task for label in layout.labels)),
         reason=str(result.get("reason") or "") if status != "succeeded" else "",
         facts=_facts(data),
         tiles=_tiles(data),
@@ -104,10 +114,9 @@ def render(data: ReportData) -> str:
         gate=gate(result.get("decision")),
         curves=_curves(data),
         quality=shown,
-        importance=data.importance,
-        importance_metric=_METRIC_NAMES.get(data.importance.metric, "") if data.importance else "",
-        importance_chart=importance_chart(data.importance) if data.importance else "",
-        slices=data.slices,
+        influence=[one for one in data.influence if one.importance or one.slices],
+        metric_names=_METRIC_NAMES,
+        importance_chart=importance_chart,
         validation_rows=0 if data.labels is None else len(data.labels),
         columns=columns_table(layout, data.statistics),
         training_rows=data.statistics.rows,
@@ -125,7 +134,7 @@ def render(data: ReportData) -> str:
 
 def _facts(data: ReportData) -> list[str]:
     result = data.result
-    facts = [f"predicts {data.layout.label.name}"]
+    facts = [f"predicts {', '.join(label.name for label in data.layout.labels)}"]
     if window := (result.get("windows") or {}).get("train"):
         facts.append(f"days {window['first']} to {window['last']}")
     if when := result.get("started") or result.get("finished"):
@@ -158,17 +167,20 @@ def _tiles(data: ReportData) -> list[Tile]:
     metrics = data.result.get("metrics") or {}
     train, validation = metrics.get("train") or {}, metrics.get("validation") or {}
     main, baseline = validation or train, data.result.get("baseline") or {}
-    names = [name for name in (*_TILES[data.layout.label.task], "loss") if name in main]
+    places = data.layout.targets
+    most = 5 if len(places) == 1 else 2  # of each of several labels
+    names = [at.prefix + name for at in places for name in _TILES[at.label.task][:most] if at.prefix + name in main]
+    names += ["loss"] if "loss" in main else []
     return [
         Tile(
-            _METRIC_NAMES.get(name, name),
+            _metric_name(data.layout, name),
             metric(main[name]) if _is_finite(main[name]) else "not defined",
             " · ".join(
                 [f"train {metric(train[name])}" if validation and name in train else "train"]
                 + ([f"baseline {metric(baseline[name])}"] if name in baseline else [])
             ),
         )
-        for name in names[:5]
+        for name in (names[:5] if len(places) == 1 else names)
     ]
 
 
@@ -179,7 +191,7 @@ def _curves(data: ReportData) -> list[Card]:
     names = [name for name in data.history if not name.startswith("val_") and len(data.history[name])]
     names.sort(key=lambda name: (name == "learning_rate", name != "loss"))
     shown = {name: values for name, values in data.history.items() if not _is_undefined(data.result, name)}
-    return [_curve(name, shown, data.result.get("best_epoch")) for name in names]
+    return [_curve(name, _metric_name(data.layout, name), shown, data.result.get("best_epoch")) for name in names]
 
 
 def _is_undefined(result: Mapping[str, Any], name: str) -> bool:
@@ -193,11 +205,19 @@ def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _curve(name: str, history: Mapping[str, Sequence[float]], best: int | None) -> Card:
+def _metric_name(layout: Layout, name: str) -> str:
+    """A metric's name for a person; of several labels with the label's before it."""
+    for at in layout.targets:
+        own = name.removeprefix(at.prefix)
+        if at.prefix and own != name and own in _METRIC_NAMES:
+            return f"{at.label.name}: {_METRIC_NAMES[own]}"
+    return _METRIC_NAMES.get(name, name)
+
+
+def _curve(name: str, label: str, history: Mapping[str, Sequence[float]], best: int | None) -> Card:
     lines = [("train", history[name], "second"), ("validation", history.get(f"val_{name}", ()), "first")]
     lines = [(split, values, style) for split, values, style in lines if len(values)]
     epochs = max(len(values) for _, values, _ in lines)
-    label = _METRIC_NAMES.get(name, name)
     bounds = around(float(value) for _, values, _ in lines for value in values)
     x = (1.0, float(epochs)) if epochs > 1 else (0.5, 1.5)
     frame = Frame(x, bounds, "epoch", label, whole_x=True)

@@ -32,6 +32,10 @@ def quality(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     """
     if label.task == "multiclass":
         return _multiclass(label, *_finite(labels, predictions))
+    if label.task == "multilabel":
+        return _multilabel(label, *_finite(labels, predictions.reshape(len(labels), -1)))
+    if label.quantiles:
+        return _quantiles(label, *_finite(labels, predictions.reshape(len(labels), -1)))
     labels, predictions = _finite(labels.reshape(-1), predictions.reshape(len(labels), -1)[:, 0])
     if not len(labels):
         return []
@@ -39,7 +43,9 @@ def quality(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
 
 
 def _finite(labels: Array, predictions: Array) -> tuple[Array, Array]:
-    fine = np.isfinite(predictions.reshape(len(labels), -1)).all(axis=1) & np.isfinite(labels)
+    fine = np.logical_and.reduce(
+        [np.isfinite(part.reshape(len(labels), -1)).all(axis=1) for part in (labels, predictions)]
+    )
     return labels[fine], predictions[fine]
 
 
@@ -223,10 +229,62 @@ def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.in
 def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> ClassTable:
     actual, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(actual, 1)
+    return _classes(names, actual, predicted, precision, recall)
+
+
+def _multilabel(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
+    """Precision and recall of each class at 0.5, and how often all classes of a row are right."""
+    actual, predicted = labels > 0.5, predictions > 0.5
+    hits = (actual & predicted).sum(axis=0)
+    counts = actual.sum(axis=0), predicted.sum(axis=0)
+    precision, recall = hits / np.maximum(counts[1], 1), hits / np.maximum(counts[0], 1)
+    exact = float((actual == predicted).all(axis=1).mean()) if len(labels) else 0.0
+    note = f"Predicted above 0.5; all classes of a row are right in {share(exact)} of {count(len(labels))} rows."
+    table = _classes([str(name) for name in label.classes], *counts, precision, recall)
+    return [Card("By class", classes=table, wide=True, note=note)]
+
+
+def _classes(names: Sequence[str], actual: Array, predicted: Array, precision: Array, recall: Array) -> ClassTable:
+    """The 200 classes with the most rows."""
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     order = np.argsort(-actual, kind="stable")[:200]
     columns = (actual, predicted, precision, recall, f1)
     return ClassTable([ClassRow(names[i], *(column[i].item() for column in columns)) for i in order])
+
+
+# --- quantiles ------------------------------------------------------------------------------------
+
+
+def _quantiles(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
+    """How often labels lie below each quantile, and how wide the span of the outer two is."""
+    if not len(labels):
+        return []
+    below = (labels[:, None] <= predictions).mean(axis=0)
+    points = list(zip(label.quantiles, below.tolist(), strict=True))
+    titles = [f"quantile {level:g}: {share(found)} of the rows lie at or below it" for level, found in points]
+    frame = Frame(_UNIT, _UNIT, "quantile", "share of rows at or below it", width=560, height=370)
+    guide = Series("perfect", [(0.0, 0.0), (1.0, 1.0)], "guide")
+    drawn = frame.draw(
+        "Share of rows below each quantile", line(frame, guide), line(frame, Series("", points, "first", titles, True))
+    )
+    names = (("model", "first"), ("perfect", "guide"))
+    said = Card("Quantiles", drawn, names, note="; ".join(f"{level:g}: {share(found)}" for level, found in points))
+    return [said] if len(label.quantiles) < 2 else [said, _spans(label, labels, predictions)]
+
+
+def _spans(label: LabelField, labels: Array, predictions: Array) -> Card:
+    low, high = predictions[:, 0].astype(np.float64), predictions[:, -1].astype(np.float64)
+    widths, (first, last) = high - low, (label.quantiles[0], label.quantiles[-1])
+    edges = np.linspace(*around([0.0, float(np.quantile(widths, 0.995))], 0.03), 49)
+    rows = np.histogram(widths, edges)[0]
+    titles = [f"{number(a)} to {number(b)}: {count(n)} rows" for a, b, n in zip(edges, edges[1:], rows, strict=False)]
+    top = float(rows.max()) * 1.08 or 1.0
+    x_label = f"width from quantile {first:g} to {last:g} of {label.name}"
+    frame = Frame((float(edges[0]), float(edges[-1])), (0.0, top), x_label, "rows", width=560, height=370)
+    drawn = frame.draw("Histogram of widths", bars(frame, edges.tolist(), rows.tolist(), titles, "first"))
+    inside = float(((labels >= low) & (labels <= high)).mean())
+    note = f"{share(inside)} of the labels lie inside, where the quantiles say {share(last - first)}."
+    return Card("Width", drawn, note=f"{note} Median width {number(np.median(widths))}.")
 
 
 # --- regression -----------------------------------------------------------------------------------

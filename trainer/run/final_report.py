@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 from trainer.config import METRICS_OF_TASK, Config, short_names
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.formatting import metric
-from trainer.report.influence import Importance, Slices
+from trainer.report.influence import Influence
 from trainer.report.page import ReportData, render
 from trainer.run import findings
 from trainer.run.importance import permutation_importance
 from trainer.run.result import exact_metrics
 from trainer.run.slices import worst_slices
+from trainer.schema import LabelPlace
 
 if TYPE_CHECKING:
     from trainer.training.validation_rows import ValidationRows
 
 #: Validation rows that importance and slices are measured on, at the most.
 _SAMPLE_ROWS, _SAMPLE_BYTES = 5_000, 64 * 1024**2
+#: Seconds that the importance of all labels may take.
+_LIMIT_S = 20.0
 
 
 def judge(
@@ -47,48 +50,62 @@ def judge(
     Returns:
         The document with `baseline` and `warnings`.
     """
-    label, config = prepared.layout.label, prepared.config
-    # A metric of Keras may have the name of one of ours, and another threshold or curve.
-    own = {"loss", *short_names(config.task, config.fit.metrics)}
     validation = dict(document["metrics"]["validation"])
+    trivial: dict[str, float] = {}
     lines: list[str] = []
-    if whole:
-        exact, lines = exact_metrics([name for name in validation if name in own], label.task, labels, predictions)
-        validation |= exact
-    if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
-        validation["loss"] = calibrated["log_loss_after"]
-    trivial = findings.baseline(label, prepared.statistics["train"], labels.reshape(-1))
-    result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
-    lines += findings.warnings(_only(own, result), label.task, trivial, labels.reshape(-1))
-    shown = [f"{name} {metric(trivial[name])}" for name in METRICS_OF_TASK[label.task] if name in trivial]
-    if shown:
-        note(f"trivial baseline on validation: {', '.join(shown)}")
+    for target, place in zip(prepared.config.targets, prepared.layout.targets, strict=True):
+        label, of_label = place.label, place.labels(labels)
+        # A metric of Keras may have the name of one of ours, and another threshold or curve.
+        own = {"loss", *short_names(label.task, target.metrics)}
+        shown = {name for name in own if place.prefix + name in validation}
+        if whole:
+            exact, undefined = exact_metrics(shown, place, of_label, place.predictions(predictions))
+            validation |= exact
+            lines += undefined
+        if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
+            validation["loss"] = calibrated["log_loss_after"]
+        found = findings.baseline(label, prepared.statistics["train"], of_label)
+        trivial |= {place.prefix + name: value for name, value in found.items()}
+        result = {**document, "metrics": {**document["metrics"], "validation": validation}}
+        told = findings.warnings(_only(own, place.prefix, result), label.task, found, of_label)
+        lines += [f"{label.name}: {line}" if place.prefix else line for line in told]
+        said = [f"{name} {metric(found[name])}" for name in METRICS_OF_TASK[label.task] if name in found]
+        if said:
+            note(f"trivial baseline on validation: {f'{label.name}: ' if place.prefix else ''}{', '.join(said)}")
+    lines += findings.warnings_of_run(document)
     for line in lines:
         note(f"warning: {line}")
+    result = {**document, "metrics": {**document["metrics"], "validation": validation}, "baseline": trivial}
     return {**result, "warnings": [*prepared.warnings, *lines]}
 
 
-def _only(names: Collection[str], result: Mapping[str, Any]) -> dict[str, Any]:
-    """The result with some metrics alone."""
+def _only(names: Collection[str], prefix: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with some metrics of one label alone, by their names without the label's."""
     splits = result["metrics"].items()
-    return {**result, "metrics": {s: {n: v for n, v in found.items() if n in names} for s, found in splits}}
+    only = {s: {n: found[prefix + n] for n in names if prefix + n in found} for s, found in splits}
+    return {**result, "metrics": only}
 
 
-@dataclass(frozen=True)
-class Influence:
-    """What the model goes by, and where it errs most."""
-
-    importance: Importance | None
-    slices: Slices | None
-
-
-def influence(rows: ValidationRows, prepared: Prepared) -> Influence:
-    """Measures importance of columns and the worst slices on a sample of the validation rows."""
+def influence(rows: ValidationRows, prepared: Prepared) -> list[Influence]:
+    """Measures importance of columns and the worst slices on a sample of the validation rows, for each label."""
     x, labels = rows.sample(_SAMPLE_ROWS, _SAMPLE_BYTES)
-    layout, seed = prepared.layout, prepared.config.fit.seed
-    importance = permutation_importance(rows.answers, x, labels, layout, seed=seed)
-    first = [column.name for column in importance.columns] if importance else []
-    return Influence(importance, worst_slices(x, labels, rows.answers(x), layout, first, seed=seed))
+    targets, seed = prepared.layout.targets, prepared.config.fit.seed
+    answered = rows.answers(x)
+    found = []
+    for place in targets:
+        layout, own = prepared.layout.only(place.label), place.labels(labels)
+        importance = permutation_importance(
+            partial(_answers, rows, place), x, own, layout, seed=seed, limit_s=_LIMIT_S / len(targets)
+        )
+        first = [column.name for column in importance.columns] if importance else []
+        slices = worst_slices(x, own, place.predictions(answered), layout, first, seed=seed)
+        found.append(Influence(place.label.name if place.prefix else "", importance, slices))
+    return found
+
+
+def _answers(rows: ValidationRows, place: LabelPlace, packed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    answers: NDArray[Any] = place.predictions(rows.answers(packed))
+    return answers
 
 
 def page(
@@ -98,7 +115,7 @@ def page(
     config: Config,
     labels: Any,
     predictions: Any,
-    found: Influence | None = None,
+    found: Sequence[Influence] = (),
 ) -> bytes:
     """Renders `report.html`.
 
@@ -121,7 +138,6 @@ def page(
             labels=labels,
             predictions=predictions,
             warnings=document["warnings"],
-            importance=found.importance if found else None,
-            slices=found.slices if found else None,
+            influence=found,
         )
     ).encode()

@@ -393,7 +393,7 @@ class _Run:
             publish(self.folder, prepared, session.built, self.store.fence.check)
             rows = session.validation_rows
             labels, predictions = (None, None) if rows is None else rows.predictions()
-            found = None if rows is None else final_report.influence(rows, prepared)
+            found = [] if rows is None else final_report.influence(rows, prepared)
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.record.add(nightly_hooks.decide(nightly, self.progress.note))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import metrics
-from trainer.config import LESS_IS_BETTER, METRICS_OF_TASK
+from trainer.config import METRICS_OF_TASK, less_is_better
 from trainer.report.influence import ColumnImportance, Importance
 from trainer.schema import Layout, image_key, ragged_key
 
@@ -121,8 +121,9 @@ class _Measure:
         self._places = _places(layout)
 
     def score(self, x: Packed, labels: NDArray[Any]) -> float:
-        found = metrics.values(self._layout.label.task, labels, self._answer(x), [self.metric])[self.metric]
-        return -found if self.metric in LESS_IS_BETTER else found
+        label = self._layout.label
+        found = metrics.values(label.task, labels, self._answer(x), [self.metric], label.quantiles)[self.metric]
+        return -found if less_is_better(self.metric) else found
 
     def shuffled(self, x: Packed, column: str, repeat: int) -> Packed:
         key, start, stop = self._places[column]

@@ -24,7 +24,6 @@ from trainer.feed.statistics.cache import statistics_from
 from trainer.feed.statistics.prepare import Prepared, inspect
 from trainer.nightly import digest, drift, gate, history, production, windows
 from trainer.nightly.production import Production
-from trainer.nightly.scores import Scored
 from trainer.run import fetched_code
 from trainer.schema import Statistics
 from trainer.serving import saved_model
@@ -186,7 +185,7 @@ def _check_holdout(config: Config) -> None:
     windows.check_fresh(config)
     if data.holdout_uris is not None and promote is not None:
         extra = [*promote.slices, *([promote.by] if promote.by else [])]
-        needed = dict.fromkeys([*data.features, data.label.column, *data.filter, *extra])
+        needed = dict.fromkeys([*data.features, *data.label_columns, *data.filter, *extra])
         holdout = scan(data.holdout_uris, list(needed))
         if not sum(shard.rows for shard in holdout.shards):
             raise DataError("the holdout has no rows", where="run.data.holdout", remedy="choose days with rows")
@@ -319,19 +318,20 @@ def _score(
     """Returns the gate's decision, and what else belongs in result.json."""
     from trainer.serving.holdout import predict_holdout  # TensorFlow
 
-    task, own, row_filter = nightly.config.task, nightly.folder.uri, nightly.resolved.data.filter
+    own, row_filter = nightly.folder.uri, nightly.resolved.data.filter
     if current is None:
         answers = predict_holdout([own], holdout, row_filter=row_filter)
-        return gate.decide_first(rules, task, answers.labels, answers.predictions[0]), {}
+        return gate.decide_first(rules, answers.targets, answers.labels, answers.predictions[0]), {}
     champion = RunFolder(nightly.folder.output_uri, current.run)
     by = [] if rules.by is None else [rules.by]
     answers = predict_holdout([own, champion.uri], holdout, [*rules.slices, *by], row_filter=row_filter)
     document = _trained_on_holdout(champion, holdout, note)
     units = None if rules.by is None else np.array([str(v) for v in answers.slices[rules.by]])
     challengers, champions = answers.predictions
-    scored = Scored(task, answers.labels, challengers, champions, units)
+    scored = gate.score(rules, answers.targets, answers.labels, challengers, champions, units)
+    metrics = gate.metrics_of_all(answers.targets, answers.labels, challengers)
     slices = {name: answers.slices[name] for name in rules.slices}
-    return gate.decide(rules, scored, champion.run_id, slices), document
+    return gate.decide(rules, scored, champion.run_id, slices, metrics), document
 
 
 def _trained_on_holdout(champion: RunFolder, holdout: str | list[str], note: Note) -> dict[str, Any]:

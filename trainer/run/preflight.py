@@ -120,7 +120,7 @@ def statistics_table(prepared: Prepared) -> Table:
     for name, column in statistics.columns.items():
         table.add_row(
             terminal.visible(name),
-            kinds.get(name, "label" if name == prepared.layout.label.name else "weight"),
+            kinds.get(name, "label" if name in prepared.config.data.label_columns else "weight"),
             *map(terminal.visible, _cells(column)),
         )
     return table

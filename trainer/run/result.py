@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import metrics
 from trainer.config import Config, EarlyStopping
 from trainer.feed.statistics.prepare import Prepared
+from trainer.schema import LabelPlace
 from trainer.training.time_ledger import Ledger
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def document(
         "status": end.status,
         "exit_code": end.exit_code,
         "reason": end.reason,
-        "task": config.task,
+        "task": config.task or {name: one.task for name, one in config.data.labels.items()},
         "metrics": {
             "train": {n: v for n, v in at.items() if not n.startswith("val_") and n != "learning_rate"},
             "validation": {n.removeprefix("val_"): v for n, v in at.items() if n.startswith("val_")},
@@ -77,25 +78,31 @@ def document(
     }
 
 
-def exact_metrics(names: Iterable[str], task: str, labels: Any, predictions: Any) -> tuple[dict[str, float], list[str]]:
-    """Computes the validation metrics of `result.json` by `trainer.metrics`, in place of Keras's running estimates.
+def exact_metrics(
+    names: Iterable[str], place: LabelPlace, labels: Any, predictions: Any
+) -> tuple[dict[str, float], list[str]]:
+    """Computes a label's metrics of `result.json` by `trainer.metrics`, in place of Keras's running estimates.
 
     Args:
         names: Metrics of the training; `loss`, which includes penalties, remains Keras's.
-        task: binary, multiclass or regression.
+        place: The label.
         labels: [rows] of the whole validation split.
-        predictions: [rows] or [rows, classes].
+        predictions: [rows] or [rows, outputs].
 
     Returns:
         Each metric by name, NaN where it is not defined; and a line for each undefined one.
     """
-    known = [name for name in names if name != "loss" and name in metrics.NAMES[task]]
+    label = place.label
+    known = [name for name in sorted(names) if name != "loss" and name in metrics.NAMES[label.task]]
     if not known:
         return {}, []
-    running = metrics.RunningMetrics(task, known)
+    running = metrics.RunningMetrics(label.task, known, label.quantiles)
     running.update(labels, predictions)
     values = running.result()
-    return values, [f"validation {name} is not defined: {why}" for name, why in running.undefined(values).items()]
+    undefined = running.undefined(values).items()
+    return {place.prefix + name: value for name, value in values.items()}, [
+        f"validation {place.prefix}{name} is not defined: {why}" for name, why in undefined
+    ]
 
 
 def versions() -> dict[str, str]:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer import metrics
 from trainer.date_parts import CYCLES, part_of
 from trainer.nightly.scores import holm, t_below
 from trainer.progress.formatting import number
 from trainer.report.influence import SliceRow, Slices
-from trainer.schema import FIRST_VOCABULARY_CODE, CodeField, Layout, NumberField
+from trainer.schema import FIRST_VOCABULARY_CODE, CodeField, LabelField, Layout, NumberField
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +32,10 @@ _LEVEL = 0.05
 _RESAMPLES = 500
 #: Half a 95 % interval of a normal distribution, in deviations.
 _Z = 1.96
+#: Tasks of which a row is not just right or wrong -> what its errors are called, and which root of their mean it is.
+_MEASURES = {"regression": ("RMSE", 2), "count": ("RMSE", 2), "quantile": ("pinball loss", 1)} | {
+    "multilabel": ("share of wrong classes", 1)
+}
 
 
 def worst_slices(
@@ -55,7 +60,7 @@ def worst_slices(
     Returns:
         The worst, those that are surely worse first; None where no slice has enough rows.
     """
-    errors = _errors(layout.label.task, labels, predictions)
+    errors = _errors(layout.label, labels, predictions)
     columns = list(dict.fromkeys([*first, *(column.name for column in layout.columns)]))[:_MOST_COLUMNS]
     found = [
         (column, value, rows)
@@ -73,14 +78,24 @@ def worst_slices(
         for place in worse[:_SHOWN]
         for column, value, at in [found[place]]
     ]
-    measure = "RMSE" if layout.label.task == "regression" else "share of wrong rows"
-    overall = math.sqrt(errors.mean()) if layout.label.task == "regression" else float(errors.mean())
-    return Slices(measure, overall, len(errors), tuple(rows), len(found), len(layout.columns) - len(columns))
+    measure, power = _MEASURES.get(layout.label.task, ("share of wrong rows", 1))
+    return Slices(
+        measure,
+        float(errors.mean()) ** (1 / power),
+        len(errors),
+        tuple(rows),
+        len(found),
+        len(layout.columns) - len(columns),
+    )
 
 
-def _errors(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
-    """Of each row: its squared error, or 1 where its class is wrong."""
-    answers = np.asarray(predictions, np.float64).reshape(len(labels), -1)
+def _errors(label: LabelField, labels: NDArray[Any], predictions: NDArray[Any]) -> Floats:
+    """Of each row: its squared error, its pinball loss, or 1 where its class is wrong."""
+    answers, task = np.asarray(predictions, np.float64).reshape(len(labels), -1), label.task
+    if label.quantiles:
+        return metrics.row_values("pinball", task, labels, answers, label.quantiles)
+    if task == "multilabel":
+        return 1.0 - metrics.row_values("accuracy", task, labels, answers)
     if task == "multiclass":
         return np.asarray(answers.argmax(axis=1) != labels, np.float64)
     if task == "binary":
@@ -157,12 +172,13 @@ def _p_worse(errors: Floats, rows: NDArray[np.intp]) -> float:
 
 
 def _interval(task: str, errors: Floats, seed: int) -> tuple[float, float, float]:
-    """The measure and its 95 % interval: Wilson's (1927) for a share, the bootstrap's percentiles for an RMSE."""
+    """The measure and its 95 % interval: Wilson's (1927) for a share, the bootstrap's percentiles else."""
     n, mean = len(errors), float(errors.mean())
-    if task == "regression":
+    if task in _MEASURES:
+        root = 1 / _MEASURES[task][1]
         drawn = np.random.default_rng(seed).integers(0, n, (_RESAMPLES, n))
-        low, high = np.sqrt(np.quantile(errors[drawn].mean(axis=1), [0.025, 0.975]))
-        return math.sqrt(mean), float(low), float(high)
+        low, high = np.quantile(errors[drawn].mean(axis=1), [0.025, 0.975]) ** root
+        return mean**root, float(low), float(high)
     centre, squared = mean + _Z**2 / (2 * n), 1 + _Z**2 / n
     half = _Z * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
     return mean, (centre - half) / squared, (centre + half) / squared

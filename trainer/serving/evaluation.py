@@ -30,7 +30,8 @@ def evaluate(
     Returns:
         `{"run", "rows", "unanswered", "metrics": {name: value}, "undefined": {name: why}}`. Metrics are those of the
         rows that have an answer; `unanswered` of the `rows` have none. Metrics that are not defined on them are NaN
-        and stand in `undefined`. `loss` is the log loss, or the mean squared error of a regression.
+        and stand in `undefined`. `loss` is the log loss; see `trainer.metrics.value`. Of several labels each name has
+        the label's in front.
 
     Raises:
         ConfigError: No model there.
@@ -39,24 +40,32 @@ def evaluate(
         StorageError: The store is out of reach.
     """
     model = published_model.load(where)
-    label = model.layout.label
+    places = model.layout.targets
     # The Brier score is the gate's; here are the metrics that training shows.
-    running = RunningMetrics(label.task, [name for name in NAMES[label.task] if name not in ("brier", "top5")])
+    names = {task: [name for name in found if name not in ("brier", "top5")] for task, found in NAMES.items()}
+    running = [RunningMetrics(at.label.task, names[at.label.task], at.label.quantiles) for at in places]
     total = 0
-    for table, columns in raw_batches(model.layout, data, rows=rows, extra=[label.name]):
+    for table, columns in raw_batches(model.layout, data, rows=rows, extra=[at.label.name for at in places]):
         predictions, logits = model.predict_with_logits(columns)
         answered = ~np.isnan(predictions).any(axis=1)
-        labels = label_values(label, table, str(data))[answered]
-        running.update(labels, predictions[answered], None if logits is None else logits[answered])
+        for at, metrics in zip(places, running, strict=True):
+            labels = label_values(at.label, table, str(data))[answered]
+            own = at.predictions(predictions)[answered]
+            metrics.update(labels, own, None if logits is None else logits[answered])
         total += len(answered)
         seen(total)
     if not total:
         raise DataError("no rows to evaluate", where=str(data), remedy="name Parquet files that hold rows")
-    values = running.result()
+    values: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    for at, metrics in zip(places, running, strict=True):
+        found = metrics.result()
+        values |= {at.prefix + name: value for name, value in found.items()}
+        undefined |= {at.prefix + name: why for name, why in metrics.undefined(found).items()}
     return {
         "run": model.run,
         "rows": total,
-        "unanswered": total - running.rows,
+        "unanswered": total - running[0].rows,
         "metrics": values,
-        "undefined": running.undefined(values),
+        "undefined": undefined,
     }

@@ -15,7 +15,7 @@ from trainer import storage
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.errors import ModelCodeError
 from trainer.feed.statistics.prepare import Prepared
-from trainer.model.objective.label_scale import predicted
+from trainer.model.objective.label_scale import all_predicted
 from trainer.schema import Layout
 from trainer.serving import published_model
 from trainer.serving.proof import proof_rows, prove
@@ -44,7 +44,7 @@ def publish(folder: RunFolder, prepared: Prepared, trained: Any, check: Callable
         return
     rows = proof_rows(prepared)
     answers = trained({key: tf.constant(values) for key, values in rows.packed.items()}, training=False)
-    expected = np.asarray(predicted(prepared.layout.label, answers))
+    expected = np.asarray(all_predicted(prepared.layout.targets, answers))
     with tempfile.TemporaryDirectory(prefix="kfit-export-") as temporary:
         local = Path(temporary, "model")
         serving = _export(trained, local, prepared.layout)

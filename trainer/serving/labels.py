@@ -6,13 +6,20 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.errors import DataError
-from trainer.feed.packing.arrow_values import encode, numbers
+from trainer.feed.packing.arrow_values import numbers
+from trainer.feed.packing.pack import classes_of
 from trainer.metrics import Floats
-from trainer.schema import LabelField
+from trainer.schema import LabelField, Layout
+
+
+def all_label_values(layout: Layout, table: pa.Table, where: str = "") -> Floats:
+    """The labels of every row as `label_values`; of several labels side by side, [rows, W]."""
+    parts = [label_values(label, table, where) for label in layout.labels]
+    return parts[0] if len(parts) == 1 else np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
-    """The label of every row.
+    """One label of every row.
 
     Args:
         label: The model's label.
@@ -20,7 +27,7 @@ def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
         where: The data, for errors.
 
     Returns:
-        float64 [rows]: 0 or 1, the class's index, or the value.
+        float64 [rows]: 0 or 1, the class's index, or the value; multilabel [rows, classes] of 0 and 1.
 
     Raises:
         DataError: The column is missing, null or not finite, or holds a value that is not a class of the model.
@@ -28,21 +35,29 @@ def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
     if label.name not in table.column_names:
         raise DataError(f"label column {label.name!r} is missing", where=where, remedy="scoring needs labelled rows")
     column = table.column(label.name)
-    if label.task == "multiclass":
-        distinct, places = encode(column)
-        known = {value: index for index, value in enumerate(label.classes)}
-        indices = np.array([*(known.get(value, -1) for value in distinct), -2], np.int64)[places]
-        _refuse_nulls(label.name, int((indices == -2).sum()), where)
-        _refuse_unknown(label.name, [v for v in distinct if v is not None and v not in known], where)
-        return np.asarray(indices, np.float64)
+    if label.classes:
+        is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
+        if is_list != (label.task == "multilabel"):
+            raise _wrong_type(label, column.type, where)
+        found, unknown = classes_of(label, column)
+        _refuse_unknown(label.name, unknown, where)
+        _refuse_nulls(label.name, column.null_count if is_list else int((found < 0).sum()), where)
+        return np.asarray(found, np.float64)
     if not _is_number(column.type):
-        raise DataError(f"label {label.name!r} is {column.type}; expected {label.arrow}", where=where,
-                        remedy=f"write the column as {label.arrow}, as in training")  # fmt: skip
+        raise _wrong_type(label, column.type, where)
     values: Floats = numbers(column).astype(np.float64)
     _refuse_nulls(label.name, int((~np.isfinite(values)).sum()), where)
     if label.task == "binary":
         _refuse_unknown(label.name, np.unique(values[(values != 0) & (values != 1)]).tolist(), where)
     return values
+
+
+def _wrong_type(label: LabelField, arrow: pa.DataType, where: str) -> DataError:
+    return DataError(
+        f"label {label.name!r} is {arrow}; expected {label.arrow}",
+        where=where,
+        remedy=f"write the column as {label.arrow}, as in training",
+    )
 
 
 def _is_number(arrow: pa.DataType) -> bool:

@@ -23,7 +23,7 @@ from trainer.errors import DataError, ModelCodeError
 from trainer.feed.packing.packed_inputs import packed_inputs
 from trainer.feed.packing.raw_columns import raw_batches, raw_columns
 from trainer.feed.statistics.prepare import Prepared
-from trainer.schema import CodeField, Column, ColumnStatistics, Layout, NumberField, ragged_key
+from trainer.schema import OF_NUMBERS, CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, ragged_key
 from trainer.serving.signature import ServingModel
 
 GOLDEN_ROWS = 64
@@ -68,7 +68,7 @@ def proof_rows(prepared: Prepared) -> ProofRows:
         layout,
         [shard.uri for shard in prepared.shards if shard.rows],
         rows=GOLDEN_ROWS,
-        extra=[layout.label.name, *weight],
+        extra=[*(label.name for label in layout.labels), *weight],
         row_filter=data.filter,
     )
     first = next(batches, None)
@@ -169,11 +169,8 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
     """
     answers = _ask_clean_process(local, serving, rows, layout)
     _compare_packed(answers, rows, layout)
-    # Probabilities are of the size of 1; a regression's values are of the size of the set's.
     expected = expected[: rows.ordinary]
-    size = np.abs(expected - layout.label.offset)
-    usual = 1.0 if layout.label.task != "regression" else float(np.median(size[: rows.golden]))
-    allowed = TOLERANCE * (size + usual)
+    allowed = np.concatenate([_allowed(at.label, at.predictions(expected), rows) for at in layout.targets], axis=1)
     for form in ("keras", "saved_model"):
         predicted = answers[form][: rows.ordinary]
         # A NaN or an infinity proves nothing: relu makes a NaN or 0 of it, as the graph was optimised.
@@ -188,6 +185,13 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
             )
 
 
+def _allowed(label: LabelField, expected: np.ndarray, rows: ProofRows) -> np.ndarray:
+    """How far each prediction may be off: probabilities are of the size of 1, numbers of the size of the set's."""
+    size = np.abs(expected - label.offset)
+    usual = 1.0 if label.task not in OF_NUMBERS else float(np.median(size[: rows.golden]))
+    return np.asarray(TOLERANCE * (size + usual))
+
+
 def _ask_clean_process(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout) -> dict[str, np.ndarray]:
     scratch = local.parent
     by_input = {serving.inputs[name]: values for name, values in rows.raw.items()}
@@ -198,6 +202,7 @@ def _ask_clean_process(local: Path, serving: ServingModel, rows: ProofRows, layo
     document = {
         "texts": texts,
         "packing": None if serving.packing is None else serving.packing.name,
+        "labels": [label.name for label in layout.labels] if layout.further_labels else [],
         "packing_inputs": [serving.inputs[c.name] for c in layout.columns if c.kind != "image"],
     }
     (scratch / "rows.json").write_text(json.dumps(document))

@@ -55,7 +55,8 @@ class Published:
 
         Returns:
             [rows, outputs]: probabilities, or the value of a regression in the label's units; float32, float64
-            where the label is too large for it (`LabelField.offset`). NaN in a row that has no answer.
+            where the label is too large for it (`LabelField.offset`). NaN in a row that has no answer. Several labels
+            stand side by side.
         """
         return self.predict_with_logits(columns)[0]
 
@@ -64,7 +65,7 @@ class Published:
 
         Returns:
             The predictions, and the logits float32 [rows, outputs] under a last sigmoid or softmax; None where the
-            model does not end in one.
+            model does not end in one, or predicts several labels.
         """
         from trainer.serving.signature import named_tensors
 
@@ -87,6 +88,10 @@ class Published:
 
         def answer(columns: Any) -> dict[str, Any]:
             predictions = self.model(columns, training=False)
+            if isinstance(predictions, dict):
+                parts = [predictions[label.name] for label in self.layout.labels]
+                widest = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
+                return {"predictions": tf.concat([tf.cast(part, widest) for part in parts], axis=1)}
             logits = logits_under(predictions)
             return {"predictions": predictions} | ({} if logits is None else {"logits": logits})
 
@@ -247,7 +252,8 @@ def _layout_json(layout: Layout) -> dict[str, Any]:
             *({**asdict(f.column), "codes": True} for f in layout.codes),
             *({**asdict(column), "codes": False} for column in layout.images),
         ],
-        "label": {**asdict(layout.label), "classes": list(layout.label.classes)},
+        "label": asdict(layout.label),
+        **({"further_labels": [asdict(label) for label in layout.further_labels]} if layout.further_labels else {}),
         "sample_weight": layout.sample_weight,
     }
 
@@ -269,11 +275,15 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
         else:
             numbers.append(NumberField(column, start))
             start += column.size
-    label = document["label"]
+    labels = [
+        LabelField(**{**label, **{key: tuple(label.get(key, ())) for key in ("classes", "quantiles")}})
+        for label in (document["label"], *document.get("further_labels", ()))
+    ]
     return Layout(
         tuple(numbers),
         tuple(codes),
-        LabelField(**{**label, "classes": tuple(label["classes"])}),
+        labels[0],
         document["sample_weight"],
         tuple(images),
+        tuple(labels[1:]),
     )

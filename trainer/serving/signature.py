@@ -40,9 +40,9 @@ class ServingModel:
 
     Attributes:
         model: {input name: [B] or [B, size] of its dtype, images as pixels} -> float32 [B, outputs] in the label's own
-            units (float64 where `LabelField.offset` is not 0), NaN for a row that lacks a required number. Call it, or
-            give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to float32 on the way in (Keras 3.15),
-            and large nullable integers lose their digits.
+            units (float64 where `LabelField.offset` is not 0), NaN for a row that lacks a required number; of several
+            labels a dict of them. Call it, or give `predict` a tf.data.Dataset: `predict` on arrays casts float64 to
+            float32 on the way in (Keras 3.15), and large nullable integers lose their digits.
         packing: The part of it before the trained layers, {input name: …} -> `x` of `trainer.schema` without images;
             None where every column is an image.
         inputs: Column name -> input name, see `input_names`.
@@ -53,8 +53,10 @@ class ServingModel:
     inputs: Mapping[str, str]
 
     def predict(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Predictions [rows, outputs] of raw columns by column name."""
-        return np.asarray(self.model(named_tensors(columns, self.inputs), training=False))
+        """Predictions [rows, outputs] of raw columns by column name; of several labels side by side."""
+        answer = self.model(named_tensors(columns, self.inputs), training=False)
+        parts = answer.values() if isinstance(answer, dict) else [answer]
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)
 
 
 def named_tensors(columns: Mapping[str, np.ndarray], inputs: Mapping[str, str]) -> dict[str, tf.Tensor]:
@@ -76,8 +78,13 @@ def serving_model(trained: keras.Model, layout: Layout) -> ServingModel:
     stored = [raw[c.name] for c in layout.columns if c.kind != "image"]
     packed = {} if packing is None else dict(packing(stored))
     packed |= {image_key(index): raw[column.name] for index, column in enumerate(layout.images)}
-    answers = _unless_lacking(layout, packed, predicted(layout.label, inner(packed)))
-    model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, answers, name="serving")
+    packed_answers = inner(packed)
+    answers = {
+        at.label.name: _unless_lacking(layout, packed, predicted(at.label, at.predictions(packed_answers)))
+        for at in layout.targets
+    }
+    ends = answers if layout.further_labels else answers[layout.label.name]
+    model = keras.Model({names[column]: tensor for column, tensor in raw.items()}, ends, name="serving")
     return ServingModel(model, packing, names)
 
 
@@ -112,7 +119,8 @@ def _packing(layout: Layout) -> keras.Model | None:
 def export(serving: ServingModel, folder: Path, layout: Layout) -> None:
     """Writes `model.keras` and `saved_model/` into a folder.
 
-    Both take the raw columns by input name; the SavedModel's `serving_default` returns {"prediction": [B, outputs]}.
+    Both take the raw columns by input name; the SavedModel's `serving_default` returns {"prediction": [B, outputs]};
+    of several labels {label: [B, outputs]}.
 
     Args:
         serving: From `serving_model`.
@@ -175,7 +183,8 @@ def _row_shape(column: Column) -> tuple[int | None, ...]:
 
 def _prediction(model: keras.Model) -> Any:
     def serve(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"prediction": model(columns, training=False)}
+        answer = model(columns, training=False)
+        return answer if isinstance(answer, dict) else {"prediction": answer}
 
     return serve
 

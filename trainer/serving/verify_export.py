@@ -66,6 +66,11 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
         yield from _parts(child)
 
 
+def _side_by_side(answer: Any, labels: list[str]) -> np.ndarray:
+    """Predictions [rows, outputs] of every label, one after another."""
+    return np.concatenate([np.asarray(answer[label]) for label in labels], axis=1) if labels else np.asarray(answer)
+
+
 def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None:
     """Predicts raw rows with both forms of the model.
 
@@ -73,7 +78,7 @@ def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None
         folder: Holds `model.keras` and `saved_model/`.
         numbers_path: Arrays by input name.
         texts_path: JSON: `texts` (nested lists of strings by input name), `packing` (name of the layer that packs raw
-            columns, or null) and `packing_inputs` (its inputs' names in order).
+            columns, or null), `packing_inputs` (its inputs' names in order) and `labels` (where there are several).
         out_path: Written: `keras` and `saved_model`, each [rows, outputs], and `packed/<key>` of the packing layer.
     """
     import keras
@@ -87,8 +92,8 @@ def main(folder: str, numbers_path: str, texts_path: str, out_path: str) -> None
     whole = keras.models.load_model(path, custom_objects=own_classes(path))
     signature = tf.saved_model.load(f"{folder}/saved_model").signatures["serving_default"]
     answers: dict[str, Any] = {
-        "keras": np.asarray(whole(tensors, training=False)),
-        "saved_model": np.asarray(next(iter(signature(**tensors).values()))),
+        "keras": _side_by_side(whole(tensors, training=False), document["labels"]),
+        "saved_model": _side_by_side(signature(**tensors), document["labels"] or ["prediction"]),
     }
     if document["packing"] is not None:
         packed = whole.get_layer(document["packing"])([tensors[name] for name in document["packing_inputs"]])

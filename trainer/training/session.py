@@ -14,7 +14,7 @@ from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
 from trainer.feed.pipeline.dataset import Feed
-from trainer.feed.statistics.class_weights import class_weights
+from trainer.feed.statistics.class_weights import class_weights, row_class_weights
 from trainer.feed.statistics.prepare import Prepared
 from trainer.model import own_code
 from trainer.model.build import Built, build_job
@@ -71,7 +71,7 @@ class Session:
         self._on_gpu = uses_gpu(strategy)
         self._meet()
         self._worker = self._place()
-        weights = class_weights(config, prepared)
+        weights = row_class_weights(config, prepared)
         self._train = self._open(
             "train", shuffle=config.data.shuffle is not False, class_weight=weights, worker=self._worker
         )
@@ -116,7 +116,8 @@ class Session:
             own_code.load(callback.entrypoint, f"run.fit.callbacks[{index}]")  # told now, not after the first epoch
         steps = self._train.steps * config.fit.known_epochs
         try:
-            return compile_model(self.built, config, steps, self._prepared.layout.label, compiled)
+            weights = class_weights(config, self._prepared)
+            return compile_model(self.built, config, steps, self._prepared.layout.labels, compiled, weights)
         except Exception as error:
             raise own_code.fault_in_training(error) or error from error
 
@@ -315,7 +316,7 @@ class Session:
         fit, rows = self._config.fit, self._prepared.rows["validation"]
         return ValidationRows(
             lambda: self._open("validation", shuffle=False),
-            self._prepared.layout.label,
+            self._prepared.layout,
             self.built,
             fit.known_batch_size,
             rows,

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.feed.pipeline.dataset import Feed
-from trainer.model.objective.label_scale import predicted
-from trainer.schema import LabelField
+from trainer.model.objective.label_scale import all_predicted
+from trainer.schema import Layout
 from trainer.serving.calibration import Calibration, apply_temperature, fit_temperature
 from trainer.serving.published_model import logits_under
 
@@ -26,21 +26,19 @@ class ValidationRows:
 
     Args:
         open_feed: Opens the split from its first row, in file order.
-        label: The label.
+        layout: What is predicted.
         built: The model on packed inputs.
         batch_size: Rows of a batch of the feed.
         rows: Rows of the split.
     """
 
-    def __init__(
-        self, open_feed: Callable[[], Feed], label: LabelField, built: Any, batch_size: int, rows: int
-    ) -> None:
-        self._open, self._label, self._built = open_feed, label, built
+    def __init__(self, open_feed: Callable[[], Feed], layout: Layout, built: Any, batch_size: int, rows: int) -> None:
+        self._open, self._layout, self._built = open_feed, layout, built
         self._batch_size, self._rows = batch_size, rows
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [rows] and predictions [rows] or [rows, K] of the split (its first 2 million rows)."""
-        return self._over(lambda x: predicted(self._label, self._built(x, training=False)))
+        """Labels [rows] or [rows, W], predictions [rows] or [rows, outputs] of the split (its first 2 million rows)."""
+        return self._over(lambda x: all_predicted(self._layout.targets, self._built(x, training=False)))
 
     def calibrate(self) -> Calibration | None:
         """Fits a temperature, and divides the model's logits by it where that helps.
@@ -49,13 +47,13 @@ class ValidationRows:
             What it came to; None where the rows do not define it.
         """
         labels, logits = self._over(lambda x: logits_under(self._built(x, training=False)))
-        calibration = fit_temperature(self._label.task, labels, logits)
+        calibration = fit_temperature(self._layout.label.task, labels, logits)
         if calibration is not None and calibration.applied:
             apply_temperature(self._built, calibration.temperature)
         return calibration
 
     def sample(self, most_rows: int, most_bytes: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Evenly spaced rows: `x` of `trainer.schema`, and labels [rows]."""
+        """Evenly spaced rows: `x` of `trainer.schema`, and labels [rows] or [rows, W]."""
         every, seen = 1, 0
         parts: list[dict[str, np.ndarray]] = []
         labels = []
@@ -78,7 +76,8 @@ class ValidationRows:
 
     @cached_property
     def _answer(self) -> Any:
-        return tf.function(lambda x: predicted(self._label, self._built(x, training=False)), reduce_retracing=True)
+        places = self._layout.targets
+        return tf.function(lambda x: all_predicted(places, self._built(x, training=False)), reduce_retracing=True)
 
     def _over(self, answer: Callable[[Any], Any]) -> tuple[np.ndarray, np.ndarray]:
         ask = tf.function(answer, reduce_retracing=True)
@@ -91,7 +90,7 @@ class ValidationRows:
 
     def _batches(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
         """Packed batches, the labels of their rows that count, and which those are: padding weighs 0."""
-        offset, seen = self._label.offset, 0
+        offset, seen = self._layout.label_offset, 0
         with self._open() as feed:
             for x, y, w in feed.dataset().take(feed.steps):
                 counted = np.asarray(w)[:, 0] > 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from trainer.errors import ConfigError
 from trainer.feed.statistics.prepare import Prepared
-from trainer.schema import CodeField, Column, Layout
+from trainer.schema import CodeField, Column, LabelField, Layout
 from trainer.serving import published_model
 
 _WHERE = "run.fit.warm_start"
@@ -42,14 +42,17 @@ def with_vocabularies_of(where: str, prepared: Prepared, key: str = _WHERE) -> P
     earlier, layout = published_model.layout_from(manifest["layout"]), prepared.layout
     refused = partial(_refused, run, key)
     _compare_features(refused, earlier, layout)
-    _compare_label(refused, earlier, layout)
+    _compare_labels(refused, earlier, layout)
     codes = tuple(_with_vocabulary(refused, field, vocabularies) for field in layout.codes)
     warnings = [w for old, new in zip(layout.codes, codes, strict=True) if (w := _unknown_values(run, old, new))]
     if earlier.label.name != layout.label.name:
         warnings.append(f"warm start: run {run} predicts {earlier.label.name!r}, this job {layout.label.name!r}")
-    scale = earlier.label  # with another one, the copied weights would predict other values
-    label = replace(layout.label, offset=scale.offset, mean=scale.mean, deviation=scale.deviation)
-    layout = replace(layout, codes=codes, label=label)
+    # With another scale, the copied weights would predict other values.
+    labels = [
+        replace(label, offset=scale.offset, mean=scale.mean, deviation=scale.deviation)
+        for label, scale in zip(layout.labels, earlier.labels, strict=True)
+    ]
+    layout = replace(layout, codes=codes, label=labels[0], further_labels=tuple(labels[1:]))
     return replace(prepared, layout=layout, warnings=(*prepared.warnings, *warnings))
 
 
@@ -97,12 +100,21 @@ def _nature(column: Column) -> str:
     return " ".join([*words, *(["ragged"] if column.ragged else [])])
 
 
-def _compare_label(refused: Refused, earlier: Layout, layout: Layout) -> None:
-    before, now = earlier.label, layout.label
+def _compare_labels(refused: Refused, earlier: Layout, layout: Layout) -> None:
+    before, now = ([label.name for label in of.labels] for of in (earlier, layout))
+    if len(now) + len(before) > 2 and before != now:
+        raise refused(f"predicts {_listed(before)}, this job {_listed(now)}")
+    for theirs, ours in zip(earlier.labels, layout.labels, strict=True):
+        _compare_label(refused, theirs, ours)
+
+
+def _compare_label(refused: Refused, before: LabelField, now: LabelField) -> None:
     if before.task != now.task:
         raise refused(f"was trained for the task {before.task}, this job is {now.task}")
     if before.classes != now.classes:
         raise refused(f"knows the classes {_listed(before.classes)}, this data has {_listed(now.classes)}")
+    if before.quantiles != now.quantiles:
+        raise refused(f"predicts the quantiles {_listed(before.quantiles)}, this job {_listed(now.quantiles)}")
     if before.transform != now.transform:
         raise refused(f"learns the label by transform {before.transform}, this job by {now.transform}")
 

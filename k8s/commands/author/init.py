@@ -54,7 +54,7 @@ def job_file(data_uri: str, *, label: str, task: str | None, output: str, name: 
     Args:
         data_uri: A folder, an object or a glob.
         label: Column to predict.
-        task: binary, multiclass or regression; None infers it from the label's type where that is certain.
+        task: A task of the job file; None infers it from the label's type where that is certain.
         output: Where runs write.
         name: The job's name.
 

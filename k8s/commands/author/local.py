@@ -31,7 +31,7 @@ def _older_output(context: click.Context, parameter: click.Parameter, uri: str |
 @click.option("--label", required=True, help="Column to predict.")
 @click.option(
     "--task",
-    type=click.Choice(["binary", "multiclass", "regression"]),
+    type=click.Choice(["binary", "multiclass", "multilabel", "regression", "count", "quantile"]),
     help="Needed where the label may be classes or amounts.",
 )
 @click.option(

@@ -12,7 +12,7 @@ from trainer.feed.packing.pack import label_values
 from trainer.feed.shards.row_selection import validation_mask
 from trainer.feed.shards.split import row_hashes
 from trainer.feed.statistics import accumulators
-from trainer.feed.statistics.class_weights import class_weights
+from trainer.feed.statistics.class_weights import row_class_weights
 from trainer.feed.statistics.prepare import prepare
 from trainer.model.codes import code_of
 
@@ -198,7 +198,7 @@ def test_class_weights_balance_as_scikit_learn_does(tmp_path, configure):
         config = configure(
             folder, features=features, task="multiclass", batch_size=1, fit={"class_weight": class_weight}
         )
-        return class_weights(config, prepare(config))
+        return row_class_weights(config, prepare(config))
 
     from sklearn.utils.class_weight import compute_class_weight
 

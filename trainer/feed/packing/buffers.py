@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import mmap
 import queue
 import threading
@@ -35,7 +36,7 @@ class Rows:
     Attributes:
         numbers: float32 [R, N]: null is NaN.
         codes: int32 [R, C].
-        label: float32 [R]; int32 for multiclass.
+        label: float32 [R]; int32 for multiclass; float32 [R, W] for multilabel and for several labels.
         weight: float32 [R, 2]: the row's weight, and the fill of its batch.
         encoded: objects (bytes) [R, I + S]: images as they are stored, then the int32 codes of each ragged sequence.
     """
@@ -72,7 +73,7 @@ class Rows:
 
 def row_bytes(layout: Layout) -> int:
     """Returns the bytes of a packed row: numbers, codes, label, weight and fill, four bytes each."""
-    return 4 * (layout.numbers_width + layout.codes_width + 3)
+    return 4 * (layout.numbers_width + layout.codes_width + 2 + math.prod(layout.label_shape))
 
 
 def views_over(layout: Layout, memory: np.ndarray, rows: int) -> Rows:
@@ -103,11 +104,11 @@ def room_for(layout: Layout, rows: int) -> int:
 
 
 def _parts(layout: Layout, rows: int) -> list[tuple[tuple[int, ...], type]]:
-    label = np.int32 if layout.label.task == "multiclass" else np.float32
+    label = np.int32 if layout.label_is_code else np.float32
     return [
         ((rows, layout.numbers_width), np.float32),
         ((rows, layout.codes_width), np.int32),
-        ((rows,), label),
+        ((rows, *layout.label_shape), label),
         ((rows, 2), np.float32),
     ]
 

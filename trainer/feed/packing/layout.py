@@ -8,22 +8,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.config import Categorical, Config, Sequence, Text
+from trainer.config import Categorical, Config, Sequence, Target, Text
 from trainer.errors import ConfigError, DataError
-from trainer.schema import CodeField, Column, ColumnStatistics, LabelField, Layout, NumberField, Statistics
+from trainer.schema import (
+    OF_NUMBERS,
+    CodeField,
+    Column,
+    ColumnStatistics,
+    LabelField,
+    Layout,
+    NumberField,
+    Statistics,
+)
 
 #: float32 counts exactly up to here.
 _EXACT_FLOAT32 = 2**24
 _WIDE = ("int32", "uint32", "int64", "uint64", "float64")
 
 
-def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, train: Statistics) -> Layout:
+def make_layout(
+    config: Config, columns: Mapping[str, Column], label_types: Mapping[str, object], train: Statistics
+) -> Layout:
     """Places every feature.
 
     Args:
         config: The configuration.
         columns: Feature columns by name, in the order of the job file.
-        label_type: Arrow type of the label.
+        label_types: Arrow type of each label.
         train: Statistics of the training split.
 
     Returns:
@@ -48,7 +59,8 @@ def make_layout(config: Config, columns: Mapping[str, Column], label_type: str, 
             numbers.append(NumberField(column, width, offset, required=feature.impute is None))
             width += column.size
     images = tuple(column for column in columns.values() if column.kind == "image")
-    return Layout(tuple(numbers), tuple(codes), _label(config, label_type, train), config.data.sample_weight, images)
+    labels = [_label(target, str(label_types[target.label.column]), train) for target in config.targets]
+    return Layout(tuple(numbers), tuple(codes), labels[0], config.data.sample_weight, images, tuple(labels[1:]))
 
 
 def _offset(column: Column, known: ColumnStatistics) -> float:
@@ -56,13 +68,18 @@ def _offset(column: Column, known: ColumnStatistics) -> float:
     return float(round(known.mean)) if column.kind == "numeric" and column.dtype in _WIDE and large else 0.0
 
 
-def _label(config: Config, label_type: str, train: Statistics) -> LabelField:
-    values = train.columns[config.data.label.column].values
-    classes = tuple(sorted((v for v, _ in values), key=lambda v: v)) if config.task == "multiclass" else ()
-    label = LabelField(config.data.label.column, label_type, config.task, classes)
-    if config.task != "regression" or config.data.label.transform == "none":
+def _label(target: Target, arrow: str, train: Statistics) -> LabelField:
+    wanted, task = target.label, target.task
+    known = train.columns[wanted.column]
+    classes = tuple(sorted((v for v, _ in known.values), key=lambda v: v))
+    label = LabelField(wanted.column, arrow, task, classes if task in ("multiclass", "multilabel") else ())
+    if task == "count":
+        return replace(label, transform="log", mean=math.log(known.mean or 1.0))
+    if task == "quantile":
+        label = replace(label, quantiles=tuple(wanted.quantiles))
+    if task not in OF_NUMBERS or wanted.transform == "none":
         return label
-    return _scaled_label(replace(label, transform=config.data.label.transform), train.columns[label.name])
+    return _scaled_label(replace(label, transform=wanted.transform), known)
 
 
 def _scaled_label(label: LabelField, known: ColumnStatistics) -> LabelField:

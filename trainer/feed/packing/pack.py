@@ -15,7 +15,16 @@ from trainer.errors import DataError
 from trainer.feed.packing.arrow_values import as_array, encode, encoded_names, listed, numbers, places, vectors
 from trainer.feed.packing.buffers import Rows
 from trainer.feed.packing.transpose import Turner
-from trainer.schema import FIRST_VOCABULARY_CODE, MISSING_CODE, UNSEEN_CODE, CodeField, LabelField, Layout, NumberField
+from trainer.schema import (
+    FIRST_VOCABULARY_CODE,
+    MISSING_CODE,
+    UNSEEN_CODE,
+    CodeField,
+    Column,
+    LabelField,
+    Layout,
+    NumberField,
+)
 
 #: Vocabularies of integers that span no more than this are looked up in an array of at most 4 MiB.
 _TABLE_VALUES = 2**20
@@ -40,7 +49,8 @@ class Packer:
     def names(self) -> list[str]:
         """Columns that a table needs."""
         weight = [self.layout.sample_weight] if self.layout.sample_weight else []
-        return list(dict.fromkeys([*(c.name for c in self.layout.columns), self.layout.label.name, *weight]))
+        labels = [label.name for label in self.layout.labels]
+        return list(dict.fromkeys([*(c.name for c in self.layout.columns), *labels, *weight]))
 
     @property
     def encoded(self) -> list[str]:
@@ -65,8 +75,9 @@ class Packer:
         images = [as_array(columns[c.name]).to_numpy(zero_copy_only=False) for c in self.layout.images]
         for at, stored in enumerate([*images, *(c.bytes_of(columns[c.field.column.name]) for c in self._ragged)]):
             out.encoded[:, at] = stored if pick is None else stored[pick]
-        label = label_values(self.layout.label, columns[self.layout.label.name])
-        out.label[:] = label if pick is None else label[pick]
+        for place in self.layout.targets:
+            label = label_values(place.label, columns[place.label.name])
+            place.labels(out.label)[:] = label if pick is None else label[pick]
         self._weigh(columns, out, pick)
 
     def _weigh(self, columns: Mapping[str, pa.ChunkedArray], out: Rows, pick: np.ndarray | None) -> None:
@@ -96,25 +107,44 @@ def label_values(label: LabelField, values: pa.ChunkedArray) -> np.ndarray:
     """Returns the label as the model learns it.
 
     Returns:
-        float32 [N], minus the label's offset; int32 class indices [N] for multiclass.
+        float32 [N], minus the label's offset; int32 class indices [N] for multiclass; float32 [N, classes] for
+        multilabel, 1 for each class of a row.
 
     Raises:
         DataError: A value that is not one of the classes.
     """
-    if label.task != "multiclass":
+    if not label.classes:
         labels = numbers(values)
         return np.asarray(labels.astype(np.float64) - label.offset if label.offset else labels, np.float32)
-    index = {value: i for i, value in enumerate(label.classes)}
-    distinct, places = encode(values)
-    known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
-    labels = np.asarray(known[places])
-    if (labels < 0).any():
-        bad = next((v for v in distinct if v not in index), None)
+    labels, unknown = classes_of(label, values)
+    if unknown or (label.task == "multiclass" and (labels < 0).any()):
+        bad = unknown[0] if unknown else None
         raise DataError(
-            f"label value {bad!r} is none of the {len(index)} classes of the training rows",
+            f"label value {bad!r} is none of the {len(label.classes)} classes of the training rows",
             where=f"column {label.name!r}", remedy="give the class training rows, or leave such rows out",
         )  # fmt: skip
     return labels
+
+
+def classes_of(label: LabelField, values: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
+    """A multiclass or multilabel label by its classes.
+
+    Returns:
+        int32 [N] class indices, -1 for null and for a value that is no class; multilabel float32 [N, classes]. And the
+        values that are no class.
+    """
+    several = label.task == "multilabel"
+    rows, flat = listed(Column(label.name, "sequence", "", ""), values) if several else (None, values)
+    index = {value: i for i, value in enumerate(label.classes)}
+    distinct, places = encode(flat)
+    known = np.array([*(index.get(v, -1) for v in distinct), -1], np.int32)
+    codes = np.asarray(known[places])
+    unknown = [value for value in distinct if value not in index and value not in (None, "")]
+    if rows is None:
+        return codes, unknown
+    hot = np.zeros((len(values), len(label.classes)), np.float32)
+    hot[rows[codes >= 0], codes[codes >= 0]] = 1.0
+    return hot, unknown
 
 
 class _Codes:

@@ -43,7 +43,7 @@ class Feed:
         batch_size: Rows of a global batch, B.
         seed: Decides the order together with the epoch.
         shuffle: False: the order of files.
-        class_weight: Label index -> factor of the row's weight; training only.
+        class_weight: Class index -> factor of the row's weight, where there is one label; training only.
         epoch: Of the first iterator, from 0. step: where in it.
         worker: Which of several workers reads; batches are then its part of the global ones.
 
@@ -157,11 +157,11 @@ class Feed:
     def _signature(self) -> tuple[tf.TensorSpec, ...]:
         layout = self._layout
         size = self._source.batch_size if self._source.worker.workers == 1 else None
-        label = tf.int32 if layout.label.task == "multiclass" else tf.float32
+        label = tf.int32 if layout.label_is_code else tf.float32
         plain = (
             tf.TensorSpec([None, size, layout.numbers_width], tf.float32),
             tf.TensorSpec([None, size, layout.codes_width], tf.int32),
-            tf.TensorSpec([None, size], label),
+            tf.TensorSpec([None, size, *layout.label_shape], label),
             tf.TensorSpec([None, size, 2], tf.float32),
         )
         encoded = tf.TensorSpec([None, size, len(layout.images) + len(layout.ragged)], tf.string)

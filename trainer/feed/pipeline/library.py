@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.feed.pipeline.dataset import Feed
-from trainer.feed.statistics.class_weights import class_weights
+from trainer.feed.statistics.class_weights import row_class_weights
 from trainer.feed.statistics.prepare import SplitName, prepare
 from trainer.schema import Layout, image_key, ragged_key
 
@@ -31,7 +31,7 @@ def dataset(
         Batches `(x, y, w)`: x by column name, numbers float32 [B] or [B, size] (float64 for large integers
         and timestamps) with NaN for null, categories int32 codes [B], sequences
         and texts [B, length], ragged sequences RaggedTensors [B, any], images uint8 pixels; y [B] (float64 for large
-        regression labels; packed: minus `LabelField.offset`); w float32 [B].
+        regression labels; packed: minus `LabelField.offset`; multilabel float32 [B, classes]); w float32 [B].
 
     Raises:
         KfitError: As `prepare`.
@@ -43,9 +43,9 @@ def dataset(
         batch_size=prepared.config.fit.known_batch_size,
         seed=config.fit.seed,
         shuffle=split == "train" and config.data.shuffle is not False,
-        class_weight=class_weights(config, prepared) if split == "train" else None,
+        class_weight=row_class_weights(config, prepared) if split == "train" else None,
     )
-    offset = prepared.layout.label.offset
+    offset = prepared.layout.label_offset
 
     def _label(y: tf.Tensor) -> tf.Tensor:
         return tf.cast(y, tf.float64) + offset if offset else y

@@ -8,7 +8,19 @@ from dataclasses import replace
 import pyarrow as pa
 
 from trainer import date_parts
-from trainer.config import Categorical, Config, Date, Feature, Image, NewestSplit, Numeric, Sequence, Text, Vector
+from trainer.config import (
+    Categorical,
+    Config,
+    Date,
+    Feature,
+    Image,
+    NewestSplit,
+    Numeric,
+    Sequence,
+    Target,
+    Text,
+    Vector,
+)
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards.discovery import ShardSet
 from trainer.schema import Column
@@ -19,7 +31,7 @@ _T = pa.types
 def needed_columns(config: Config) -> list[str]:
     """Names of the columns that a run reads: features, label, sample weight, and what split and filter go by."""
     by = getattr(config.data.validation, "by", None)
-    names = [*config.data.features, config.data.label.column, config.data.sample_weight, by, *config.data.filter]
+    names = [*config.data.features, *config.data.label_columns, config.data.sample_weight, by, *config.data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -129,12 +141,16 @@ def _vector(name: str, feature: Vector, arrow: pa.DataType, nullable: bool) -> C
 
 
 def _sequence(name: str, feature: Sequence, arrow: pa.DataType) -> Column:
-    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
-    if not is_list or not (_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type)):
+    if not _is_list_of_values(arrow):
         raise _wrong(name, arrow, "sequence", None)
     # Where a row is shorter its input is padded: with "" or, as for an int that may be null, with NaN.
     dtype = "string" if _T.is_string(arrow.value_type) else "float64"
     return Column(name, "sequence", str(arrow), dtype, size=feature.length, ragged=feature.ragged)
+
+
+def _is_list_of_values(arrow: pa.DataType) -> bool:
+    is_list = _T.is_list(arrow) or _T.is_fixed_size_list(arrow)
+    return is_list and bool(_T.is_string(arrow.value_type) or _T.is_integer(arrow.value_type))
 
 
 def _wrong(name: str, arrow: pa.DataType, kind: str, other: str | None) -> DataError:
@@ -186,28 +202,36 @@ def input_dtype(arrow: pa.DataType, nullable: bool) -> str:
     return "bool" if _T.is_boolean(arrow) else str(arrow)
 
 
-def check_label(config: Config, shard_set: ShardSet) -> pa.DataType:
-    """Returns the type of the label after checking that it fits the task.
+def check_labels(config: Config, shard_set: ShardSet) -> dict[str, pa.DataType]:
+    """Returns the type of each label after checking that it fits the task.
 
     Raises:
         DataError: The type does not fit the task.
     """
-    name, task = config.data.label.column, config.task
+    return {target.label.column: _checked_label(target, shard_set) for target in config.targets}
+
+
+def _checked_label(target: Target, shard_set: ShardSet) -> pa.DataType:
+    name, task = target.label.column, target.task
     arrow = shard_set.types.get(name, shard_set.partition_types.get(name))
+    if task == "multilabel":
+        if not _is_list_of_values(arrow):
+            raise _label(target, arrow, "a list of strings or ints", "for one class a row set task: multiclass")
+        return arrow
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
-        raise _label(name, arrow, task, "a string or an int", "for numbers to predict set task: regression")
+        raise _label(target, arrow, "a string or an int", "for numbers to predict set task: regression")
     if task != "multiclass" and not number:
         allowed = "a bool, or a number that is 0 or 1" if task == "binary" else "a number"
         text = "set task: multiclass, or write the label as 0 and 1" if task == "binary" else "set task: multiclass"
-        raise _label(name, arrow, task, allowed, text if _T.is_string(arrow) else "write it with another type")
+        raise _label(target, arrow, allowed, text if _T.is_string(arrow) else "write it with another type")
     return arrow
 
 
-def _label(name: str, arrow: pa.DataType, task: str, allowed: str, remedy: str) -> DataError:
-    return DataError(
-        f"label {name!r} is {arrow}; task {task} takes {allowed}", where="run.data.label.column", remedy=remedy
-    )
+def _label(target: Target, arrow: pa.DataType, allowed: str, remedy: str) -> DataError:
+    key = target.label_key if target.prefix else f"{target.label_key}.column"
+    what = f"label {target.label.column!r} is {arrow}; task {target.task} takes {allowed}"
+    return DataError(what, where=f"run.{key}", remedy=remedy)
 
 
 def check_weight(config: Config, shard_set: ShardSet) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.config import Categorical, Config, Feature, Image, Sequence, Text
+from trainer.config import Categorical, Config, Feature, Image, Sequence, Target, Text
 from trainer.errors import DataError
 from trainer.feed.packing.memory_limit import default_budget
 from trainer.feed.shards.split import SplitName
 from trainer.feed.statistics.accumulators import ColumnPart, SplitPart
+from trainer.schema import OF_NUMBERS
 
 #: Number formats whose steps exceed this share of a column's standard deviation lose too much of it.
 _COARSE = 0.01
@@ -32,15 +33,17 @@ def check_parts(config: Config, parts: Mapping[SplitName, SplitPart]) -> None:
     for split, part in parts.items():
         if not part.rows:
             continue
-        _check_label(config, split, part.columns[config.data.label.column])
+        for target in config.targets:
+            _check_label(target, split, part.columns[target.label.column])
         if config.data.sample_weight is not None:
             _check_weight(config.data.sample_weight, split, part.columns[config.data.sample_weight])
         for name, feature in config.data.features.items():
             _check_feature(name, feature, split, part.columns[name], config.data.memory)
 
 
-def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
-    name = config.data.label.column
+def _check_label(target: Target, split: SplitName, part: ColumnPart) -> None:
+    name, task, key = target.label.column, target.task, f"run.{target.label_key}"
+    column = key if target.prefix else f"{key}.column"
     if part.nulls or part.nans:
         what = "null" if part.nulls else "NaN"
         raise DataError(
@@ -52,25 +55,37 @@ def _check_label(config: Config, split: SplitName, part: ColumnPart) -> None:
             f"label {name!r} is infinite in {part.infinities} {split} rows", where=part.first_bad,
             remedy="fix the label, or leave those rows out",
         )  # fmt: skip
-    if config.task == "regression":
+    if task in OF_NUMBERS:
         assert part.moments is not None
-        if config.data.label.transform == "log1p" and part.moments.minimum <= -1:
+        if task == "count" and part.moments.minimum < 0:
+            raise DataError(
+                f"label {name!r} is {part.moments.minimum:g} in {split} rows; task count needs counts >= 0",
+                where=column, remedy="set task: regression, or leave those rows out",
+            )  # fmt: skip
+        if target.label.transform == "log1p" and part.moments.minimum <= -1:
             raise DataError(
                 f"label {name!r} is {part.moments.minimum:g} in {split} rows; log1p takes what is above -1",
-                where="run.data.label.transform", remedy="set transform: standard",
+                where=f"{key}.transform", remedy="set transform: standard",
             )  # fmt: skip
         return
     classes = sorted(part.counts)
-    if config.task == "binary" and not set(classes) <= {0, 1}:
+    if task == "binary" and not set(classes) <= {0, 1}:
         shown = ", ".join(map(str, classes[:5])) + (", …" if len(classes) > 5 else "")
         raise DataError(
             f"label {name!r} takes the values {shown} in {split} rows; task binary needs 0 and 1",
-            where="run.data.label.column", remedy="set task: multiclass or regression, or write the label as 0 and 1",
+            where=column, remedy="set task: multiclass or regression, or write the label as 0 and 1",
         )  # fmt: skip
+    if task == "multilabel":
+        if split == "train" and not classes:
+            raise DataError(
+                f"label {name!r} is empty in all {part.rows} training rows", where=column,
+                remedy="train on data that holds every class",
+            )  # fmt: skip
+        return
     if split == "train" and len(classes) < 2:
         raise DataError(
             f"label {name!r} has one class only ({classes[0]}) in {part.rows} training rows",
-            where="run.data.label.column", remedy="train on data that holds every class",
+            where=column, remedy="train on data that holds every class",
         )  # fmt: skip
 
 
@@ -182,12 +197,14 @@ def odd_columns(config: Config, part: SplitPart) -> list[str]:
                 f"column {name!r} loses digits: vectors are float32, which near its values has steps of {step:g}; "
                 "subtract their mean before they are written"
             )
-    label = config.data.label
-    if config.task == "regression" and label.transform == "none" and (step := _lossy_step(part.columns[label.column])):
-        out.append(
-            f"label {label.column!r} loses digits: float32 near its values has steps of {step:g}; "
-            "set run.data.label.transform: standard"
-        )
+    for target in config.targets:
+        label = target.label
+        is_plain = target.task in OF_NUMBERS and label.transform == "none"
+        if is_plain and (step := _lossy_step(part.columns[label.column])):
+            out.append(
+                f"label {label.column!r} loses digits: float32 near its values has steps of {step:g}; "
+                f"set run.{target.label_key}.transform: standard"
+            )
     return out
 
 

@@ -131,8 +131,10 @@ def _listed_part(column: Column, values: pa.ChunkedArray, place: Place) -> Colum
     return part
 
 
-def label_part(values: pa.ChunkedArray, place: Place) -> ColumnPart:
-    """Counts the values of a binary or multiclass label."""
+def label_part(task: str, values: pa.ChunkedArray, place: Place) -> ColumnPart:
+    """Counts the values of a binary, multiclass or multilabel label."""
+    if task == "multilabel":
+        return _listed_part(Column("", "sequence", "", ""), values, place)
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         as_numbers = numbers(values)
         null = np.isnan(as_numbers)

@@ -19,7 +19,7 @@ from trainer.feed.packing.decoder import Reader, constant
 from trainer.feed.packing.layout import make_layout
 from trainer.feed.shards.column_types import (
     check_by,
-    check_label,
+    check_labels,
     check_weight,
     key_types,
     needed_columns,
@@ -47,7 +47,7 @@ class Inspection:
         config: The configuration.
         shards: The readable shards; `membership` names the split of each.
         columns: The feature columns.
-        label_type: Arrow type of the label.
+        label_types: Arrow type of each label.
         rows: Rows by split.
         estimated: Whether `rows` is an estimate: a filter, or a split by a stored column, is known after the pass.
         fingerprint: Changes when a shard comes, goes or changes.
@@ -58,7 +58,7 @@ class Inspection:
     config: Config
     shards: tuple[Shard, ...]
     columns: tuple[Column, ...]
-    label_type: pa.DataType
+    label_types: Mapping[str, pa.DataType]
     rows: Mapping[str, int]
     estimated: bool
     fingerprint: str
@@ -117,7 +117,7 @@ def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
     """
     shard_set = _scan(config, cache)
     columns = resolve_columns(config, shard_set)
-    label_type = check_label(config, shard_set)
+    label_types = check_labels(config, shard_set)
     check_weight(config, shard_set)
     rule, shards = _place(config, shard_set, check_by(config, shard_set))
     rows, estimated = _count(rule, shards)
@@ -127,7 +127,7 @@ def inspect(config: Config, *, cache: str | Path | None = None) -> Inspection:
     extra = shard_set.extra
     shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
     return Inspection(
-        config, shards, tuple(columns.values()), label_type, rows, estimated or rows_of is not None,
+        config, shards, tuple(columns.values()), label_types, rows, estimated or rows_of is not None,
         _fingerprint(shards), shard_set.bad, (f"columns not used: {shown}",) if extra else (), rule, shard_set, rows_of,
     )  # fmt: skip
 
@@ -244,7 +244,7 @@ def prepare(
     _check_rows(config, rows)
     nulls = {n: sum(s.columns[n].nulls for s in known.statistics.values()) for n in config.data.features}
     columns = resolve_columns(config, seen.shard_set, nulls, _largest_categories(config, known.statistics))
-    layout = make_layout(config, columns, str(seen.label_type), known.statistics["train"])
+    layout = make_layout(config, columns, seen.label_types, known.statistics["train"])
     resolved = resolve_automatic(config, rows["train"], rows.get("validation", 0))
     return Prepared(
         config=resolved,

@@ -23,7 +23,7 @@ from trainer.feed.shards.split import SplitName, SplitRule, row_hashes
 from trainer.feed.statistics.accumulators import SAMPLE_ROWS, SplitPart, finish, smallest_hashes
 from trainer.feed.statistics.column_parts import Place, column_part, label_part, numeric_part
 from trainer.feed.threads import Pool
-from trainer.schema import Column, Statistics
+from trainer.schema import OF_NUMBERS, Column, Statistics
 
 _THREADS = 2
 #: Rows of a large row group that are processed at a time.
@@ -156,7 +156,7 @@ def _by_shard(survey: Survey, shards: Sequence[Shard]) -> Iterator[tuple[Shard, 
 
 def _read_names(survey: Survey) -> list[str]:
     data = survey.config.data
-    names = [*survey.columns, data.label.column, data.sample_weight, survey.rule.by, *data.filter]
+    names = [*survey.columns, *data.label_columns, data.sample_weight, survey.rule.by, *data.filter]
     return list(dict.fromkeys(n for n in names if n is not None))
 
 
@@ -202,12 +202,13 @@ def _part(survey: Survey, table: pa.Table, place: Place, hashes: np.ndarray) -> 
     for column in survey.columns.values():
         with valid_text(column.name, place.shard.uri):
             part.columns[column.name] = column_part(column, table.column(column.name), place)
-    label = table.column(data.label.column)
-    with valid_text(data.label.column, place.shard.uri):
-        as_number = survey.config.task == "regression"
-        part.columns[data.label.column] = (
-            numeric_part(numbers(label), label, place) if as_number else label_part(label, place)
-        )
+    for target in survey.config.targets:
+        name, task, label = target.label.column, target.task, table.column(target.label.column)
+        with valid_text(name, place.shard.uri):
+            as_number = task in OF_NUMBERS
+            part.columns[name] = (
+                numeric_part(numbers(label), label, place) if as_number else label_part(task, label, place)
+            )
     if data.sample_weight is not None:
         weight = table.column(data.sample_weight)
         part.columns[data.sample_weight] = numeric_part(numbers(weight), weight, place)

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras import ops
 
+from trainer.errors import ModelCodeError
 from trainer.schema import LabelField
 
 #: Labels [B, 1] and predictions [B, outputs] -> both as Keras takes them.
@@ -38,7 +39,7 @@ def inputs_of(label: LabelField, name: str, arguments: Mapping[str, Any]) -> Inp
 
 def inputs_of_own(label: LabelField) -> Inputs:
     """What a loss or metric of the job's own code gets: class indices [B, 1], values in the label's own units."""
-    if label.task == "regression" and label.offset:
+    if label.offset:
         return lambda y, p: (_plus(y, label.offset), _plus(p, label.offset))
     return lambda y, p: (y, p)
 
@@ -48,6 +49,12 @@ def inputs_of_object(label: LabelField, made: Any) -> Inputs:
     kind = made if callable(made) and hasattr(made, "__name__") else type(made)
     if not kind.__module__.startswith("keras."):
         return inputs_of_own(label)
+    if label.quantiles:
+        raise ModelCodeError(
+            f"the model is compiled with {kind.__name__} of Keras, which compares one value a row, not quantiles",
+            where="run.model.entrypoint",
+            remedy="compile it with code of your own, or leave compile to the job file",
+        )
     name = "".join(word.capitalize() for word in kind.__name__.split("_")) if "_" in kind.__name__ else kind.__name__
     return inputs_of(label, name, {key: getattr(made, key) for key in ("sparse_y_true",) if hasattr(made, key)})
 

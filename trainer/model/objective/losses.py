@@ -7,20 +7,20 @@ padding, so a loss is taken row by row and reduced in one place, `RunLoss`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, Loss, OwnCode
+from trainer.config import Config, Loss, OwnCode, Target
 from trainer.errors import ConfigError, ModelCodeError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.label_scale import from_learnt, loss_unit, to_learnt
-from trainer.schema import LabelField
+from trainer.model.objective.label_scale import from_learnt, in_order, loss_unit, to_learnt
+from trainer.schema import LabelField, LabelPlace
 
 _SHORT = {
     "mse": keras.losses.MeanSquaredError,
@@ -29,6 +29,7 @@ _SHORT = {
 }
 _BY_TASK = {
     "binary": keras.losses.BinaryCrossentropy,
+    "multilabel": keras.losses.BinaryCrossentropy,
     "multiclass": keras.losses.SparseCategoricalCrossentropy,
     "regression": keras.losses.MeanSquaredError,
 }
@@ -117,19 +118,57 @@ def _sum_over_replicas(value: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> RunLoss:
-    """The job's loss.
+class LabelLoss:
+    """The loss of one label: its rows' part of all labels and predictions, its classes' weights, its share of the sum.
+
+    Args:
+        place: Where the label stands.
+        loss: Its loss.
+        weight: Factor in the sum.
+        class_weight: Class index -> factor of the row's weight in training, where there are several labels: where
+            there is one, the feed has multiplied the rows' weights by them.
+    """
+
+    def __init__(
+        self, place: LabelPlace, loss: RunLoss, weight: float = 1.0, class_weight: Mapping[int, float] | None = None
+    ) -> None:
+        self.place, self.loss, self.weight = place, loss, weight
+        if class_weight and place.prefix:
+            self._factors = [class_weight.get(i, 1.0) for i in range(max(class_weight) + 1)]
+        else:
+            self._factors = []
+
+    def __call__(self, y: Any, y_pred: Any, w: Any, *, training: bool) -> Any:
+        """The loss of one replica's share of a batch; see `RunLoss`."""
+        place = self.place
+        y = as_column(place.labels(y))
+        if place.label.task == "multiclass":
+            y = ops.cast(y, "int32")
+        if self._factors and training:
+            factors = ops.take(ops.convert_to_tensor(self._factors, "float32"), ops.cast(y[:, 0], "int32"))
+            w = ops.stack([w[:, 0] * factors, w[:, 1]], axis=1)
+        return self.loss(y, place.predictions(y_pred), w)
+
+
+def as_column(y: Any) -> Any:
+    """[B] -> [B, 1], the shape of what the model returns."""
+    return ops.expand_dims(y, -1) if len(y.shape) == 1 else y
+
+
+def make_loss(config: Config, target: Target, label: LabelField, compiled: Compiled = NOTHING) -> RunLoss:
+    """The loss of a label.
 
     Args:
         config: The job.
-        label: What is predicted.
+        target: What is asked of the label.
+        label: The label.
         compiled: What the model brings; used where it has a loss.
 
     Raises:
         ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
         ModelCodeError: The job's own loss does not import, raises, or is none.
     """
-    wanted = config.fit.loss
+    wanted, where = target.loss, f"run.{target.fit_key}.loss"
     if compiled.loss is not None:
         loss = compiled.loss
         if not isinstance(loss, keras.losses.Loss):
@@ -138,28 +177,52 @@ def make_loss(config: Config, label: LabelField, compiled: Compiled = NOTHING) -
         return RunLoss(loss, lambda y, z: given(y, from_learnt(label, z)))
     if isinstance(wanted, OwnCode):
         in_own_units = inputs_of_own(label)
-        return RunLoss(_own_loss(wanted), lambda y, z: in_own_units(y, from_learnt(label, z)))
+        return RunLoss(_own_loss(wanted, where), lambda y, z: in_own_units(y, from_learnt(label, z)))
+    if label.quantiles and wanted.is_short:
+        made = Pinball(label.quantiles)
+        return RunLoss(made, lambda y, z: (to_learnt(label, y), in_order(label, z)), loss_unit(label, wanted.name))
+    if label.task == "count" and wanted.is_short:
+        return RunLoss(keras.losses.Poisson(), lambda y, z: (y, from_learnt(label, z)))
     if wanted.is_short:
-        made = _SHORT.get(wanted.name, _BY_TASK[config.task])()
+        made = _SHORT.get(wanted.name, _BY_TASK[label.task])()
         return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
     compares_rows = wanted.name == "Circle" or wanted.arguments.get("ignore_class") is not None
     sums_rows = wanted.name in ("Dice", "Tversky") and wanted.arguments.get("axis") is None
     if (compares_rows or sums_rows) and config.fit.jit_compile:
         raise ConfigError(
             f"{wanted.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
-            where="run.fit.loss",
+            where=where,
             remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
         )
     inputs = inputs_of(label, wanted.name, wanted.arguments)
     return RunLoss(
-        keras_loss(wanted, label), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
+        keras_loss(wanted, label, where), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
     )
 
 
-def _own_loss(wanted: OwnCode) -> keras.losses.Loss:
-    found = own_code.load(wanted.entrypoint, "run.fit.loss", "y_true, y_pred")
+def pinball(quantiles: Sequence[float], y: Any, p: Any) -> Any:
+    """Pinball loss of each row, the mean over quantiles: labels [B, 1] and predictions [B, quantiles] -> [B]."""
+    error = y - p
+    levels = ops.convert_to_tensor(quantiles, error.dtype)
+    return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+
+class Pinball(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
+    """The pinball loss of several quantiles (Koenker and Bassett 1978, "Regression Quantiles")."""
+
+    def __init__(self, quantiles: Sequence[float]) -> None:
+        super().__init__(name="pinball")
+        self._quantiles = tuple(quantiles)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """See `pinball`."""
+        return pinball(self._quantiles, y_true, y_pred)
+
+
+def _own_loss(wanted: OwnCode, where: str) -> keras.losses.Loss:
+    found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
     if isinstance(found, type):
-        return own_code.make(wanted.entrypoint, wanted.args, "run.fit.loss", keras.losses.Loss)
+        return own_code.make(wanted.entrypoint, wanted.args, where, keras.losses.Loss)
     return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint)
 
 
@@ -181,7 +244,7 @@ class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no ty
         return found
 
 
-def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:
+def keras_loss(wanted: Loss, label: LabelField, where: str = "run.fit.loss") -> keras.losses.Loss:
     """A loss of Keras; in float64 where the label needs it.
 
     Raises:
@@ -192,7 +255,7 @@ def keras_loss(wanted: Loss, label: LabelField) -> keras.losses.Loss:
     try:
         return getattr(keras.losses, wanted.name)(**arguments, dtype=dtype)
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, "run.fit.loss", error) from error
+        raise refused(wanted.name, where, error) from error
 
 
 def refused(name: str, where: str, error: Exception) -> ConfigError:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, OwnCode, WatchedMetric, direction, metrics_of
+from trainer.config import OwnCode, Target, WatchedMetric, direction, metrics_of
 from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.losses import refused
-from trainer.schema import LabelField
+from trainer.model.objective.losses import as_column, pinball, refused
+from trainer.schema import LabelField, LabelPlace
 
 # Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
 _THRESHOLDS = 4001
+#: Keras's, of its Poisson loss.
+_LEAST_COUNT = 1e-7
+#: Of the areas of many classes, each of which keeps four counts for every threshold.
+_THRESHOLDS_BY_CLASS = 1001
+#: Metrics of Keras that count elements: of several classes a row they take weights [B, 1], where others take [B].
+_BY_ELEMENT = re.compile(r"AUC|Precision|Recall|True|False|Sensitivity|Specificity")
 
 
 class _Float64Sums(keras.metrics.Metric):  # type: ignore[misc]  # Keras has no types
@@ -40,6 +47,10 @@ class _AUC(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
         return ops.where(ops.minimum(positives, negatives) > 0, super().result(), float("nan"))
 
 
+class _AreaByClass(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
+    """Keras's mean of the areas of all classes."""
+
+
 class _Precision(_Float64Sums, keras.metrics.Precision):  # type: ignore[misc]
     pass
 
@@ -53,24 +64,72 @@ class _R2(_Float64Sums, keras.metrics.R2Score):  # type: ignore[misc]
 
 
 # float64: a float32 sum stops counting single rows at 16.7 million, and r2 subtracts two large sums.
-_METRICS: dict[str, dict[str, Callable[[], keras.metrics.Metric]]] = {
+_METRICS: dict[str, dict[str, Callable[[LabelField], keras.metrics.Metric]]] = {
     "binary": {
-        "auc": lambda: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
-        "pr_auc": lambda: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
-        "accuracy": lambda: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
-        "precision": lambda: _Precision(name="precision", dtype="float64"),
-        "recall": lambda: _Recall(name="recall", dtype="float64"),
+        "auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
+        "pr_auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
+        "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
+        "precision": lambda _: _Precision(name="precision", dtype="float64"),
+        "recall": lambda _: _Recall(name="recall", dtype="float64"),
     },
     "multiclass": {
-        "accuracy": lambda: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
-        "top5": lambda: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
+        "accuracy": lambda _: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
+        "top5": lambda _: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
+    },
+    "multilabel": {
+        "auc": lambda label: _by_element(_AreaByClass)(
+            num_thresholds=_THRESHOLDS_BY_CLASS, multi_label=True, num_labels=label.outputs, name="auc", dtype="float64"
+        ),
+        "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
+        "exact_match": lambda _: _mean_of_rows(_is_exact, "exact_match"),
     },
     "regression": {
-        "mae": lambda: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
-        "rmse": lambda: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
-        "r2": lambda: _R2(name="r2", dtype="float64"),
+        "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
+        "rmse": lambda _: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
+        "r2": lambda _: _R2(name="r2", dtype="float64"),
+    },
+    "count": {
+        "deviance": lambda _: _mean_of_rows(_deviance, "deviance"),
+        "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
+        "rmse": lambda _: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
+    },
+    "quantile": {
+        "pinball": lambda label: _mean_of_rows(functools.partial(pinball, label.quantiles), "pinball"),
+        "coverage": lambda _: _mean_of_rows(_is_covered, "coverage"),
     },
 }
+
+
+def _mean_of_rows(function: Callable[[Any, Any], Any], name: str) -> keras.metrics.Metric:
+    """A metric of labels [B, 1] and predictions [B, outputs], both in float64: the mean of `function`, [B]."""
+    in_float64 = lambda y, p: function(ops.cast(y, "float64"), ops.cast(p, "float64"))  # noqa: E731
+    return keras.metrics.MeanMetricWrapper(in_float64, name=name, dtype="float64")
+
+
+def _deviance(y: Any, p: Any) -> Any:
+    """Poisson's deviance of each row; see `trainer.metrics`."""
+    p = p + _LEAST_COUNT
+    return 2 * ops.squeeze(ops.where(y > 0, y * ops.log(ops.maximum(y, _LEAST_COUNT) / p), 0.0) - y + p, -1)
+
+
+def _is_exact(y: Any, p: Any) -> Any:
+    """Whether all classes of a row are right: 1 or 0 of each row."""
+    return ops.cast(ops.all(ops.equal(p > 0.5, y > 0.5), axis=-1), "float64")
+
+
+def _by_element(kind: type) -> type:
+    """A class of metrics that count elements, given a weight a row."""
+
+    def update_state(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        weights = None if sample_weight is None else ops.expand_dims(sample_weight, -1)
+        return kind.update_state(self, y_true, y_pred, sample_weight=weights)  # type: ignore[attr-defined]
+
+    return type(kind.__name__, (kind,), {"update_state": update_state})
+
+
+def _is_covered(y: Any, p: Any) -> Any:
+    """Whether a label lies between the lowest and the highest quantile: 1 or 0 of each row."""
+    return ops.cast(ops.logical_and(y[:, 0] >= p[:, 0], y[:, 0] <= p[:, -1]), "float64")
 
 
 class _OfKeras(_Float64Sums):
@@ -86,41 +145,68 @@ class _OfKeras(_Float64Sums):
         return ops.squeeze(value) if tuple(value.shape) == (1,) else value
 
 
-def make_metrics(config: Config, label: LabelField, compiled: Compiled = NOTHING) -> list[keras.metrics.Metric]:
+def make_metrics(
+    targets: Sequence[Target], places: Sequence[LabelPlace], compiled: Compiled = NOTHING
+) -> list[keras.metrics.Metric]:
     """The job's metrics, by the names they have in logs.
 
     Args:
-        config: The job.
-        label: What is predicted.
+        targets: The labels with what is asked of each.
+        places: Where each of them stands.
         compiled: What the model brings; used where it has metrics.
 
     Raises:
         ConfigError: Keras refuses an argument, or two have one name.
         ModelCodeError: A metric of the job's own does not import, raises, or is none.
     """
-    short = _METRICS[config.task]
-    wanted = metrics_of(config.task, config.fit.metrics)
-    if compiled.metrics is not None:
-        made = [short["accuracy"]() if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
-        _check_names([metric.name for metric in made])
-        return made
-    made = [
-        _own(metric, label, index)
-        if isinstance(metric, OwnCode)
-        else short[metric.name]()
-        if metric.is_short
-        else _of_keras(metric, label)
-        for index, metric in enumerate(wanted)
-    ]
+    made: list[keras.metrics.Metric] = []
+    for target, place in zip(targets, places, strict=True):
+        for metric in _of_label(target, place.label, compiled):
+            if place.prefix:
+                metric.name = place.prefix + metric.name
+                _takes_part(metric, place)
+            made.append(metric)
     _check_names([metric.name for metric in made])
     return made
 
 
-def directions(config: Config, metrics: list[keras.metrics.Metric]) -> dict[str, str]:
+def _of_label(target: Target, label: LabelField, compiled: Compiled) -> list[keras.metrics.Metric]:
+    short = _METRICS[label.task]
+    if compiled.metrics is not None:
+        return [short["accuracy"](label) if isinstance(one, str) else _object(one, label) for one in compiled.metrics]
+    where = f"run.{target.fit_key}.metrics"
+    return [
+        _own(metric, label, f"{where}[{index}]")
+        if isinstance(metric, OwnCode)
+        else short[metric.name](label)
+        if metric.is_short
+        else _of_keras(metric, label, where)
+        for index, metric in enumerate(metrics_of(label.task, target.metrics))
+    ]
+
+
+def _takes_part(metric: keras.metrics.Metric, place: LabelPlace) -> None:
+    """Gives a metric its label's part of all labels and predictions."""
+    update = metric.update_state
+
+    def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        y = as_column(place.labels(y_true))
+        y = ops.cast(y, "int32") if place.label.task == "multiclass" else y
+        return update(y, place.predictions(y_pred), sample_weight=sample_weight)
+
+    metric.update_state = update_state
+
+
+def directions(targets: Sequence[Target], metrics: list[keras.metrics.Metric]) -> dict[str, str]:
     """The names of a run's metrics in its logs, and in which direction each is better: min, max, or nobody knows."""
     known = {"up": "max", "down": "min"}
-    asked = {one.log_name: one for one in metrics_of(config.task, config.fit.metrics) if isinstance(one, WatchedMetric)}
-    found = {"loss": "min"}
+    asked = {
+        one.prefix + metric.log_name: metric
+        for one in targets
+        for metric in metrics_of(one.task, one.metrics)
+        if isinstance(metric, WatchedMetric)
+    }
+    found = {"loss": "min", **{f"{one.prefix}loss": "min" for one in targets}}
     for metric in metrics:
         named = direction(asked[metric.name]) if metric.name in asked else ""
         found[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
@@ -138,8 +224,7 @@ def _check_names(names: list[str]) -> None:
             )
 
 
-def _own(wanted: OwnCode, label: LabelField, index: int) -> keras.metrics.Metric:
-    where = f"run.fit.metrics[{index}]"
+def _own(wanted: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric:
     found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
     if isinstance(found, type):
         metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
@@ -174,14 +259,16 @@ def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metr
     return metric
 
 
-def _of_keras(wanted: WatchedMetric, label: LabelField) -> keras.metrics.Metric:
+def _of_keras(wanted: WatchedMetric, label: LabelField, where: str) -> keras.metrics.Metric:
     arguments = arguments_of(label, wanted.name, wanted.arguments)
     arguments.pop("as", None)
-    kind = type(wanted.name, (_OfKeras, getattr(keras.metrics, wanted.name)), {})
+    base = getattr(keras.metrics, wanted.name)
+    base = _by_element(base) if label.task == "multilabel" and _BY_ELEMENT.search(wanted.name) else base
+    kind = type(wanted.name, (_OfKeras, base), {})
     try:
         metric = kind(**arguments, name=wanted.log_name, dtype="float64")
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, "run.fit.metrics", error) from error
+        raise refused(wanted.name, where, error) from error
     metric.inputs = inputs_of(label, wanted.name, arguments)
     return metric
 
