@@ -21,7 +21,7 @@ def build(mean=0.0, variance=1.0):
     model.compile(
         optimizer=keras.optimizers.Adam(0.01),
         loss="binary_crossentropy",
-        metrics=["accuracy", keras.metrics.AUC(name="auc")],
+        metrics=["accuracy", keras.metrics.AUC(name="roc")],
     )
     return model
 

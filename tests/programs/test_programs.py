@@ -76,7 +76,7 @@ JOBS: dict[str, tuple[Callable[[], pa.Table], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("program", ["images"])
+@pytest.mark.parametrize("program", JOBS)
 def test_a_program_of_the_guides_has_the_same_metrics_as_a_script_and_as_a_job(tmp_path: Path, program: str) -> None:
     make, changes = JOBS[program]
     table = make()
