@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
 
 import jsonschema
+import keras
 import pytest
 import yaml
 
@@ -29,6 +31,19 @@ def test_a_stale_page_fails_the_check(tmp_path, capsys):
     (tmp_path / "exit-codes.md").write_text("old")
     assert reference.main([str(tmp_path), "--check"]) == 1
     assert capsys.readouterr().err == f"{tmp_path}/exit-codes.md is stale; run `make docs`\n"
+
+
+def test_every_argument_of_fit_and_compile_names_its_tests():
+    page = (ROOT / "docs/model-fit.md").read_text()
+    rows = re.findall(r"^\| (`.*) \|.*\|.*\| (.*) \|$", page.partition("\n## `compile`\n")[2], flags=re.MULTILINE)
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {argument: re.findall(r"`(\w+)`", cell) for argument, cell in rows}
+    assert len(named) >= 20
+    assert [argument for argument, names in named.items() if not names] == []
+    assert [name for names in named.values() for name in names if f"def {name}(" not in tests] == []
+    arguments = set(re.findall(r"`(\w+)`", " ".join(named)))
+    known = {name for method in (keras.Model.compile, keras.Model.fit) for name in inspect.signature(method).parameters}
+    assert known - arguments == {"self"}
 
 
 def test_every_option_says_what_it_means():

@@ -52,6 +52,12 @@ def test_a_changed_value_is_another_job(change):
     assert render(values(change)).name != render(JOB).name
 
 
+def test_another_wheel_under_the_same_uri_is_another_job():
+    uri = "s3://models/code/shop-1.4.0-py3-none-any.whl"
+    names = [render(values(run={"code": {"from": uri, "sha256": digit * 64}})).name for digit in "001"]
+    assert names[0] == names[1] != names[2]
+
+
 def test_a_jobs_name_is_that_of_the_file_and_a_hash_which_the_job_holds_in_full():
     job = render(JOB).objects["Job"]["metadata"]
     digest = job["annotations"]["kfit.dev/values-hash"]

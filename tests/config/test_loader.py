@@ -293,3 +293,25 @@ def test_both_names_of_a_list_of_values_suit_trainer_and_chart(job, name):
     schema = json.loads((Path(__file__).parents[2] / "charts" / "training-job" / "values.schema.json").read_text())
     run = {"$ref": "#/$defs/Config", "$defs": schema["$defs"]}
     jsonschema.validate(yaml.safe_load(path.read_text())["run"], run)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "loss_weights",
+        "weighted_metrics",
+        "run_eagerly",
+        "verbose",
+        "steps_per_epoch",
+        "validation_steps",
+        "validation_batch_size",
+        "validation_freq",
+        "initial_epoch",
+        "auto_scale_loss",
+        "sample_weight",
+    ],
+)
+def test_an_argument_of_keras_without_a_key_is_refused(job, argument):
+    """What model.fit has and a job file has not does not pass in silence."""
+    with pytest.raises(ConfigError, match=rf"fit\.{argument}: unknown key"):
+        Config.load(job(), [f"run.fit.{argument}=1"])

@@ -196,6 +196,20 @@ def test_a_train_step_of_ones_own_trains_as_in_a_plain_script():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_a_train_step_of_ones_own_trains_on_two_replicas():
+    """Replicas see half a batch each, and stay one model."""
+    names = ("f32", "i64", "vec")
+    model, rows, job = made(with_its_own_step, "encoded", names, replicas=2)
+    assert "several replicas" in job.compiled.notes[0]
+    model.fit(batches(rows.x, labels(ROWS, "binary"), 20), epochs=4, verbose=0, shuffle=False)
+    losses = model.history.history["loss"]
+    assert losses[-1] < losses[0]
+    assert model.history.history["rows"] == [10.0] * 4
+    for variable in model.trainable_variables:
+        first, second = (one.numpy() for one in variable.value.values)
+        np.testing.assert_array_equal(first, second)
+
+
 def test_what_the_job_file_overrides_is_named():
     fit = {"loss": "Hinge", "optimizer": {"name": "sgd", "learning_rate": 0.5}, "metrics": ["auc"]}
     model, _, job = made(compiled, "encoded", fit=fit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests import sets
+from tests.trainer_process import environment
 from trainer import storage
 from trainer.config import Config
 from trainer.errors import ConfigError, KfitError, ModelCodeError
@@ -170,3 +173,61 @@ def test_two_starts_are_refused_and_the_files_content_decides_what_is_unchanged(
     saved(str(tmp_path), base(cities=["bonn"]), tmp_path)
     digests.append(_digest(config, "f", {}))
     assert [digests.index(digest) for digest in digests] == [0, 0, 2]
+
+
+OWN = """
+import keras
+from keras import ops
+
+
+class Scaled(keras.layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.scale
+
+
+class Wide(keras.Model):
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.scaled = units, Scaled()
+        self.deep, self.head = keras.layers.Dense(units, "relu"), keras.layers.Dense(1, "sigmoid", name="head")
+
+    def call(self, columns):
+        return self.head(self.deep(self.scaled(ops.concatenate([columns["x"], columns["city"]], axis=-1))))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+"""
+
+
+def test_a_model_of_ones_own_classes_is_trained_on_in_another_process(tmp_path: Path) -> None:
+    """Found by name in the working folder: Keras itself knows neither class there."""
+    (tmp_path / "own_wide.py").write_text(OWN)
+    sets.write(tmp_path / "data")
+    model = {"entrypoint": "own_wide:Wide", "inputs": "encoded"}
+    still = {"epochs": 1, "batch_size": 64, "optimizer": {"name": "sgd", "learning_rate": 1e-12}}
+    first = str(tmp_path / "out/runs/first")
+    jobs = {
+        "first": {"model": model, "fit__epochs": 1},
+        "warm": {"model": model, "fit": {**still, "warm_start": first}},
+        "from": {"model": {"from": first}, "fit": still},
+    }
+    metrics = {}
+    for (name, changes), devices in zip(jobs.items(), ("cpu", "cpu", "cpu:2"), strict=True):
+        document = sets.job(tmp_path / "data", tmp_path / "out", data__features=FEATURES, **changes)
+        path = sets.write_job(tmp_path / f"{name}.yaml", document)
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", "fit", str(path), "--run", name, "--devices", devices],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+            cwd=tmp_path,
+            env=environment(tmp_path),
+        )
+        assert done.returncode == 0, done.stderr
+        metrics[name] = json.loads((tmp_path / f"out/runs/{name}/result.json").read_text())["metrics"]["validation"]
+    assert metrics["warm"] == pytest.approx(metrics["first"], abs=1e-4)
+    assert metrics["from"] == pytest.approx(metrics["first"], abs=1e-4)

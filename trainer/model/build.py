@@ -10,7 +10,7 @@ import keras
 from trainer.config import Builtin, Config, SavedModel
 from trainer.errors import ConfigError
 from trainer.model.builtins import build_builtin
-from trainer.model.entrypoint import build_entrypoint, fitted_in
+from trainer.model.entrypoint import build_entrypoint, build_saved
 from trainer.model.features import Features
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.size import check_size
@@ -53,7 +53,7 @@ def build_job(features: Features, config: Config, saved: keras.Model = None, tak
     if isinstance(config.model, Builtin):
         built = Built(build_builtin(features, config.model))
     elif isinstance(config.model, SavedModel):
-        built = Built(fitted_in(features, saved, takes, f"the model in {config.model.uri}", "run.model.from")[0])
+        built = Built(*build_saved(features, saved, takes, config.model.uri, config.fit))
     else:
         built = Built(*build_entrypoint(features, config.model, config.fit))
     _freeze(built.model, config.model.freeze)

@@ -33,13 +33,24 @@ def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
     made = _made(features, wanted)
-    model, front = fitted_in(features, made, wanted.inputs, f"the model of {wanted.entrypoint}", _WHERE)
+    return _with_step(features, made, wanted.inputs, fit, f"the model of {wanted.entrypoint}", _WHERE)
+
+
+def build_saved(features: Features, made: keras.Model, kind: str, uri: str, fit: Fit) -> tuple[keras.Model, Compiled]:
+    """As `build_entrypoint`, of a model that was loaded from a URI and takes `packed`, `encoded` or `raw` inputs."""
+    return _with_step(features, made, kind, fit, f"the model in {uri}", "run.model.from")
+
+
+def _with_step(
+    features: Features, made: keras.Model, kind: str, fit: Fit, name: str, where: str
+) -> tuple[keras.Model, Compiled]:
+    model, front = _fitted_in(features, made, kind, name, where)
     own_step = OwnStep(made, front) if type(made).train_step is not keras.Model.train_step else None
     if len(features.heads) > 1 and (own_step is not None or made.compiled):
         what = "has a train_step of its own" if own_step is not None else "is compiled"
         raise ModelCodeError(
-            f"the model of {wanted.entrypoint} {what}, which goes with one label; the job has {len(features.heads)}",
-            where=_WHERE,
+            f"{name} {what}, which goes with one label; the job has {len(features.heads)}",
+            where=where,
             remedy="leave loss, metrics and the step to the job file",
         )
     return model, compiled_by(made, fit, own_step)
@@ -54,25 +65,10 @@ def _made(features: Features, wanted: Entrypoint) -> keras.Model:
     return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
 
 
-def fitted_in(
+def _fitted_in(
     features: Features, made: keras.Model, kind: str, name: str, where: str
 ) -> tuple[keras.Model, keras.Model]:
-    """Puts a model behind the packed inputs, and checks that it can be trained and published.
-
-    Args:
-        features: The packed features.
-        made: The model.
-        kind: What it takes: `packed`, `encoded` or `raw`.
-        name: The model in words, for messages.
-        where: The key of the job file that names it.
-
-    Returns:
-        The model on packed inputs, and what stands in front of the one that was made.
-
-    Raises:
-        ConfigError: A column cannot be given as it is stored.
-        ModelCodeError: It does not take the inputs, or returns what cannot be trained.
-    """
+    """The model on packed inputs, checked, and what stands in front of the one that was made."""
     inputs = features.inputs()
     try:
         taken = (
