@@ -136,11 +136,10 @@ def compressed_mb() -> float:
         subprocess.Popen([*containers.engine(), "save", containers.IMAGE], stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as archive,
     ):
-        for member in archive:
-            packer = zlib.compressobj(6)
-            if (file := archive.extractfile(member)) is not None:
-                size += sum(len(packer.compress(part)) for part in iter(lambda f=file: f.read(1 << 20), b""))
-                size += len(packer.flush())
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            packer, file = zlib.compressobj(6), archive.extractfile(member)
+            size += sum(len(packer.compress(part)) for part in iter(lambda f=file: f.read(1 << 20), b""))
+            size += len(packer.flush())
     return size / 1e6
 
 

@@ -87,6 +87,7 @@ def plain() -> keras.Model:
             "tags": keras.losses.BinaryFocalCrossentropy(gamma=1.5),
         },
         loss_weights={name: wanted.get("weight", 1.0) for name, wanted in WANTED.items()},
+        run_eagerly=True,  # in a graph Keras (3.15) takes a short last batch for a whole one in an output's own loss
     )
     y = {"kind": KIND, "late": LATE[:, None], "minutes": ((MINUTES - 20.0) / 30.0)[:, None], "tags": TAGS}
     weights = dict.fromkeys(y, WEIGHTS) | {"late": WEIGHTS * np.where(LATE > 0.5, 3.0, 0.5).astype("float32")}
@@ -102,7 +103,7 @@ def test_several_labels_are_trained_as_several_outputs_of_plain_keras(replicas):
         np.testing.assert_allclose(a, b, **CLOSE)
     history, expected = found.history.history, oracle.history.history
     for name, unit in {"loss": 1, "kind_loss": 1, "late_loss": 1, "minutes_loss": 900, "tags_loss": 1}.items():
-        np.testing.assert_allclose(history[name], np.multiply(expected[name], unit), rtol=2e-6, err_msg=name)
+        np.testing.assert_allclose(np.divide(history[name], unit), expected[name], **CLOSE, err_msg=name)
     packed = np.asarray(found({"numbers": X}))
     p = np.asarray(all_predicted(PLACES, packed))
     y = np.column_stack([KIND, LATE, MINUTES, TAGS]).astype("float64")
