@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.model.keras_names.keras_oracle import CLOSE, LABELS, X, network, ours, plain
 from tests.model.packed_sets import make_config
-from tests.model.test_keras_names import CLOSE, LABELS, X, network, ours, plain
 from trainer.errors import ConfigError, ModelCodeError
 from trainer.model.objective.optimizer import clips
 from trainer.model.trainable import compile_model
