@@ -94,6 +94,23 @@ def test_a_published_run_is_trained_on_with_its_vocabulary(tmp_path: Path, outpu
     assert depths[2] == depths[1]  # a chain of fine-tunings does not grow
 
 
+def only_x() -> keras.Model:
+    x = keras.Input((1,), name="x")
+    return keras.Model(x, keras.layers.Dense(1, "sigmoid", name="head")(keras.layers.Dense(4, name="body")(x)))
+
+
+@pytest.mark.parametrize(("made", "columns"), [("base", ["x", "city"]), ("only_x", ["x"])])
+def test_a_published_model_of_raw_columns_is_trained_on(tmp_path: Path, made: str, columns: list[str]) -> None:
+    out, features = str(tmp_path / "out"), {name: FEATURES[name] for name in columns}
+    models: list[dict[str, Any]] = [{"entrypoint": f"{__name__}:{made}", "inputs": "raw"}]
+    for name in ("first", "second", "third"):
+        end = run(job(tmp_path, out, models[-1], data__features=features), name)
+        models.append({"from": end, "freeze": ["body"]})
+    first, third = (weights(published_model.load(f"{out}/runs/{name}").model) for name in ("first", "third"))
+    np.testing.assert_array_equal(first["body"], third["body"])
+    assert np.abs(first["head"] - third["head"]).max() > 0
+
+
 def test_what_would_run_code_is_refused(tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = keras.Input((1,), name="x")
     halved = keras.layers.Lambda(lambda x: x / 2)(inputs)

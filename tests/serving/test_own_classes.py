@@ -100,6 +100,14 @@ def test_a_module_of_the_standard_library_is_not_imported(folder, monkeypatch):
     assert "antigravity" not in sys.modules
 
 
+def test_a_class_is_found_within_a_wheel_on_the_path(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "shop-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("classes_of_a_wheel.py", CODE)
+    monkeypatch.syspath_prepend(tmp_path / "shop-1.0-py3-none-any.whl")
+    path = archive(tmp_path / "m.keras", ("classes_of_a_wheel", "Twice"), ("classes_of_a_wheel", "NoLayer"))
+    assert sorted(own_classes(path)) == ["Twice"]
+
+
 def test_a_module_that_is_not_there_is_named(folder):
     with pytest.raises(ImportError, match="nowhere_at_all"):
         own_classes(archive(folder / "m.keras", ("nowhere_at_all", "Layer")))

@@ -79,5 +79,6 @@ def _unwrapped(trained: Any) -> Any:
     """The model that an earlier fine-tuning put behind inputs, so that each does not add a layer around the last."""
     import keras
 
-    inner = [layer for layer in trained.layers if not isinstance(layer, keras.layers.InputLayer)]
+    # Operations, not layers: in front of a model that takes columns stand some that are no layers.
+    inner = [one for one in trained.operations if not isinstance(one, keras.layers.InputLayer)]
     return inner[0] if len(inner) == 1 and isinstance(inner[0], keras.Model) else trained

@@ -51,7 +51,8 @@ def _defined(module: str, name: str) -> object:
         spec = importlib.util.find_spec(module)
         if spec is None:
             raise ModuleNotFoundError(f"No module named {module!r}")
-        source = Path(spec.origin).read_bytes() if spec.origin and spec.origin.endswith(".py") else b""
+        # By the loader, which also reads from within a wheel on the path.
+        source = getattr(spec.loader, "get_source", lambda _: None)(module) or ""
         if not any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(ast.parse(source))):
             return None
     return getattr(importlib.import_module(module), name, None)
