@@ -64,7 +64,10 @@ def test_init_writes_what_a_schema_can_tell(lake, tmp_path):
     assert Config.load(path).data.label.column == "late"
 
 
-@pytest.mark.parametrize(("label", "task"), [("open", "binary"), ("price", "regression"), ("coded", "multiclass")])
+@pytest.mark.parametrize(
+    ("label", "task"),
+    [("open", "binary"), ("price", "regression"), ("coded", "multiclass"), ("tags", "multilabel")],
+)
 def test_init_infers_a_task_that_is_certain(lake, label, task):
     assert f"  task: {task}\n" in job_file(str(lake), label=label, task=None, output="o", name="n")
 
@@ -72,6 +75,12 @@ def test_init_infers_a_task_that_is_certain(lake, label, task):
 def test_init_asks_where_the_task_is_open(lake):
     with pytest.raises(ConfigError, match=r"may be a class or an amount"):
         job_file(str(lake), label="late", task=None, output="o", name="n")
+
+
+@pytest.mark.parametrize("label", ["at", "profile"])
+def test_init_refuses_a_label_that_no_task_predicts(lake, label):
+    with pytest.raises(ConfigError, match=f"{label}: no task predicts a column of type"):
+        job_file(str(lake), label=label, task=None, output="o", name="n")
 
 
 def test_init_leaves_out_what_says_nothing_and_gives_the_reason(tmp_path):

@@ -21,6 +21,7 @@ from pyarrow import types
 from trainer import date_parts, storage
 from trainer.errors import ConfigError, DataError
 from trainer.feed.shards.column_chunks import check_chunks, find_fatal_statistics, statistics_of
+from trainer.feed.shards.plain_types import plain_type
 
 _MAGIC = b"PAR1"
 #: So many compressed bytes of the first shard are read at most; where its first row group has more, init goes by
@@ -159,22 +160,30 @@ def infer_task(label: pa.Field, values: pa.ChunkedArray | None = None) -> str:
     Raises:
         ConfigError: They leave it open.
     """
-    kind = label.type.value_type if types.is_dictionary(label.type) else label.type
-    enough = values is not None and len(values) >= _FEWEST_ROWS
+    kind = plain_type(label.type)
+    if types.is_list(kind) and (types.is_string(kind.value_type) or types.is_integer(kind.value_type)):
+        return "multilabel"
+    enough = values is not None and len(values) >= _FEWEST_ROWS and not types.is_nested(kind)
     distinct = set(values.unique().drop_null().to_pylist()) if enough and values is not None else set()
     if types.is_boolean(kind) or distinct == {0, 1}:
         return "binary"
     if types.is_floating(kind) or types.is_decimal(kind):
         return "regression"
     # Two integers other than 0 and 1 are two classes: nobody learns an amount that has two values.
-    if types.is_string(kind) or types.is_large_string(kind) or len(distinct) == 2:
+    if types.is_string(kind) or (types.is_integer(kind) and len(distinct) == 2):
         return "multiclass"
     if values is not None and types.is_integer(kind) and len(distinct) > max(100, len(values) // 10):
         return "regression"
+    if not types.is_integer(kind):
+        raise ConfigError(
+            f"no task predicts a column of type {label.type}",
+            where=label.name,
+            remedy="--label is a bool, a number, a string, or a list of strings or integers",
+        )
     raise ConfigError(
         f"a label of type {label.type} may be a class or an amount",
         where=label.name,
-        remedy="say --task binary, --task multiclass or --task regression",
+        remedy="say --task binary or multiclass for classes, regression for amounts, count for numbers of events",
     )
 
 

@@ -220,11 +220,13 @@ def _checked_label(target: Target, shard_set: ShardSet) -> pa.DataType:
         return arrow
     number = _T.is_integer(arrow) or _T.is_floating(arrow) or _T.is_boolean(arrow) or _T.is_decimal(arrow)
     if task == "multiclass" and not (_T.is_string(arrow) or _T.is_integer(arrow) or _T.is_boolean(arrow)):
-        raise _label(target, arrow, "a string or an int", "for numbers to predict set task: regression")
+        other = "for several classes a row set task: multilabel" if _is_list_of_values(arrow) else None
+        raise _label(target, arrow, "a string or an int", other or "for numbers to predict set task: regression")
     if task != "multiclass" and not number:
         allowed = "a bool, or a number that is 0 or 1" if task == "binary" else "a number"
         text = "set task: multiclass, or write the label as 0 and 1" if task == "binary" else "set task: multiclass"
-        raise _label(target, arrow, allowed, text if _T.is_string(arrow) else "write it with another type")
+        other = "set task: multilabel" if _is_list_of_values(arrow) else "write it with another type"
+        raise _label(target, arrow, allowed, text if _T.is_string(arrow) else other)
     return arrow
 
 
