@@ -202,7 +202,7 @@ def test_deactivated(team: Team, queued: Callable[..., Path]) -> None:
     team.kubectl("patch", "workload", named, "--type=merge", "-p", '{"spec":{"active":false}}')
     shown = until(lambda: (s := status(team, name)) and s["why"].startswith("deactivated") and s)
     assert shown["phase"] == "Queued"
-    assert shown["remedy"].startswith(f"kubectl patch workload {named} ")
+    assert shown["remedy"].startswith(f"kubectl -n {team.namespace} patch workload {named} ")
     team.kubectl("patch", "workload", named, "--type=merge", "-p", '{"spec":{"active":true}}')
     team.kfit("wait", name)
     assert "going on from the checkpoint" in team.kfit("logs", name).out

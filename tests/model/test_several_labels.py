@@ -5,6 +5,7 @@ The last batch is padded, rows have weights, one label has class weights, and 1,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -125,3 +126,16 @@ def test_directions_have_the_label_s_name_in_front():
         **{"minutes_mae": "min", "minutes_mean_squared_error": "min"},
         **{"tags_auc": "max", "tags_accuracy": "max", "tags_exact_match": "max"},
     }
+
+
+def test_labels_may_be_called_what_tensorflow_takes_as_no_scope():
+    """r2 makes its variables in the graph, in a scope of its name."""
+    wanted = {f"Δ {name}/1": {**one, "metrics": None} for name, one in WANTED.items()}
+    document = {**config().model_dump(mode="json"), "task": None}
+    document["data"]["labels"] = wanted
+    named = [replace(label, name=f"Δ {label.name}/1") for label in LABELS]
+    inputs, outputs = heads()
+    network = keras.Model({"numbers": inputs}, keras.layers.Concatenate()(outputs))
+    model = compile_model(network, Config.model_validate(document), steps_total=6, labels=named)
+    logs = model.evaluate(batches({"numbers": X}, Y, BATCH, WEIGHTS), verbose=0, return_dict=True)
+    assert {"Δ minutes/1_r2", "Δ minutes/1_loss", "Δ late/1_auc", "Δ kind/1_accuracy"} <= logs.keys()

@@ -139,6 +139,35 @@ def test_the_log_loss_of_a_far_row_is_that_of_its_logit(model, tmp_path):
     assert (losses[1] - near) / (losses[0] - near) == pytest.approx(2.0, rel=1e-3)
 
 
+def test_the_log_losses_of_several_labels_are_those_of_their_logits(tmp_path):
+    """As of one label: no probability is clipped, wherever among the predictions it stands."""
+    table = rows(4).append_column("minutes", pa.array(np.arange(ROWS, dtype=np.float64) + 1e9))
+    table = table.append_column("kind", pa.array(["p", "q", "r"] * (ROWS // 3)))
+    table = table.append_column("tags", pa.array([["s"], ["t"], []] * (ROWS // 3)))
+    labels = {"label": "binary", "minutes": "regression", "kind": "multiclass", "tags": "multilabel"}
+    config = configuration(
+        write_set(tmp_path / "data", table),
+        tmp_path / "out",
+        {"x": {"kind": "numeric", "scale": "standard"}},
+        task=None,
+        label=None,
+        labels={name: {"task": task} for name, task in labels.items()},
+    )
+    unbounded = config.model.model_copy(update={"numbers": "none", "activation": "relu"})
+    several = publish_untrained(config.model_copy(update={"model": unbounded}))[0]
+
+    def losses(size: float) -> np.ndarray:
+        """Both ends with every class of `kind`: the likeliest is right once, and far off twice."""
+        ends = {"x": [size, -size] * 3, "label": [1] * 6, "minutes": [1e9] * 6, "kind": [*"ppqqrr"]}
+        far = pa.table(ends | {"tags": [["s"], ["t"]] * 3, "note": [""] * 6})
+        metrics = evaluate(several, str(write_set(tmp_path / f"{size:g}", far)))["metrics"]
+        return np.array([metrics[f"{name}_loss"] for name in ("label", "kind", "tags")])
+
+    near, far = losses(1e6), losses(2e6)
+    assert (near > 20).all()  # a probability clipped at 1e-7 costs 16
+    assert far / near == pytest.approx(2.0, rel=1e-3)
+
+
 def test_what_is_not_defined_is_said(model, tmp_path):
     table = rows(4)
     data = write_set(tmp_path / "data", table.set_column(1, "label", pa.array(np.zeros(ROWS, np.int64))))

@@ -228,6 +228,23 @@ def test_a_model_whose_own_layer_cannot_be_saved_is_the_models_fault(tmp_path, m
         publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}))
 
 
+def test_a_model_that_computes_in_half_precision_is_proved_by_its_rounding(tmp_path):
+    """A SavedModel rounds seldomer than Keras does step by step: of bfloat16 by up to 1e-3 of a probability."""
+    rng = np.random.default_rng(2)
+    table = pa.table({"x": rng.normal(size=90), "label": [0, 1] * 45, "count": rng.poisson(3.0, 90)})
+    table = table.append_column("tags", pa.array([["s"], ["t", "u"], []] * 30))
+    tasks = {"label": "binary", "count": "count", "tags": "multilabel"}
+    labels = {name: {"task": task} for name, task in tasks.items()}
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        several = {"task": None, "label": None, "labels": labels}
+        data = write_set(tmp_path / "data", table)
+        uri, _ = publish_untrained(configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}}, **several))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(published_model.load(uri).predict({"x": np.arange(3.0)})).all()
+
+
 def test_saved_model_pb_is_the_last_file_and_the_manifest_comes_after_it(tmp_path):
     data = write_set(tmp_path / "data", pa.table({"x": np.arange(60.0), "label": [0, 1] * 30}))
     config = configuration(data, tmp_path / "out", {"x": {"kind": "numeric"}})

@@ -151,7 +151,9 @@ def _check_activation(features: Features, made: keras.Model, name: str, where: s
             raise ModelCodeError(
                 f"{name} ends in layer {last.name!r} without activation, expected {head.activation}",
                 where=where,
-                remedy="End in keras.layers.Dense(features.outputs, features.activation).",
+                remedy="End in keras.layers.Dense(features.outputs, features.activation)."
+                if len(features.heads) == 1
+                else "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads.",
             )
 
 

@@ -50,8 +50,9 @@ def evaluate(
         answered = ~np.isnan(predictions).any(axis=1)
         for at, metrics in zip(places, running, strict=True):
             labels = label_values(at.label, table, str(data))[answered]
+            own_logits = logits.get(at.label.name)
             own = at.predictions(predictions)[answered]
-            metrics.update(labels, own, None if logits is None else logits[answered])
+            metrics.update(labels, own, None if own_logits is None else own_logits[answered])
         total += len(answered)
         seen(total)
     if not total:

@@ -30,6 +30,9 @@ GOLDEN_ROWS = 64
 #: Largest difference of a prediction, relative to its size. Both run the same float32 graph, but XLA or another
 #: instruction set may order a sum otherwise.
 TOLERANCE = 1e-4
+#: The same where layers compute in half precision: four roundings. The graph of a SavedModel rounds a layer's product,
+#: bias and activation once, and Keras step by step.
+_HALF_PRECISION = {"bfloat16": 4 * 2.0**-8, "float16": 4 * 2.0**-11}
 #: Largest relative difference of a packed number: one rounding to float32.
 _ROUNDING = 1e-6
 #: TensorFlow's threads take float32 numbers that are smaller for 0.
@@ -170,11 +173,13 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
     answers = _ask_clean_process(local, serving, rows, layout)
     _compare_packed(answers, rows, layout)
     expected = expected[: rows.ordinary]
-    allowed = np.concatenate([_allowed(at.label, at.predictions(expected), rows) for at in layout.targets], axis=1)
+    computed = {layer.compute_dtype for layer in serving.model._flatten_layers()}
+    tolerance = max(TOLERANCE, *(_HALF_PRECISION.get(dtype, 0.0) for dtype in computed))
+    scale = np.concatenate([_scale(at.label, at.predictions(expected), rows) for at in layout.targets], axis=1)
     for form in ("keras", "saved_model"):
         predicted = answers[form][: rows.ordinary]
         # A NaN or an infinity proves nothing: relu makes a NaN or 0 of it, as the graph was optimised.
-        wrong = np.isfinite(expected) & ~(np.abs(predicted - expected) <= allowed)
+        wrong = np.isfinite(expected) & ~(np.abs(predicted - expected) <= tolerance * scale)
         if wrong.any():
             row, output = np.argwhere(wrong)[0]
             raise ModelCodeError(
@@ -185,11 +190,11 @@ def prove(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout, e
             )
 
 
-def _allowed(label: LabelField, expected: np.ndarray, rows: ProofRows) -> np.ndarray:
-    """How far each prediction may be off: probabilities are of the size of 1, numbers of the size of the set's."""
+def _scale(label: LabelField, expected: np.ndarray, rows: ProofRows) -> np.ndarray:
+    """What a difference is relative to: probabilities are of the size of 1, numbers of the size of the set's."""
     size = np.abs(expected - label.offset)
     usual = 1.0 if label.task not in OF_NUMBERS else float(np.median(size[: rows.golden]))
-    return np.asarray(TOLERANCE * (size + usual))
+    return np.asarray(size + usual)
 
 
 def _ask_clean_process(local: Path, serving: ServingModel, rows: ProofRows, layout: Layout) -> dict[str, np.ndarray]:

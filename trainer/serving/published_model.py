@@ -60,18 +60,17 @@ class Published:
         """
         return self.predict_with_logits(columns)[0]
 
-    def predict_with_logits(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict_with_logits(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Predictions as of `predict`, and what their probabilities were made of.
 
         Returns:
-            The predictions, and the logits float32 [rows, outputs] under a last sigmoid or softmax; None where the
-            model does not end in one, or predicts several labels.
+            The predictions, and of each label that ends in a sigmoid or softmax of its own the logits under it, by the
+            label's name: float32 [rows, its outputs].
         """
         from trainer.serving.signature import named_tensors
 
         answer = self._function(named_tensors(columns, self.inputs))
-        logits = answer.get("logits")
-        return np.asarray(answer["predictions"]), None if logits is None else np.asarray(logits)
+        return np.asarray(answer["predictions"]), {name: np.asarray(one) for name, one in answer["logits"].items()}
 
     @property
     def trained(self) -> Any:
@@ -87,13 +86,15 @@ class Published:
         import tensorflow as tf
 
         def answer(columns: Any) -> dict[str, Any]:
-            predictions = self.model(columns, training=False)
-            if isinstance(predictions, dict):
-                parts = [predictions[label.name] for label in self.layout.labels]
-                widest = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
-                return {"predictions": tf.concat([tf.cast(part, widest) for part in parts], axis=1)}
-            logits = logits_under(predictions)
-            return {"predictions": predictions} | ({} if logits is None else {"logits": logits})
+            answers = self.model(columns, training=False)
+            labels = [label.name for label in self.layout.labels]
+            parts = [answers[label] for label in labels] if isinstance(answers, dict) else [answers]
+            widest = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
+            found = {label: logits_under(part) for label, part in zip(labels, parts, strict=True)}
+            return {
+                "predictions": tf.concat([tf.cast(part, widest) for part in parts], axis=1),
+                "logits": {label: logits for label, logits in found.items() if logits is not None},
+            }
 
         # One trace for every number of rows.
         return tf.function(answer, reduce_retracing=True)
@@ -104,7 +105,28 @@ def logits_under(predictions: Any) -> Any:
     operation = predictions.op
     while operation.type == "Identity" or _gives_nan(operation):
         operation = operation.inputs[-1].op
+    part = _part_of_all(operation)
+    if part is not None:
+        return logits_under(part)
     return operation.inputs[0] if operation.type in ("Sigmoid", "Softmax") else None
+
+
+def _part_of_all(operation: Any) -> Any:
+    """The tensor that a label's columns of all predictions, side by side, are; None where it is not one alone."""
+    import tensorflow as tf
+
+    if operation.type != "StridedSlice":
+        return None
+    joined = operation.inputs[0].op
+    while joined.type == "Identity":
+        joined = joined.inputs[0].op
+    columns = tuple(int(tf.get_static_value(bound)[-1]) for bound in operation.inputs[1:3])
+    start = 0
+    for part in joined.inputs[:-1] if joined.type == "ConcatV2" else ():
+        if columns == (start, start + part.shape[-1]):
+            return part
+        start += part.shape[-1]
+    return None
 
 
 def _gives_nan(operation: Any) -> bool:

@@ -163,8 +163,8 @@ def make_metrics(
     for target, place in zip(targets, places, strict=True):
         for metric in _of_label(target, place.label, compiled):
             if place.prefix:
-                metric.name = place.prefix + metric.name
                 _takes_part(metric, place)
+                metric.name = place.prefix + metric.name
             made.append(metric)
     _check_names([metric.name for metric in made])
     return made
@@ -186,15 +186,26 @@ def _of_label(target: Target, label: LabelField, compiled: Compiled) -> list[ker
 
 
 def _takes_part(metric: keras.metrics.Metric, place: LabelPlace) -> None:
-    """Gives a metric its label's part of all labels and predictions."""
-    update = metric.update_state
+    """Gives a metric its label's part of all labels and predictions.
+
+    Some make their variables at the first batch, in a scope of the metric's name: TensorFlow takes no label there that
+    has blanks or accents, so they are made under the name that the metric has here.
+    """
+    update, add_variable, own_name = metric.update_state, metric.add_variable, metric.name
+
+    def make_variable(*args: Any, **options: Any) -> Any:
+        shown, metric.name = metric.name, own_name
+        try:
+            return add_variable(*args, **options)
+        finally:
+            metric.name = shown
 
     def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y = as_column(place.labels(y_true))
         y = ops.cast(y, "int32") if place.label.task == "multiclass" else y
         return update(y, place.predictions(y_pred), sample_weight=sample_weight)
 
-    metric.update_state = update_state
+    metric.update_state, metric.add_variable = update_state, make_variable
 
 
 def directions(targets: Sequence[Target], metrics: list[keras.metrics.Metric]) -> dict[str, str]:
