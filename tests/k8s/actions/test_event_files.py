@@ -55,9 +55,9 @@ def address(process: subprocess.Popen[str]) -> str:
 
 def scalars(at: str, run: str) -> list[float]:
     for _ in range(100):
-        with urllib.request.urlopen(f"{at}data/plugin/scalars/tags", timeout=5) as answer:
+        with urllib.request.urlopen(f"{at}data/plugin/scalars/tags", timeout=60) as answer:
             if run in json.load(answer):
-                with urllib.request.urlopen(f"{at}data/plugin/scalars/scalars?run={run}&tag=loss", timeout=5) as curve:
+                with urllib.request.urlopen(f"{at}data/plugin/scalars/scalars?run={run}&tag=loss", timeout=60) as curve:
                     return [value for _, _, value in json.load(curve)]
         time.sleep(0.2)
     raise AssertionError(f"no curve of {run}")
@@ -70,10 +70,10 @@ def test_the_curves_of_the_runs_that_are_named_are_served_until_ctrl_c(tmp_path:
     try:
         at = address(board)
         assert scalars(at, "a-1/train") == scalars(at, "b-2/train") == [3.0, 2.0]
-        with urllib.request.urlopen(f"{at}data/plugin/scalars/tags", timeout=5) as answer:
+        with urllib.request.urlopen(f"{at}data/plugin/scalars/tags", timeout=60) as answer:
             assert set(json.load(answer)) == {"a-1/train", "b-2/train"}
         board.send_signal(signal.SIGINT)
-        out, err = board.communicate(timeout=20)
+        out, err = board.communicate(timeout=60)
     finally:
         board.kill()
     assert (board.returncode, out) == (0, "")
