@@ -88,11 +88,13 @@ BUILD ?= SOURCE_DATE_EPOCH=$(EPOCH) $(BUILDER) build $(if $(filter docker,$(BUIL
 # A colon before the last slash is that of the registry's port.
 TAG = $(or $(word 2,$(subst :, ,$(notdir $(IMAGE)))),latest)
 image: ## Build the trainer's image (BUILDER=…, BUILD_FLAGS=…, IMAGE=…)
+	@test -n "$(BUILDER)" || { echo "no docker, podman or buildah on PATH: install one, or name one: make image BUILDER=…"; exit 1; }
 	$(BUILD) $(BUILD_FLAGS) --build-arg VERSION=$(TAG) \
 	  --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown) --tag $(IMAGE) .
 
 ENGINE ?= $(if $(filter docker,$(BUILDER)),docker,podman)
 sbom: ## Copy the image's bill of materials, CycloneDX, into dist/ (IMAGE=…)
+	@which $(ENGINE) >/dev/null || { echo "no $(ENGINE) on PATH: install it, or name another: make sbom ENGINE=…"; exit 1; }
 	@mkdir -p dist; id=$$($(ENGINE) create $(IMAGE)) || exit 1; $(ENGINE) cp $$id:/opt/kfit/kfit.cdx.json dist/kfit.cdx.json; \
 	  status=$$?; $(ENGINE) rm $$id >/dev/null && exit $$status
 

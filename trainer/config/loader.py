@@ -114,11 +114,20 @@ def _place(document: JobDocument, at: KeyPath) -> str:
     return f"{place}: " + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".")
 
 
+#: Where pydantic speaks of Python's types.
+_WORDS = {
+    "bool_type": "should be true or false",
+    "string_type": "should be text; quote it in a file, or use --set-string",
+    "dict_type": "should be a mapping",
+    "model_type": "should be a mapping",
+}
+
+
 def _fault(model: type[BaseModel], error: ErrorDetails) -> tuple[KeyPath, str, str]:
     """Where a fault stands in the file, the value where it helps, and what is wrong with it."""
     kind, given, loc = error["type"], error["input"], error["loc"]
     at = _file_path(loc)
-    text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    text = _WORDS.get(kind) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if kind == "extra_forbidden":
         allowed = _keys_at(model, loc[:-1])
         return at, "", "unknown key" + (_nearest(at[-1], allowed) or f"; allowed here: {', '.join(allowed)}")
