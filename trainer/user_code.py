@@ -53,7 +53,9 @@ _NAMED: set[str] = set()
 
 
 def remember(module: str) -> None:
-    """Counts the package of a module as the user's, wherever it is installed."""
+    """Counts the package of a module as the user's, wherever it is installed; all errors pass through Keras's own."""
+    if module.partition(".")[0] in ("keras", "tensorflow"):
+        return
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):

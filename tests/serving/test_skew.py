@@ -188,13 +188,14 @@ def test_the_export_on_raw_rows_equals_the_model_on_batches(
     drawn: tuple[pa.Table, dict[str, Any], str], modelled: tuple[dict[str, Any], str]
 ) -> None:
     (table, features, task), (builtin, transform) = drawn, modelled
+    label = {"column": "label"} | ({"transform": transform} if task == "regression" else {})
     keras.utils.set_random_seed(1)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(3):
             pq.write_table(table.slice(i * 30, 30), Path(folder, f"{i}.parquet"), row_group_size=13)
         config = Config.model_validate(
             {
-                "data": {"train": folder, "label": {"column": "label", "transform": transform}, "features": features},
+                "data": {"train": folder, "label": label, "features": features},
                 "task": task,
                 "model": builtin,
                 "fit": {"batch_size": 32},

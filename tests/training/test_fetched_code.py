@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 from pydantic import ValidationError
 
@@ -172,3 +173,8 @@ def test_a_link_in_a_wheel_is_refused(tmp_path: Path) -> None:
 def test_code_that_is_not_pinned_is_refused_before_anything_is_fetched(code: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Code.model_validate(code)
+
+
+def test_a_job_that_names_a_part_of_keras_makes_keras_no_code_of_its_own():
+    user_code.remember("keras.losses")
+    assert not user_code.is_users(keras.__file__)

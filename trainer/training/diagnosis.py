@@ -33,10 +33,10 @@ def cause_of(error: Exception, feeds: Iterable[Feed | None], prepared: Prepared)
     for feed in feeds:
         if feed is not None and feed.error is not None:
             return feed.error if isinstance(feed.error, Exception) else error
-    if (fault := own_code.fault_in_training(error)) is not None:
-        return fault
     if (broken := broken_image(prepared, error)) is not None:
         return broken
+    if (fault := own_code.fault_in_training(error)) is not None:
+        return fault
     if isinstance(error, tf.errors.OpError | ValueError | TypeError):
         return ModelCodeError(
             f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
