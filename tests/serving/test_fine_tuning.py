@@ -99,10 +99,12 @@ def only_x() -> keras.Model:
     return keras.Model(x, keras.layers.Dense(1, "sigmoid", name="head")(keras.layers.Dense(4, name="body")(x)))
 
 
-@pytest.mark.parametrize(("made", "columns"), [("base", ["x", "city"]), ("only_x", ["x"])])
-def test_a_published_model_of_raw_columns_is_trained_on(tmp_path: Path, made: str, columns: list[str]) -> None:
+@pytest.mark.parametrize(("made", "columns"), [(base, ["x", "city"]), (only_x, ["x"])])
+def test_a_published_model_of_raw_columns_is_trained_on(
+    tmp_path: Path, made: Callable[[], keras.Model], columns: list[str]
+) -> None:
     out, features = str(tmp_path / "out"), {name: FEATURES[name] for name in columns}
-    models: list[dict[str, Any]] = [{"entrypoint": f"{__name__}:{made}", "inputs": "raw"}]
+    models: list[dict[str, Any]] = [{"entrypoint": f"{__name__}:{made.__name__}", "inputs": "raw"}]
     for name in ("first", "second", "third"):
         end = run(job(tmp_path, out, models[-1], data__features=features), name)
         models.append({"from": end, "freeze": ["body"]})
