@@ -181,6 +181,16 @@ def test_several_files_are_merged_as_helm_merges_them(helm_chart):
     }  # fmt: skip
 
 
+def test_an_override_reaches_one_of_the_places_that_an_alias_fills(helm_chart):
+    (helm_chart / "above.yaml").write_text("a: &a {k: {l: 1}}\nb: *a\nc: [*a, *a]\n")
+    overrides = [("--set", "a.k.l=2"), ("--set", "c[1].k.l=3"), ("--set-json", '{"b":{"k":{"m":4}}}')]
+    document = load_document([helm_chart / "job.yaml", helm_chart / "above.yaml"], overrides)
+    values = {"a": {"k": {"l": 2}}, "b": {"k": {"l": 1, "m": 4}}, "c": [{"k": {"l": 1}}, {"k": {"l": 3}}]}
+    assert {key: document.values[key] for key in values} == values
+    words = ["--values", str(helm_chart / "above.yaml"), *(word for pair in overrides for word in pair)]
+    assert document.values == helm_values(helm_chart, *words)
+
+
 def test_a_fault_names_the_file_or_the_flag_that_wrote_the_key(tmp_path):
     (tmp_path / "a.yaml").write_text("run:\n  task: binary\n  fit: {epochs: 3}\n")
     (tmp_path / "b.yaml").write_text("run:\n  fit:\n    seed: x\n")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainer.config.overrides import Override, apply_override
+from trainer.config.overrides import Override, apply_override, merged
 from trainer.config.yaml_file import KeyPath, display_name, load_yaml
 from trainer.errors import ConfigError
 
@@ -68,22 +68,13 @@ def load_document(files: Files, overrides: Sequence[Override] = ()) -> JobDocume
     places: dict[KeyPath, str] = {}
     for path in paths:
         document, lines = load_yaml(path)
-        values = _merged(values, document)
+        values = merged(values, document)
         places |= {at: f"{display_name(path)}:{line}" for at, line in lines.items()}
     for override in overrides:
         flag, expression = ("--set", override) if isinstance(override, str) else override
         for keys in apply_override(values, expression, flag):
             places[keys] = f"{flag} {expression}"
     return JobDocument(values, places, ", ".join(map(display_name, paths)))
-
-
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Returns two mappings as one: below a key that is a mapping in both they are merged, else `above` wins."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -57,7 +57,7 @@ def _apply_json(document: dict[str, Any], expression: str, where: str) -> list[K
         value, end = _json_value(rest, where)
         if rest[end:].strip():
             raise ConfigError("text after the JSON object", where=where, remedy="give one object, or key=JSON")
-        _merge(document, value)
+        document.update(merged(document, value))
         return [(key,) for key in value]
     assigned: list[KeyPath] = []
     while rest:
@@ -100,13 +100,16 @@ def _check_whole_numbers(value: Any, where: str) -> None:
         )
 
 
-def _merge(document: dict[str, Any], above: dict[str, Any]) -> None:
+def merged(below: Any, above: Any) -> Any:
+    """Returns two values as one: mappings are merged key by key, else `above` wins. What aliases share is copied."""
+    if isinstance(above, list):
+        return [merged(None, item) for item in above]
+    if not isinstance(above, dict):
+        return above
+    result = dict(below) if isinstance(below, dict) else {}
     for key, value in above.items():
-        below = document.get(key)
-        if isinstance(below, dict) and isinstance(value, dict):
-            _merge(below, value)
-        else:
-            document[key] = value
+        result[key] = merged(result.get(key), value)
+    return result
 
 
 def _checked_keys(key: str, equals: str, part: str, where: str) -> list[str | int]:
