@@ -6,9 +6,10 @@ Every heavy import is inside the command that needs it: `--help` must be quick, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -22,13 +23,9 @@ from trainer.termination import leave
 if TYPE_CHECKING:
     from datetime import date
 
-    from rich.console import Console
-
     from trainer.config import Config, JobDocument
 
 __all__ = ["cli", "leave", "main", "run"]
-
-Command = Callable[..., Any]
 
 _date = click.option("--date", metavar="DAY", help="Day that windows of the data are counted from: 2013-03-01.")
 _output = click.option("-o", "--output-format", "form", type=click.Choice(["table", "json"]), default="table")
@@ -64,7 +61,8 @@ def fit(
     signal.signal(signal.SIGTERM, lambda *_: leave(ExitCode.PREEMPTED))
     document = _read(job)
     config = _checked(document)
-    from trainer.progress.progress import Notes, make_progress, metrics_table
+    from trainer.progress.progress import Progress, make_progress, metrics_table
+    from trainer.progress.views import Notes
     from trainer.run.fit import fit as run_fit
     from trainer.run_id import new_run_id
     from trainer.workers.rank import rank_from
@@ -79,8 +77,8 @@ def fit(
                 "this process is one of several workers already", where="--workers", remedy="leave it out"
             )
         leave(_run_workers(job, document, run_id, devices, form, workers, date))
-    err = _console()
-    progress = make_progress(err) if rank.chief or not rank.local else Notes(err)
+    err = terminal.console(stderr=True)
+    progress = make_progress(err) if rank.chief or not rank.local else Progress([Notes(err)])
     result = run_fit(config, run_id=run_id, devices=devices, progress=progress, date=_day(date), rank=rank)
     if not rank.chief:
         return
@@ -90,7 +88,7 @@ def fit(
     if result.document["status"] == "skipped":
         terminal.echo(f"skipped {result.document['reason']}")
         return
-    _out().print(metrics_table(result.document))
+    terminal.console().print(metrics_table(result.document))
     for name in ("report.html", "model"):
         # One line a path, never wrapped: people copy it.
         terminal.echo(f"{name.removesuffix('.html'):<7} {result.uri}/{name}")
@@ -128,7 +126,7 @@ def check(job: JobSource, date: str | None, form: str) -> None:
     if form == "json":
         _print_json(findings)
     else:
-        _out().print(check_table(findings))
+        terminal.console().print(check_table(findings))
 
 
 @cli.command()
@@ -143,7 +141,7 @@ def statistics(job: JobSource, date: str | None, form: str) -> None:
     from trainer.progress.progress import make_progress
     from trainer.run.preflight import statistics_json, statistics_table
 
-    progress = make_progress(_console())
+    progress = make_progress()
     try:
         prepared = prepare(
             config, cache=local_cache(), progress=lambda done, total: progress.phase("statistics", done, total)
@@ -153,7 +151,7 @@ def statistics(job: JobSource, date: str | None, form: str) -> None:
     if form == "json":
         _print_json(statistics_json(prepared))
     else:
-        _out().print(statistics_table(prepared))
+        terminal.console().print(statistics_table(prepared))
 
 
 @cli.command()
@@ -174,7 +172,7 @@ def evaluate(model: str, data: tuple[str, ...], form: str) -> None:
     if form == "json":
         _print_json(result)
     else:
-        _out().print(values_table(f"{result['run']}: {result['rows']:,} rows", result["metrics"]))
+        terminal.console().print(values_table(f"{result['run']}: {result['rows']:,} rows", result["metrics"]))
         for name, why in result["undefined"].items():
             terminal.echo(terminal.visible(f"{name} is not defined: {why}"), err=True)
 
@@ -251,28 +249,11 @@ def _job_name(job: JobSource, document: JobDocument) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") or "run"
 
 
-class _counting:  # noqa: N801 - reads as a verb where it is used
+@contextlib.contextmanager
+def _counting(verb: str) -> Iterator[Callable[[int], None]]:
     """A spinner with a row count on stderr while a command streams."""
-
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._status: Any = None
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._status = _console().status(f"{self._verb} 0 rows")
-        self._status.start()
-        return lambda rows: self._status.update(f"{self._verb} {rows:,} rows")
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-
-def _console() -> Console:
-    return terminal.console(stderr=True)
-
-
-def _out() -> Console:
-    return terminal.console()
+    with terminal.console(stderr=True).status(f"{verb} 0 rows") as status:
+        yield lambda rows: status.update(f"{verb} {rows:,} rows")
 
 
 def _print_json(document: dict[str, Any]) -> None:

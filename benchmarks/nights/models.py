@@ -17,19 +17,13 @@ import pyarrow.parquet as pq
 import trainer
 from trainer.config import Config
 from trainer.nightly import windows
+from trainer.progress.progress import Progress
 
 FIRST_NIGHT = date(2013, 3, 1)
 TRAIN_DAYS, HOLDOUT_DAYS = 42, 14
 END = date(2013, 12, 31)
 NOISE = np.linspace(0.5, 0.95, 10)
 WITH_NULLS = ("wind_speed", "precip", "visib", "seats")
-
-
-class Quiet:
-    """A progress that prints nothing."""
-
-    def __getattr__(self, _: str) -> Any:
-        return lambda *_, **__: None
 
 
 @dataclass
@@ -129,7 +123,7 @@ def one_night(task: tuple[Path, Path, date, float, list[date]]) -> tuple[NightMo
     if share:
         add_noise(lake, copy, job(str(lake), scratch / "out"), night, share)
     config = job(str(lake), scratch / "out", str(copy) if share else None)
-    result = trainer.fit(config, run_id=f"night-{night}", date=night, progress=Quiet())
+    result = trainer.fit(config, run_id=f"night-{night}", date=night, progress=Progress([]))
     shutil.rmtree(copy, ignore_errors=True)
     answers = predict_holdout([result.uri], [str(lake / f"dt={day}" / "part-0.parquet") for day in days])
     tf.keras.backend.clear_session()

@@ -115,7 +115,7 @@ class ProgressBar:
 
     def _begin_phase(self, name: str) -> None:
         self._phase = Phase(name, time.monotonic())
-        self._bar.phase(self._phase, time.monotonic())
+        self._bar.phase(self._phase)
 
     def _end_phase(self, took_s: float | None = None) -> None:
         phase, self._phase = self._phase, None

@@ -25,7 +25,7 @@ from tests.webhook_receiver import Receiver, listening
 from trainer.checkpoint.run_folder import RunFolder
 from trainer.config import Config, Metrics
 from trainer.errors import DataError
-from trainer.progress.progress import Reporter
+from trainer.progress.progress import Progress
 from trainer.progress.views import View
 from trainer.run.fit import fit
 
@@ -132,7 +132,7 @@ def small(data: Path, output: Path, **changes: Any) -> Config:
 def fitted(config: Config) -> list[str]:
     """What a run tells about pushes."""
     notes = Notes()
-    result = fit(config, run_id="r", devices="cpu", progress=Reporter([notes], time.monotonic))
+    result = fit(config, run_id="r", devices="cpu", progress=Progress([notes], time.monotonic))
     assert result.document["status"] == "succeeded"
     return [line for line in notes.lines if "Pushgateway" in line]
 
@@ -177,7 +177,7 @@ def test_a_silent_gateway_does_not_keep_a_failed_process(tmp_path):
         config = failing(tmp_path, "http://127.0.0.1:9/").model_copy(update={"metrics": metrics})
         began = time.monotonic()
         with pytest.raises(DataError):
-            fit(config, run_id="r", progress=Reporter([notes], time.monotonic))
+            fit(config, run_id="r", progress=Progress([notes], time.monotonic))
         assert time.monotonic() - began < 5
     assert [line for line in notes.lines if "Pushgateway" in line] == [f"{NOTE}no answer in time"]
 

@@ -20,7 +20,7 @@ from tests.webhook_receiver import Receiver, listening
 from trainer.config import Metrics
 from trainer.nightly import prometheus
 from trainer.nightly.pushgateway import Pushgateway
-from trainer.progress.progress import Reporter
+from trainer.progress.progress import Progress
 
 OUTPUT = "s3://models/flights"
 
@@ -59,13 +59,13 @@ def wait_for(what: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.05)
 
 
-def pushing(url: str, run: str = "r", *, note: Callable[[str], None] = print) -> tuple[Reporter, Pushgateway]:
+def pushing(url: str, run: str = "r", *, note: Callable[[str], None] = print) -> tuple[Progress, Pushgateway]:
     """A run that pushes every second."""
-    reporter = Reporter([], time.monotonic)
+    progress = Progress([], time.monotonic)
     pushes = Pushgateway(Metrics(pushgateway=url, every="1s"), f"{OUTPUT}/", run, note, {})
-    reporter.add(pushes)
+    progress.add(pushes)
     pushes.begin()
-    return reporter, pushes
+    return progress, pushes
 
 
 def last_run(**changes: object) -> CollectorRegistry:

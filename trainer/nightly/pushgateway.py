@@ -25,7 +25,6 @@ from trainer.config import Metrics, duration_s
 from trainer.config.output import is_http_url
 from trainer.nightly.notify import PASSING, cause
 from trainer.nightly.prometheus import Family, registry_of
-from trainer.progress.progress import Progress, Reporter
 from trainer.progress.views import Fit, Phase, View
 
 _JOB = "kfit"
@@ -96,7 +95,7 @@ class Pushgateway(View):
         """Takes note of a checkpoint."""
         self._checkpoint = (time.time(), step)
 
-    def phase(self, phase: Phase, now_s: float) -> None:
+    def phase(self, phase: Phase) -> None:
         """Takes note of what the run does outside the steps."""
         self._phase = phase.name
 
@@ -190,13 +189,3 @@ def _fit_families(fit: Fit, logs: Mapping[str, float], wait_ratio: float | None)
         for name, value in logs.items()
     ]
     yield "kfit_run_metric", "Metrics of the epoch so far; of validation, of the last epoch that ended.", values
-
-
-def attach(
-    metrics: Metrics, output_uri: str, run_id: str, progress: Progress, environment: Mapping[str, str]
-) -> Pushgateway:
-    """Returns what pushes, once it has begun, what a progress shows from now on."""
-    gateway = Pushgateway(metrics, output_uri, run_id, progress.note, environment)
-    if isinstance(progress, Reporter):
-        progress.add(gateway)
-    return gateway

@@ -79,7 +79,11 @@ class Phase:
 
 
 class View:
-    """Shows what a reporter reports; every method does nothing by default. `step` is called every `every_s` seconds."""
+    """Shows the progress of a run; every method does nothing by default.
+
+    Attributes:
+        every_s: Seconds between two calls of `step`, and between two calls of `phase` for the same phase.
+    """
 
     every_s: float
 
@@ -98,7 +102,7 @@ class View:
     def checkpoint(self, step: int) -> None:
         """A checkpoint was committed."""
 
-    def phase(self, phase: Phase, now_s: float) -> None:
+    def phase(self, phase: Phase) -> None:
         """A phase began or progressed."""
 
     def phase_end(self, phase: Phase, took_s: float, kept: bool) -> None:
@@ -108,7 +112,23 @@ class View:
         """Nothing follows."""
 
 
-class Bar(View):
+class Notes(View):
+    """Notes alone, a plain line each: for a worker whose steps another worker shows on the same terminal."""
+
+    every_s = math.inf
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def note(self, text: str) -> None:
+        """Prints one line, however long."""
+        self._print(Text(text))
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+class Bar(Notes):
     """A bar that redraws itself, below one line for every finished epoch.
 
     Args:
@@ -119,7 +139,7 @@ class Bar(View):
     every_s = 0.25
 
     def __init__(self, console: Console, clock: Clock) -> None:
-        self._console = console
+        super().__init__(console)
         self._clock = clock
         self._fit: Fit | None = None
         self._validation: dict[str, float] = {}
@@ -142,11 +162,7 @@ class Bar(View):
             values = _values({name: fit.logs[name] for name in fit.logs if name == "loss" or name in self._validation})
         self._print(Text.assemble(head, values, tail))
 
-    def note(self, text: str) -> None:
-        """Prints above the bar."""
-        self._print(Text(text))
-
-    def phase(self, phase: Phase, now_s: float) -> None:
+    def phase(self, phase: Phase) -> None:
         """Shows a spinner with the phase."""
         self._phase = phase
         self._open()
@@ -161,9 +177,6 @@ class Bar(View):
         """Removes the bar and restores the cursor."""
         if self._live is not None:
             self._live.stop()
-
-    def _print(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True)
 
     def _open(self) -> None:
         if self._live is None:
@@ -199,7 +212,7 @@ class Bar(View):
         return [row, Text("  " + _values(values), "dim", no_wrap=True, overflow="ellipsis")] if values else [row]
 
 
-class Lines(View):
+class Lines(Notes):
     """One plain line every few seconds, and one for every epoch and phase: for logs.
 
     Args:
@@ -208,10 +221,8 @@ class Lines(View):
     """
 
     def __init__(self, console: Console, every_s: float) -> None:
+        super().__init__(console)
         self.every_s = every_s
-        self._console = console
-        self._phase: Phase | None = None
-        self._phase_s = -math.inf
 
     def start(self, fit: Fit) -> None:
         """Prints the length of the fit, and where a resumed one continues."""
@@ -226,15 +237,9 @@ class Lines(View):
         """Prints the epoch's values."""
         self.note(f"{fit.where()}  done in {seconds(took_s)}  {_values(fit.logs)}{'  best' if best else ''}")
 
-    def note(self, text: str) -> None:
-        """Prints one line, however long."""
-        self._console.print(Text(text), soft_wrap=True)
-
-    def phase(self, phase: Phase, now_s: float) -> None:
-        """Prints a phase when it begins and every few seconds of it."""
-        if phase is not self._phase or now_s - self._phase_s >= self.every_s:
-            self._phase, self._phase_s = phase, now_s
-            self.note(str(phase))
+    def phase(self, phase: Phase) -> None:
+        """Prints the phase, and how much of it is done."""
+        self.note(str(phase))
 
     def phase_end(self, phase: Phase, took_s: float, kept: bool) -> None:
         """Prints how long it took."""
@@ -258,8 +263,6 @@ class Events(View):
         self._out = out
         # Notes also come from the thread that uploads checkpoints.
         self._whole_line = threading.Lock()
-        self._phase: Phase | None = None
-        self._phase_s = -math.inf
 
     def start(self, fit: Fit) -> None:
         """Sends `start`; `epoch` and `step` are where the fit goes on."""
@@ -282,11 +285,9 @@ class Events(View):
         """Sends `checkpoint`; `step` counts from the beginning of the run."""
         self._send("checkpoint", step=step)
 
-    def phase(self, phase: Phase, now_s: float) -> None:
-        """Sends `phase` when it begins and every few seconds of it."""
-        if phase is not self._phase or now_s - self._phase_s >= self.every_s:
-            self._phase, self._phase_s = phase, now_s
-            self._send("phase", name=phase.name, done=phase.done, total=phase.total)
+    def phase(self, phase: Phase) -> None:
+        """Sends `phase`."""
+        self._send("phase", name=phase.name, done=phase.done, total=phase.total)
 
     def phase_end(self, phase: Phase, took_s: float, kept: bool) -> None:
         """Sends `phase_end`."""

@@ -18,7 +18,7 @@ from trainer.checkpoint.fencing import Fence, Superseded
 from trainer.checkpoint.run_folder import LOG, RunFolder
 from trainer.errors import KfitError
 from trainer.progress import terminal
-from trainer.progress.progress import Progress, Reporter
+from trainer.progress.progress import Progress
 from trainer.progress.views import Lines
 
 #: Seconds between two lines on the progress of an epoch, and between two writes.
@@ -56,9 +56,8 @@ class KeptLog:
 
     def attach(self, progress: Progress) -> None:
         """Keeps from now on what this progress shows as plain lines."""
-        if isinstance(progress, Reporter):
-            console = terminal.console(file=self, force_terminal=False, color_system=None, width=200)
-            progress.add(Lines(console, _LINE_S))
+        console = terminal.console(file=self, force_terminal=False, color_system=None, width=200)
+        progress.add(Lines(console, _LINE_S))
 
     def start(self) -> None:
         """Begins to write; this process has claimed the run."""
