@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.feed.sets import shapes, write
+from benchmarks.timing import measured
 
 HERE = Path(__file__).parents[1]
 #: Dataset and rows of a batch.
@@ -31,18 +32,8 @@ FEEDS = (("main", 256), ("main", 1024), ("main", 8192), ("wide", 1024), ("words"
 Figures = dict[str, float]
 
 
-def _run(tree: Path, module: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=tree,
-        env=os.environ | {"PYTHONPATH": str(tree)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{module} failed in {tree}:\n{done.stderr[-2000:]}")
-    return done.stdout
+def _environment(tree: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(tree)}
 
 
 def feed(tree: Path, rows: int, folder: Path) -> Figures:
@@ -53,20 +44,22 @@ def feed(tree: Path, rows: int, folder: Path) -> Figures:
         # A cache for each tree: another version's statistics are not read.
         task = {"side": "ours", "shape": asdict(shape), "folder": str(write(shape, folder).resolve())}
         task |= {"cache": str(folder.resolve() / f"cache-{tree.name}"), "batch_size": batch_size, "seconds": 8.0}
-        out = _run(tree, "benchmarks.feed.side", json.dumps(task))
-        line = next(line for line in out.splitlines() if line.startswith("MEASURED "))
-        measured = json.loads(line.removeprefix("MEASURED "))
+        command = [sys.executable, "-m", "benchmarks.feed.side", json.dumps(task)]
+        side = measured(command, _environment(tree), tree)
+        if isinstance(side, str):
+            raise SystemExit(f"the feed failed in {tree}:\n{side}")
         for label, key in (("s", "seconds"), ("processor s", "cpu_seconds")):
-            figures[f"feed {name}, batches of {batch_size:,}: {label} per 1M rows"] = (
-                measured[key] / measured["rows"] * 1e6
-            )
+            figures[f"feed {name}, batches of {batch_size:,}: {label} per 1M rows"] = side[key] / side["rows"] * 1e6
     return figures
 
 
 def checkpoint(tree: Path, folder: Path) -> Figures:
     """Returns the stall of a step, the seconds of 400 MB committed, and those to the first step."""
     out = folder / "checkpoint.json"
-    _run(tree, "benchmarks.checkpoint", "--sizes", "100", "--json", str(out.resolve()))
+    command = [sys.executable, "-m", "benchmarks.checkpoint", "--sizes", "100", "--json", str(out.resolve())]
+    done = subprocess.run(command, cwd=tree, env=_environment(tree), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the checkpoint failed in {tree}:\n{done.stderr[-2000:]}")
     document = json.loads(out.read_text())
     return {
         "checkpoint of 100 MB: a step waits, s": document["stall_s of 100 MB"]["kfit"],

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.feed.sets import SetShape, config_of, shapes, write
+from benchmarks.timing import measured, print_measured
 
 
 @dataclass(frozen=True)
@@ -139,16 +139,13 @@ def _in_process(case: Case, rows: int, folder: Path, seconds: float) -> dict[str
     task = json.dumps({"case": asdict(case), "rows": rows, "folder": str(folder), "seconds": seconds})
     command = [sys.executable, "-m", "benchmarks.gpu", "--case", task]
     environ = {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-    line = next((line for line in done.stdout.splitlines() if line.startswith("MEASURED ")), None)
-    return json.loads(line.removeprefix("MEASURED ")) if line else done.stderr.strip()[-1500:]
+    return measured(command, environ)
 
 
 def _one(text: str) -> None:
     task = json.loads(text)
     case = Case(**task["case"])
-    rates = measure(case, shapes(task["rows"])[case.shape], Path(task["folder"]), task["seconds"])
-    print("MEASURED " + json.dumps(rates), flush=True)
+    print_measured(measure(case, shapes(task["rows"])[case.shape], Path(task["folder"]), task["seconds"]))
 
 
 def main() -> None:

@@ -17,9 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
-
-from benchmarks.timing import limits_table, times_s
+from benchmarks.timing import Figure, report, times_s
 from tests.nightly.runs import leave
 from tests.servers import environment, seaweed
 from trainer import storage
@@ -70,15 +68,14 @@ def main() -> int:
         index = storage.join(output, history.NAME)
         store_s = best_s(lambda: (storage.list_folders(folders), storage.read(index)))
         with_s = best_s(ask)
-    rows = [
-        ("python -c pass", bare_s, None),
-        ("the store: list the folders, read the index", store_s, None),
-        ("kfit history, with its index", with_s, LIMIT_S),
-        ("the store: read each result.json", each_s, None),
-        ("kfit history, its index lost", without_s, None),
+    figures = [
+        Figure("python -c pass", bare_s),
+        Figure("the store: list the folders, read the index", store_s),
+        Figure("kfit history, with its index", with_s, limit=LIMIT_S),
+        Figure("the store: read each result.json", each_s),
+        Figure("kfit history, its index lost", without_s),
     ]
-    Console().print(limits_table(f"history of {runs:,} runs", rows))
-    return int(with_s > LIMIT_S)
+    return report(f"history of {runs:,} runs", figures)
 
 
 if __name__ == "__main__":

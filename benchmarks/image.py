@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.timing import cpu_seconds
 from tests.image import containers
 
 JOB = {
@@ -99,7 +99,7 @@ def first_step(folder: Path) -> Spent:
             event = json.loads(line)["kfit"]
             pid = pid or _pid(name)
             if event == "step" and spent is None:
-                spent = Spent(time.monotonic() - started, _cpu_s(pid))
+                spent = Spent(time.monotonic() - started, cpu_seconds(pid))
         if spent is None:
             raise SystemExit(f"no step was done:\n{process.stderr.read()}")
     return spent
@@ -108,12 +108,6 @@ def first_step(folder: Path) -> Spent:
 def _pid(name: str) -> int:
     words = [*containers.engine(), "inspect", "--format", "{{.State.Pid}}", name]
     return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process and its threads, from the kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def tensorflow_import() -> Spent:

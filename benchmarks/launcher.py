@@ -20,10 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.timing import times_s
+from benchmarks.timing import Figure, report, times_s
 from k8s.api.client import Cluster
 from k8s.chart.render import chart_folder
 from k8s.chart.render_many import render_many
@@ -123,27 +120,6 @@ def namespace(suffix: str) -> Iterator[str]:
         subprocess.run(["kubectl", "delete", "namespace", name, "--wait=false"], check=True, capture_output=True)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table.
-
-    Attributes:
-        what: What was measured.
-        now, before: Seconds of this checkout, and of the other one where it was measured too.
-        limit: The goal, in seconds; None without one.
-    """
-
-    what: str
-    now: float
-    before: float | None = None
-    limit: float | None = None
-
-    @property
-    def verdict(self) -> str:
-        """Whether the goal is met; empty without a goal."""
-        return "" if self.limit is None else "met" if self.now <= self.limit else "missed"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints one table, and says by its exit code whether all goals were met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.launcher", description=__doc__)
@@ -156,21 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         launchers.append(Launcher(given.before_python or given.python, given.before.resolve()))
     with tempfile.TemporaryDirectory() as scratch, namespace("one") as name:
         figures = _measure(Path(scratch), name, launchers)
-    return report(figures)
-
-
-def report(figures: Sequence[Figure]) -> int:
-    """Prints the table, and a line for each goal; returns 1 where one was missed."""
-    table = Table("what", "before, s", "now, s", "goal, s", "", title="launcher")
-    for figure in figures:
-        shown = (figure.before, figure.now, figure.limit)
-        table.add_row(figure.what, *("" if s is None else f"{s:.3f}" for s in shown), figure.verdict)
-    console = Console()
-    console.print(table)
-    for figure in figures:
-        if figure.limit is not None:
-            console.print(f"goal {figure.verdict}: {figure.what}: {figure.now:.3f} s of at most {figure.limit:.3f} s")
-    return int(any(figure.verdict == "missed" for figure in figures))
+    return report("launcher", figures)
 
 
 def _measure(folder: Path, namespace_: str, launchers: Sequence[Launcher]) -> list[Figure]:

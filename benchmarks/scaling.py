@@ -86,15 +86,15 @@ def ours(folder: Path, job: Path, options: argparse.Namespace, devices: int, wor
     return float(options.rows / min(np.diff(ends)))
 
 
-def run_workers(options: argparse.Namespace, what: str, workers: int) -> dict[str, Any]:
-    """Runs this module in several processes with a TF_CONFIG; returns the figures that the first one printed."""
+def run_workers(what: str, workers: int) -> dict[str, Any]:
+    """Runs this command line in several processes with a TF_CONFIG; returns the figures that the first one printed."""
     ports = [_free_port() for _ in range(workers)]
     started = []
     for index in range(workers):
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
         environ = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        words = [sys.executable, "-m", "benchmarks.scaling", "--part", what, *_words(options)]
+        words = [sys.executable, "-m", "benchmarks.scaling", "--part", what, *sys.argv[1:]]
         started.append(
             subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         )
@@ -103,12 +103,6 @@ def run_workers(options: argparse.Namespace, what: str, workers: int) -> dict[st
         raise SystemExit(f"{what} with {workers} workers failed")
     figures: dict[str, Any] = json.loads(outputs[0].strip().splitlines()[-1])
     return figures
-
-
-def _words(options: argparse.Namespace) -> list[str]:
-    hidden = [str(size) for size in options.hidden]
-    sizes = ["--rows", str(options.rows), "--batch", str(options.batch), "--epochs", str(options.epochs)]
-    return [*sizes, "--hidden", *hidden]
 
 
 def _free_port() -> int:
@@ -234,8 +228,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         figures: dict[str, Any] = {"rows": options.rows, "batch": options.batch, "hidden": options.hidden}
         ways = {"1 worker, 1 device": (1, 1), "1 worker, 2 devices": (2, 1), "2 workers, 1 device each": (1, 2)}
         figures["ours"] = {name: ours(folder, job, options, *way) for name, way in ways.items()}
-        figures["plain"] = {f"{n} worker(s)": run_workers(options, "plain", n)["samples_per_s"] for n in (1, 2)}
-        return {**figures, **run_workers(options, "collectives", 2)}
+        figures["plain"] = {f"{n} worker(s)": run_workers("plain", n)["samples_per_s"] for n in (1, 2)}
+        return {**figures, **run_workers("collectives", 2)}
 
 
 def table_of(figures: dict[str, Any]) -> Table:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.timing import cpu_seconds
+
 _FORMAT = struct.Struct("<qd")
 
 
@@ -122,12 +124,6 @@ class Runner:
             return _FORMAT.unpack(self.progress_file.read_bytes())  # type: ignore[return-value]
         except (OSError, struct.error):
             return 0, 0.0
-
-
-def cpu_seconds(process: int) -> float:
-    """Returns the user and system seconds that a process has used, from /proc."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def take_turns(runners: Sequence[Runner], *, turns: int, seconds: float, warm_steps: int) -> None:

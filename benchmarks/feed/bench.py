@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.feed.sets import SetShape, write
+from benchmarks.timing import measured
 
 PEERS = {
     "ray": ("ray", "ray[data] tensorflow"),
@@ -41,14 +42,11 @@ class Bench:
 
     def run(self, side: str, shape: SetShape, batch_size: int = 1024) -> dict[str, float] | None:
         """Runs a side in a process of its own. Returns its measurements; None, after printing why, if it failed."""
-        command = self._command(side, shape, batch_size)
-        done = subprocess.run(command, capture_output=True, text=True, env=self._environment(), check=False)
-        line = next((line for line in done.stdout.splitlines() if line.startswith("MEASURED ")), None)
-        if line is None:
-            self.console.print(f"{side} on {shape.name} failed: {done.stderr.strip()[-400:]}", style="red")
+        figures: dict[str, float] | str = measured(self._command(side, shape, batch_size), self._environment())
+        if isinstance(figures, str):
+            self.console.print(f"{side} on {shape.name} failed: {figures[-400:]}", style="red")
             return None
-        measured: dict[str, float] = json.loads(line.removeprefix("MEASURED "))
-        return measured
+        return figures
 
     def begin(
         self, side: str, shape: SetShape, batch_size: int, *, environ: Mapping[str, str], **more: str | int
@@ -67,5 +65,5 @@ class Bench:
 
     def rate(self, side: str, shape: SetShape, batch_size: int = 1024) -> float | None:
         """Returns rows per second; None if the side failed."""
-        measured = self.run(side, shape, batch_size)
-        return measured["rows"] / measured["seconds"] if measured else None
+        figures = self.run(side, shape, batch_size)
+        return figures["rows"] / figures["seconds"] if figures else None

@@ -5,7 +5,7 @@ Nothing is read: which row comes when is a pure function of the plan, the seed a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ def mixing(bench: Bench, known: dict[str, SetShape]) -> dict[str, object]:
     row_bytes = 4 * (shape.floats + shape.ints + 1)
     group_rows = [[len(g) for g in np.array_split(np.arange(n), shape.groups)] for n in _shard_rows(shape)]
     ends = np.cumsum([0, *np.ravel(group_rows)])
-    looks = [_look(None, shape, ends, _shuffled(shape.rows))]
+    looks = [_look(None, shape, ends, [np.random.default_rng(0).permutation(shape.rows)])]
     for mib in _WINDOWS_MIB:
         plan = make_plan(group_rows, group_rows, window_rows=mib * 2**20 // row_bytes)
         looks.append(_look(mib, shape, ends, _stream(plan, np.cumsum([0, *map(sum, group_rows)]), ends)))
@@ -79,10 +79,6 @@ def _shard_rows(shape: SetShape) -> list[int]:
     return np.diff(np.linspace(0, shape.rows, shape.shards + 1).astype(int)).tolist()
 
 
-def _shuffled(rows: int) -> Iterator[np.ndarray]:
-    yield np.random.default_rng(0).permutation(rows)
-
-
 def _stream(plan: Plan, shard_ends: np.ndarray, ends: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of an epoch, numbered through the set, a window at a time."""
     per_shard = (len(ends) - 1) // (len(shard_ends) - 1)
@@ -94,7 +90,7 @@ def _stream(plan: Plan, shard_ends: np.ndarray, ends: np.ndarray) -> Iterator[np
         yield (np.repeat(begins[part.units] - stands_at, rows) + np.arange(part.rows))[order]
 
 
-def _look(window_mib: int | None, shape: SetShape, ends: np.ndarray, windows: Iterator[np.ndarray]) -> Mix:
+def _look(window_mib: int | None, shape: SetShape, ends: np.ndarray, windows: Iterable[np.ndarray]) -> Mix:
     groups = len(ends) - 1
     within = shape.rows // shape.shards
     meetings, off, mixed, drawn_from, rest = 0, [], 0, 0, np.empty(0, np.int64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def _peak(task: Task, data: dict[str, Any]) -> Measured:
     prepared = prepare(Config.model_validate(document), cache=task.cache)
     # Start TensorFlow's threads and first kernels now: they are not the feed's memory.
     list(tf.data.Dataset.range(4).map(lambda x: x + 1).prefetch(2))
-    _reset_peak()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _peak_bytes()
     with Feed(prepared, "train", batch_size=task.batch_size, seed=0, shuffle=True) as feed:
         rows = 0
@@ -54,18 +54,9 @@ def _peak(task: Task, data: dict[str, Any]) -> Measured:
     return {"rows": float(rows), "bytes": float(_peak_bytes() - before)}
 
 
-def _reset_peak() -> None:
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
 def _peak_bytes() -> int:
-    try:
-        with open("/proc/self/status") as file:
-            line = next(line for line in file if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def first_batch(task: Task) -> Measured:
@@ -95,17 +86,8 @@ def statistics(task: Task) -> Measured:
     return {"rows": float(task.shape.rows), "seconds": time.perf_counter() - started}
 
 
-def fit_stream(task: Task) -> Measured:
-    """Runs `model.fit` from the feed until the process is killed."""
-    return _fit(task, in_memory=False)
-
-
-def fit_memory(task: Task) -> Measured:
-    """Runs `model.fit` on the same batches, one epoch loaded into memory first, until the process is killed."""
-    return _fit(task, in_memory=True)
-
-
-def _fit(task: Task, *, in_memory: bool) -> Measured:
+def fit(task: Task, *, in_memory: bool) -> Measured:
+    """Runs `model.fit` from the feed, or on one epoch of its batches in memory, until the process is killed."""
     import keras
     import tensorflow as tf
 
@@ -148,6 +130,6 @@ PROBES: dict[str, Callable[[Task], Measured]] = {
     "large_group": large_group,
     "first_batch": first_batch,
     "statistics": statistics,
-    "fit_stream": fit_stream,
-    "fit_memory": fit_memory,
+    "fit_stream": partial(fit, in_memory=False),
+    "fit_memory": partial(fit, in_memory=True),
 }

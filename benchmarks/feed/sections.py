@@ -35,8 +35,8 @@ def memory(bench: Bench, datasets: Shapes) -> Figures:
     for name in sizes:
         bench.run("memory", datasets[name], 1024)  # fills the statistics cache; that pass is not the feed's memory
     for _, name in itertools.product(range(bench.repeats), sizes):
-        if (found := bench.run("memory", datasets[name], 1024)) is not None:
-            peaks[name].append(found["bytes"])
+        if (peak := bench.run("memory", datasets[name], 1024)) is not None:
+            peaks[name].append(peak["bytes"])
     middle = [statistics.median(p) for p in peaks.values()]
     listed = ", ".join(f"{n} {m / 2**20:.0f} MiB" for n, m in zip(sizes, middle, strict=True))
     difference = max(middle) / min(middle) - 1
@@ -48,30 +48,30 @@ def large_group(bench: Bench, datasets: Shapes) -> Figures:
     """Peak memory for a row group larger than the budget."""
     shape = datasets["one-group"]
     bench.run("large_group", shape)  # fills the statistics cache; that pass is not the feed's memory
-    found = [f["bytes"] for _ in range(bench.repeats) if (f := bench.run("large_group", shape))]
-    listed = ", ".join(f"{b / 2**20:.0f}" for b in found)
+    peaks = [p["bytes"] for _ in range(bench.repeats) if (p := bench.run("large_group", shape))]
+    listed = ", ".join(f"{b / 2**20:.0f}" for b in peaks)
     budget = f"data.memory {BUDGET_BYTES / 2**20:.0f} MiB"
     bench.console.print(f"one row group of {shape.rows:,} rows, split by content, {budget}: peak {listed} MiB")
-    return {"large_group_bytes": found}
+    return {"large_group_bytes": peaks}
 
 
 def start(bench: Bench, datasets: Shapes) -> Figures:
     """Seconds to the first batch of a dataset of many shards."""
     shape = datasets["small"]
     bench.run("first_batch", shape, 1024)  # leaves statistics and footers in the cache
-    found = [f for _ in range(bench.repeats) if (f := bench.run("first_batch", shape, 1024))]
-    listed = ", ".join(f"{f['seconds']:.2f} ({f['open_seconds']:.2f} to open)" for f in found)
+    starts = [s for _ in range(bench.repeats) if (s := bench.run("first_batch", shape, 1024))]
+    listed = ", ".join(f"{s['seconds']:.2f} ({s['open_seconds']:.2f} to open)" for s in starts)
     bench.console.print(f"first batch of {shape.shards} shards, seconds: {listed}")
     return {
-        name: sorted(f[key] for f in found) for name, key in (("first_batch_s", "seconds"), ("open_s", "open_seconds"))
+        name: sorted(s[key] for s in starts) for name, key in (("first_batch_s", "seconds"), ("open_s", "open_seconds"))
     }
 
 
 def statistics_pass(bench: Bench, datasets: Shapes) -> Figures:
     """Seconds of the statistics pass over a dataset without a cache."""
-    found = [f for n in ("main", "small") if (f := bench.run("statistics", datasets[n]))]
-    bench.console.print("statistics of a new set: " + ", ".join(f"{f['seconds']:.1f} s" for f in found))
-    return {"statistics_s": [f["seconds"] for f in found]}
+    passes = [p for n in ("main", "small") if (p := bench.run("statistics", datasets[n]))]
+    bench.console.print("statistics of a new set: " + ", ".join(f"{p['seconds']:.1f} s" for p in passes))
+    return {"statistics_s": [p["seconds"] for p in passes]}
 
 
 def fit(bench: Bench, datasets: Shapes) -> Figures:

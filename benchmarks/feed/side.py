@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from benchmarks.feed.probes import PROBES
 from benchmarks.feed.sets import SetShape
 from benchmarks.feed.sides import SIDES, Task
+from benchmarks.timing import print_measured
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     side = (SIDES | PROBES)[arguments.pop("side")]
     shape = SetShape(**arguments.pop("shape"))
     task = Task(shape, Path(arguments.pop("folder")), Path(arguments.pop("cache")), **arguments)
-    print("MEASURED " + json.dumps(side(task)), flush=True)
+    print_measured(side(task))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,8 @@ def in_memory(task: Task) -> Measured:
     """`from_tensor_slices().shuffle().batch()` over packed arrays that are already in memory."""
     import tensorflow as tf
 
-    dataset = tf.data.Dataset.from_tensor_slices(_arrays(task)).shuffle(SHUFFLE_ROWS).batch(task.batch_size)
+    arrays = _packed(pq.read_table(task.folder), task.shape)
+    dataset = tf.data.Dataset.from_tensor_slices(arrays).shuffle(SHUFFLE_ROWS).batch(task.batch_size)
     return drain(dataset.prefetch(2).repeat(), _steps(task), task)
 
 
@@ -209,10 +210,6 @@ def _steps(task: Task) -> int:
 
 def _names(shape: SetShape) -> list[str]:
     return [f"f{i:03d}" for i in range(shape.floats)] + [f"i{i:03d}" for i in range(shape.ints)]
-
-
-def _arrays(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return _packed(pq.read_table(task.folder), task.shape)
 
 
 def _packed(table: pa.Table, shape: SetShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

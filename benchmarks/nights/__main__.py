@@ -35,15 +35,14 @@ from trainer.metrics import value
 from trainer.nightly import gate, production
 from trainer.nightly.scores import Scored
 
-RESAMPLES = 1000
 RULES: dict[str, Promote | None] = {
     "no gate: always promote": None,
-    "max_loss: 0.01, rows": Promote(max_loss=0.01, resamples=RESAMPLES),
-    "max_loss: 0.01, by: dt": Promote(max_loss=0.01, by="dt", resamples=RESAMPLES),
-    "max_loss: 0.005, rows": Promote(max_loss=0.005, resamples=RESAMPLES),
-    "max_loss: 0.005, by: dt": Promote(max_loss=0.005, by="dt", resamples=RESAMPLES),
-    "min_delta: 0, rows (default)": Promote(resamples=RESAMPLES),
-    "min_delta: 0, by: dt": Promote(by="dt", resamples=RESAMPLES),
+    "max_loss: 0.01, rows": Promote(max_loss=0.01),
+    "max_loss: 0.01, by: dt": Promote(max_loss=0.01, by="dt"),
+    "max_loss: 0.005, rows": Promote(max_loss=0.005),
+    "max_loss: 0.005, by: dt": Promote(max_loss=0.005, by="dt"),
+    "min_delta: 0, rows (default)": Promote(),
+    "min_delta: 0, by: dt": Promote(by="dt"),
 }
 #: The rule that is checked, that of examples/nightly/job.yaml, and the loss that it allows.
 RULE, ALLOWED = "max_loss: 0.01, by: dt", 0.01

@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-from benchmarks.launcher import Figure, Launcher, report
+from benchmarks.launcher import Launcher
+from benchmarks.timing import Figure, report
 
 
 @pytest.mark.parametrize(("now", "code", "verdict"), [(0.1, 0, "met"), (0.1001, 1, "missed")])
 def test_a_goal_that_is_missed_is_said_and_ends_with_1(capsys, now, code, verdict):
     figures = [Figure("plain", 9.0), Figure("help", now, before=0.3, limit=0.1)]
-    assert report(figures) == code
+    assert report("launcher", figures) == code
     assert f"goal {verdict}: help: {now:.3f} s of at most 0.100 s" in capsys.readouterr().out
 
 
