@@ -203,12 +203,10 @@ class Config(Strict):
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"
                     )
-        return self
-
-    @model_validator(mode="after")
-    def _begins_once(self) -> Config:
         if isinstance(self.model, SavedModel) and self.fit.warm_start is not None:
             raise ValueError("model.from and fit.warm_start both say where the weights begin; leave one of them out")
+        if self.fit.profile is not None and not self.output.tensorboard:
+            raise ValueError("fit.profile needs output.tensorboard: true, where its result is")
         return self
 
     @property
@@ -219,12 +217,6 @@ class Config(Strict):
         parts += [part for one in self.data.labels.values() for part in (one.loss, *(one.metrics or ()))]
         named = [part.entrypoint for part in parts if isinstance(part, Entrypoint | OwnCode | OwnCallback)]
         return list(dict.fromkeys(named))
-
-    @model_validator(mode="after")
-    def _profile_has_a_place(self) -> Config:
-        if self.fit.profile is not None and not self.output.tensorboard:
-            raise ValueError("fit.profile needs output.tensorboard: true, where its result is")
-        return self
 
     def _check_calibration(self) -> None:
         """A temperature is fitted by the log loss, and the run's `loss` after it is that."""

@@ -51,6 +51,16 @@ def _no_empty_text(impute: Constant | None) -> Constant | None:
     return impute
 
 
+StatisticOrConstant = (
+    Annotated[Literal["mean", "median"], Tag(member("statistic"))] | Annotated[Constant, Tag(member("Constant"))] | None
+)
+Indicator = Annotated[bool, Field(description="Add a 0/1 input that says the value was null.")]
+EmbeddingSize = Annotated[
+    PositiveInt | None,
+    Field(description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."),
+]
+
+
 class Numeric(Strict):
     """A number: any int, float, bool, decimal, date or timestamp column."""
 
@@ -60,13 +70,10 @@ class Numeric(Strict):
         description="robust_clip: (x - median) / interquartile range, bent so that outliers stay within ±3; "
         "standard: (x - mean) / std; min_max: to [0, 1]; robust: as robust_clip without the bend.",
     )
-    impute: Annotated[
-        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
-        | Annotated[Constant, Tag(member("Constant"))]
-        | None,
-        AfterValidator(_number),
-    ] = Field(None, description="What replaces null and NaN. Without it a null is an error (exit 65).")
-    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+    impute: Annotated[StatisticOrConstant, AfterValidator(_number)] = Field(
+        None, description="What replaces null and NaN. Without it a null is an error (exit 65)."
+    )
+    indicator: Indicator = False
 
 
 class Date(Strict):
@@ -88,13 +95,10 @@ class Date(Strict):
     cyclic: bool = Field(
         True, description="Parts that begin again as sine and cosine, so that December lies beside January."
     )
-    impute: Annotated[
-        Annotated[Literal["mean", "median"], Tag(member("statistic"))]
-        | Annotated[Constant, Tag(member("Constant"))]
-        | None,
-        AfterValidator(_moment),
-    ] = Field(None, description="The date that stands in for null. Without it a null is an error (exit 65).")
-    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+    impute: Annotated[StatisticOrConstant, AfterValidator(_moment)] = Field(
+        None, description="The date that stands in for null. Without it a null is an error (exit 65)."
+    )
+    indicator: Indicator = False
 
 
 class Categorical(Strict):
@@ -106,9 +110,7 @@ class Categorical(Strict):
         description="auto: one_hot up to 9 values, else embedding; "
         "hash: into `buckets`, without a vocabulary, then an embedding where `size` is given, else one-hot.",
     )
-    size: PositiveInt | None = Field(
-        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
-    )
+    size: EmbeddingSize = None
     buckets: Annotated[int, Field(gt=0, lt=2**31 - 8), WHOLE] | None = Field(
         None, description="Number of hash buckets; required with hash, and only there."
     )
@@ -117,7 +119,7 @@ class Categorical(Strict):
     impute: Annotated[Constant | None, AfterValidator(_no_empty_text)] = Field(
         None, description="The value that replaces null. Default: null is a category of its own."
     )
-    indicator: bool = Field(False, description="Add a 0/1 input that says the value was null.")
+    indicator: Indicator = False
 
     @model_validator(mode="after")
     def _hash_has_buckets(self) -> Categorical:
@@ -146,9 +148,7 @@ class Sequence(Strict):
     ragged: bool = Field(
         False, description="Pad to a batch's longest row instead of `length`: for rows that are mostly far shorter."
     )
-    size: PositiveInt | None = Field(
-        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
-    )
+    size: EmbeddingSize = None
     max_vocabulary: PositiveInt = Field(10_000, description="The most frequent values kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Values that occur less often in training count as unseen.")
     impute: ClassVar[None] = None
@@ -160,9 +160,7 @@ class Text(Strict):
 
     kind: Literal["text"]
     length: PositiveInt = Field(256, description="Words of a row that are kept, from the front.")
-    size: PositiveInt | None = Field(
-        None, description="Width of the embedding. Default: min(50, 1.6 * cardinality ** 0.56), rounded up."
-    )
+    size: EmbeddingSize = None
     max_vocabulary: PositiveInt = Field(20_000, description="The most frequent words kept; the rest count as unseen.")
     min_count: PositiveInt = Field(1, description="Words that occur less often in training count as unseen.")
     impute: ClassVar[None] = None

@@ -41,19 +41,7 @@ CHART_KEYS = frozenset(
 
 
 def run_of(model: type[Config], document: JobDocument, warn: Callable[[str], None] = lambda _: None) -> Config:
-    """Checks a job file's `run:` key.
-
-    Args:
-        model: The configuration's model.
-        document: The job file; keys outside `run` belong to the chart and are ignored here.
-        warn: Called for each key outside `run` that is none of the chart's either: a mistyped one has no effect.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ConfigError: With every fault, its line and its remedy.
-    """
+    """Checks a job file's `run:` key; see `Config.load`."""
     if "run" not in document.values:
         near = difflib.get_close_matches("run", map(str, document.values), n=1)
         raise ConfigError(

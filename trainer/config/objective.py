@@ -103,12 +103,12 @@ class Named(Strict):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        found = handler.resolve_ref_schema(handler(core_schema))
+        schema = handler.resolve_ref_schema(handler(core_schema))
         names: dict[str, Any] = {"anyOf": [{"enum": [*cls.short, *table()[cls.kind]]}, {"type": "string"}]}
         if cls.elsewhere:
             names["not"] = {"enum": [*cls.elsewhere]}
-        found["properties"] = {**found["properties"], "name": names}
-        return {"anyOf": [names, found]} if cls.text_will_do else found
+        schema["properties"] = {**schema["properties"], "name": names}
+        return {"anyOf": [names, schema]} if cls.text_will_do else schema
 
 
 class Loss(Named):
@@ -339,5 +339,5 @@ def direction(metric: WatchedMetric | OwnCode) -> Literal["min", "max", ""]:
         return ""
     if metric.is_short:
         return _DIRECTIONS.get(metric.name, "max")
-    found: Literal["min", "max", ""] = entry("metrics", metric.name)["direction"]
-    return found
+    better: Literal["min", "max", ""] = entry("metrics", metric.name)["direction"]
+    return better

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     Field,
+    PlainSerializer,
     PositiveFloat,
-    field_serializer,
     model_validator,
 )
 
@@ -139,8 +139,15 @@ def _check_http_url(text: str) -> str:
     return text
 
 
+def redacted_url(url: str) -> str:
+    """Returns scheme and host of a URL, with `…` for the rest: the path or query of a webhook often is its secret."""
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    return f"{scheme}://{host}/…"
+
+
 #: No pattern in its schema: what helm says of a value that does not match one shows the value.
-HttpUrl = Annotated[str, AfterValidator(_check_http_url)]
+HttpUrl = Annotated[str, AfterValidator(_check_http_url), PlainSerializer(redacted_url)]
 
 
 class Notify(Strict):
@@ -160,11 +167,6 @@ class Notify(Strict):
     on: list[Literal["succeeded", "skipped", "failed", "preempted", "promoted"]] = Field(
         ["succeeded", "skipped", "failed"], min_length=1, description="Statuses to notify of."
     )
-
-    @field_serializer("url")
-    def _hide_url(self, url: str | None) -> str | None:
-        """The path or query of a webhook often is its secret, so only the host is written."""
-        return redacted_url(url)
 
     @model_validator(mode="after")
     def _one_url(self) -> Notify:
@@ -191,21 +193,8 @@ class Metrics(Strict):
         "15s", description="Time between two pushes: 15s, 1m. No need to push more often than Prometheus scrapes."
     )
 
-    @field_serializer("pushgateway")
-    def _hide_url(self, url: str | None) -> str | None:
-        return redacted_url(url)
-
     @model_validator(mode="after")
     def _one_url(self) -> Metrics:
         if (self.pushgateway is None) == (self.pushgateway_env is None):
             raise ValueError("give pushgateway or pushgateway_env")
         return self
-
-
-def redacted_url(url: str | None) -> str | None:
-    """Returns scheme and host of a URL, with `…` for the rest; None for None."""
-    if url is None:
-        return None
-    scheme, _, rest = url.partition("://")
-    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
-    return f"{scheme}://{host}/…"
