@@ -30,7 +30,7 @@ SLOW_S = 30.0
 def notes() -> tuple[list[str], Any]:
     """Lines that a run told, and a progress that takes them."""
     lines: list[str] = []
-    silent = {name: lambda *_, **__: None for name in ("phase", "stop", "checkpoint")}
+    silent = {name: lambda *_, **__: None for name in ("add", "phase", "stop", "checkpoint")}
     return lines, SimpleNamespace(note=lines.append, **silent)
 
 

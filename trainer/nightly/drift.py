@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.config import Checks, Limits
@@ -100,11 +100,6 @@ def breaches(findings: Sequence[Finding]) -> list[Finding]:
     """Returns the findings that exceed their limit, the largest excess first."""
     breached = [f for f in findings if f.breached]
     return sorted(breached, key=lambda f: (f.check != "rows", -f.measure / (f.limit or 1e-9)))
-
-
-def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Returns the findings as result.json carries them."""
-    return [asdict(f) for f in findings]
 
 
 def _rows(checks: Checks, before: int, now: int) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,10 +70,6 @@ class Decision:
     metrics: Mapping[str, float]
     gain: Gain | None = None
     slices: tuple[Slice, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """As result.json carries it."""
-        return asdict(self)
 
 
 def decide_first(rules: Promote, targets: Sequence[LabelPlace], labels: Floats, challenger: Floats) -> Decision:

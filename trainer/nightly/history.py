@@ -68,10 +68,6 @@ class RunSummary:
     exit_code: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
-
 
 def summarize(result: Mapping[str, Any]) -> RunSummary:
     """Summarizes a run's `result.json`.
@@ -144,12 +140,7 @@ def duration_s(ledger: Mapping[str, float | None]) -> float | None:
     return round(sum(parts), 3) if any(parts) else None
 
 
-def warn_on_terminal(line: str) -> None:
-    """Prints a warning on stderr."""
-    terminal.warn(line)
-
-
-def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
+def read(output_uri: str, *, warn: Callable[[str], None] = terminal.warn) -> list[RunSummary]:
     """Returns every run of a job by the time it ended, unfinished runs last.
 
     Args:
@@ -179,10 +170,11 @@ def read(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> 
             _warn_of_damage(warn, output_uri, name, "config.json")
         else:
             known[name] = RunSummary(name, "unfinished", date=str(config.get("date") or ""))
-    return sorted((known[name] for name in names if name in known), key=_order)
+    runs = [known[name] for name in names if name in known]
+    return sorted(runs, key=lambda run: (not run.finished, run.finished, run.run))
 
 
-def write_index(output_uri: str, *, warn: Callable[[str], None] = warn_on_terminal) -> list[RunSummary]:
+def write_index(output_uri: str, *, warn: Callable[[str], None] = terminal.warn) -> list[RunSummary]:
     """Rewrites the summary of all finished runs and returns all runs. The last writer wins."""
     runs = read(output_uri, warn=warn)
     finished = [_compact(run) for run in runs if run.status in _FINAL]
@@ -196,12 +188,8 @@ def find(runs: Sequence[RunSummary], digest: str) -> RunSummary | None:
     return next((n for n in reversed(runs) if n.status == "succeeded" and n.digest == digest), None)
 
 
-def _order(run: RunSummary) -> tuple[bool, str, str]:
-    return not run.finished, run.finished, run.run
-
-
 def _compact(run: RunSummary) -> dict[str, Any]:
-    return {name: value for name, value in run.as_json().items() if value not in ("", None, {})}
+    return {name: value for name, value in asdict(run).items() if value not in ("", None, {})}
 
 
 def _index(output_uri: str) -> dict[str, RunSummary]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,22 +95,16 @@ def post(
     ends = time.monotonic() + deadline_s
     fault = f"no answer within {deadline_s:g} s"
     with urllib3.PoolManager(retries=False) as pool:
-        for wait_s in _waits():
+        for tries in itertools.count():
             left_s = ends - time.monotonic()
             if left_s <= 0:
                 break
             again, fault = _try(pool, url, body, headers, min(_TRY_S, left_s))
+            wait_s = _FIRST_WAIT_S * 2**tries
             if not again or time.monotonic() + wait_s > ends:
                 break
             time.sleep(wait_s)
     return fault or None
-
-
-def _waits() -> Iterator[float]:
-    wait_s = _FIRST_WAIT_S
-    while True:
-        yield wait_s
-        wait_s *= 2
 
 
 def _try(

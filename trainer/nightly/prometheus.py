@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from trainer import storage
-from trainer.nightly.history import RunSummary, duration_s
+from trainer.nightly.history import RunSummary, duration_s, parse_time
 from trainer.nightly.production import Production
 
 NAME = "metrics.prom"
@@ -90,7 +89,8 @@ def _families(result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Pr
     yield "kfit_last_run_promoted", "Whether it moved production.", [({}, float(bool(decision.get("promoted"))))]
     bounds: list[_Sample] = [({"bound": b}, _number(gain.get(b))) for b in ("low", "gain", "high")]
     yield "kfit_last_run_gain", "Gain over production and its interval.", bounds
-    yield "kfit_last_trained_seconds", "When a run last trained to the end.", [({}, _last(runs, "succeeded"))]
+    trained = max((run.finished for run in runs if run.status == "succeeded"), default=None)
+    yield "kfit_last_trained_seconds", "When a run last trained to the end.", [({}, _seconds(trained))]
     yield "kfit_nights_without_training", "Runs that ended since then.", [({}, float(_without_training(runs)))]
     moved = _seconds(serving.when) if serving else None
     yield "kfit_production_promoted_seconds", "When production moved.", [({}, moved)]
@@ -101,11 +101,6 @@ def _families(result: Mapping[str, Any], runs: Sequence[RunSummary], serving: Pr
     )
 
 
-def _last(runs: Sequence[RunSummary], status: str) -> float | None:
-    ends = [run.finished for run in runs if run.status == status]
-    return _seconds(max(ends)) if ends else None
-
-
 def _without_training(runs: Sequence[RunSummary]) -> int:
     ended = [run for run in runs if run.finished]
     return next((i for i, run in enumerate(reversed(ended)) if run.status == "succeeded"), len(ended))
@@ -113,7 +108,7 @@ def _without_training(runs: Sequence[RunSummary]) -> int:
 
 def _seconds(moment: Any) -> float | None:
     try:
-        return datetime.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+        return parse_time(str(moment)).timestamp()
     except ValueError:
         return None
 

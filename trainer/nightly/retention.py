@@ -12,6 +12,7 @@ from trainer import storage
 from trainer.config import KeepRuns
 from trainer.nightly import history, production
 from trainer.nightly.history import RunSummary
+from trainer.progress import terminal
 
 #: A run with one of these does not go on by itself; a preempted one does.
 _ENDED = ("succeeded", "skipped", "failed")
@@ -47,7 +48,7 @@ def prune(
     now: datetime,
     spare: str = "",
     dry_run: bool = False,
-    warn: Callable[[str], None] = history.warn_on_terminal,
+    warn: Callable[[str], None] = terminal.warn,
 ) -> list[RunSummary]:
     """Deletes what does not stay.
 

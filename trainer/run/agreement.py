@@ -1,68 +1,17 @@
-"""What the workers of one run must agree on before they train: who they are, where they begin, the data they see."""
+"""What the workers of one run must agree on before they train: where they begin, and the data they see."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
-from typing import NoReturn
 
-from trainer import __version__
 from trainer.checkpoint.run_folder import RunFolder, to_json
 from trainer.checkpoint.store import Snapshot
-from trainer.config import Config
-from trainer.errors import KfitError, PeerLost
+from trainer.errors import PeerLost
 from trainer.feed.statistics.prepare import Prepared
 from trainer.local_cache import local_cache
 from trainer.workers import cache_transfer
 from trainer.workers.coordinator import Coordinator, SingleWorker
-from trainer.workers.membership import Membership
 from trainer.workers.rank import Rank
-from trainer.workers.rendezvous import LAST_CALL_S, Rendezvous, meet
-
-#: How long workers wait for each other at the start: a queue lets pods in together, an autoscaler does not.
-_MEETING_S = 900.0
-
-
-def meet_workers(
-    rank: Rank,
-    folder: RunFolder,
-    config: Config,
-    *,
-    note: Callable[[str], None],
-    finished: Callable[[], bool],
-    abandon: Callable[[KfitError], NoReturn],
-) -> tuple[Coordinator | SingleWorker, Rendezvous]:
-    """Waits for the run's other workers.
-
-    Args:
-        rank: Which worker this is.
-        folder: The run's folder.
-        config: As the job file has it: all workers must have the same.
-        note: Told one line at a time what a person should see.
-        finished: Whether the run has ended meanwhile.
-        abandon: Ends this process when another worker fails.
-
-    Raises:
-        Finished: The run has ended already.
-        KfitError: A worker did not come, or has another configuration or version.
-    """
-    identity = {
-        "run": folder.uri,
-        "configuration": hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
-        "version": __version__,
-    }
-    deadline_s = float(os.environ.get("KFIT_MEETING_S") or _MEETING_S)
-    last_call_s = float(os.environ.get("KFIT_LAST_CALL_S") or LAST_CALL_S)
-    met = meet(rank, identity, deadline_s=deadline_s, note=note, finished=finished, last_call_s=last_call_s)
-    began = met.rank.workers
-    if began < rank.workers:
-        note(f"worker {rank.index} of {began}; the run begins without the other {rank.workers - began}")
-    else:
-        note(f"worker {rank.index} of {rank.workers}; all are there")
-    if began == 1:
-        return SingleWorker(), met
-    return Coordinator(Membership(met.rank, met.connections, abandon)), met
 
 
 def checkpoint_mark(snapshot: Snapshot | None) -> str:

@@ -38,7 +38,7 @@ def on_path(code: Code | None) -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="kfit-code-", ignore_cleanup_errors=True) as scratch:
         folder = _folder(code) or _unpacked(code, Path(scratch))
-        with user_code.on_path([folder, *(found for pattern in _BESIDE for found in folder.glob(pattern))]):
+        with user_code.on_path([folder, *(part for pattern in _BESIDE for part in folder.glob(pattern))]):
             yield
 
 

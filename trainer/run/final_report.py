@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from trainer.config import METRICS_OF_TASK, Config, short_names
+from trainer import metrics
+from trainer.config import METRICS_OF_TASK, short_names
 from trainer.feed.statistics.prepare import Prepared
 from trainer.progress.formatting import metric
 from trainer.report.influence import Influence
 from trainer.report.page import ReportData, render
 from trainer.run import findings
 from trainer.run.importance import permutation_importance
-from trainer.run.result import exact_metrics
 from trainer.run.slices import worst_slices
 from trainer.schema import LabelPlace
 
@@ -59,19 +59,19 @@ def judge(
         own = {"loss", *short_names(label.task, target.metrics)}
         shown = {name for name in own if place.prefix + name in validation}
         if whole:
-            exact, undefined = exact_metrics(shown, place, of_label, place.predictions(predictions))
+            exact, undefined = _exact_metrics(shown, place, of_label, place.predictions(predictions))
             validation |= exact
             lines += undefined
         if (calibrated := document.get("calibration")) is not None and calibrated["applied"] and "loss" in validation:
             validation["loss"] = calibrated["log_loss_after"]
-        found = findings.baseline(label, prepared.statistics["train"], of_label)
-        trivial |= {place.prefix + name: value for name, value in found.items()}
+        baseline = findings.baseline(label, prepared.statistics["train"], of_label)
+        trivial |= {place.prefix + name: value for name, value in baseline.items()}
         result = {**document, "metrics": {**document["metrics"], "validation": validation}}
-        told = findings.warnings(_only(own, place.prefix, result), label.task, found, of_label)
+        told = findings.warnings(_only(own, place.prefix, result), label.task, baseline, of_label)
         lines += [f"{label.name}: {line}" if place.prefix else line for line in told]
-        said = [f"{name} {metric(found[name])}" for name in METRICS_OF_TASK[label.task] if name in found]
-        if said:
-            note(f"trivial baseline on validation: {f'{label.name}: ' if place.prefix else ''}{', '.join(said)}")
+        values = [f"{name} {metric(baseline[name])}" for name in METRICS_OF_TASK[label.task] if name in baseline]
+        if values:
+            note(f"trivial baseline on validation: {f'{label.name}: ' if place.prefix else ''}{', '.join(values)}")
     lines += findings.warnings_of_run(document)
     for line in lines:
         note(f"warning: {line}")
@@ -79,10 +79,30 @@ def judge(
     return {**result, "warnings": [*prepared.warnings, *lines]}
 
 
+def _exact_metrics(
+    names: Iterable[str], place: LabelPlace, labels: Any, predictions: Any
+) -> tuple[dict[str, float], list[str]]:
+    """A label's metrics by name, NaN where one is not defined, and a line for each of these.
+
+    They stand in place of Keras's running estimates, but for `loss`, which includes penalties.
+    """
+    label = place.label
+    known = [name for name in sorted(names) if name != "loss" and name in metrics.NAMES[label.task]]
+    if not known:
+        return {}, []
+    running = metrics.RunningMetrics(label.task, known, label.quantiles)
+    running.update(labels, predictions)
+    values = running.result()
+    undefined = running.undefined(values).items()
+    return {place.prefix + name: value for name, value in values.items()}, [
+        f"validation {place.prefix}{name} is not defined: {why}" for name, why in undefined
+    ]
+
+
 def _only(names: Collection[str], prefix: str, result: Mapping[str, Any]) -> dict[str, Any]:
     """The result with some metrics of one label alone, by their names without the label's."""
     splits = result["metrics"].items()
-    only = {s: {n: found[prefix + n] for n in names if prefix + n in found} for s, found in splits}
+    only = {s: {n: values[prefix + n] for n in names if prefix + n in values} for s, values in splits}
     return {**result, "metrics": only}
 
 
@@ -91,7 +111,7 @@ def influence(rows: ValidationRows, prepared: Prepared) -> list[Influence]:
     x, labels = rows.sample(_SAMPLE_ROWS, _SAMPLE_BYTES)
     targets, seed = prepared.layout.targets, prepared.config.fit.seed
     answered = rows.answers(x)
-    found = []
+    influences = []
     for place in targets:
         layout, own = prepared.layout.only(place.label), place.labels(labels)
         importance = permutation_importance(
@@ -99,8 +119,8 @@ def influence(rows: ValidationRows, prepared: Prepared) -> list[Influence]:
         )
         first = [column.name for column in importance.columns] if importance else []
         slices = worst_slices(x, own, place.predictions(answered), layout, first, seed=seed)
-        found.append(Influence(place.label.name if place.prefix else "", importance, slices))
-    return found
+        influences.append(Influence(place.label.name if place.prefix else "", importance, slices))
+    return influences
 
 
 def _answers(rows: ValidationRows, place: LabelPlace, packed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -112,21 +132,19 @@ def page(
     document: Mapping[str, Any],
     history: Mapping[str, Sequence[float]],
     prepared: Prepared,
-    config: Config,
     labels: Any,
     predictions: Any,
-    found: Sequence[Influence] = (),
+    influence: Sequence[Influence] = (),
 ) -> bytes:
     """Renders `report.html`.
 
     Args:
         document: `result.json`.
         history: Keras `History.history`.
-        prepared: What is known of the data.
-        config: The configuration; what is secret in it is written without its value.
+        prepared: What is known of the data, and the configuration; its secrets are written without their values.
         labels: [rows] validation labels, None without validation.
         predictions: [rows] or [rows, classes] for them.
-        found: From `influence`.
+        influence: From the function of that name.
     """
     return render(
         ReportData(
@@ -134,10 +152,10 @@ def page(
             history=history,
             statistics=prepared.statistics["train"],
             layout=prepared.layout,
-            config=config.model_dump(mode="json"),
+            config=prepared.config.model_dump(mode="json"),
             labels=labels,
             predictions=predictions,
             warnings=document["warnings"],
-            influence=found,
+            influence=influence,
         )
     ).encode()

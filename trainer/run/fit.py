@@ -1,7 +1,4 @@
-"""One run from configuration to published model: what `trainer fit` does, in order.
-
-Long because all phases of a run stand here, in their order, each taking what the one before returned.
-"""
+"""One run from configuration to published model: what `trainer fit` does, in order."""
 
 from __future__ import annotations
 
@@ -10,40 +7,35 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from trainer import storage, termination
+from trainer import storage
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.run_folder import REPORT, RunFolder
-from trainer.checkpoint.store import CheckpointStore, Snapshot
+from trainer.checkpoint.store import Snapshot
 from trainer.config import Config, Data, SavedModel, duration_s
 from trainer.config.automatic import automatic_choices, describe_choices
-from trainer.errors import ExitCode, KfitError, Stalled
+from trainer.errors import ExitCode
 from trainer.feed.pipeline.source import mixing_warnings
 from trainer.feed.statistics.prepare import Prepared, prepare
 from trainer.local_cache import local_cache
-from trainer.nightly import pushgateway
-from trainer.progress import terminal
 from trainer.progress.progress import Progress, make_progress
 from trainer.run import agreement, fetched_code, final_report, nightly_hooks
-from trainer.run.kept_log import KeptLog
 from trainer.run.nightly_hooks import NightlyRun
-from trainer.run.record import Record, Result
-from trainer.run.result import versions
+from trainer.run.record import Result, versions
 from trainer.run.run_files import callbacks_folder, tensorboard_folder
+from trainer.run.worker import Worker
 from trainer.run_id import new_run_id
 from trainer.serving import saved_model
 from trainer.training import resume, warm_start
 from trainer.training.context import TrainingContext
 from trainer.training.preemption import StopRequest
-from trainer.training.stall_watchdog import StallWatchdog
 from trainer.training.time_ledger import Ledger, process_age_s
-from trainer.workers.coordinator import Coordinator, SingleWorker
 from trainer.workers.rank import ALONE, Rank
 from trainer.workers.rendezvous import Finished
 
-#: How long the end of a run may wait for the last lines of its log to be stored.
-_LOG_S = 10.0
+if TYPE_CHECKING:
+    from trainer.training.training_state import TrainingState
 
 
 def fit(
@@ -82,24 +74,18 @@ def fit(
         progress.note(f"run {folder.run_id} has {done['status']} already; nothing to do{_more_epochs(config, done)}")
         return Result(folder.uri, done, {})
     with StopRequest() as stop:
-        run = _Run(config, folder, devices, progress, ledger, stop, date, rank)
+        worker = Worker(config, folder, rank, progress, ledger)
         try:
-            return run.go()
+            return _Run(config, worker, devices, stop, date).go()
         except Finished:
             return Result(folder.uri, folder.read_json("result.json") or {}, {})
         except BaseException as error:
-            ended = run.coordinator.fail(stop.meaning(error))
-            run.record.write_failure(ended)
-            if isinstance(ended, KfitError):
-                ended.told = run.told_elsewhere
+            ended = worker.fail(stop.meaning(error))
             if ended is error:
                 raise
             raise ended from error
         finally:
-            run.watchdog.stop()
-            run.coordinator.close()
-            progress.stop()
-            run.log.close(_LOG_S)
+            worker.close()
 
 
 def _finished(folder: RunFolder) -> dict[str, Any] | None:
@@ -130,85 +116,43 @@ class _Start:
     nightly: NightlyRun | None = None
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """The session with the model, and the state that training ended with."""
-
-    session: Any
-    state: Any
-
-
 class _Run:
     """The phases of one run: each returns what the next one takes. `record` is told too, for a run that fails."""
 
-    def __init__(
-        self,
-        config: Config,
-        folder: RunFolder,
-        devices: str,
-        progress: Progress,
-        ledger: Ledger,
-        stop: StopRequest,
-        date: date | None,
-        rank: Rank,
-    ) -> None:
-        self.folder, self.devices = folder, devices
+    def __init__(self, config: Config, worker: Worker, devices: str, stop: StopRequest, date: date | None) -> None:
         self.asked = config  # as the job file has it, windows and all: what a run that goes on must share
-        self.progress, self.ledger, self.stop = progress, ledger, stop
-        self.date, self.rank = date, rank
-        self.coordinator: Coordinator | SingleWorker = SingleWorker()
-        self.store = CheckpointStore(folder, keep=config.output.checkpoint.keep, note=progress.note)
-        self.log = KeptLog(folder, self.store.fence)
-        if rank.chief:
-            self.log.attach(progress)
-        self.gateway = None
-        if rank.chief and config.metrics is not None:
-            uri, run_id = folder.output_uri, folder.run_id
-            self.gateway = pushgateway.attach(config.metrics, uri, run_id, progress, os.environ)
-        self.record = Record(config, folder, self.store.fence, progress, ledger, self.log, self.gateway)
-        stall = config.fit.stall
-        limit_s = None if stall == "never" else duration_s(stall)
-        self.watchdog = StallWatchdog(limit_s, self._end_stalled, heartbeat=os.environ.get("KFIT_HEARTBEAT"))
+        self.worker, self.devices, self.stop, self.date = worker, devices, stop, date
+        self.folder, self.store, self.record = worker.folder, worker.store, worker.record
+        self.progress, self.ledger = worker.progress, worker.ledger
 
     def go(self) -> Result:
-        addresses = self._meet() if self.rank.workers > 1 else ()
+        several = self.worker.rank.workers > 1
+        addresses = self.worker.meet(lambda: _finished(self.folder) is not None) if several else ()
         with fetched_code.on_path(self.asked.code):
             return self._go_on(addresses)
 
     def _go_on(self, addresses: Sequence[str]) -> Result:
-        start = self._begin() if self.rank.chief else self._follow()
+        start = self._begin() if self.worker.rank.chief else self._follow()
         if start.unchanged_since is not None:
             return self._skip(start.unchanged_since)
         prepared = self._prepare(start)
         if start.nightly is not None:
-            drift = nightly_hooks.check_drift(start.nightly, prepared, versions(), self.progress.note)
-            self.record.add(drift.document)
-            drift.raise_for_breaches()
+            document, breach = nightly_hooks.check_drift(start.nightly, prepared, versions(), self.progress.note)
+            self.record.add(document)
+            if breach is not None:
+                raise breach
         self.stop.check()
         session = self._compile(start, prepared, addresses)
         with closing(session):
-            trained = self._train(session, start, prepared)
+            state = self._train(session, start, prepared)
             if start.nightly is None:
                 self.progress.note("trained; waiting for worker 0 to publish the model")
-                return Result(self.folder.uri, self.coordinator.finish(None), trained.state.history)
-            self.coordinator.training_done()
-            self.record.write_metrics(trained.state)
-            result = self._publish(trained, start, prepared, start.nightly)
-            self.coordinator.finish(dict(result.document))
+                return Result(self.folder.uri, self.worker.coordinator.finish(None), state.history)
+            self.worker.coordinator.training_done()
+            self.record.write_metrics(state)
+            result = self._publish(session, state, prepared, start.nightly)
+            self.worker.coordinator.finish(dict(result.document))
             return result
-
-    def _meet(self) -> Sequence[str]:
-        """Waits for the other workers; returns the addresses of all, none for a run that begins with one."""
-        self.coordinator, met = agreement.meet_workers(
-            self.rank,
-            self.folder,
-            self.asked,
-            note=self.progress.note,
-            finished=lambda: _finished(self.folder) is not None,
-            abandon=self._abandon,
-        )
-        self.rank = met.rank
-        return met.addresses if met.rank.workers > 1 else ()
 
     def _begin(self) -> _Start:
         """Claims the run, fixes its days, and looks whether its work is done already. The chief alone."""
@@ -217,23 +161,23 @@ class _Run:
         self.record.add(chosen.document)
         snapshot = resume.take_over(self.asked, self.folder, self.store, self.progress.note)
         self.record.claimed = True
-        self.log.start()
-        if self.gateway is not None:
-            self.gateway.begin()
+        self.worker.log.start()
+        if self.worker.gateway is not None:
+            self.worker.gateway.begin()
         self.record.write_config()
         nightly = nightly_hooks.begin(self.asked, self.folder, chosen, self.progress.note)
         self.record.add(nightly.document)
         config = self.record.config = nightly.resolved
-        unchanged = nightly_hooks.find_unchanged(nightly, versions(), self.progress.note)
-        self.record.add(unchanged.document)
+        same, document = nightly_hooks.find_unchanged(nightly, versions(), self.progress.note)
+        self.record.add(document)
         data = config.data.model_dump(mode="json")
         mark = agreement.checkpoint_mark(snapshot)
-        self.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": unchanged.run})
-        return _Start(config, snapshot, unchanged.run, nightly)
+        self.worker.coordinator.broadcast_json({"mark": mark, "data": data, "unchanged": same})
+        return _Start(config, snapshot, same, nightly)
 
     def _follow(self) -> _Start:
         """The chief's starting point and days, read by this worker itself; only the chief claims the run."""
-        told = self.coordinator.broadcast_json()
+        told = self.worker.coordinator.broadcast_json()
         if told["unchanged"] is not None:
             return _Start(self.asked, None, told["unchanged"])
         config = self.asked.model_copy(update={"data": Data.model_validate(told["data"])})
@@ -242,38 +186,19 @@ class _Run:
         agreement.check_same_checkpoint(self.folder, snapshot, told["mark"])
         return _Start(config, snapshot)
 
-    @property
-    def told_elsewhere(self) -> bool:
-        """Whether the chief tells what happened on the same terminal."""
-        return self.rank.local and not self.rank.chief and self.coordinator.chief_knows_error
-
-    def _abandon(self, error: KfitError) -> NoReturn:
-        """Ends the process from a thread: another worker failed, and the main thread waits for it in a collective."""
-        self.record.write_failure(error)
-        self.progress.stop()
-        if not self.told_elsewhere:
-            terminal.echo(f"error: {terminal.error_text(error)}", err=True)
-        termination.write(error.exit_code, terminal.error_text(error))
-        termination.leave(error.exit_code)
-
-    def _end_stalled(self, error: Stalled) -> None:
-        """Ends the run, and this process from a thread: no step is finished any more."""
-        ended = self.coordinator.fail(error)
-        self._abandon(ended if isinstance(ended, KfitError) else error)
-
     def _skip(self, same: str) -> Result:
-        if not self.rank.chief:
-            return Result(self.folder.uri, self.coordinator.finish(None), {})
+        if not self.worker.rank.chief:
+            return Result(self.folder.uri, self.worker.coordinator.finish(None), {})
         self.record.write_config()
         self.progress.note(f"skipped: data, configuration and code are those of {same}")
         result = self.record.end(self.record.document("skipped", ExitCode.DONE, f"unchanged since {same}"), {})
-        self.coordinator.finish(dict(result.document))
+        self.worker.coordinator.finish(dict(result.document))
         return result
 
     def _prepare(self, start: _Start) -> Prepared:
         """Reads statistics, agrees on them with the other workers, and checks them against earlier runs."""
-        if not self.rank.chief:
-            agreement.receive_cache(self.coordinator)
+        if not self.worker.rank.chief:
+            agreement.receive_cache(self.worker.coordinator)
         model = start.config.model
         published = saved_model.published_at(model) if isinstance(model, SavedModel) else None
         with self.ledger.phase("statistics"):
@@ -289,11 +214,11 @@ class _Run:
         resolved = resume.with_choices_of(start.snapshot, self.asked, prepared.config)
         prepared = replace(prepared, config=resolved, warnings=(*prepared.warnings, *mixing_warnings(prepared)))
         self.record.config, self.record.prepared = resolved, prepared
-        if not self.rank.chief:
-            agreement.check_same_data(self.coordinator, prepared)
+        if not self.worker.rank.chief:
+            agreement.check_same_data(self.worker.coordinator, prepared)
             resume.check_data(self.folder, start.snapshot, prepared.fingerprint)
             return prepared
-        agreement.share_data(self.coordinator, self.rank, prepared)
+        agreement.share_data(self.worker.coordinator, self.worker.rank, prepared)
         if chosen := automatic_choices(self.asked.fit, resolved.fit):
             self.progress.note(f"{describe_choices(chosen)}, by {prepared.rows['train']:,} training rows")
         for warning in prepared.warnings:
@@ -303,29 +228,31 @@ class _Run:
         return prepared
 
     def _compile(self, start: _Start, prepared: Prepared, addresses: Sequence[str]) -> Any:
-        """Imports TensorFlow, now that the data was found whole, and builds the session."""
-        self.watchdog.start()
+        """Imports TensorFlow, now that the data is known to be whole, and builds the session."""
+        self.worker.watchdog.start()
         self.progress.phase("compile")
         with self.ledger.phase("compile"):
             from trainer.tensorflow_import import import_tensorflow
 
             import_tensorflow()
-            self.watchdog.beat()
+            self.worker.watchdog.beat()
             from trainer.training.session import Session
 
-            session = Session(prepared.config, prepared, self.devices, self.coordinator, addresses)
+            session = Session(prepared.config, prepared, self.devices, self.worker.coordinator, addresses)
         for line in session.notes:
             self.progress.note(line)
         return session
 
-    def _train(self, session: Any, start: _Start, prepared: Prepared) -> _Trained:
-        state = self.record.state = session.resume(start.snapshot)
+    def _train(self, session: Any, start: _Start, prepared: Prepared) -> TrainingState:
+        """Trains to the end, or until it is stopped; returns the state that training ended with."""
+        state: TrainingState = session.resume(start.snapshot)
+        self.record.state = state
         if start.snapshot is not None:
             cursor = state.cursor
             self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
         elif start.config.fit.warm_start is not None:
             session.warm_start(start.config.fit.warm_start, self.progress.note)
-        writer = self.record.writer = self._writer(start) if self.rank.chief else NoWriter()
+        writer = self.record.writer = self._writer(start) if self.worker.rank.chief else NoWriter()
         context = TrainingContext(
             state=state,
             writer=writer,
@@ -337,20 +264,20 @@ class _Run:
                 "fingerprint": prepared.fingerprint,
                 "automatic": automatic_choices(self.asked.fit, prepared.config.fit),
             },
-            watchdog=self.watchdog,
+            watchdog=self.worker.watchdog,
         )
-        enabled = start.config.output.tensorboard and self.rank.chief
-        own = bool(start.config.fit.callbacks)
+        rank, check = self.worker.rank, self.store.fence.check
+        curves, own = start.config.output.tensorboard and rank.chief, bool(start.config.fit.callbacks)
         with (
             self.ledger.phase("fit"),
-            tensorboard_folder(self.folder, enabled=enabled) as (board, upload_board),
-            callbacks_folder(self.folder, self.rank.index, self.store.fence.check, enabled=own) as (files, upload),
+            tensorboard_folder(self.folder, enabled=curves) as (board, upload_board),
+            callbacks_folder(self.folder, rank.index, check, enabled=own) as (files, upload),
         ):
             try:
                 with self.stop.training():
                     uploads = (upload, upload_board)
                     session.fit(replace(context, tensorboard=board, files=files, uploads=uploads))
-                    self.watchdog.stop()
+                    self.worker.watchdog.stop()
                     writer.settle(lambda: self.stop.requested)
             finally:
                 self.ledger.add("checkpoint_upload", writer.upload_s)
@@ -359,7 +286,7 @@ class _Run:
         if self.stop.requested:
             writer.wait()
             self.stop.check()
-        return _Trained(session, state)
+        return state
 
     def _writer(self, start: _Start) -> AsyncWriter:
         return AsyncWriter(
@@ -379,12 +306,11 @@ class _Run:
         self.progress.note(str(calibrated))
         self.record.add({"calibration": calibrated.as_json()})
 
-    def _publish(self, trained: _Trained, start: _Start, prepared: Prepared, nightly: NightlyRun) -> Result:
+    def _publish(self, session: Any, state: TrainingState, prepared: Prepared, nightly: NightlyRun) -> Result:
         """Exports the model, lets the gate decide, and writes the report and the result."""
         from trainer.serving.export import publish
         from trainer.training.validation_rows import REPORT_ROWS
 
-        session, state = trained.session, trained.state
         with self.ledger.phase("export"):
             self.progress.phase("export")
             session.settle(state)
@@ -393,7 +319,7 @@ class _Run:
             publish(self.folder, prepared, session.built, self.store.fence.check)
             rows = session.validation_rows
             labels, predictions = (None, None) if rows is None else rows.predictions()
-            found = [] if rows is None else final_report.influence(rows, prepared)
+            influence = [] if rows is None else final_report.influence(rows, prepared)
         self.store.fence.check()
         with self.ledger.phase("gate"):
             self.record.add(nightly_hooks.decide(nightly, self.progress.note))
@@ -401,7 +327,7 @@ class _Run:
         if labels is not None and predictions is not None:
             whole = prepared.rows["validation"] <= REPORT_ROWS
             document = final_report.judge(document, prepared, labels, predictions, whole=whole, note=self.progress.note)
-        page = final_report.page(document, state.history, prepared, prepared.config, labels, predictions, found)
+        page = final_report.page(document, state.history, prepared, labels, predictions, influence)
         self.store.fence.check()
         storage.write(self.folder.path(REPORT), page)
         return self.record.end(document, state.history)

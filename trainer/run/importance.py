@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,19 +28,6 @@ MOST_MEASURED, REPEATS = 30, 5
 _T = 2.776
 #: Rows of the first look, at the least and at the most.
 _LOOK_LEAST, _LOOK_MOST = 128, 2_000
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Packed rows, their labels and what the model says of them."""
-
-    x: Packed
-    labels: NDArray[Any]
-
-    def take(self, rows: int) -> _Rows:
-        """So many of them, evenly spaced."""
-        at = np.arange(0, len(self.labels), max(1, len(self.labels) // rows))[:rows]
-        return _Rows({key: values[at] for key, values in self.x.items()}, self.labels[at])
 
 
 def permutation_importance(
@@ -69,22 +55,26 @@ def permutation_importance(
         The columns, the most important first; None where the metric is not defined on the rows.
     """
     measure = _Measure(answer, layout, METRICS_OF_TASK[layout.label.task][0], seed)
-    end, rows = clock() + limit_s, _Rows(x, labels)
-    base = measure.score(rows.x, labels)
+    end = clock() + limit_s
+    base = measure.score(x, labels)
     if not math.isfinite(base):
         return None
-    took = _seconds(lambda: answer(x), clock)
+    began = clock()
+    answer(x)
+    took = clock() - began
     names = [column.name for column in layout.columns]
     chosen, looked = names, len(names)
     if took * REPEATS * len(names) > limit_s or len(names) > MOST_MEASURED:
         fitting = int(len(labels) * limit_s / 3 / max(took * len(names), 1e-9))
-        few = rows.take(max(_LOOK_LEAST, min(_LOOK_MOST, fitting, len(labels))))
-        chosen, looked = _first_look(measure, few, names, clock() + limit_s / 2, clock)
+        few = max(_LOOK_LEAST, min(_LOOK_MOST, fitting, len(labels)))
+        at = np.arange(0, len(labels), max(1, len(labels) // few))[:few]  # evenly spaced
+        few_x = {key: values[at] for key, values in x.items()}
+        chosen, looked = _first_look(measure, few_x, labels[at], names, clock() + limit_s / 2, clock)
     measured: list[ColumnImportance] = []
     for name in chosen[:MOST_MEASURED]:
         if measured and clock() > end:
             break
-        losses = [base - measure.score(measure.shuffled(rows.x, name, repeat), labels) for repeat in range(REPEATS)]
+        losses = [base - measure.score(measure.shuffled(x, name, repeat), labels) for repeat in range(REPEATS)]
         mean, spread = float(np.mean(losses)), float(np.std(losses, ddof=1))
         half = _T * spread / math.sqrt(REPEATS)
         measured.append(ColumnImportance(name, mean, mean - half, mean + half))
@@ -92,22 +82,21 @@ def permutation_importance(
     return Importance(measure.metric, len(labels), REPEATS, tuple(measured), len(names), looked)
 
 
-def _seconds(work: Callable[[], Any], clock: Callable[[], float]) -> float:
-    began = clock()
-    work()
-    return clock() - began
-
-
 def _first_look(
-    measure: _Measure, rows: _Rows, names: Sequence[str], end: float, clock: Callable[[], float]
+    measure: _Measure,
+    x: Packed,
+    labels: NDArray[Any],
+    names: Sequence[str],
+    end: float,
+    clock: Callable[[], float],
 ) -> tuple[list[str], int]:
     """The columns by what one shuffle of few rows costs, most first; and how many were looked at in time."""
-    base = measure.score(rows.x, rows.labels)
+    base = measure.score(x, labels)
     costs: dict[str, float] = {}
     for name in names:
         if costs and clock() > end:
             break
-        lost = base - measure.score(measure.shuffled(rows.x, name, 0), rows.labels)
+        lost = base - measure.score(measure.shuffled(x, name, 0), labels)
         costs[name] = lost if math.isfinite(lost) else 0.0
     return sorted(costs, key=lambda name: -costs[name]), len(costs)
 
@@ -122,8 +111,8 @@ class _Measure:
 
     def score(self, x: Packed, labels: NDArray[Any]) -> float:
         label = self._layout.label
-        found = metrics.values(label.task, labels, self._answer(x), [self.metric], label.quantiles)[self.metric]
-        return -found if less_is_better(self.metric) else found
+        value = metrics.values(label.task, labels, self._answer(x), [self.metric], label.quantiles)[self.metric]
+        return -value if less_is_better(self.metric) else value
 
     def shuffled(self, x: Packed, column: str, repeat: int) -> Packed:
         key, start, stop = self._places[column]

@@ -1,8 +1,7 @@
 """What a run does beside training: its days, its checks against production, and the gate.
 
-`fit` calls `choose_date`, `begin`, `find_unchanged`, `check_drift` and `decide`. Each takes what an earlier one
-returned, and returns its own findings with their part of result.json; none keeps state. A job without windows, checks
-and `promote` passes through them unchanged.
+`fit` calls `choose_date`, `begin`, `find_unchanged`, `check_drift` and `decide`. Each returns its part of result.json;
+none keeps state. A job without windows, checks and `promote` passes through them unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class RunDate:
 
 @dataclass(frozen=True)
 class NightlyRun:
-    """A run whose days are fixed and whose data was found.
+    """A run whose days are fixed, each with its files.
 
     Attributes:
         config: The `run:` key as the job file has it.
@@ -73,39 +72,6 @@ class NightlyRun:
     def serves(self) -> bool:
         """Whether this very run is in production, as in a retry after the promotion. Its model is left alone."""
         return self.production is not None and self.production.run == self.folder.run_id
-
-
-@dataclass(frozen=True)
-class UnchangedCheck:
-    """Whether an earlier run did the same work.
-
-    Attributes:
-        run: The earlier run; None where there is none.
-        document: Its part of result.json; `digest` is part of config.json too.
-    """
-
-    run: str | None
-    document: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class DriftCheck:
-    """The training rows compared to those of the run in production.
-
-    Attributes:
-        breaches: The limits that are exceeded, the worst first.
-        against: The run in production, "" where nothing was compared.
-        document: Its part of result.json.
-    """
-
-    breaches: Sequence[drift.Finding]
-    against: str
-    document: Mapping[str, Any]
-
-    def raise_for_breaches(self) -> None:
-        """Raises `Drifted` where a limit is exceeded."""
-        if self.breaches:
-            raise drift.Drifted(self.breaches, self.against)
 
 
 # --- before the data is read ----------------------------------------------------------------------
@@ -194,7 +160,7 @@ def _check_holdout(config: Config) -> None:
 # --- nothing to do --------------------------------------------------------------------------------
 
 
-def find_unchanged(nightly: NightlyRun, versions: Mapping[str, str], note: Note) -> UnchangedCheck:
+def find_unchanged(nightly: NightlyRun, versions: Mapping[str, str], note: Note) -> tuple[str | None, dict[str, Any]]:
     """Looks for the run that has done the same work already: same data, configuration and code.
 
     Reads footers, no rows, and does not need TensorFlow.
@@ -203,17 +169,20 @@ def find_unchanged(nightly: NightlyRun, versions: Mapping[str, str], note: Note)
         nightly: The run.
         versions: Package -> version.
         note: Receives a warning for each earlier run that cannot be read.
+
+    Returns:
+        The earlier run, None where there is none; and the part of result.json, of which config.json has `digest` too.
     """
     policy = nightly.config.data.unchanged or ("skip" if nightly.config.promote is not None else "fit")
     if policy == "fit":
-        return UnchangedCheck(None, {})
+        return None, {}
     fingerprint = inspect(nightly.resolved).fingerprint
     document = {"digest": _digest(nightly.config, fingerprint, versions)}
     earlier = history.read(nightly.folder.output_uri, warn=lambda line: note(f"warning: {line}"))
     same = history.find(earlier, document["digest"])
     if same is None or same.run == nightly.folder.run_id:
-        return UnchangedCheck(None, document)
-    return UnchangedCheck(same.run, document | {"unchanged_since": same.run, "fingerprint": fingerprint})
+        return None, document
+    return same.run, document | {"unchanged_since": same.run, "fingerprint": fingerprint}
 
 
 def _digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> str:
@@ -227,7 +196,9 @@ def _digest(config: Config, fingerprint: str, versions: Mapping[str, str]) -> st
 # --- the data against production's ----------------------------------------------------------------
 
 
-def check_drift(nightly: NightlyRun, prepared: Prepared, versions: Mapping[str, str], note: Note) -> DriftCheck:
+def check_drift(
+    nightly: NightlyRun, prepared: Prepared, versions: Mapping[str, str], note: Note
+) -> tuple[dict[str, Any], drift.Drifted | None]:
     """Writes statistics.json for later nights, and compares the training rows to those of the run in production.
 
     Args:
@@ -237,22 +208,22 @@ def check_drift(nightly: NightlyRun, prepared: Prepared, versions: Mapping[str, 
         note: Receives a warning where production's run left no statistics.
 
     Returns:
-        The breaches; the caller records the document before it raises for them.
+        The part of result.json, and the error that the caller raises once it has recorded that; None: no breach.
     """
     now = prepared.statistics["train"]
     document: dict[str, Any] = {"digest": _digest(nightly.config, prepared.fingerprint, versions)}
     nightly.folder.write_json(_STATISTICS, asdict(now))
     checks = nightly.config.data.checks
     if checks is None or nightly.production is None or nightly.serves:
-        return DriftCheck((), "", document)
+        return document, None
     champion = nightly.production.run
     before = _statistics_of(RunFolder(nightly.folder.output_uri, champion), note)
     if before is None:
-        return DriftCheck((), "", document)
+        return document, None
     findings = drift.check(checks, before, now)
     breaches = drift.breaches(findings)
-    document["checks"] = {"against": champion, "made": len(findings), "breached": drift.as_json(breaches)}
-    return DriftCheck(breaches, champion, document)
+    document["checks"] = {"against": champion, "made": len(findings), "breached": [asdict(b) for b in breaches]}
+    return document, drift.Drifted(breaches, champion) if breaches else None
 
 
 def _statistics_of(champion: RunFolder, note: Note) -> Statistics | None:
@@ -298,7 +269,7 @@ def decide(nightly: NightlyRun, note: Note) -> dict[str, Any]:
         raise
     except (ConfigError, DataError, ModelCodeError) as fault:
         return {"decision": {"passed": False, "promoted": False, "why": f"not scored: {fault.what}"}}
-    outcome = decision.as_json() | {"promoted": False}
+    outcome = asdict(decision) | {"promoted": False}
     if not decision.passed:
         note(f"not promoted: {decision.why}")
         return document | {"decision": outcome}

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from trainer import storage, termination
 from trainer.checkpoint.async_writer import AsyncWriter, NoWriter
 from trainer.checkpoint.fencing import Fence, Superseded
 from trainer.checkpoint.run_folder import RunFolder, to_json
-from trainer.config import Config
+from trainer.config import Config, EarlyStopping
 from trainer.errors import ExitCode, KfitError, PeerLost, Preempted
 from trainer.feed.statistics.prepare import Prepared
 from trainer.nightly.pushgateway import Pushgateway
 from trainer.progress.progress import Progress
 from trainer.run import afterwards
 from trainer.run.kept_log import KeptLog
-from trainer.run.result import End, document, versions
 from trainer.training import resume
 from trainer.training.time_ledger import Ledger
 
@@ -129,10 +130,36 @@ class Record:
             code: The process's exit code.
             reason: Why it ends.
         """
-        end = End(status, int(code), reason)
-        checkpoint = self.writer.newest if self.writer else None
-        result = document(end, self.folder.run_id, self.config, self.prepared, self.state, checkpoint, self._ledger)
-        return result | self._nightly
+        config, prepared, state = self.config, self.prepared, self.state
+        history: dict[str, list[float]] = state.history if state else {}
+        epochs = max(map(len, history.values()), default=0)
+        best = state.best_epoch if state and state.best_epoch >= 0 else None
+        stop = config.fit.early_stopping if isinstance(config.fit.early_stopping, EarlyStopping) else None
+        chosen = best if stop and stop.restore_best_weights and best is not None else epochs - 1
+        at = {name: values[chosen] for name, values in history.items() if epochs and chosen < len(values)}
+        return {
+            "run": self.folder.run_id,
+            "status": status,
+            "exit_code": int(code),
+            "reason": reason,
+            "task": config.task or {name: one.task for name, one in config.data.labels.items()},
+            "metrics": {
+                "train": {n: v for n, v in at.items() if not n.startswith("val_") and n != "learning_rate"},
+                "validation": {n.removeprefix("val_"): v for n, v in at.items() if n.startswith("val_")},
+            },
+            "epochs": epochs,
+            "stopped_early": bool(state and state.stopped_early),
+            "best_epoch": best + 1 if best is not None else None,
+            "steps": state.cursor.total if state else 0,
+            "checkpoint": self.writer.newest if self.writer else None,
+            "rows": {name: (prepared.rows.get(name, 0) if prepared else 0) for name in ("train", "validation")},
+            "bad_shards": list(prepared.bad_shards) if prepared else [],
+            "fingerprint": prepared.fingerprint if prepared else None,
+            "ledger_s": self._ledger.rounded(),
+            "versions": versions(),
+            "finished": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **self._nightly,
+        }
 
     def end(self, document: dict[str, Any], history: Mapping[str, list[float]]) -> Result:
         """Writes result.json, the last document of a run, and then index, metrics and notification."""
@@ -188,3 +215,14 @@ class Record:
         self._conclude(document)
         for other in others:
             other.join(_METRICS_S)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that influence a result."""
+    packages = {"python": platform.python_version()}
+    for package in ("kfit", "tensorflow", "keras", "numpy", "pyarrow"):
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return packages

@@ -62,21 +62,21 @@ def worst_slices(
     """
     errors = _errors(layout.label, labels, predictions)
     columns = list(dict.fromkeys([*first, *(column.name for column in layout.columns)]))[:_MOST_COLUMNS]
-    found = [
+    candidates = [
         (column, value, rows)
         for column, value, rows in _slices(x, layout, set(columns))
         if LEAST_ROWS <= len(rows) <= len(errors) - LEAST_ROWS
     ]
-    if not found:
+    if not candidates:
         return None
-    adjusted = holm([_p_worse(errors, rows) for _, _, rows in found])
-    means = np.array([errors[rows].mean() for _, _, rows in found])
+    adjusted = holm([_p_worse(errors, rows) for _, _, rows in candidates])
+    means = np.array([errors[rows].mean() for _, _, rows in candidates])
     worse = [place for place in np.argsort(-means, kind="stable") if means[place] > errors.mean()]
     worse.sort(key=lambda place: adjusted[place] > _LEVEL)
     rows = [
         SliceRow(column, value, len(at), *_interval(layout.label.task, errors[at], seed), adjusted[place] <= _LEVEL)
         for place in worse[:_SHOWN]
-        for column, value, at in [found[place]]
+        for column, value, at in [candidates[place]]
     ]
     measure, power = _MEASURES.get(layout.label.task, ("share of wrong rows", 1))
     return Slices(
@@ -84,7 +84,7 @@ def worst_slices(
         float(errors.mean()) ** (1 / power),
         len(errors),
         tuple(rows),
-        len(found),
+        len(candidates),
         len(layout.columns) - len(columns),
     )
 
@@ -118,10 +118,10 @@ def _slices(
 
 
 def _of_category(field: CodeField, codes: NDArray[Any]) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
-    found, counts = np.unique(codes, return_counts=True)
-    for code in found[np.argsort(-counts, kind="stable")][:_MOST_VALUES]:
-        known = code >= FIRST_VOCABULARY_CODE
-        name = str(field.vocabulary[code - FIRST_VOCABULARY_CODE]) if known else "null" if code == 0 else "unseen"
+    values, counts = np.unique(codes, return_counts=True)
+    for code in values[np.argsort(-counts, kind="stable")][:_MOST_VALUES]:
+        is_known = code >= FIRST_VOCABULARY_CODE
+        name = str(field.vocabulary[code - FIRST_VOCABULARY_CODE]) if is_known else "null" if code == 0 else "unseen"
         yield field.column.name, name, np.flatnonzero(codes == code)
 
 

@@ -49,16 +49,9 @@ def accept_peer(connection: Connection, secret: bytes, timeout_s: float) -> None
 
 
 def join_peer(connection: Connection, secret: bytes, timeout_s: float) -> None:
-    """Proves the secret to a listening worker and checks that worker's proof.
+    """Proves the secret to a listening worker and checks that worker's proof: the other side of `accept_peer`.
 
-    Args:
-        connection: A connection to the listening worker.
-        secret: The run's secret.
-        timeout_s: Time for the whole exchange.
-
-    Raises:
-        NotAPeer: The other end does not know the secret.
-        OSError: The connection ended (a listening worker closes it where the secrets differ) or the time is over.
+    A listening worker closes the connection where the secrets differ.
     """
     until_s = time.monotonic() + timeout_s
     ours = secrets.token_bytes(_NONCE_BYTES)

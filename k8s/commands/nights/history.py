@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -40,7 +41,7 @@ def history(files: tuple[str, ...], output_uri: str | None, last: int, form: str
     serving = production.read(uri)
     shown = runs[-last:]
     if form == "json":
-        document = {"production": serving.run if serving else None, "runs": [night.as_json() for night in shown]}
+        document = {"production": serving.run if serving else None, "runs": [asdict(night) for night in shown]}
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     elif form == "name":
         for night in shown:
