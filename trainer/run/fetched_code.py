@@ -42,12 +42,6 @@ def on_path(code: Code | None) -> Iterator[None]:
             yield
 
 
-def check(code: Code) -> None:
-    """Raises what `on_path` would, where the code cannot be fetched."""
-    with on_path(code):
-        pass
-
-
 def content_digest(code: Code) -> str:
     """The SHA-256 of the wheel; of a folder that of all its modules."""
     if (folder := _folder(code)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -37,9 +38,8 @@ def check(config: Config) -> dict[str, Any]:
     windows.check_fresh(config)
     if isinstance(config.model, SavedModel):
         saved_model.published_at(config.model)
-    if config.code is not None:
-        fetched_code.check(config.code)
-    inspection = inspect(config)
+    with fetched_code.on_path(config.code):  # raises where the code cannot be fetched
+        inspection = inspect(config)
     rows = inspection.rows
     train = rows["train"]
     resolved = resolve_automatic(config, train, rows.get("validation", 0)).fit
@@ -96,8 +96,6 @@ def values_table(title: str, values: dict[str, Any]) -> Table:
 
 def statistics_json(prepared: Prepared) -> dict[str, Any]:
     """Returns the statistics of every column as plain JSON, by split."""
-    from dataclasses import asdict
-
     return {
         split: {
             "rows": statistics.rows,
