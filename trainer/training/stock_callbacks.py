@@ -16,12 +16,7 @@ def mode_of(directions: Mapping[str, str], monitor: str, mode: str) -> str:
 
 
 def check_monitors(config: Config, directions: Mapping[str, str], *, validation: bool) -> None:
-    """Checks that the metrics that callbacks watch exist.
-
-    Args:
-        config: The configuration.
-        directions: The run's metrics and in which direction each is better.
-        validation: Whether there is a validation split.
+    """Checks that the metrics that callbacks watch exist; `directions` says which way each metric is better.
 
     Raises:
         ConfigError: A `monitor` names no metric of the run, or one without a direction.
@@ -47,13 +42,7 @@ def check_monitors(config: Config, directions: Mapping[str, str], *, validation:
 def keras_callbacks(
     config: Config, directions: Mapping[str, str], tensorboard_folder: str | None
 ) -> list[keras.callbacks.Callback]:
-    """Builds Keras's own callbacks that the configuration asks for.
-
-    Args:
-        config: The configuration.
-        directions: The run's metrics and in which direction each is better.
-        tensorboard_folder: Where TensorBoard's files go; None: nowhere.
-    """
+    """Builds Keras's own callbacks that the configuration asks for; TensorBoard's where there is a folder for it."""
     made: list[keras.callbacks.Callback] = []
     if stop := config.fit.known_early_stopping:
         made.append(
