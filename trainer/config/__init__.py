@@ -37,6 +37,7 @@ from trainer.config.features import (
     Vector,
 )
 from trainer.config.job_document import Files, JobDocument, load_document
+from trainer.config.monitors import choice, configured_fault
 from trainer.config.objective import (
     KerasOptimizer,
     KerasSchedule,
@@ -62,7 +63,7 @@ from trainer.config.training import (
     ReduceOnPlateau,
     SavedModel,
 )
-from trainer.config.values import Strict, duration_s
+from trainer.config.values import Strict, duration_s, fault_at
 from trainer.schema import Task
 
 __all__ = [
@@ -182,10 +183,11 @@ class Config(Strict):
         if self.data.holdout is None:
             raise ValueError("promote needs data.holdout, rows that neither model was fitted on")
         allowed = [one.prefix + name for one in self.targets for name in METRICS_OF_TASK[one.task]]
-        for name in filter(None, [self.promote.metric, *self.promote.limits]):
-            if name not in allowed:
-                of = self.task or "these labels"
-                raise ValueError(f"promote: {name} is not a metric of {of}; use one of {', '.join(allowed)}")
+        for key, names in (("metric", [self.promote.metric]), ("limits", self.promote.limits)):
+            for name in filter(None, names):
+                if name not in allowed:
+                    what = f"{name} is not a metric of {self.task or 'these labels'}; {choice(name, allowed)}"
+                    raise fault_at(("promote", key, *([name] if key == "limits" else [])), what)
         if self.promote.metric is None and self.data.labels:
             raise ValueError(f"promote.metric: several labels need one metric that decides: {', '.join(allowed)}")
         return self
@@ -203,6 +205,8 @@ class Config(Strict):
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"
                     )
+        if fault := configured_fault(self):
+            raise fault_at(fault.key.split("."), f"{fault.what}; {fault.remedy}")
         return self
 
     @model_validator(mode="after")

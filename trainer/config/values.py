@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -13,8 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     Tag,
+    ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?|)B?")
 _SIZE_FACTORS = {"": 1} | {
@@ -127,6 +130,17 @@ Scalar = (
 )
 #: A key that may be left to the trainer.
 Auto = Annotated[Literal["auto"], Tag(member("auto"))]
+
+
+def fault_at(path: Sequence[str | int], says: str) -> ValidationError:
+    """The error of a check of several parts that is about one of them: the loader shows that one's place.
+
+    Args:
+        path: Keys below the model that checks.
+        says: What is wrong.
+    """
+    error = PydanticCustomError("value_error", "{says}", {"says": says})
+    return ValidationError.from_exception_data("", [{"type": error, "loc": tuple(path), "input": None}])
 
 
 class Strict(BaseModel):

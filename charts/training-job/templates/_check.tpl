@@ -104,7 +104,7 @@ envFrom[{{ $i }}]: give one of secretRef and configMapRef
 {{- if and (hasKey .Values.jobLabels "kueue.x-k8s.io/priority-class") (include "kfit.queue" . | fromJson).priority }}
 jobLabels: kueue.x-k8s.io/priority-class is queue.priority; remove one
 {{- end }}
-{{- $own := list "kfit.dev/job-file" "kfit.dev/output-uri" "kfit.dev/values-hash" "kueue.x-k8s.io/job-min-parallelism" "kueue.x-k8s.io/job-completions-equal-parallelism" }}
+{{- $own := list "kfit.dev/job-file" "kfit.dev/output-uri" "kfit.dev/values-hash" "kfit.dev/placement" "kueue.x-k8s.io/job-min-parallelism" "kueue.x-k8s.io/job-completions-equal-parallelism" }}
 {{- range $where, $notes := pick .Values "commonAnnotations" "jobAnnotations" "podAnnotations" }}
 {{- range $key, $_ := $notes }}
 {{- if has $key $own }}
