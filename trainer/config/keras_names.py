@@ -39,8 +39,9 @@ def check_name(kind: Kind, name: str, short: Iterable[str] = ()) -> None:
         return
     letters = name.replace("_", "").lower()
     by_letters = {one.replace("_", "").lower(): one for one in reversed(known)}
-    near = difflib.get_close_matches(letters, by_letters, n=1) or [one for one in by_letters if one.startswith(letters)]
-    hint = f"did you mean {by_letters[near[0]]!r}?" if near else f"one of {', '.join(known)}"
+    near = difflib.get_close_matches(letters, by_letters, n=1) or [one for one in by_letters if letters in one]
+    near.sort(key=lambda one: (not one.startswith(letters), known.index(by_letters[one])))
+    hint = f"did you mean {by_letters[near[0]]!r}?" if near and letters else f"one of {', '.join(known)}"
     raise ValueError(f"Keras {table()['keras']} has no {_SINGULAR[kind]} {name!r}; {hint}")
 
 

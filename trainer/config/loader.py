@@ -118,6 +118,8 @@ def _place(document: JobDocument, at: KeyPath) -> str:
 _WORDS = {
     "bool_type": "should be true or false",
     "string_type": "should be text; quote it in a file, or use --set-string",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
     "dict_type": "should be a mapping",
     "model_type": "should be a mapping",
 }

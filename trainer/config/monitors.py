@@ -67,8 +67,11 @@ def choice(name: str, names: Iterable[str]) -> str:
     Of several labels a metric's name with the label's in front is near, too.
     """
     known = list(names)
-    near = difflib.get_close_matches(name, known, n=1) or [one for one in known if one.endswith(f"_{name}")]
-    return f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(known)}"
+    front = "val_" if name.startswith("val_") else ""
+    stems = [one.removeprefix(front) for one in known if one.startswith(front)]
+    stem = name.removeprefix(front)
+    near = difflib.get_close_matches(stem, stems, n=1) or [one for one in stems if one.endswith(f"_{stem}")]
+    return f"did you mean {front + near[0]!r}?" if near else f"use one of {', '.join(known)}"
 
 
 def configured_fault(config: Config) -> MonitorFault | None:

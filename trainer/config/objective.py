@@ -251,14 +251,24 @@ class KerasOptimizer(Named):
     @classmethod
     def _known_name(cls, value: Any) -> Any:
         """An unknown name is told before its learning rate is looked at."""
-        if isinstance(value, dict) and isinstance(value.get("name"), str):
-            check_name("optimizers", value["name"], _SHORT_OPTIMIZERS)
+        alone = isinstance(value, str)
+        name = value if alone else value.get("name") if isinstance(value, dict) else None
+        if isinstance(name, str):
+            check_name("optimizers", name, _SHORT_OPTIMIZERS)
+        if alone:
+            raise ValueError(f"{name!r} is text; write it like {{name: {name}}}")
         return value
 
     @property
     def clips(self) -> dict[str, float]:
         """Clips by the names of Keras."""
         return {name: self.arguments[name] for name in CLIPS if self.arguments.get(name) is not None}
+
+    @model_validator(mode="after")
+    def _one_clip(self) -> KerasOptimizer:
+        if len(self.clips) > 1:
+            raise ValueError(f"{self.name}: give one of {', '.join(self.clips)}")
+        return self
 
     @property
     def averages(self) -> bool:
@@ -275,6 +285,8 @@ def _member_of_optimizer(value: object) -> str:
         return member("OwnCode")
     if isinstance(value, Optimizer | KerasOptimizer):
         return member(type(value).__name__)
+    if isinstance(value, str):
+        return member("KerasOptimizer")  # which says how it is written
     name = value.get("name", "adamw") if isinstance(value, dict) else None
     return member("KerasOptimizer" if isinstance(name, str) and name not in _SHORT_OPTIMIZERS else "Optimizer")
 
