@@ -65,10 +65,17 @@ class Rule:
         if len(text) > self.longest:
             raise ValueError(f"{text!r} has {len(text)} characters; {self.what} has at most {self.longest}")
         if not re.fullmatch(self.pattern, text):
-            raise ValueError(f"{text!r} is not {self.what}: use {self.allowed}")
+            raise ValueError(self.refusal(repr(text)))
         return text
 
+    def refusal(self, shown: str) -> str:
+        """Returns what is said to a text that is none of the kind."""
+        return f"{shown} is not {self.what}: use {self.allowed}"
 
+
+NAME = Rule(
+    "the name of a job", "lower-case letters, digits and -, a letter in front", "[a-z]([-a-z0-9]*[a-z0-9])?", 54
+)
 OBJECT = Rule(
     "the name of an object", "lower-case letters, digits, - and ., a letter or digit at both ends", _SUBDOMAIN, 253
 )
@@ -119,6 +126,9 @@ REPOSITORY = Rule(
     rf"(({_ANY_CASE}(\.{_ANY_CASE})*|\[[0-9A-Fa-f:]+\])(:[0-9]+)?/)?{_PATH}(/{_PATH})*",
     255,
 )
+DIGEST = Rule("a digest", "sha256: and 64 hexadecimal digits", "sha256:[0-9a-f]{64}", 71)
+FOLDER = Rule("a path in the container", "a path from / on, without a colon", "/[^:]*", 4096)
+VERSION = Rule("a version of Kubernetes", "1.34 or v1.34.2", r"v?1\.\d+(\.\d+)?([-+].*)?", 100)
 TAG = Rule("a tag", "letters, digits, _, - and ., no - or . in front", "[A-Za-z0-9_][A-Za-z0-9_.-]*", 128)
 
 
@@ -139,6 +149,13 @@ CRON = Rule(
     200,
 )
 ZONE = Rule("a time zone", "a name such as Europe/Berlin", "[A-Za-z][-+A-Za-z0-9_]*(/[-+A-Za-z0-9_]+)*", 64)
+
+
+def words(pattern: str, shown: str) -> str:
+    """Returns what a rule says to a text, by the pattern that helm shows; empty where it is no rule's."""
+    rules = [rule for rule in globals().values() if isinstance(rule, Rule)]
+    found = [rule for rule in rules if pattern in (rule.schema["pattern"], rule.or_empty.schema["pattern"])]
+    return found[0].refusal(shown) if found else ""
 
 
 def mapping(keys: Rule, values: dict[str, Any]) -> dict[str, Any]:

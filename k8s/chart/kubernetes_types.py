@@ -76,10 +76,20 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 _LABELS = mapping(LABEL_KEY, LABEL_VALUE.schema)
 _PARTS: dict[str, dict[str, dict[str, Any]]] = {
+    "V1HostAlias": {"hostnames": {"minItems": 1, "items": OBJECT.schema}},
     "V1LabelSelector": {"matchLabels": _LABELS},
     "V1ObjectMeta": {"labels": _LABELS, "annotations": mapping(ANNOTATION_KEY, {"type": "string"})},
     "V1PodAffinityTerm": {"namespaces": {"items": PART.schema}},
     "V1PodDNSConfig": {"nameservers": {"items": ADDRESS.schema}},
+}
+#: Keys that are needed beside those of the client's models, and how many a mapping may have: of some exactly one.
+_SIZES: dict[str, dict[str, Any]] = {
+    "V1Container": {"required": ["name", "image"]},
+    "V1EnvVarSource": {"minProperties": 1, "maxProperties": 1},
+    "V1HostAlias": {"required": ["ip", "hostnames"]},
+    "V1LifecycleHandler": {"minProperties": 1, "maxProperties": 1},
+    "V1PodFailurePolicyRule": {"minProperties": 2, "maxProperties": 2},
+    "V1Volume": {"maxProperties": 2},
 }
 #: What a schema says to people; the Kubernetes reference says it, and values.schema.json stays small.
 _PROSE = frozenset({"description", "title", "default"})
@@ -139,6 +149,7 @@ def _add(model: str, types: dict[str, Any]) -> None:
     for name, part in {**schema.pop("$defs", {}), model: schema}.items():
         types[f"kubernetes.{name}"] = {
             **{key: value for key, value in part.items() if key not in _PROSE},
+            **_SIZES.get(name, {}),
             "properties": {
                 key: _lean(value, key in _QUANTITIES) | _narrower(name, key)
                 for key, value in part["properties"].items()

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, Tag, WithJsonSchema
 
 from k8s.chart.kubernetes_names import (
     CRON,
+    DIGEST,
+    FOLDER,
     NETWORK,
     REPOSITORY,
     RESOURCE,
@@ -99,9 +101,7 @@ class ContainerImage(Strict):
         "", description="Registry and name, `registry.example/trainer`. A job needs it."
     )
     tag: Annotated[str, TAG.or_empty] = Field("", description="Tag. Default: the chart's appVersion.")
-    digest: str = Field(
-        "", pattern=r"^(sha256:[0-9a-f]{64})?$", description="`sha256:…`; wins over the tag, and never moves."
-    )
+    digest: Annotated[str, DIGEST.or_empty] = Field("", description="`sha256:…`; wins over the tag, and never moves.")
     pullPolicy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
 
 
@@ -222,7 +222,7 @@ class VolumeMount(Strict):
     """Where a volume of `volumes` is seen by the trainer."""
 
     name: PartName = Field(description="The volume's name.")
-    mountPath: str = Field(pattern="^/[^:]*$", description="Path in the container.")
+    mountPath: Annotated[str, FOLDER] = Field(description="Path in the container.")
     subPath: str = Field("", description="A folder inside the volume.")
     readOnly: bool = Field(False, description="Mount it read-only.")
 

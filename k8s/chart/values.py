@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from k8s.chart.kubernetes_names import (
     CONTROLLER,
+    NAME,
+    VERSION,
     Annotations,
     Labels,
     LabelValue,
@@ -72,12 +74,14 @@ _SECURITY: dict[str, Any] = {
 }
 
 
+def _queue_member(value: object) -> str:
+    return member("Queue" if isinstance(value, dict | Queue) else "name")
+
+
 class JobFile(Strict):
     """The keys beside `run:`, which the chart reads."""
 
-    name: str = Field(
-        max_length=54,
-        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+    name: Annotated[str, NAME] = Field(
         description="The job's name; runs are named after it. At most 54 characters, 52 with a schedule, "
         "2 or 3 fewer with several nodes.",
     )
@@ -94,7 +98,13 @@ class JobFile(Strict):
     resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
     # None and not "": helm warns of every mapping that takes the place of a text.
-    queue: Annotated[QueueName, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))] | None = Field(
+    queue: (
+        Annotated[
+            Annotated[QueueName, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))],
+            Discriminator(_queue_member),
+        ]
+        | None
+    ) = Field(
         None,
         description="Kueue's LocalQueue, by name or as `{name, priority, topology}`. "
         "Kueue suspends the Job until it is admitted.",
@@ -200,16 +210,13 @@ class JobFile(Strict):
     extraObjects: list[Manifest] = Field(
         [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
     )
-    fullnameOverride: str = Field(
+    fullnameOverride: Annotated[str, NAME.or_empty] = Field(
         "",
-        max_length=54,
-        pattern=r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$",
         description="Name of the objects in place of `name`.",
     )
     enabled: bool = Field(True, description="Make anything: the `condition:` of a chart that depends on this one.")
-    kubeVersion: str = Field(
+    kubeVersion: Annotated[str, VERSION.or_empty] = Field(
         "",
-        pattern=r"^(v?1\.\d+(\.\d+)?([-+].*)?)?$",
         description="The cluster's version, `1.33` say. Default: what helm knows, "
         "which for `helm template` is helm's own and not the cluster's.",
     )

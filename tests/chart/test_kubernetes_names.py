@@ -91,6 +91,8 @@ WRONG: list[tuple[str, Any, tuple[Any, ...]]] = [
     ("envFrom[0].secretRef.name", at("envFrom", 0, "secretRef", "name"), ("", *NAMES)),
     ("envFrom[0].configMapRef.name", at("envFrom", 0, "configMapRef", "name"), ("", *NAMES)),
     ("volumeMounts[0].name", beside(("volumeMounts", 0), "name", {"mountPath": "/a"}), PARTS),
+    ("image.digest", at("image", "digest"), ("abc", "sha256:1")),
+    ("kubeVersion", at("kubeVersion"), ("latest", "2.1")),
     ("volumeMounts[0].mountPath", beside(("volumeMounts", 0), "mountPath", {"name": "a"}), ("a", "/a:b")),
     ("networkPolicy.storageCidrs", at("networkPolicy", "storageCidrs", 0), ("10.0.0.0", "300.0.0.0/8", "10.0.0.0/33")),
     ("alerts.labels", at("alerts", "labels"), LABELS),
@@ -151,13 +153,14 @@ WRONG_INSIDE: list[tuple[str, Any, tuple[Any, ...]]] = [
     (
         "env[0].valueFrom",
         beside(("env", 0), "valueFrom", {"name": "A"}),
-        ({"secretKeyRef": {"name": "a_b", "key": "k"}}, {"configMapKeyRef": {"name": "a", "key": "k k"}}),
+        ({}, {"secretKeyRef": {"name": "a_b", "key": "k"}}, {"configMapKeyRef": {"name": "a", "key": "k k"}}),
     ),
     (
         "initContainers[0]",
         lambda change: at("initContainers", 0)({"name": "a", "image": "b", **change}),
         (
             {"name": "a_b"},
+            {"image": None},
             {"restartPolicy": "always"},
             {"imagePullPolicy": "Sometimes"},
             {"env": [{"name": "1 A"}]},
@@ -180,8 +183,19 @@ WRONG_INSIDE: list[tuple[str, Any, tuple[Any, ...]]] = [
     (
         "podFailurePolicyRules[0]",
         at("podFailurePolicyRules", 0),
-        ({"action": "FailIndex"}, {"action": "Count", "onExitCodes": {"operator": "Equals", "values": [3]}}),
+        (
+            {"action": "FailJob"},
+            {"action": "FailIndex", "onPodConditions": []},
+            {"action": "Count", "onExitCodes": {"operator": "Equals", "values": [3]}},
+        ),
     ),
+    (
+        "lifecycle",
+        at("lifecycle"),
+        ({"preStop": {}}, {"preStop": {"sleep": {"seconds": 1}, "exec": {"command": ["a"]}}}),
+    ),
+    ("hostAliases[0]", at("hostAliases", 0), ({"ip": "10.0.0.1"}, {"ip": "10.0.0.1", "hostnames": ["a_b"]})),
+    ("volumes[0]", at("volumes", 0), ({"name": "a", "emptyDir": {}, "hostPath": {"path": "/a"}},)),
     ("podSecurityContext", at("podSecurityContext"), ({"seccompProfile": {"type": "runtimeDefault"}},)),
 ]
 RIGHT: list[dict[str, Any]] = [
