@@ -54,7 +54,23 @@ def init(data_uri: str, label: str, task: str | None, output_uri: str, older_out
 )  # fmt: skip
 def check(job: JobSource, form: str) -> None:
     """Check JOB before a GPU is held: configuration, data, storage."""
+    if "-" not in job.files:  # stdin is read once, by the trainer
+        _check_chart_keys(job)
     become_trainer("check", job, ["-o", form])
+
+
+def _check_chart_keys(job: JobSource) -> None:
+    """Checks the keys beside `run:`, which the trainer leaves alone; a file that has none is for this machine alone.
+
+    Raises:
+        ConfigError: A key is wrong.
+    """
+    from k8s.chart.values import JobFile
+    from trainer.config import load_document
+
+    document = load_document(job.files, job.overrides)
+    if document.values.keys() - {"run"}:
+        JobFile.from_document(document)
 
 
 @click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml -f small.yaml --set run.fit.epochs=1"))
