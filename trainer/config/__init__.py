@@ -37,7 +37,6 @@ from trainer.config.features import (
     Vector,
 )
 from trainer.config.job_document import Files, JobDocument, load_document
-from trainer.config.monitors import choice, configured_fault
 from trainer.config.objective import (
     KerasOptimizer,
     KerasSchedule,
@@ -59,9 +58,12 @@ from trainer.config.training import (
     Entrypoint,
     Fit,
     Model,
+    MonitorFault,
     Profile,
     ReduceOnPlateau,
     SavedModel,
+    choice,
+    monitor_fault,
 )
 from trainer.config.values import Strict, duration_s, fault_at
 from trainer.schema import Task
@@ -205,9 +207,22 @@ class Config(Strict):
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"
                     )
-        if fault := configured_fault(self):
+        if fault := self._monitor_fault():
             raise fault_at(fault.key.split("."), f"{fault.what}; {fault.remedy}")
         return self
+
+    def _monitor_fault(self) -> MonitorFault | None:
+        """What is wrong with the metrics that callbacks monitor, as far as the job file alone tells."""
+        known, unknown = {"loss": "min"}, []
+        for target in self.targets:
+            metrics = metrics_of(target.task, target.metrics)
+            compiled = isinstance(self.model, Entrypoint) and self.data.label is not None and target.metrics is None
+            if compiled or any(isinstance(metric, OwnCode) for metric in metrics):
+                unknown.append(target.prefix)
+            known[f"{target.prefix}loss"] = "min"
+            watched = [metric for metric in metrics if isinstance(metric, WatchedMetric)]
+            known |= {target.prefix + metric.log_name: direction(metric) for metric in watched}
+        return monitor_fault(self.fit, known, validation=self.data.validation is not None, unknown=unknown)
 
     @model_validator(mode="after")
     def _begins_once(self) -> Config:

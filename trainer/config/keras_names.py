@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 Kind = Literal["losses", "metrics", "optimizers", "schedules"]
 _SINGULAR = {"losses": "loss", "metrics": "metric", "optimizers": "optimizer", "schedules": "schedule"}
+#: Arguments that clip gradients.
+CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _LAST_AXIS = (None, -1, 1, [-1], [1])
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 
@@ -60,6 +62,9 @@ def check_arguments(kind: Kind, name: str, arguments: Mapping[str, Any]) -> None
             raise ValueError(f"{name}: axis is {value!r}; rows do not depend on each other: leave it out or take -1")
         if argument == "reduction" and value not in _REDUCTIONS:
             raise ValueError(f"{name}: reduction is {value!r}; use one of {', '.join(_REDUCTIONS)}")
+    clips = [argument for argument in CLIPS if kind == "optimizers" and arguments.get(argument) is not None]
+    if len(clips) > 1:
+        raise ValueError(f"{name}: give one of {', '.join(clips)}")
     if missing := [argument for argument in known["required"] if argument not in arguments]:
         raise ValueError(f"{name} needs {', '.join(missing)}")
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from trainer.config.keras_names import Kind, check_arguments, check_name, entry, table
+from trainer.config.keras_names import CLIPS, Kind, check_arguments, check_name, entry, table
 from trainer.config.own_code import OwnCode, is_own
 from trainer.config.values import PositiveInt, Rate, Strict, WholeNumber, member
 
@@ -41,8 +41,6 @@ _DIRECTIONS: dict[str, Literal["min", "max", ""]] = {
 }
 _SHORT_NAMES_OF_METRICS = tuple(dict.fromkeys(name for names in SHORT_METRICS.values() for name in names))
 _SHORT_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lion")
-#: Keras's arguments that clip gradients.
-CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _SHORT_SCHEDULES = ("cosine", "exponential", "piecewise")
 #: These compare classes, so they need a column of predictions for each class.
 _OF_CLASSES = re.compile(r"(Sparse|Categorical|TopKCategorical|OneHot|MeanIoU|IoU|Circle)")
@@ -263,12 +261,6 @@ class KerasOptimizer(Named):
     def clips(self) -> dict[str, float]:
         """Clips by the names of Keras."""
         return {name: self.arguments[name] for name in CLIPS if self.arguments.get(name) is not None}
-
-    @model_validator(mode="after")
-    def _one_clip(self) -> KerasOptimizer:
-        if len(self.clips) > 1:
-            raise ValueError(f"{self.name}: give one of {', '.join(self.clips)}")
-        return self
 
     @property
     def averages(self) -> bool:

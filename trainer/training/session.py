@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
 from trainer.config import Config, SavedModel
-from trainer.config.monitors import mode_of
+from trainer.config.training import mode_of
 from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from trainer.config import Config
-from trainer.config.monitors import mode_of, monitor_fault
+from trainer.config.training import mode_of, monitor_fault
 from trainer.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ import keras
 
 from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, OwnCode, Schedule
 from trainer.config.keras_names import entry
-from trainer.config.objective import CLIPS
+from trainer.config.keras_names import CLIPS
 from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
