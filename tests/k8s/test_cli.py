@@ -207,6 +207,12 @@ def test_init_refuses_what_is_not_parquet(tmp_path, content):
 MORE = ("--workers", "2", "--run", "r", "--date", "2013-03-01")
 
 
+def test_init_refuses_a_name_that_no_job_may_have(lake):
+    done = CliRunner().invoke(cli.cli, ["init", str(lake), "--label", "late", "--name", "My_Job"])
+    assert done.exit_code == 2
+    assert "--name: 'My_Job' is not the name of a job: use lower-case letters, digits and -" in done.stderr
+
+
 def test_check_looks_at_the_charts_keys_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda program, words: None)
     job = sets.write_job(tmp_path / "job.yaml", {**sets.job("data", "out"), "queue": "team_a"})

@@ -41,8 +41,13 @@ def _older_output(context: click.Context, parameter: click.Parameter, uri: str |
 @click.option("--name", default="training", show_default=True, help="The job's name.")
 def init(data_uri: str, label: str, task: str | None, output_uri: str, older_output: str | None, name: str) -> None:
     """Print a job file for the Parquet at DATA_URI."""
+    from k8s.chart.kubernetes_names import NAME
     from k8s.commands.author.init import job_file
 
+    try:
+        NAME.check(name)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--name") from wrong
     click.echo(job_file(data_uri, label=label, task=task, output=older_output or output_uri, name=name), nl=False)
 
 
