@@ -76,7 +76,7 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 _LABELS = mapping(LABEL_KEY, LABEL_VALUE.schema)
 _PARTS: dict[str, dict[str, dict[str, Any]]] = {
-    "V1HostAlias": {"hostnames": {"minItems": 1, "items": OBJECT.schema}},
+    "V1HostAlias": {"hostnames": {"items": OBJECT.schema}},
     "V1LabelSelector": {"matchLabels": _LABELS},
     "V1ObjectMeta": {"labels": _LABELS, "annotations": mapping(ANNOTATION_KEY, {"type": "string"})},
     "V1PodAffinityTerm": {"namespaces": {"items": PART.schema}},
@@ -86,7 +86,6 @@ _PARTS: dict[str, dict[str, dict[str, Any]]] = {
 _SIZES: dict[str, dict[str, Any]] = {
     "V1Container": {"required": ["name", "image"]},
     "V1EnvVarSource": {"minProperties": 1, "maxProperties": 1},
-    "V1HostAlias": {"required": ["ip", "hostnames"]},
     "V1LifecycleHandler": {"minProperties": 1, "maxProperties": 1},
     "V1PodFailurePolicyRule": {"minProperties": 2, "maxProperties": 2},
     "V1Volume": {"maxProperties": 2},

@@ -194,7 +194,7 @@ WRONG_INSIDE: list[tuple[str, Any, tuple[Any, ...]]] = [
         at("lifecycle"),
         ({"preStop": {}}, {"preStop": {"sleep": {"seconds": 1}, "exec": {"command": ["a"]}}}),
     ),
-    ("hostAliases[0]", at("hostAliases", 0), ({"ip": "10.0.0.1"}, {"ip": "10.0.0.1", "hostnames": ["a_b"]})),
+    ("hostAliases[0]", at("hostAliases", 0), ({"hostnames": ["a"]}, {"ip": "10.0.0.1", "hostnames": ["a_b"]})),
     ("volumes[0]", at("volumes", 0), ({"name": "a", "emptyDir": {}, "hostPath": {"path": "/a"}},)),
     ("podSecurityContext", at("podSecurityContext"), ({"seccompProfile": {"type": "runtimeDefault"}},)),
 ]
