@@ -108,17 +108,11 @@ def _fault(document: JobDocument, stderr: str) -> ConfigError:
     if faults := list(_of_schema(document, stderr)):
         return faults_as_one(faults, remedy=CHART_PAGE)
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=" not in line]
-    lines = [line for line in lines if not line.startswith("Use --debug flag")]
-    _, failed, refusal = "\n".join(lines).rpartition("error calling fail: ")
-    if failed:
-        return _of_file(document, [*refusal.split("\n")])
-    what = " ".join(lines).removeprefix("Error: ")
-    return _of_file(document, [re.sub(r"^execution error at \([^)]*\): ", "", what) or "helm failed without a message"])
-
-
-def _of_file(document: JobDocument, faults: list[str]) -> ConfigError:
-    error = faults_as_one(faults, remedy=CHART_PAGE)
-    return ConfigError(error.what, where=document.source, remedy=error.remedy)
+    what = "\n".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
+    refusal = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
+    # The chart's own refusals are a line each; all else of helm is one message.
+    faults = refusal.split("\n") if refusal != what else [what.replace("\n", " ") or "helm failed without a message"]
+    return ConfigError(faults_as_one(faults, remedy="").what, where=document.source, remedy=CHART_PAGE)
 
 
 def _of_schema(document: JobDocument, stderr: str) -> Iterator[str]:
