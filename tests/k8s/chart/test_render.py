@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from k8s.chart import render
-from k8s.chart.render_many import render_many
+from k8s.chart.render_many import _together, render_many
 from k8s.chart.values import JobFile
 from k8s.chart.yaml_documents import from_yaml, run_id, workload
 from k8s.cli import cli
@@ -39,6 +39,19 @@ env:
     x
 
      y
+"""
+
+#: Every template makes something.
+EVERYTHING = """\
+nodes: 2
+resources:
+  claims: [{name: gpus, deviceClassName: gpu.nvidia.com}]
+serviceAccount: {create: true, annotations: {role: reader}}
+alerts: {enabled: true}
+dashboard: {enabled: true}
+extraObjects:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Values.name }}-extra"}, data: {chart: "{{ .Chart.Version }}"}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.Namespace }}"}, data: {}}
 """
 
 
@@ -74,9 +87,15 @@ def test_many_together_are_what_each_is_alone(job_file, sets):
         job_file("two", more="nodes: 2"),
         job_file("nightly", more='schedule: {cron: "0 2 * * *"}'),
         job_file("quoted", more=QUOTED),
+        job_file("everything", more=EVERYTHING),
     ]
     documents = [load_document(job, sets) for job in jobs]
-    assert render_many(documents, "v1.34.0") == [render.render(d, kube_version="v1.34.0") for d in documents]
+    alone = [render.render(d, kube_version="v1.34.0", namespace="ml") for d in documents]
+    assert render_many(documents, "v1.34.0", "ml") == alone
+    if not sets:  # without a null: by one chart
+        del documents[2], alone[2]
+        assert _together(documents, "v1.34.0", "ml") == alone
+    assert {"CronJob", "Service", "PrometheusRule", "ConfigMap"} <= {m["kind"] for made in alone for m in made}
 
 
 def test_a_file_that_the_chart_refuses_is_named_among_many(job_file):
