@@ -42,12 +42,13 @@ def doctor(files: tuple[str, ...], form: str, target: Target) -> None:
     """
     from k8s.output import tables
 
-    findings = [asdict(f) for f in (*_helm(), *_cluster(target), *(_storage(files) if files else ()))]
+    findings = [*_helm(), *_cluster(target), *(_storage(files) if files else ())]
+    documents = [asdict(finding) for finding in findings]
     if form == "table":
-        tables.findings(findings)
+        tables.findings(documents)
     else:
-        tables.documents(findings, form, many=True)
-    if any(finding["ok"] is False for finding in findings):
+        tables.documents(documents, form, many=True)
+    if any(finding.ok is False for finding in findings):
         sys.exit(ExitCode.CONFIG)
 
 
