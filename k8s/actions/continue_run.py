@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -54,8 +54,9 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
         spec |= {"parallelism": int(nodes), "completions": int(nodes)}
     if (day := logical_date(job)) is not None:
         template["metadata"]["annotations"]["kfit.dev/date"] = day
+    run = {"name": "KFIT_RUN", "value": run_id(job)}
     for container in template["spec"]["containers"]:
-        container["env"] = [_set_run(e, run_id(job)) for e in container.get("env") or []]
+        container["env"] = [run if e["name"] == "KFIT_RUN" else e for e in container.get("env") or []]
     return [*copies, next_job]
 
 
@@ -81,13 +82,8 @@ def logical_date(job: Object) -> str | None:
     minutes = re.fullmatch(rf"{re.escape(cron)}-(\d+)", job["metadata"]["name"]) if cron else None
     if given or minutes is None:
         return given
-    at = datetime.fromtimestamp(int(minutes[1]) * 60, UTC)
-    return at.astimezone(_zone(job)).date().isoformat()
-
-
-def _zone(job: Object) -> ZoneInfo:
-    """Returns the schedule's time zone, whose midnight separates the days."""
-    return ZoneInfo(_environment(job).get("KFIT_TIME_ZONE") or "UTC")
+    zone = ZoneInfo(_environment(job).get("KFIT_TIME_ZONE") or "UTC")
+    return datetime.fromtimestamp(int(minutes[1]) * 60, zone).date().isoformat()
 
 
 def _environment(job: Object) -> dict[str, str]:
@@ -113,7 +109,3 @@ def _renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [_renamed(v, old, new) for v in value]
     return new if value == old else value
-
-
-def _set_run(variable: Object, run: str) -> Object:
-    return {"name": "KFIT_RUN", "value": run} if variable["name"] == "KFIT_RUN" else variable

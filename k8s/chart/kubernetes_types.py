@@ -114,14 +114,7 @@ Volume = Annotated[dict[str, Any], _of("V1Volume")]
 
 
 def with_kubernetes_types(schema: dict[str, Any]) -> dict[str, Any]:
-    """Puts the schema of Kubernetes in the place of every value that names one of its types.
-
-    Args:
-        schema: A JSON Schema with `$defs`.
-
-    Returns:
-        The schema; each type stands once in `$defs`, as `kubernetes.<model>`.
-    """
+    """Returns a JSON Schema in which each type of Kubernetes that a value names stands once: `kubernetes.<model>`."""
     types: dict[str, Any] = {}
     resolved: dict[str, Any] = _resolved(schema, types)
     return {**resolved, "$defs": {**resolved["$defs"], **dict(sorted(types.items()))}}
