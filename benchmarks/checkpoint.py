@@ -105,8 +105,8 @@ def uploads(size_mb: float, output: str) -> dict[str, float]:
     store.take_over(None)
     for count in range(3):
         snapshot = Snapshot(count + 1, {"weights": {"a": rng.integers(0, 256, int(size_mb * 1e6), np.uint8)}})
-        whole = snapshot.groups["weights"]["a"].tobytes()
         commits += times_s(functools.partial(store.commit, snapshot), 1)
+        whole = snapshot.groups["weights"]["a"].tobytes()
         puts += times_s(functools.partial(storage.write, f"{output}/put-{count}", whole), 1)
     return {"commit_mb_s": size_mb / min(commits), "put_mb_s": size_mb / min(puts)}
 

@@ -76,7 +76,9 @@ def took_s(words: Sequence[str], tries: int = 5, tree: Path | None = None) -> fl
 
 
 def _run(words: Sequence[str], tree: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environ = os.environ if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+    environ = dict(os.environ) if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+    # pip compiles what it installs; a checkout must be allowed to keep what the first try compiled.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environ, cwd=tree)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)[:200]} ended with {done.returncode}:\n{done.stderr}")

@@ -1,13 +1,13 @@
 """Renders many job files by few helm programs.
 
-Starting helm and reading the chart takes longer than rendering it. So many files are rendered as one chart
-that has the real one as a dependency once for each file, under an alias. The manifests are the same: the one
-label that contains the alias is corrected, and a file with a null, which removes a default of the chart, is rendered
-by itself.
+Starting helm and reading the chart takes longer than rendering it. So many files are rendered by one chart, made for
+the moment: the real one's templates as partials, and for each file a template that calls them with its values. The
+manifests are the same. A file with a null, which removes a default of the chart, is rendered by itself.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -16,13 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from k8s.chart.render import chart_folder, in_order, render, template
 from k8s.chart.yaml_documents import Object, from_yaml
-from trainer.config.job_document import JobDocument
+from trainer.config.job_document import JobDocument, merged
 
-_SOURCE = re.compile(r"^---\n# Source: many/charts/j(\d+)/", re.MULTILINE)
+#: What a job's template calls the chart's templates with: the same scope, but for the values.
+_TEMPLATE = """\
+{{- $scope := dict "Values" (index .Values.jobs %d) "Chart" .Chart "Release" .Release "Files" .Files -}}
+{{- $_ := set $scope "Capabilities" .Capabilities -}}
+{{- $_ := set $scope "Template" .Template -}}
+{{- range .Values.files }}
+---
+{{ include (printf "%%s/_%%s" $.Template.BasePath .) $scope }}
+{{- end }}
+"""
+_SOURCE = re.compile(r"^---\n# Source: .*/templates/job-(\d+)\.yaml$", re.MULTILINE)
 #: helm processes at a time; each uses one CPU.
 _PROGRAMS = max(2, os.cpu_count() or 2)
 
@@ -57,8 +65,7 @@ def _together(documents: Sequence[JobDocument], kube_version: str, namespace: st
         return []
     with tempfile.TemporaryDirectory(prefix="kfit-charts-") as scratch:
         _write(Path(scratch), documents)
-        # The model that the schema is made from has checked each, and the check would be most of helm's time.
-        done = template([scratch, "--skip-schema-validation"], kube_version, namespace)
+        done = template([scratch], kube_version, namespace)
     if done.returncode:
         return []
     text = done.stdout.decode()
@@ -66,32 +73,30 @@ def _together(documents: Sequence[JobDocument], kube_version: str, namespace: st
     starts = list(_SOURCE.finditer(text))
     for start, end in zip(starts, [*(s.start() for s in starts[1:]), len(text)], strict=True):
         parts[int(start[1])].append(text[start.start() : end])
-    return [in_order([_own_label(m, f"j{n}") for m in from_yaml("".join(part))]) for n, part in enumerate(parts)]
+    return [in_order(from_yaml("".join(part))) for part in parts]
 
 
 def _write(folder: Path, documents: Sequence[JobDocument]) -> None:
-    real = chart_folder()
-    version = yaml.safe_load((real / "Chart.yaml").read_text())["version"]
-    (folder / "charts").mkdir()
-    (folder / "charts" / real.name).symlink_to(real)
-    aliases = (f"  - {{name: {real.name}, version: {version}, alias: j{n}}}\n" for n in range(len(documents)))
-    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: many\nversion: 0.0.0\ndependencies:\n" + "".join(aliases))
-    values = "".join(f"j{n}: {document.as_yaml()}\n" for n, document in enumerate(documents))
-    (folder / "values.yaml").write_text(values)
+    """Writes the chart. It has no schema: the model that the real one's is made from has checked each file."""
+    real, templates = chart_folder(), folder / "templates"
+    templates.mkdir()
+    for name in ("Chart.yaml", "dashboards"):
+        (folder / name).symlink_to(real / name)
+    # In the order in which helm renders them, which is the order of manifests of one kind.
+    files = sorted(path.name for path in (real / "templates").iterdir())
+    for name in files:
+        (templates / f"_{name}").symlink_to(real / "templates" / name)
+    for n in range(len(documents)):
+        (templates / f"job-{n}.yaml").write_text(_TEMPLATE % n)
+    defaults = from_yaml((real / "values.yaml").read_text())[0]
+    jobs = ",\n".join(
+        JobDocument(merged(defaults, document.values), source=document.source).as_yaml() for document in documents
+    )
+    rendered = [name for name in files if name.endswith(".yaml")]
+    (folder / "values.yaml").write_text(f"files: {json.dumps(rendered)}\njobs: [\n{jobs}\n]\n")
 
 
 def _has_null(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_null, value.values()))
     return any(map(_has_null, value)) if isinstance(value, list) else value is None
-
-
-def _own_label(value: Any, alias: str) -> Any:
-    """Returns the value with the chart's own name in the label where helm puts the alias."""
-    if isinstance(value, dict):
-        changed = {k: _own_label(v, alias) for k, v in value.items()}
-        chart = changed.get("helm.sh/chart")
-        if isinstance(chart, str) and chart.startswith(f"{alias}-"):
-            changed["helm.sh/chart"] = chart_folder().name + chart.removeprefix(alias)
-        return changed
-    return [_own_label(v, alias) for v in value] if isinstance(value, list) else value

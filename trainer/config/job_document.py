@@ -68,7 +68,7 @@ def load_document(files: Files, overrides: Sequence[Override] = ()) -> JobDocume
     places: dict[KeyPath, str] = {}
     for path in paths:
         document, lines = load_yaml(path)
-        values = _merged(values, document)
+        values = merged(values, document)
         places |= {at: f"{display_name(path)}:{line}" for at, line in lines.items()}
     for override in overrides:
         flag, expression = ("--set", override) if isinstance(override, str) else override
@@ -77,13 +77,13 @@ def load_document(files: Files, overrides: Sequence[Override] = ()) -> JobDocume
     return JobDocument(values, places, ", ".join(map(display_name, paths)))
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Returns two mappings as one: below a key that is a mapping in both they are merged, else `above` wins."""
-    merged = dict(below)
+    both = dict(below)
     for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return merged
+        under = both.get(key)
+        both[key] = merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return both
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from k8s.actions.apply import Submitted
     from k8s.api.client import Cluster
 
-#: Job files sent at a time: one waits for an answer while the other is written.
-_SENDERS = 2
+#: Job files sent at a time: most of sending is waiting for answers. 100 files took 0.82 s by 2, 0.59 by 4, 0.55 by 8.
+_SENDERS = 8
 #: Up to so many job files have each of their names looked up; for more all names are listed.
 _LOOK_UP_EACH = 5
 
