@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Verb(NamedTuple):
-    """Where a verb lies, and the first sentence of its help, which `--help` prints without importing it."""
+    """Where a verb lies below `k8s.commands`, and the first sentence of its help, which `--help` prints unimported."""
 
     where: str
     text: str
@@ -30,62 +30,46 @@ class Verb(NamedTuple):
 #: The verbs by the groups of `--help`.
 GROUPS = {
     "Author": {
-        "init": Verb("k8s.commands.author.local:init", "Print a job file for the Parquet at DATA_URI."),
-        "check": Verb(
-            "k8s.commands.author.local:check", "Check JOB before a GPU is held: configuration, data, storage."
-        ),
-        "fit": Verb("k8s.commands.author.local:fit", "Fit JOB on this machine, as its pod would."),
-        "render": Verb("k8s.commands.run.submit:render", "Print what `submit` sends, as YAML that kubectl applies."),
+        "init": Verb("author.local:init", "Print a job file for the Parquet at DATA_URI."),
+        "check": Verb("author.local:check", "Check JOB before a GPU is held: configuration, data, storage."),
+        "fit": Verb("author.local:fit", "Fit JOB on this machine, as its pod would."),
+        "render": Verb("run.submit:render", "Print what `submit` sends, as YAML that kubectl applies."),
     },
     "Run": {
-        "submit": Verb("k8s.commands.run.submit:submit", "Send JOB to the cluster."),
-        "cancel": Verb(
-            "k8s.commands.run.cancel:cancel", "End RUN after a last checkpoint; what it left in storage stays."
-        ),
-        "resume": Verb("k8s.commands.run.resume:resume", "Continue RUN where it stopped, in a new Job."),
+        "submit": Verb("run.submit:submit", "Send JOB to the cluster."),
+        "cancel": Verb("run.cancel:cancel", "End RUN after a last checkpoint; what it left in storage stays."),
+        "resume": Verb("run.resume:resume", "Continue RUN where it stopped, in a new Job."),
     },
     "Watch": {
-        "list": Verb(
-            "k8s.commands.watch.list:list_runs", "List the runs whose Jobs are in the cluster, the newest first."
-        ),
-        "status": Verb("k8s.commands.watch.status:status", "Show RUN on one screen."),
-        "logs": Verb("k8s.commands.watch.logs:logs", "Print the logs of RUN, of the newest pod of each worker."),
-        "wait": Verb("k8s.commands.watch.wait:wait", "Wait for RUN to end; exit with the trainer's code."),
-        "why": Verb("k8s.commands.watch.why:why", "Say why RUN waits, failed or is slow, and what fixes it."),
-        "open": Verb("k8s.commands.watch.open:open_report", "Show the report of RUN in a browser."),
-        "tensorboard": Verb(
-            "k8s.commands.watch.tensorboard:tensorboard", "Show the curves of RUNs in TensorBoard, until Ctrl-C."
-        ),
+        "list": Verb("watch.list:list_runs", "List the runs whose Jobs are in the cluster, the newest first."),
+        "status": Verb("watch.status:status", "Show RUN on one screen."),
+        "logs": Verb("watch.logs:logs", "Print the logs of RUN, of the newest pod of each worker."),
+        "wait": Verb("watch.wait:wait", "Wait for RUN to end; exit with the trainer's code."),
+        "why": Verb("watch.why:why", "Say why RUN waits, failed or is slow, and what fixes it."),
+        "open": Verb("watch.open:open_report", "Show the report of RUN in a browser."),
+        "tensorboard": Verb("watch.tensorboard:tensorboard", "Show the curves of RUNs in TensorBoard, until Ctrl-C."),
     },
     "Nights": {
-        "schedule": Verb(
-            "k8s.commands.nights.schedule:schedule", "List, create, suspend, resume and delete schedules."
-        ),
-        "trigger": Verb("k8s.commands.nights.trigger:trigger", "Start a run of SCHEDULE now, beside its times."),
-        "history": Verb("k8s.commands.nights.history:history", "List all runs of a job from storage."),
-        "compare": Verb("k8s.commands.nights.compare:compare", "Show how runs A and B differ."),
+        "schedule": Verb("nights.schedule:schedule", "List, create, suspend, resume and delete schedules."),
+        "trigger": Verb("nights.trigger:trigger", "Start a run of SCHEDULE now, beside its times."),
+        "history": Verb("nights.history:history", "List all runs of a job from storage."),
+        "compare": Verb("nights.compare:compare", "Show how runs A and B differ."),
     },
     "Production": {
-        "promote": Verb("k8s.commands.production.promote:promote", "Put RUN into production, whatever the gate said."),
-        "rollback": Verb(
-            "k8s.commands.production.promote:rollback", "Go back to the run that was in production before."
-        ),
-        "prune": Verb("k8s.commands.production.prune:prune", "Delete old runs from storage."),
+        "promote": Verb("production.promote:promote", "Put RUN into production, whatever the gate said."),
+        "rollback": Verb("production.promote:rollback", "Go back to the run that was in production before."),
+        "prune": Verb("production.prune:prune", "Delete old runs from storage."),
     },
     "Cluster": {
-        "doctor": Verb("k8s.commands.cluster.doctor:doctor", "Check helm, cluster, rights and storage."),
-        "version": Verb(
-            "k8s.commands.cluster.version:version", "Print the versions of kfit, its chart, helm and cluster."
-        ),
-        "completion": Verb(
-            "k8s.commands.cluster.completion:completion", "Print the completion of a SHELL: bash, zsh or fish."
-        ),
-        "man": Verb("k8s.commands.cluster.man:man", "Write the man pages of all verbs into DIRECTORY."),
+        "doctor": Verb("cluster.doctor:doctor", "Check helm, cluster, rights and storage."),
+        "version": Verb("cluster.version:version", "Print the versions of kfit, its chart, helm and cluster."),
+        "completion": Verb("cluster.completion:completion", "Print the completion of a SHELL: bash, zsh or fish."),
+        "man": Verb("cluster.man:man", "Write the man pages of all verbs into DIRECTORY."),
     },
 }
 #: Other names that work too: kubectl's, and older ones.
 ALIASES = {"apply": "k8s.commands.run.submit:submit", "run": "k8s.commands.author.local:run_job"}
-VERBS = {name: verb.where for verbs in GROUPS.values() for name, verb in verbs.items()}
+VERBS = {name: f"k8s.commands.{verb.where}" for verbs in GROUPS.values() for name, verb in verbs.items()}
 
 
 class Verbs(click.Group):
@@ -109,8 +93,8 @@ class Verbs(click.Group):
         from click.shell_completion import CompletionItem
 
         verbs = [(name, verb.text) for verbs in GROUPS.values() for name, verb in verbs.items()]
-        found = [CompletionItem(name, help=text) for name, text in verbs if name.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        matching = [CompletionItem(name, help=text) for name, text in verbs if name.startswith(incomplete)]
+        return [*matching, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the verbs of each group, all in one column."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from k8s.actions.schedules import triggered
@@ -23,13 +23,7 @@ _SAME_EVERY_DAY = (ExitCode.CONFIG, ExitCode.PROGRAM)
 
 @dataclass(frozen=True)
 class Day:
-    """The run of one day.
-
-    Attributes:
-        day: The logical date.
-        name: The run's Job.
-        state: How the run ended; None while it goes on.
-    """
+    """The run of one logical date: its Job, and how the run ended; None while it goes on."""
 
     day: date
     name: str
@@ -42,14 +36,7 @@ def days_between(first: date, last: date) -> list[date]:
 
 
 class Backfill:
-    """Starts a run for each day and watches all of them.
-
-    Args:
-        cluster: The namespace to run in.
-        cronjob: The schedule.
-        days: The logical dates, in the order in which they start.
-        parallel: Number of runs at a time.
-    """
+    """Starts a run of a schedule for each logical date, in their order, `parallel` at a time, and watches them."""
 
     def __init__(self, cluster: Cluster, cronjob: Object, days: Sequence[date], parallel: int) -> None:
         self._cluster, self._cronjob, self._parallel = cluster, cronjob, parallel
@@ -101,7 +88,7 @@ class Backfill:
                 return Day(day, str(job["metadata"]["name"]))
 
     def _ended(self) -> list[Day]:
-        days = [Day(day.day, day.name, self._state(day.name)) for day in self.running]
+        days = [replace(day, state=self._state(day.name)) for day in self.running]
         return [day for day in days if day.state is not None and day.state.phase.over]
 
     def _state(self, name: str) -> State:

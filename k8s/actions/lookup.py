@@ -9,7 +9,7 @@ from __future__ import annotations
 from k8s.api.client import OURS, Cluster
 from k8s.chart.yaml_documents import annotation, label
 from k8s.errors import NotFound, RefusedError
-from k8s.status.pods import Object
+from k8s.status.pods import Object, created
 
 #: What may stand before a name, as kubectl prints and reads it.
 _PREFIXES = {
@@ -51,7 +51,7 @@ def find_job(cluster: Cluster, word: str) -> Object:
         return job
     of_file = cluster.select("Job", labels=f"{OURS},app.kubernetes.io/instance={name}")
     if of_file:
-        return max(of_file, key=lambda found: str(found["metadata"]["creationTimestamp"]))
+        return max(of_file, key=created)
     if job is not None:
         raise _foreign("Job", name, cluster)
     raise NotFound(

@@ -17,12 +17,7 @@ REMEDY = "`kfit list` shows what is there; -f JOB (logs: --file JOB) or --output
 
 @dataclass(frozen=True)
 class RunPlace:
-    """A run's folder.
-
-    Attributes:
-        output: The job file's `output.uri`.
-        run: The run's id.
-    """
+    """A run's folder, by the job file's `output.uri` and the run's id."""
 
     output: str
     run: str

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from k8s.actions.run_place import RunPlace
 from k8s.errors import AccessError, NotFound
-from k8s.follow.log_stream import Cursor, Line, Reading, nanoseconds
+from k8s.follow.log_stream import Line, LogReader, nanoseconds
 from trainer import local_cache, storage
 from trainer.checkpoint.run_folder import LOG, REPORT
 from trainer.uris import local_path
@@ -47,10 +47,9 @@ def read_log(place: RunPlace, *, tail: int | None = None, since: str = "") -> li
     """
     uri = storage.join(place.uri, LOG)
     data = _read(uri, f"no log of run {place.run}", "`kfit list` shows the runs that have pods; is the run's id right?")
-    reading = Reading(Cursor())
-    lines = [*reading.feed(data), *reading.end()]
+    reader = LogReader()
     from_ns = nanoseconds(since) or 0
-    lines = [line for line in lines if (nanoseconds(line.at) or 0) >= from_ns]
+    lines = [line for line in (*reader.feed(data), *reader.end()) if (nanoseconds(line.at) or 0) >= from_ns]
     return lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
 
 

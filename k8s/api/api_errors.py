@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from k8s.api.messages import Reply
 from k8s.api.rights import rule
 from k8s.errors import AccessError, AlreadyExists, ClusterError, Conflict, NotFound, RefusedError
 
-Object = dict[str, Any]
 
+def fault(reply: Reply, what: str, right: tuple[str, ...], namespace: str, context: str) -> Exception:
+    """Returns an answer that is no success as an error.
 
-@dataclass(frozen=True)
-class Where:
-    """Where was asked, for messages."""
-
-    namespace: str
-    context: str
-
-
-def fault(reply: Reply, what: str, right: tuple[str, ...], at: Where) -> Exception:
-    """An answer that is no success, as an error."""
+    Args:
+        reply: The answer.
+        what: What was asked for: `Job flights`.
+        right: The right that the request needs; empty for none.
+        namespace: Where it was asked for.
+        context: Name of the kubeconfig's context.
+    """
     message, why = _message(reply), reason(reply)
-    where = f"{what} in namespace {at.namespace}"
+    where = f"{what} in namespace {namespace}"
     if reply.status == 401:
         return AccessError(
             "the credentials are not accepted (expired?)",
-            where=f"context {at.context!r}",
+            where=f"context {context!r}",
             remedy="sign in again, as for kubectl; `kubectl auth whoami` tells who you are",
         )
-    if reply.status == 403 and right and (why == "Forbidden") and " cannot " in message:
-        return AccessError(f"a right is missing: {message}", where=where, remedy=_rule(right))
+    if reply.status == 403 and right and why == "Forbidden" and " cannot " in message:
+        remedy = f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
+        return AccessError(f"a right is missing: {message}", where=where, remedy=remedy)
     if reply.status == 404:
         if message.startswith('namespaces "'):
-            return AccessError(message, where=f"context {at.context!r}", remedy="--namespace names another")
+            return AccessError(message, where=f"context {context!r}", remedy="--namespace names another")
         return NotFound("not found", where=where, remedy="`kfit list` shows what is there; -n names a namespace")
     if reply.status == 409:
         return AlreadyExists(message, where=where) if why == "AlreadyExists" else Conflict(message, where=where)
@@ -46,12 +44,7 @@ def fault(reply: Reply, what: str, right: tuple[str, ...], at: Where) -> Excepti
     return RefusedError(message, where=where)
 
 
-def _rule(right: tuple[str, ...]) -> str:
-    """What grants a right."""
-    return f"add to your Role: {rule(right)}; docs/rights.md has the whole Role"
-
-
-def _status(reply: Reply) -> Object:
+def _status(reply: Reply) -> dict[str, Any]:
     try:
         status = json.loads(reply.data)
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from k8s.api import access
-from k8s.api.api_errors import Where, fault, reason
+from k8s.api.api_errors import fault, reason
 from k8s.api.credentials import Impersonation
 from k8s.api.kinds import KINDS, collection_path, object_path
 from k8s.api.messages import JSON, Reply, Request, is_metadata
@@ -42,17 +42,10 @@ class Gone(Exception):
 
 
 class Cluster:
-    """One namespace of one cluster, as one user.
-
-    Args:
-        transport: The way there.
-        namespace: The namespace.
-        context: Name of the context, for messages.
-    """
+    """One namespace of one cluster, as one user; messages name the context."""
 
     def __init__(self, transport: Transport, namespace: str, context: str = "") -> None:
         self._transport, self.namespace, self.context = transport, namespace, context
-        self._where = Where(namespace, context)
 
     @classmethod
     def open(
@@ -118,7 +111,7 @@ class Cluster:
 
     def select(self, kind: str, *, labels: str = "", fields: str = "", everywhere: bool = False) -> list[Object]:
         """Returns the objects of a kind that match the selectors; `everywhere`: in all namespaces."""
-        return self._listed(kind, labels, fields, everywhere)[0]
+        return self.snapshot(kind, labels=labels, fields=fields, everywhere=everywhere)[0]
 
     def names(self, kind: str) -> set[str]:
         """Returns the names of all objects of a kind; only their metadata is sent."""
@@ -126,11 +119,10 @@ class Cluster:
         items = self._pages(self._collection_path(kind), kind, accept=accept)[0]
         return {str(item["metadata"]["name"]) for item in items}
 
-    def snapshot(self, kind: str, *, labels: str = "", fields: str = "") -> tuple[list[Object], str]:
-        """Returns the objects of a kind, and the resource version of the list, from which a watch goes on."""
-        return self._listed(kind, labels, fields)
-
-    def _listed(self, kind: str, labels: str, fields: str, everywhere: bool = False) -> tuple[list[Object], str]:
+    def snapshot(
+        self, kind: str, *, labels: str = "", fields: str = "", everywhere: bool = False
+    ) -> tuple[list[Object], str]:
+        """Returns what `select` does, and the resource version of the list, from which a watch goes on."""
         namespace = None if everywhere else self.namespace
         try:
             return self._pages(collection_path(kind, namespace), kind, labels, fields)
@@ -251,7 +243,7 @@ class Cluster:
         except Broken as lost:
             raise ClusterError(str(lost), where=self.server) from lost
         except Refused as refused:
-            raise fault(refused.reply, what, right, self._where) from refused
+            raise self._fault(refused.reply, what, right) from refused
         items = self._field(self._object(Reply(200, data, 1), what, right), "items") or []
         return [item for item in items if is_metadata(item.get("metadata"))]
 
@@ -288,14 +280,14 @@ class Cluster:
                 raise Gone(str(status)) from refused
             if status == 429 or status >= 500:
                 raise Cut(f"HTTP {status}") from refused
-            raise fault(refused.reply, request.path.rpartition("/pods/")[2], right, self._where) from refused
+            raise self._fault(refused.reply, request.path.rpartition("/pods/")[2], right) from refused
 
     def _json(self, request: Request, what: str, right: tuple[str, ...] = ()) -> Object:
         return self._object(self._transport.send(request), what, right)
 
     def _object(self, reply: Reply, what: str, right: tuple[str, ...]) -> Object:
         if reply.status >= 300:
-            raise fault(reply, what, right, self._where)
+            raise self._fault(reply, what, right)
         try:
             document = json.loads(reply.data)
         except (ValueError, RecursionError):
@@ -303,6 +295,9 @@ class Cluster:
         if not isinstance(document, dict):
             raise ClusterError(f"the answer is no JSON document; {_NO_SERVER}", where=self.server)
         return document
+
+    def _fault(self, reply: Reply, what: str, right: tuple[str, ...]) -> Exception:
+        return fault(reply, what, right, self.namespace, self.context)
 
     def _list(self, kind: str, answer: Object) -> tuple[list[Object], Object]:
         """Returns the objects of a list, each a whole manifest, and the list's metadata.

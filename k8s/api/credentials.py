@@ -29,13 +29,7 @@ _HEADER_SAFE = "!#$&'*+-.^_`|~"
 
 @dataclass(frozen=True)
 class Impersonation:
-    """Whom the user acts as: kubectl's `--as`, `--as-group`, `--as-uid`; empty is what the kubeconfig says.
-
-    Attributes:
-        user: Name of the user.
-        groups: Names of groups.
-        uid: The user's uid.
-    """
+    """Whom the user acts as: kubectl's `--as`, `--as-group`, `--as-uid`; empty is what the kubeconfig says."""
 
     user: str = ""
     groups: Sequence[str] = ()

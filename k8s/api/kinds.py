@@ -19,14 +19,7 @@ _OTHERS = "send it by `kfit render JOB | kubectl apply -f -`, or by helm"
 
 @dataclass(frozen=True)
 class Kind:
-    """Where objects of a kind lie.
-
-    Attributes:
-        group: The API group.
-        version: Its version.
-        plural: The resource.
-        older: The version to ask for where the server has not got `version`; empty for none.
-    """
+    """The API group, version and resource of a kind; `older` is asked for where the server has not got `version`."""
 
     group: str
     version: str

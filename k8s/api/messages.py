@@ -11,15 +11,9 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Request:
-    """One request. It may be sent twice without harm: names are decided before the first try.
+    """One request; empty values of its query are left out, and its body is sent as JSON.
 
-    Attributes:
-        method: GET, POST, PUT, PATCH or DELETE.
-        path: Below the server's URL.
-        query: Its query; empty values are left out.
-        body: Sent as JSON.
-        content_type: Of the body.
-        accept: What the answer may be.
+    It may be sent twice without harm: names are decided before the first try.
     """
 
     method: str
@@ -32,13 +26,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back.
-
-    Attributes:
-        status: HTTP status.
-        data: The body.
-        tries: Times it was sent, the answered one included. Above 1 an earlier try may have had its effect.
-    """
+    """The answer to the last of so many tries. Above 1 an earlier try may have had its effect."""
 
     status: int
     data: bytes

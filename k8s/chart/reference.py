@@ -1,4 +1,4 @@
-"""Writes what the chart takes from the job file's model: values.schema.json, values.yaml, README.md.
+"""Writes what the chart takes from the job file's model: values.schema.json, values.yaml, tables of README.md.
 
 `python -m k8s.chart.reference charts/training-job` writes them, `--check` fails where one is stale.
 """
@@ -15,10 +15,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from k8s.chart.kubernetes_types import with_kubernetes_types
+from k8s.chart.render import chart_folder
 from k8s.chart.values import JobFile
 from trainer.config.reference import is_model, parts, section, sentence, write_or_check
 
 _SOURCE = "Made by `make docs` from k8s/chart/values.py; change it there."
+#: Above it README.md is written by hand.
+_README_MARK = "<!-- The rest is made by `make docs` from k8s/chart/values.py; change it there. -->\n"
 
 
 def pages() -> dict[str, str]:
@@ -85,155 +88,19 @@ def _values(model: type[BaseModel], indent: str) -> Iterator[str]:
 
 
 def _scalar(field: FieldInfo) -> str:
-    value = _EMPTY[bool(is_model(field.annotation))] if field.is_required() else field.default
-    return "{}" if value == {} else json.dumps(value, ensure_ascii=False)
-
-
-_EMPTY: dict[bool, Any] = {True: {}, False: ""}
+    empty: Any = {} if is_model(field.annotation) else ""
+    return json.dumps(empty if field.is_required() else field.default, ensure_ascii=False)
 
 
 # --- README.md ------------------------------------------------------------------------------------
 
 
 def readme() -> str:
-    """The chart's page: how it is used, and every value."""
-    sections = [section(place, model) for place, model in _chart_parts()]
-    text = f"<!-- {_SOURCE} -->\n\n{_HEAD}" + "".join(sections)
-    return text.replace("(#config)", "(../../docs/job-file.md#config)")
-
-
-def _chart_parts() -> Iterator[tuple[str, type[BaseModel]]]:
-    """The file and its parts without those of `run`, which docs/job-file.md describes."""
-    yield "job file", JobFile
-    for place, model in parts("", JobFile):
-        if place and not place.startswith(".run"):
-            yield place.lstrip("."), model
-
-
-_HEAD = """\
-# training-job
-
-Keras `model.fit` as a Kubernetes Job, or as a CronJob where `schedule.cron` is set. The values file is the job
-file; its key `run:` is what the trainer reads, see [the job file](../../docs/job-file.md). Any helm 3.18 or newer
-renders it; the launcher `kfit` uses this same chart.
-
-```console
-$ helm template flights charts/training-job -f job.yaml --kube-version 1.34 | kubectl apply -f -
-$ helm upgrade --install flights charts/training-job -f job.yaml
-```
-
-## What it makes
-
-| object | name | when |
-| --- | --- | --- |
-| Job | `<name>-<hash>` | without a schedule |
-| CronJob | `<name>` | with `schedule.cron` |
-| NetworkPolicy | as the Job or CronJob | unless `networkPolicy.enabled` is false |
-| Service, headless | `<name>-<hash>`; with a schedule `<name>-workers` | `nodes` above 1 |
-| ServiceAccount | `serviceAccount.name`, else `<name>` | `serviceAccount.create` |
-| ResourceClaimTemplate | `<name>-<hash>-<claim>` | for a claim with a `deviceClassName` |
-| PodDisruptionBudget | as the Job or CronJob | `podDisruptionBudget.enabled` |
-| PrometheusRule | `<name>` | `alerts.enabled` |
-| ConfigMap | `<name>-dashboard` | `dashboard.enabled` |
-
-The hash is of all values that shape a pod, and of the chart's version. So the same file twice is the same Job, a
-changed file is a new one beside it, and nothing ever asks Kubernetes to change a Job, which it refuses. Hours of
-a schedule and the NetworkPolicy are not in the hash: they change in place.
-
-[For platform teams](../../docs/platform.md) lists what operators ask for, the values that do it, and the
-tests; [GitOps](../../docs/gitops.md) shows Argo CD and Flux; [upgrading](../../docs/upgrading.md) what older files
-have to change.
-
-Objects of one Job carry the label `kfit.dev/job=<name>-<hash>`, those of a schedule `kfit.dev/cronjob=<name>`, so that
-`kubectl delete job,networkpolicy,service,configmap,poddisruptionbudget,resourceclaimtemplate -l kfit.dev/job=…` removes
-them.
-
-`helm upgrade` with a changed file takes the old Job away, running or not, as it does with all that is no longer in
-its manifest; `kubectl apply` and `kfit submit` leave it. What a run left in storage stays in any case. A Job carries
-its job file as an annotation of its pods: a schedule may change while a run of it is at work or tried again.
-
-## What it takes care of
-
-- **Restricted Pod Security**: user 10001, read-only root, no capabilities, seccomp, no token of the cluster.
-  `/tmp` and `/dev/shm` are the only places to write.
-- **Retries** by [exit code](../../docs/exit-codes.md): a wrong configuration or broken data ends the Job at once,
-  a preemption or an eviction costs no retry, all else counts against `backoffLimit`. `activeDeadlineSeconds`
-  is always set.
-- **Credentials** come from a service account, or from a Secret by `envFrom`. Values are for all to read who may
-  read Jobs.
-- **Versions**: what is newer than Kubernetes 1.31 is left out where the cluster is older. `helm template` does
-  not know the cluster; tell it by `--kube-version` or by `kubeVersion`.
-- **Mistakes**: an unknown key, a wrong type and a combination that cannot work are refused, each with its remedy.
-
-## Examples
-
-Four GPUs on each of two nodes, from a queue of Kueue's, credentials from a Secret:
-
-```yaml
-nodes: 2
-resources: {gpus: 4, cpu: 32, memory: 128Gi, shm: 16Gi}
-queue: team-a
-envFrom: [{secretRef: {name: object-store}}]
-```
-
-Every night, as the account that a cloud's role is bound to:
-
-```yaml
-schedule: {cron: "0 2 * * *", timeZone: Europe/Berlin}
-serviceAccount: {create: true, annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::123456789012:role/trainer"}}
-```
-
-GPUs by Dynamic Resource Allocation:
-
-```yaml
-resources:
-  claims: [{name: gpus, deviceClassName: gpu.nvidia.com, count: 4}]
-```
-
-A queue with a priority of its own, pods of one rack, and RDMA between them:
-
-```yaml
-nodes: 4
-queue: {name: team-a, priority: high, topology: {required: cloud.provider.com/topology-rack}}
-resources: {gpus: 8, cpu: 64, memory: 512Gi, shm: 64Gi, extra: {rdma/hca: 8}}
-securityContext: {capabilities: {add: [IPC_LOCK]}}
-```
-
-OpenShift, where the namespace's SCC chooses the user:
-
-```yaml
-podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}
-```
-
-EKS Pod Identity, under a namespace that denies all by default; on GKE and Azure alike, with what each reads:
-
-```yaml
-networkPolicy: {identity: eks-pod-identity}
-serviceAccount: {create: true}
-```
-
-```yaml
-networkPolicy: {identity: gke-workload-identity}
-serviceAccount:
-  create: true
-  annotations: {iam.gke.io/gcp-service-account: trainer@project.iam.gserviceaccount.com}
-```
-
-```yaml
-networkPolicy: {identity: azure-workload-identity}
-serviceAccount:
-  create: true
-  annotations: {azure.workload.identity/client-id: 00000000-0000-0000-0000-000000000000}
-podLabels: {azure.workload.identity/use: "true"}
-```
-
-An object store inside the cluster, on a port of its own:
-
-```yaml
-env: [{name: AWS_ENDPOINT_URL, value: "http://store.storage:8333"}]
-networkPolicy: {storagePorts: [8333]}
-```
-"""
+    """The chart's page: what is written by hand, then every value; docs/job-file.md has those of `run`."""
+    by_hand = (chart_folder() / "README.md").read_text(encoding="utf-8").partition(_README_MARK)[0]
+    places = [(place, model) for place, model in parts("", JobFile) if not place.startswith(".run")]
+    values = "".join(section(place.lstrip(".") or "job file", model) for place, model in places)
+    return by_hand + _README_MARK + values.replace("(#config)", "(../../docs/job-file.md#config)")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from k8s.commands.options import Target
+from k8s.errors import NotFound
+from trainer.errors import KfitError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,16 +20,29 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OFFERED = 9
 
 
-def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Returns names of runs, for the shell."""
-    return _names(context, "Job", incomplete)
+def _completion(kind: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Returns what completes names of Jobs or CronJobs; with none where the cluster does not answer at once."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        from k8s.api.client import OURS, Cluster
+
+        given: dict[str, str] = {}
+        for level in (context.parent, context):
+            given |= {k: v for k, v in (level.params if level else {}).items() if v}
+        try:
+            cluster = Cluster.open(
+                given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0
+            )
+            objects = cluster.select(kind, labels=OURS)
+            cluster.close()
+        except KfitError:
+            return []
+        return [n for item in objects if (n := str(item["metadata"]["name"])).startswith(incomplete)]
+
+    return complete
 
 
-def complete_schedules(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Returns names of schedules, for the shell."""
-    return _names(context, "CronJob", incomplete)
-
-
+complete_runs, complete_schedules = _completion("Job"), _completion("CronJob")
 run_argument = click.argument("run", shell_complete=complete_runs)
 schedule_argument = click.argument("schedule", shell_complete=complete_schedules)
 
@@ -56,7 +71,6 @@ def _ask(target: Target) -> str:
     if not _is_terminal():
         raise click.UsageError("Missing argument 'RUN': a Job's name, or the `name:` of a job file.")
     from k8s.api.client import OURS
-    from k8s.errors import NotFound
     from k8s.output.tables import offered
     from k8s.status.job_state import Seen, read
     from k8s.status.summary import of_jobs, summary
@@ -69,28 +83,12 @@ def _ask(target: Target) -> str:
         raise NotFound(
             "no runs", where=f"namespace {cluster.namespace}", remedy="kfit submit JOB starts one; -n names a namespace"
         )
+    number = 1
     if len(runs) > 1:
         offered(runs)
-    number = click.prompt("Run", default=1, type=click.IntRange(1, len(runs)), err=True) if len(runs) > 1 else 1
+        number = click.prompt("Run", default=1, type=click.IntRange(1, len(runs)), err=True)
     return str(runs[number - 1]["name"])
 
 
 def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def _names(context: click.Context, kind: str, incomplete: str) -> list[str]:
-    """Returns the names of Jobs or CronJobs with this beginning; none where the cluster does not answer at once."""
-    from k8s.api.client import OURS, Cluster
-    from trainer.errors import KfitError
-
-    given: dict[str, str] = {}
-    for level in (context.parent, context):
-        given |= {k: v for k, v in (level.params if level else {}).items() if v}
-    try:
-        cluster = Cluster.open(given.get("kubeconfig"), given.get("context"), given.get("namespace"), patience_s=1.0)
-        objects = cluster.select(kind, labels=OURS)
-        cluster.close()
-    except KfitError:
-        return []
-    return [n for item in objects if (n := str(item["metadata"]["name"])).startswith(incomplete)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trainer.job_options import job_files
+from trainer.progress import terminal
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -50,17 +51,7 @@ DURATION = Duration()
 
 @dataclass(frozen=True)
 class Target:
-    """The cluster and namespace to use, and as whom, as kubectl's flags name them.
-
-    Attributes:
-        kubeconfig: The kubeconfig file.
-        context: A context in it.
-        namespace: The namespace.
-        as_user: The user to act as.
-        as_groups: The groups to act as.
-        request_timeout_s: Seconds that one request may take; the client's own limit by default.
-        verbose: Print each request on stderr.
-    """
+    """The cluster and namespace to use, and as whom: the flags of `target_options`."""
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -74,7 +65,6 @@ class Target:
         """Returns the cluster, closed when the command ends; nothing is sent yet."""
         from k8s.api.client import Cluster
         from k8s.api.credentials import Impersonation
-        from trainer.progress import terminal
 
         cluster = Cluster.open(
             self.kubeconfig,
@@ -108,7 +98,8 @@ def target_options(function: F) -> F:
     @functools.wraps(function)
     def with_target(*args: Any, **kwargs: Any) -> Any:
         own = Target(**{f.name: kwargs.pop(f.name) for f in fields(Target)})
-        return function(*args, target=own.within(_outer_target(click.get_current_context())), **kwargs)
+        outer = click.get_current_context().find_object(Target) or Target()
+        return function(*args, target=own.within(outer), **kwargs)
 
     options = (
         click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
@@ -125,16 +116,6 @@ def target_options(function: F) -> F:
     for option in reversed(options):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
-
-
-def _outer_target(context: click.Context) -> Target:
-    """Returns the target that the flags before the verb name."""
-    above = context.parent
-    while above is not None:
-        if isinstance(above.obj, Target):
-            return above.obj
-        above = above.parent
-    return Target()
 
 
 def deprecated(old: str, new: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from k8s.api.client import Cluster, Cut
 from k8s.errors import NotFound, RefusedError
-from k8s.status.pods import has_ended, trainer_status
+from k8s.status.pods import ended
 from trainer.errors import KfitError
 
 #: Before a broken stream is requested again.
@@ -28,43 +27,28 @@ class Line(NamedTuple):
     text: str
 
 
-@dataclass
-class Cursor:
-    """The place up to which a log was read.
+class LogReader:
+    """Splits a log into lines and drops those that were read before, when it is requested again.
 
     The API server takes whole seconds as a beginning, so a log that is requested again begins with lines that were
     read before. Each line carries its time to the nanosecond, in the node's own zone: older ones are left out, and
     of those with exactly the time of the last one as many as were read.
-
-    Attributes:
-        at_ns: Time of the last line, in nanoseconds since the epoch; None before the first.
-        same: Number of lines read with that time.
     """
 
-    at_ns: int | None = None
-    same: int = 0
+    def __init__(self) -> None:
+        # Time of the last line, in nanoseconds since the epoch, and how many lines were read with that time.
+        self._at_ns: int | None = None
+        self._same = 0
+        self.restart()
 
     @property
     def since(self) -> str:
-        """The second to request from, RFC 3339 in UTC; empty for the beginning."""
-        return "" if self.at_ns is None else rfc3339(self.at_ns / 1e9)
+        """The second to request the log from, RFC 3339 in UTC; empty before the first line."""
+        return "" if self._at_ns is None else rfc3339(self._at_ns / 1e9)
 
-    def reread(self) -> Reading:
-        """Returns a reading that begins at `since`."""
-        return Reading(self)
-
-
-class Reading:
-    """One response to a request for a log.
-
-    Args:
-        cursor: The place up to which the log was read; moved with every line.
-    """
-
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._known_ns, self._known = cursor.at_ns, cursor.same
-        self._rest = b""
+    def restart(self) -> None:
+        """Begins to read the log as requested again from `since`."""
+        self._known_ns, self._known, self._rest = self._at_ns, self._same, b""
 
     def feed(self, piece: bytes) -> Iterator[Line]:
         """Yields the new whole lines of a piece."""
@@ -80,7 +64,7 @@ class Reading:
 
     def _line(self, line: bytes) -> Iterator[Line]:
         at, _, text = line.decode(errors="replace").rstrip("\r").partition(" ")
-        cursor, at_ns = self._cursor, nanoseconds(at)
+        at_ns = nanoseconds(at)
         if at_ns is None:  # not written by a kubelet: shown, and no place to come back to
             yield Line("", line.decode(errors="replace").rstrip("\r"))
             return
@@ -89,7 +73,7 @@ class Reading:
         if at_ns == self._known_ns and self._known > 0:
             self._known -= 1
             return
-        cursor.at_ns, cursor.same = at_ns, cursor.same + 1 if at_ns == cursor.at_ns else 1
+        self._at_ns, self._same = at_ns, self._same + 1 if at_ns == self._at_ns else 1
         yield Line(at, text)
 
 
@@ -109,13 +93,13 @@ def rfc3339(at_s: float) -> str:
 
 def read(cluster: Cluster, pod: str, *, tail: int | None = None, since: str = "") -> list[Line]:
     """Returns the log as far as it is there; empty where the pod is gone or has not started."""
-    reading = Reading(Cursor())
+    reader = LogReader()
     try:
         pieces = cluster.log(pod, follow=False, tail=tail, since=since)
-        lines = [line for piece in pieces for line in reading.feed(piece)]
+        lines = [line for piece in pieces for line in reader.feed(piece)]
     except (NotFound, RefusedError, Cut):
         return []
-    return [*lines, *reading.end()]
+    return [*lines, *reader.end()]
 
 
 class Stream:
@@ -142,7 +126,7 @@ class Stream:
     ) -> None:
         self._cluster, self._pod, self._on_line, self._on_end = cluster, pod, on_line, on_end
         self._tail, self._since = tail, since
-        self._cursor = Cursor()
+        self._reader = LogReader()
         self._stop = threading.Event()
         threading.Thread(target=self._run, name=f"log of {pod}", daemon=True).start()
 
@@ -154,22 +138,20 @@ class Stream:
         try:
             while not self._stop.is_set() and not self._read_once():
                 self._stop.wait(_PAUSE_S)
-        except NotFound:
-            self._on_end(None)
         except KfitError as fault:
-            self._on_end(fault)
+            self._on_end(None if isinstance(fault, NotFound) else fault)
         else:
             self._on_end(None)
 
     def _read_once(self) -> bool:
         """Reads until the stream ends; returns whether that was the end of the log."""
-        reading = self._cursor.reread()
-        # --tail and --since say where to begin; after the first line the cursor does.
-        begun = self._cursor.at_ns is not None
-        since, tail = (self._cursor.since, None) if begun else (self._since, self._tail)
+        reader = self._reader
+        reader.restart()
+        # --tail and --since say where to begin; after the first line the reader does.
+        since, tail = (reader.since, None) if reader.since else (self._since, self._tail)
         try:
             for piece in self._cluster.log(self._pod, follow=True, since=since, tail=tail):
-                for line in reading.feed(piece):
+                for line in reader.feed(piece):
                     self._on_line(line)
         except Cut:
             return False
@@ -178,10 +160,9 @@ class Stream:
             return self._ended()
         if not self._ended():
             return False
-        for line in reading.end():
+        for line in reader.end():
             self._on_line(line)
         return True
 
     def _ended(self) -> bool:
-        pod = self._cluster.get("Pod", self._pod)
-        return has_ended(pod) or "terminated" in (trainer_status(pod).get("state") or {})
+        return ended(self._cluster.get("Pod", self._pod)) is not None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 
 from k8s.api.client import Cluster, Object
 from k8s.chart.yaml_documents import annotation, run_id
 from k8s.errors import AccessError, ClusterError, NotFound
+from k8s.status.pods import condition, created
 from k8s.status.queue import QueueView, evicted, preemptor_uid, queue_of
 from trainer.errors import KfitError
 
@@ -31,15 +33,13 @@ def read(cluster: Cluster, job: Object) -> QueueView | None:
         return QueueView(fault=away.what, remedy=away.remedy)
     if not workloads:
         return QueueView()
-    workload = max(workloads, key=lambda item: str(item["metadata"].get("creationTimestamp", "")))
+    workload = max(workloads, key=created)
     if not job["spec"].get("suspend"):
         return QueueView(workload)
     pending, remedy = _pending(cluster, queue)
     view = QueueView(workload, pending, _job_of(cluster, preemptor_uid(workload)), remedy=remedy)
-    if not evicted(view):
-        return view
-    newest = newest_checkpoint(annotation(job, "output-uri"), run_id(job))
-    return QueueView(workload, pending, view.preemptor, newest[0] if newest else None, remedy=remedy)
+    newest = newest_checkpoint(annotation(job, "output-uri"), run_id(job)) if evicted(view) else None
+    return replace(view, checkpoint_step=newest[0]) if newest else view
 
 
 def read_all(cluster: Cluster, jobs: Iterable[Object], *, everywhere: bool = False) -> dict[str, QueueView]:
@@ -115,5 +115,4 @@ def _owner(workload: Object | None) -> str:
 
 
 def _is_over(job: Object) -> bool:
-    conditions = job.get("status", {}).get("conditions") or []
-    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+    return bool(condition(job, "Complete") or condition(job, "Failed"))

@@ -21,11 +21,6 @@ def choose(show_logs: bool, logs: LogOptions) -> View:
     return Plain(sys.stdout, sys.stderr, raw=logs.raw)
 
 
-def prefix(index: int) -> str:
-    """Returns what stands before a line of one of several pods."""
-    return f"[{index}] "
-
-
 class Plain:
     """Lines: the log on stdout, messages about the Job on stderr.
 
@@ -55,7 +50,7 @@ class Plain:
         """Prints a line; every event of the trainer is also a plain line."""
         if self._raw or not text.startswith(EVENT):
             shown = terminal.visible(text, keep="\t") if self._out.isatty() else text
-            self._out.write(f"{prefix(index) if self._several else ''}{shown}\n")
+            self._out.write(f"[{index}] {shown}\n" if self._several else f"{shown}\n")
             self._out.flush()
 
     def close(self) -> None:

@@ -19,13 +19,7 @@ GIVE_UP_S = 300.0
 
 
 class Watch:
-    """Keeps one Job, its pods and its events up to date.
-
-    Args:
-        cluster: The Job's namespace.
-        name: The Job.
-        changed: Called after every change, from other threads.
-    """
+    """Keeps a Job, its pods and its events up to date; calls `changed` after every change, from other threads."""
 
     def __init__(self, cluster: Cluster, name: str, changed: Callable[[], None]) -> None:
         self.name = name
@@ -104,13 +98,10 @@ class Watch:
                 self._stop.wait(0.1)
             except (Cut, ClusterError):
                 self._stop.wait(1.0)
-            except AccessError as fault:
-                if kind == "Event":
-                    return  # events only explain; a Role may well leave them out
-                self._fail(fault)
-                return
             except KfitError as fault:
-                self._fail(fault)
+                # Events only explain; a Role may well leave them out.
+                if kind != "Event" or not isinstance(fault, AccessError):
+                    self._fail(fault)
                 return
 
     def _follow(self, kind: str, version: str, labels: str, fields: str) -> str:

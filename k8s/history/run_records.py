@@ -15,25 +15,18 @@ from trainer.job_options import job_files
 
 #: Where a command keeps a URI that was given by an older flag, in click's `meta`.
 OUTPUT_URI = "kfit.output_uri"
-#: Members of a record that are objects, where they are there.
-_OBJECTS = {
+#: The documents of a record, and their members that are objects where they are there.
+_DOCUMENTS = {
     "config.json": ("config", "versions", "windows"),
     "result.json": ("metrics", "decision", "windows", "rows", "ledger_s"),
     "statistics.json": ("columns",),
 }
-_RECORDS = ("config.json", "result.json", "metrics.jsonl", "statistics.json")
+_NAME_THE_JOB = "give -f JOB.yaml, or --output-uri URI"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run's files.
-
-    Attributes:
-        run: Its id. uri: its folder.
-        config: config.json. result: result.json, empty while it has not finished.
-        epochs: The lines of metrics.jsonl that end an epoch.
-        statistics: statistics.json, empty where the run left none.
-    """
+    """One run's files; a document that it has not written is empty, and `epochs` are the ends of metrics.jsonl."""
 
     run: str
     uri: str
@@ -58,8 +51,7 @@ def output_of(files: tuple[str, ...], output_uri: str | None) -> str:
     """
     output_uri = older_output_uri(output_uri)
     if bool(files) == (output_uri is not None):
-        remedy = "give -f JOB.yaml, or --output-uri URI"
-        raise ConfigError("say which job's runs", where="-f, --output-uri", remedy=remedy)
+        raise ConfigError("say which job's runs", where="-f, --output-uri", remedy=_NAME_THE_JOB)
     if output_uri is not None:
         return output_uri
     from trainer.config import Config
@@ -81,27 +73,21 @@ def read_record(where: str, output_uri: str | None) -> Record:
         DataError: One of its files is damaged.
         StorageError: The store is out of reach or refuses.
     """
-    uri = where if "/" in where else storage.join(_required(output_uri, where), "runs", where)
-    config, result, metrics, statistics = storage.read_many([storage.join(uri, name) for name in _RECORDS])
-    if config is None:
+    if "/" in where:
+        uri = where
+    elif output_uri is not None:
+        uri = storage.join(output_uri, "runs", where)
+    else:
+        raise ConfigError(f"{where} is the id of a run of which job?", where="-f, --output-uri", remedy=_NAME_THE_JOB)
+    uris = [storage.join(uri, name) for name in (*_DOCUMENTS, "metrics.jsonl")]
+    *documents, metrics = storage.read_many(uris)
+    if documents[0] is None:
         raise ConfigError("no such run", where=uri, remedy="see `kfit history`")
-    documents = [_json(storage.join(uri, name), data) for name, data in (
-        ("config.json", config), ("result.json", result), ("statistics.json", statistics))]  # fmt: skip
-    _hide_url(documents[0])
-    where = storage.join(uri, "metrics.jsonl")
-    lines = [_json(where, line) for line in (metrics or b"").splitlines() if line]
+    config, result, statistics = map(_json, uris, documents)
+    _hide_url(config)
+    lines = [_json(uris[-1], line) for line in (metrics or b"").splitlines() if line]
     ends = tuple(line for line in lines if line.get("end"))
-    return Record(uri.rstrip("/").rpartition("/")[2], uri, documents[0], documents[1], ends, documents[2])
-
-
-def _required(output_uri: str | None, run: str) -> str:
-    if output_uri is None:
-        raise ConfigError(
-            f"{run} is the id of a run of which job?",
-            where="-f, --output-uri",
-            remedy="give -f JOB.yaml, or --output-uri URI",
-        )
-    return output_uri
+    return Record(uri.rstrip("/").rpartition("/")[2], uri, config, result, ends, statistics)
 
 
 def _hide_url(config: dict[str, Any]) -> None:
@@ -125,7 +111,7 @@ def _json(where: str, data: bytes | None) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise _damaged("it holds no JSON object", where)
-    for member in _OBJECTS.get(where.rpartition("/")[2], ()):
+    for member in _DOCUMENTS.get(where.rpartition("/")[2], ()):
         if not isinstance(document.get(member) or {}, dict):
             raise _damaged(f"its {member!r} is no object", where)
     for split, values in (document.get("metrics") or {}).items() if where.endswith("/result.json") else ():

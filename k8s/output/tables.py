@@ -10,6 +10,7 @@ import click
 
 from k8s.actions.apply import Outcome, Submitted
 from k8s.chart.yaml_documents import to_yaml, workload
+from k8s.status.pods import condition
 from trainer.progress import terminal
 
 if TYPE_CHECKING:
@@ -65,31 +66,22 @@ def _as_document(result: Submitted, namespace: str) -> dict[str, Any]:
     }
 
 
-def next_steps(results: Sequence[Submitted], words: str) -> None:
-    """Says on stderr how to follow the Job that was submitted.
-
-    Args:
-        results: What was submitted; says nothing where it is not one Job.
-        words: The flags that named the cluster.
-    """
+def next_steps(results: Sequence[Submitted], flags: str) -> None:
+    """Says on stderr how to follow what was submitted, if it is one Job; `flags` name its cluster."""
     jobs = [r for r in results if r.workload["kind"] == "Job"]
     if len(jobs) == 1:
-        terminal.echo(f"follow it: kfit logs -f {jobs[0].name}{words}", err=True)
+        terminal.echo(f"follow it: kfit logs -f {jobs[0].name}{flags}", err=True)
 
 
 def ended(name: str, state: State) -> None:
     """Says on stderr how a run ended, with the trainer's error and the remedy."""
-    first = f"{name} {state.phase.value.lower()}" + (f": {state.why}" if state.why not in ("", "done") else "")
-    for line in "\n  ".join([first, *filter(None, [*state.error.splitlines(), state.remedy])]).splitlines():
+    details = filter(None, [*state.error.splitlines(), state.remedy])
+    for line in "\n  ".join([f"{name} {state.outcome}", *details]).splitlines():
         terminal.echo(line, err=True)
 
 
 def backfilled(days: Sequence[Day], form: str) -> None:
     """Prints how the run of each day of a backfill ended."""
-    if form == "name":
-        for day in days:
-            terminal.echo(kind_name("Job", day.name))
-        return
     rows = [
         {
             "date": day.day.isoformat(),
@@ -101,20 +93,17 @@ def backfilled(days: Sequence[Day], form: str) -> None:
         for day in days
         if day.state is not None
     ]
-    if form in ("json", "yaml"):
-        documents(rows, form, many=True)
-        return
-    columns = {"DATE": "date", "NAME": "name", "PHASE": "phase", "EXIT": "exit_code", "WHY": "why"}
-    table([{head: _cell(row[key]) for head, key in columns.items()} for row in rows])
+    if not _listed(rows, form, "Job", "no runs"):
+        columns = {"DATE": "date", "NAME": "name", "PHASE": "phase", "EXIT": "exit_code", "WHY": "why"}
+        table([{head: _cell(row[key]) for head, key in columns.items()} for row in rows])
 
 
 def _outcome_text(result: Submitted, dry_run: bool) -> str:
     tail = " (dry run: the cluster would accept it)" if dry_run else ""
     if result.outcome is not Outcome.UNCHANGED or result.workload["kind"] != "Job":
         return f"{result.outcome.value}{tail}"
-    conditions = result.workload.get("status", {}).get("conditions") or []
-    ended = next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
-    state = {"Complete": "it has succeeded", "Failed": "it has failed"}.get(ended, "it goes on")
+    words = {"Complete": "it has succeeded", "Failed": "it has failed"}
+    state = next((text for kind, text in words.items() if condition(result.workload, kind)), "it goes on")
     return f"unchanged: this file was sent before, {state}; --again makes another Job{tail}"
 
 
@@ -124,14 +113,7 @@ def kind_name(kind: str, name: str) -> str:
 
 
 def runs(listed: Sequence[dict[str, Any]], form: str, namespace: str, *, heads: bool = True) -> None:
-    """Prints a list of runs.
-
-    Args:
-        listed: The runs.
-        form: `table`, `wide`, `json`, `yaml` or `name`.
-        namespace: Theirs; empty stands for all, and adds a column.
-        heads: Begin a table with its heads.
-    """
+    """Prints a list of runs; an empty namespace stands for all of them and adds a column."""
     if not _listed(listed, form, "Job", f"no runs in namespace {namespace}" if namespace else "no runs"):
         table([run_row(run, wide=form == "wide", namespaced=not namespace) for run in listed], heads=heads)
 
@@ -224,10 +206,10 @@ def _place(queue: dict[str, Any]) -> str:
 
 def summary_words(metrics: dict[str, float]) -> str:
     """The loss and validation's values, as words."""
-    from k8s.status.summary import metric_words
     from trainer.progress.formatting import metric
 
-    return "   ".join(f"{name} {metric(value)}" for name, value in metric_words(metrics).items())
+    shown = {name: value for name, value in metrics.items() if name == "loss" or name.startswith("val_")}
+    return "   ".join(f"{name} {metric(value)}" for name, value in shown.items())
 
 
 def ago(seconds: float | None) -> str:

@@ -59,13 +59,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Worker:
-    """One of several workers.
-
-    Attributes:
-        index: Its index.
-        pod: Its newest pod; empty where there is none.
-        doing: `running`, why it waits, or how it ended.
-    """
+    """One of several workers: its newest pod (empty: none), and `running`, why it waits, or how it ended."""
 
     index: int
     pod: str
@@ -103,6 +97,11 @@ class State:
     workers: tuple[Worker, ...] = ()
 
     @property
+    def outcome(self) -> str:
+        """How the Job ended, for a person: `failed: exit 65: data breaks its contract`."""
+        return self.phase.value.lower() + (f": {self.why}" if self.why not in ("", "done") else "")
+
+    @property
     def first_failed(self) -> Ended | None:
         """The worker that failed first, not because a peer had failed; of the newest failure. None with one worker."""
         own = [e for e in self.ended if self.workers and (e.disrupted or e.code not in (0, 75, 76, None))]
@@ -118,10 +117,14 @@ def read(seen: Seen) -> State:
         return State(Phase.CANCELLED, "the Job is gone", "gone", exit_code=WaitCode.CANCELLED)
     seen = replace(seen, events=[e for e in seen.events if not _is_of_earlier_job(e, job)])
     ended = tuple(sorted((e for p in seen.pods if (e := pods.ended(p))), key=lambda e: e.at))
-    alive = sorted((p for p in seen.pods if pods.ended(p) is None and not pods.has_ended(p)), key=pods.index)
-    ending = _condition(job, "FailureTarget") is not None
-    common: dict[str, Any] = {"ended": ended, "restarts": _restarts(seen), "ending": ending, "workers": _workers(seen)}
-    final = _final(seen, ended)
+    alive = sorted((p for p in seen.pods if pods.ended(p) is None), key=pods.index)
+    common: dict[str, Any] = {
+        "ended": ended,
+        "restarts": _restarts(job, seen),
+        "ending": bool(pods.condition(job, "FailureTarget")),
+        "workers": _workers(job, seen),
+    }
+    final = _final(job, seen, ended)
     if final is not None:
         phase, why, code, remedy = final
         error = ended[-1].error if ended and phase is Phase.FAILED else ""
@@ -130,10 +133,10 @@ def read(seen: Seen) -> State:
     if job["metadata"].get("deletionTimestamp"):
         return State(Phase.CANCELLED, "the Job is being deleted", "deleting", current=current, **common)
     if job["spec"].get("suspend"):
-        waits = _suspended(seen)
+        waits = _suspended(job, seen)
         phase = Phase.QUEUED if queue_of(job) else Phase.SUSPENDED
         return State(phase, waits.text, waits.key, waits.remedy, current=current, **common)
-    pending = _pending(seen, alive)
+    pending = _pending(job, seen, alive, ended)
     if pending is not None:
         replaced = pending.key.startswith(("leaving:", "replace:")) or (ended and not alive)
         phase = Phase.RESTARTING if replaced else Phase.PENDING
@@ -147,18 +150,17 @@ def _is_of_earlier_job(event: Mapping[str, Any], job: Object) -> bool:
     return bool(about.get("kind") == "Job" and about.get("uid") != job["metadata"]["uid"])
 
 
-def _final(seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | None:
+def _final(job: Object, seen: Seen, ended: Sequence[Ended]) -> tuple[Phase, str, int, str] | None:
     """Returns phase, reason, exit code and remedy of a Job that has ended; None while it goes on."""
-    assert seen.job is not None
-    if _condition(seen.job, "Complete") is not None:
+    if pods.condition(job, "Complete"):
         return Phase.SUCCEEDED, "done", ExitCode.DONE, ""
-    failed = _condition(seen.job, "Failed")
-    if failed is None:
+    failed = pods.condition(job, "Failed")
+    if not failed:
         return None
-    name = seen.job["metadata"]["name"]
+    name = job["metadata"]["name"]
     reason, message = str(failed.get("reason", "")), str(failed.get("message", ""))
     if reason == "DeadlineExceeded":
-        limit = seen.job["spec"].get("activeDeadlineSeconds")
+        limit = job["spec"].get("activeDeadlineSeconds")
         if not _ever_ran(seen):
             waited = _last_waiting(seen)
             why = f"no pod ran before its deadline of {limit} s" + (f": {waited.text}" if waited else "")
@@ -179,15 +181,16 @@ def failure_remedy(code: int, name: str, out_of_memory: bool = False) -> str:
     """Returns the command that fixes a failure."""
     if out_of_memory:
         return f"raise resources.memory in the job file (or lower run.data.memory), then kfit resume {name} -f JOB"
-    return {
+    resume = f"kfit resume {name} -f JOB continues from the newest checkpoint"
+    remedies: dict[int, str] = {
         ExitCode.CONFIG: "fix the job file (`kfit check JOB` reports the same faults), then kfit submit JOB",
         ExitCode.DATA: "fix the data or the job file (`kfit check JOB`), then kfit submit JOB",
         ExitCode.STORAGE: f"check the store and the credentials from a pod, then kfit resume {name}",
-        ExitCode.PROGRAM: f"kfit logs {name} has the traceback",
         ExitCode.STALLED: f"kfit logs {name} has the stacks of all threads; raise run.fit.stall for slower steps",
-        ExitCode.PREEMPTED: f"kfit resume {name} -f JOB continues from the newest checkpoint",
-        ExitCode.PEER_LOST: f"kfit resume {name} -f JOB continues from the newest checkpoint",
-    }.get(ExitCode(code) if code in set(ExitCode) else ExitCode.PROGRAM, f"kfit logs {name}")
+        ExitCode.PREEMPTED: resume,
+        ExitCode.PEER_LOST: resume,
+    }
+    return remedies.get(code, f"kfit logs {name} has the traceback")
 
 
 def _failing_code(message: str, ended: Sequence[Ended]) -> int | None:
@@ -220,18 +223,16 @@ def _last_waiting(seen: Seen) -> Waiting | None:
     return None
 
 
-def _suspended(seen: Seen) -> Waiting:
-    assert seen.job is not None
-    if queue_of(seen.job):
-        return queue.waiting(seen.job, seen.queued)
-    patch = f"{pods.kubectl(seen.job)} patch job {seen.job['metadata']['name']}"
+def _suspended(job: Object, seen: Seen) -> Waiting:
+    if queue_of(job):
+        return queue.waiting(job, seen.queued)
+    patch = f"{pods.kubectl(job)} patch job {job['metadata']['name']}"
     resume = f"""{patch} --type=merge -p '{{"spec":{{"suspend":false}}}}'"""
     return Waiting("suspended", "no pod starts until it is resumed", f"{resume} resumes it")
 
 
-def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
-    assert seen.job is not None
-    parallelism = int(seen.job["spec"].get("parallelism") or 1)
+def _pending(job: Object, seen: Seen, alive: Sequence[Object], ended: Sequence[Ended]) -> Waiting | None:
+    parallelism = int(job["spec"].get("parallelism") or 1)
     for pod in alive:
         if (waits := pods.waiting(pod, _about(seen, pod))) is not None:
             return waits
@@ -240,18 +241,15 @@ def _pending(seen: Seen, alive: Sequence[Object]) -> Waiting | None:
             return Waiting(f"leaving:{pods.name(pod)}", f"pod {pods.name(pod)}: {by}; it saves a checkpoint and ends")
     if len(alive) >= parallelism:
         return None
-    failed_events = [e for e in seen.events if e.get("reason") == "FailedCreate"]
-    created = [e for e in seen.events if e.get("reason") == "SuccessfulCreate"]
-    newest = max(failed_events, key=pods.event_time, default=None)
-    if newest is not None and pods.event_time(newest) >= max(map(pods.event_time, created), default=""):
-        return _not_created(newest)
-    ended = [e for p in seen.pods if (e := pods.ended(p))]
+    refused, created = pods.newest(seen.events, "FailedCreate"), pods.newest(seen.events, "SuccessfulCreate")
+    if refused and (created is None or pods.event_time(refused) >= pods.event_time(created)):
+        return _not_created(refused)
     if ended:
         last = max(ended, key=lambda e: e.at)
         return Waiting(f"replace:{last.pod}", f"pod {last.pod} ended ({last.cause}); a replacement starts")
-    if sum(int(e.get("count") or 1) for e in created) >= parallelism:
+    if _pods_created(seen) >= parallelism:
         return Waiting("replace:gone", "its pod is gone; a replacement starts")
-    controller = seen.job["spec"].get("managedBy") or _KUBERNETES
+    controller = job["spec"].get("managedBy") or _KUBERNETES
     who = "" if controller == _KUBERNETES else f" by {controller} (managedBy in the job file)"
     return Waiting("unmade", f"waits for its pod to be created{who}")
 
@@ -260,14 +258,11 @@ def _about(seen: Seen, pod: Object) -> list[Object]:
     return [e for e in seen.events if e.get("involvedObject", {}).get("name") == pods.name(pod)]
 
 
-def _workers(seen: Seen) -> tuple[Worker, ...]:
-    assert seen.job is not None
-    count = int(seen.job["spec"].get("completions") or 1)
+def _workers(job: Object, seen: Seen) -> tuple[Worker, ...]:
+    count = int(job["spec"].get("completions") or 1)
     if count == 1:
         return ()
-    newest: dict[int, Object] = {}
-    for pod in sorted(seen.pods, key=lambda p: str(p["metadata"]["creationTimestamp"])):
-        newest[pods.index(pod)] = pod
+    newest = {pods.index(pod): pod for pod in sorted(seen.pods, key=pods.created)}
     return tuple(_worker(index, newest.get(index), seen) for index in range(count))
 
 
@@ -295,15 +290,10 @@ def _not_created(event: Mapping[str, Any]) -> Waiting:
     return Waiting(f"refused:{message}", f"the cluster refuses the pod: {message}")
 
 
-def _restarts(seen: Seen) -> int:
-    assert seen.job is not None
-    completions = int(seen.job["spec"].get("completions") or 1)
-    created = sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")
-    return max(0, max(created, len(seen.pods)) - completions)
+def _restarts(job: Object, seen: Seen) -> int:
+    completions = int(job["spec"].get("completions") or 1)
+    return max(0, max(_pods_created(seen), len(seen.pods)) - completions)
 
 
-def _condition(job: Object, kind: str) -> Mapping[str, Any] | None:
-    for condition in job.get("status", {}).get("conditions") or []:
-        if condition["type"] == kind and condition["status"] == "True":
-            return dict(condition)
-    return None
+def _pods_created(seen: Seen) -> int:
+    return sum(int(e.get("count") or 1) for e in seen.events if e.get("reason") == "SuccessfulCreate")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from trainer.errors import EXIT_CODES
@@ -70,10 +71,20 @@ def name(pod: Object) -> str:
     return str(pod["metadata"]["name"])
 
 
-def trainer_status(pod: Object) -> Mapping[str, Any]:
-    """Returns the status of the container `trainer`; empty before there is one."""
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    return next((s for s in statuses if s["name"] == "trainer"), {})
+def created(of: Object) -> str:
+    """Returns when an object was created, RFC 3339; empty where it does not say."""
+    return str(of["metadata"].get("creationTimestamp") or "")
+
+
+def condition(of: Object, kind: str, status: str | None = "True") -> Mapping[str, Any]:
+    """Returns an object's condition of a kind that has this status (None: any); empty where it has none."""
+    conditions = of.get("status", {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == kind and status in (None, c.get("status"))), {})
+
+
+def newest(events: Iterable[Object], *reasons: str) -> Object | None:
+    """Returns the newest event that has one of the reasons; None where there is none."""
+    return max((e for e in events if e.get("reason") in reasons), key=event_time, default=None)
 
 
 def has_ended(pod: Object) -> bool:
@@ -83,7 +94,7 @@ def has_ended(pod: Object) -> bool:
 
 def runs(pod: Object) -> bool:
     """Returns whether the trainer runs in the pod."""
-    return "running" in (trainer_status(pod).get("state") or {})
+    return "running" in _trainer_state(pod)
 
 
 def has_started(pod: Object) -> bool:
@@ -91,20 +102,25 @@ def has_started(pod: Object) -> bool:
     return runs(pod) or bool(_terminated(pod).get("startedAt"))
 
 
+def _trainer_state(pod: Object) -> Mapping[str, Any]:
+    """Returns the state of the container `trainer`; empty before there is one."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((s.get("state") or {} for s in statuses if s["name"] == "trainer"), {})
+
+
 def _terminated(pod: Object) -> Mapping[str, Any]:
-    return (trainer_status(pod).get("state") or {}).get("terminated") or {}
+    return _trainer_state(pod).get("terminated") or {}
 
 
 def index(pod: Object) -> int:
     """Returns the pod's index in an Indexed Job, 0 elsewhere."""
-    text = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "0")
-    return int(text)
+    return int((pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "0"))
 
 
 def disruption(pod: Object) -> str:
     """Returns why the cluster removes the pod; empty where it does not."""
-    condition = _condition(pod, "DisruptionTarget")
-    if condition is None:
+    target = condition(pod, "DisruptionTarget")
+    if not target:
         return ""
     words = {
         "EvictionByEvictionAPI": "evicted",
@@ -113,7 +129,7 @@ def disruption(pod: Object) -> str:
         "DeletionByPodGC": "its node is gone",
         "TerminationByKubelet": "ended by its node",
     }
-    reason = str(condition.get("reason", ""))
+    reason = str(target.get("reason", ""))
     return words.get(reason, reason or "removed by the cluster")
 
 
@@ -152,12 +168,9 @@ def last_error(message: str) -> str:
     if not starts:
         errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b", line)]
         return errors[-1] if errors else ""
-    error_lines = [lines[starts[-1]].removeprefix("error: ")]
-    for line in lines[starts[-1] + 1 :]:
-        if not line.startswith("  "):
-            break
-        error_lines.append(line)
-    return "\n".join(error_lines)
+    first, *rest = lines[starts[-1] :]
+    details = takewhile(lambda line: line.startswith("  "), rest)
+    return "\n".join([first.removeprefix("error: "), *details])
 
 
 def kubectl(of: Object) -> str:
@@ -173,20 +186,18 @@ def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     if (by := disruption(pod)) and pod["metadata"].get("deletionTimestamp"):
         return Waiting("disrupted", f"pod {name(pod)}: {by} before it ran")
     events = list(events)
-    scheduled = _condition(pod, "PodScheduled", status=None)
-    if scheduled is None or scheduled.get("status") != "True":
-        return _not_placed(pod, scheduled or {})
-    state = (trainer_status(pod).get("state") or {}).get("waiting") or {}
+    scheduled = condition(pod, "PodScheduled", status=None)
+    if scheduled.get("status") != "True":
+        return _not_placed(pod, scheduled)
+    state = _trainer_state(pod).get("waiting") or {}
     reason, message = str(state.get("reason", "")), str(state.get("message", ""))
     if reason in _IMAGE:
         return _no_image(pod, reason, message)
     if reason in _CONFIG:
         return Waiting(f"config:{message}", f"the container cannot start: {message}", _config_remedy(message))
-    mount = next((e for e in _newest_first(events) if e.get("reason") in ("FailedMount", "FailedAttachVolume")), None)
-    if mount is not None:
+    if mount := newest(events, "FailedMount", "FailedAttachVolume"):
         return Waiting(f"mount:{mount['message']}", f"a volume cannot be mounted: {mount['message']}")
-    sandbox = next((e for e in _newest_first(events) if e.get("reason") == "FailedCreatePodSandBox"), None)
-    if sandbox is not None:
+    if sandbox := newest(events, "FailedCreatePodSandBox"):
         return Waiting("sandbox", f"the node cannot start the pod: {sandbox['message']}")
     node = pod.get("spec", {}).get("nodeName", "?")
     pulled = any(e.get("reason") == "Pulled" for e in events)
@@ -194,18 +205,18 @@ def waiting(pod: Object, events: Iterable[Object] = ()) -> Waiting | None:
     return Waiting(f"starting:{name(pod)}:{pulled}", f"pod {name(pod)} starts on {node}: {doing}")
 
 
-def _not_placed(pod: Object, condition: Mapping[str, Any]) -> Waiting:
-    if condition.get("reason") == "SchedulingGated":
+def _not_placed(pod: Object, scheduled: Mapping[str, Any]) -> Waiting:
+    if scheduled.get("reason") == "SchedulingGated":
         return Waiting("gated", "held by a scheduling gate", "whoever set the gate on the pod must remove it")
-    message = str(condition.get("message", ""))
+    message = str(scheduled.get("message", ""))
     if not message:
         return Waiting("unplaced", "waits for the scheduler")
     total = re.match(r"(\d+)/(\d+) nodes are available: ", message)
     causes = _NODES.findall(message[total.end() :].partition(" preemption:")[0]) if total else []
-    if not causes:
+    if total is None or not causes:
         return Waiting(f"scheduler:{message}", f"no node yet: {message}")
     short = sorted(c.removeprefix("Insufficient ") for _, c in causes if c.startswith("Insufficient "))
-    reasons = [f"{n} of {total[2] if total else '?'} too little {c.removeprefix('Insufficient ')}"
+    reasons = [f"{n} of {total[2]} too little {c.removeprefix('Insufficient ')}"
                if c.startswith("Insufficient ") else f"{n} {c.strip()}" for n, c in causes]  # fmt: skip
     asks = ", ".join(f"{_asked(pod, r)} {r}" for r in short)
     text = f"no node fits: {'; '.join(reasons)}" + (f" (the pod asks for {asks})" if asks else "")
@@ -248,17 +259,6 @@ def _config_remedy(message: str) -> str:
 def _image(pod: Object) -> str:
     containers = pod.get("spec", {}).get("containers") or [{}]
     return str(containers[0].get("image", "?"))
-
-
-def _condition(pod: Object, kind: str, status: str | None = "True") -> Mapping[str, Any] | None:
-    for condition in pod.get("status", {}).get("conditions") or []:
-        if condition["type"] == kind and (status is None or condition["status"] == status):
-            return dict(condition)
-    return None
-
-
-def _newest_first(events: Iterable[Object]) -> list[Object]:
-    return sorted(events, key=event_time, reverse=True)
 
 
 def event_time(event: Object) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.status.pods import Object, Waiting, kubectl
+from k8s.status.pods import Object, Waiting, condition, kubectl
 
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _MORE = re.compile(r"insufficient unused quota for (\S+) in flavor (\S+), (\S+) more needed")
@@ -80,16 +80,16 @@ def document(job: Object, view: QueueView | None) -> dict[str, Any] | None:
     name = queue_of(job)
     if not name:
         return None
-    place = position(view)
-    nodes = admitted_nodes(view)
+    place, length = position(view) or (None, None)
+    admitted, asked = admitted_nodes(view) or (None, None)
     return {
         "name": name,
-        "position": place[0] if place else None,
-        "length": place[1] if place else None,
+        "position": place,
+        "length": length,
         "never_fits": bool(view and view.workload and _never_fits(view.workload)),
         "evicted": evicted(view) or None,
-        "admitted_nodes": nodes[0] if nodes else None,
-        "asked_nodes": nodes[1] if nodes else None,
+        "admitted_nodes": admitted,
+        "asked_nodes": asked,
     }
 
 
@@ -106,7 +106,7 @@ def position(view: QueueView | None) -> tuple[int, int] | None:
 
 def admitted_nodes(view: QueueView | None) -> tuple[int, int] | None:
     """Returns the nodes that an admitted Workload was given, and those it asked for; None where it is not admitted."""
-    if view is None or view.workload is None or _condition(view.workload, "Admitted").get("status") != "True":
+    if view is None or view.workload is None or not condition(view.workload, "Admitted"):
         return None
     given = ((view.workload["status"].get("admission") or {}).get("podSetAssignments") or [{}])[0]
     return int(given.get("count") or _nodes(view.workload)), _nodes(view.workload)
@@ -114,30 +114,29 @@ def admitted_nodes(view: QueueView | None) -> tuple[int, int] | None:
 
 def preemptor_uid(workload: Object) -> str:
     """Returns the UID of the Job for which a Workload was preempted; empty where it was not."""
-    told = _evicted_condition(workload)
-    found = _PREEMPTOR.search(str(told.get("message", ""))) if told.get("reason") == "Preempted" else None
-    return found[1] if found else ""
+    told = condition(workload, "Evicted")
+    preemption = _PREEMPTOR.search(str(told.get("message", ""))) if told.get("reason") == "Preempted" else None
+    return preemption[1] if preemption else ""
 
 
 def evicted(view: QueueView | None) -> str:
     """Returns why a run that had been admitted was stopped; empty where it was not."""
     if view is None or view.workload is None:
         return ""
-    told = _evicted_condition(view.workload)
+    told = condition(view.workload, "Evicted")
     reason, message = str(told.get("reason", "")), str(told.get("message", ""))
     if not reason or reason.startswith("Deactivated"):
         return ""
     if reason != "Preempted":
         return f"evicted: {_EVICTIONS.get(reason) or message or reason}"
-    found = _PREEMPTOR.search(message)
-    if found is None:
+    preemption = _PREEMPTOR.search(message)
+    if preemption is None:
         return f"preempted: {message}"
-    cluster_queue = (found[3] or "").rpartition("/")[2]
-    elsewhere = "a Job that is gone or in another namespace" + (
-        f" (cluster queue {cluster_queue})" * bool(cluster_queue)
-    )
-    who = f"Job {view.preemptor}" if view.preemptor else elsewhere
-    return f"preempted by {who}, {_PREEMPTIONS.get(found[2], found[2])}"
+    _, cause, path = preemption.groups(default="")
+    who = f"Job {view.preemptor}" if view.preemptor else "a Job that is gone or in another namespace"
+    if not view.preemptor and (cluster_queue := path.rpartition("/")[2]):
+        who += f" (cluster queue {cluster_queue})"
+    return f"preempted by {who}, {_PREEMPTIONS.get(cause, cause)}"
 
 
 def waiting(job: Object, view: QueueView | None) -> Waiting:
@@ -149,16 +148,15 @@ def waiting(job: Object, view: QueueView | None) -> Waiting:
         return Waiting("queue:unread", f"waits in queue {queue}; why is unknown: {view.fault}", view.remedy)
     if view.workload is None:
         return Waiting("queue:unseen", f"waits in queue {queue}: Kueue has not taken it up yet", _ahead(queue))
-    found = _of_workload(queue, job_name, view, view.workload)
-    text = f"{before}; {found.text}" if (before := evicted(view)) else found.text
+    reason = _of_workload(queue, job_name, view, view.workload)
+    text = f"{before}; {reason.text}" if (before := evicted(view)) else reason.text
     if view.checkpoint_step is not None:
         text += f"; the newest checkpoint is of step {view.checkpoint_step:,}"
-    return Waiting(f"{found.key}:{before}", text, found.remedy)
+    return Waiting(f"{reason.key}:{before}", text, reason.remedy)
 
 
 def _of_workload(queue: str, job: str, view: QueueView, workload: Object) -> Waiting:
-    finished = _condition(workload, "Finished")
-    if finished.get("status") == "True":
+    if finished := condition(workload, "Finished"):
         text = f"Kueue has given it up: {finished.get('message', '')}"
         return Waiting("queue:finished", text, f"kfit cancel {job}, then kfit resume RUN -f JOB makes its Job anew")
     if workload.get("spec", {}).get("active") is False:
@@ -166,10 +164,9 @@ def _of_workload(queue: str, job: str, view: QueueView, workload: Object) -> Wai
         active = f"""{kubectl(workload)} patch workload {name} --type=merge -p '{{"spec":{{"active":true}}}}'"""
         text = f"deactivated{why}: Kueue does not admit it"
         return Waiting(f"queue:inactive:{why}", text, f"{active} lets it in again")
-    reserved = _condition(workload, "QuotaReserved")
-    if reserved.get("status") == "True":
+    if condition(workload, "QuotaReserved"):
         return _reserved(queue, workload)
-    message = str(reserved.get("message", ""))
+    message = _quota_message(workload)
     if _CLOSED.match(message):
         remedy = (
             f"kubectl get localqueue shows the queues; name one in queue of the job file: kfit cancel {job}, submit"
@@ -201,14 +198,13 @@ def _never_fits(workload: Object) -> str:
 
     It never fits where each flavor that Kueue names is too small even when it is empty, for the fewest nodes too.
     """
-    reserved = _condition(workload, "QuotaReserved")
-    message = str(reserved.get("message", ""))
-    if reserved.get("status") == "True":
+    if condition(workload, "QuotaReserved"):
         return ""
+    message = _quota_message(workload)
     if absent := _NOT_THERE.findall(message):
         return f"it has no {', '.join(absent)}"
-    share = _fewest_nodes(workload) / _nodes(workload)
-    asks = [_Ask(*found) for found in _TOO_MUCH.findall(message)]
+    share = int(_pod_set(workload).get("minCount") or _nodes(workload)) / _nodes(workload)
+    asks = [_Ask(*groups) for groups in _TOO_MUCH.findall(message)]
     hopeless = [ask for ask in asks if _amount(ask.before) + _amount(ask.asked) * share > _amount(ask.most)]
     flavors = {ask.flavor for ask in asks} | {flavor for _, flavor, _ in _MORE.findall(message)}
     if not hopeless or flavors - {ask.flavor for ask in hopeless}:
@@ -219,7 +215,7 @@ def _never_fits(workload: Object) -> str:
 
 def _settings(message: str, workload: Object) -> str:
     """Returns the keys of the job file by which less is asked for."""
-    resources = [found[0] for found in _TOO_MUCH.findall(message)] or _NOT_THERE.findall(message)
+    resources = [resource for resource, *_ in _TOO_MUCH.findall(message)] or _NOT_THERE.findall(message)
     settings = [_SETTINGS.get(resource, "resources.gpus") for resource in resources]
     return " or ".join(dict.fromkeys([*settings, "nodes"] if _nodes(workload) > 1 else settings))
 
@@ -228,17 +224,12 @@ def _nodes(workload: Object) -> int:
     return int(_pod_set(workload).get("count") or 1)
 
 
-def _fewest_nodes(workload: Object) -> int:
-    return int(_pod_set(workload).get("minCount") or _nodes(workload))
-
-
 def _pod_set(workload: Object) -> Mapping[str, Any]:
     return dict((workload.get("spec", {}).get("podSets") or [{}])[0])
 
 
 def _deactivation(workload: Object) -> str:
-    told = _evicted_condition(workload)
-    reason = str(told.get("reason", "")).removeprefix("DeactivatedDueTo")
+    reason = str(condition(workload, "Evicted").get("reason", "")).removeprefix("DeactivatedDueTo")
     words = {
         "RequeuingLimitExceeded": " after too many evictions",
         "MaximumExecutionTimeExceeded": " after its longest execution time",
@@ -251,19 +242,13 @@ def _ahead(queue: str) -> str:
     return f"kubectl get workloads shows what is ahead of it in queue {queue}"
 
 
-def _evicted_condition(workload: Object) -> Mapping[str, Any]:
-    condition = _condition(workload, "Evicted")
-    return condition if condition.get("status") == "True" else {}
-
-
-def _condition(workload: Object, kind: str) -> Mapping[str, Any]:
-    conditions = workload.get("status", {}).get("conditions") or []
-    return next((c for c in conditions if c["type"] == kind), {})
+def _quota_message(workload: Object) -> str:
+    return str(condition(workload, "QuotaReserved", status=None).get("message", ""))
 
 
 def _amount(quantity: str) -> float:
     """Returns a Kubernetes quantity as a number."""
     factors = {"m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
                "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}  # fmt: skip
-    found = re.fullmatch(r"([0-9.e+]+)([a-zA-Z]*)", quantity)
-    return float(found[1]) * factors.get(found[2], 1.0) if found else 0.0
+    parts = re.fullmatch(r"([0-9.e+]+)([a-zA-Z]*)", quantity)
+    return float(parts[1]) * factors.get(parts[2], 1.0) if parts else 0.0

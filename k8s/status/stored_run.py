@@ -67,7 +67,7 @@ def newest_checkpoint(output_uri: str, run_id: str) -> tuple[int, float] | None:
         listed = storage.list_objects(folder)
     except storage.NotFound:
         return None
-    steps = [(int(found[1]), o.uri) for o in listed if (found := _STEP.fullmatch(o.name))]
+    steps = [(int(manifest[1]), o.uri) for o in listed if (manifest := _STEP.fullmatch(o.name))]
     if not steps:
         return None
     step, uri = max(steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,26 +75,13 @@ def of_jobs(jobs: Sequence[Object], all_pods: Sequence[Object]) -> list[tuple[Ob
     for pod in all_pods:
         key = pod["metadata"].get("namespace"), label(pod, "batch.kubernetes.io/job-name")
         by_job.setdefault(key, []).append(pod)
-    newest = sorted(jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), reverse=True)
+    newest = sorted(jobs, key=pods.created, reverse=True)
     return [(job, by_job.get((job["metadata"].get("namespace"), job["metadata"]["name"]), [])) for job in newest]
 
 
-def metric_words(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Returns the loss and the validation metrics."""
-    return {k: v for k, v in metrics.items() if k == "loss" or k.startswith("val_")}
-
-
 def _ended_at(job: Object) -> datetime | None:
-    done = job.get("status", {}).get("completionTime") or ""
-    failed = next(
-        (
-            c.get("lastTransitionTime", "")
-            for c in job.get("status", {}).get("conditions") or []
-            if c["type"] == "Failed"
-        ),
-        "",
-    )
-    return pods.moment(done or failed)
+    failed_at = pods.condition(job, "Failed", status=None).get("lastTransitionTime")
+    return pods.moment(job.get("status", {}).get("completionTime") or failed_at or "")
 
 
 def _seconds(start: datetime | None, end: datetime) -> float | None:

@@ -216,8 +216,8 @@ def _dates(kind: pa.DataType, nulls: int, values: pa.ChunkedArray | None) -> Gue
     if values is not None and len(values) >= _FEWEST_ROWS:
         whole = values.drop_null().combine_chunks().cast(pa.date32() if types.is_date(kind) else kind)
         raw = whole.cast(pa.int32() if types.is_date(kind) else pa.int64()).to_numpy()
-        found = date_parts.packed_parts(raw, str(kind), parts).T
-        distinct = {part: len(set(column.tolist())) for part, column in zip(parts, found, strict=True)}
+        columns = date_parts.packed_parts(raw, str(kind), parts).T
+        distinct = {part: len(set(column.tolist())) for part, column in zip(parts, columns, strict=True)}
         needed = {"year": 2, "month": 12, "weekday": 7, "hour": 2}
         parts = tuple(part for part in parts if distinct[part] >= needed[part])
     if not parts:

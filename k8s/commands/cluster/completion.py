@@ -28,12 +28,7 @@ def completion(shell: str) -> None:
 
 
 def kubectl(root: click.Command, words: Sequence[str]) -> Iterator[str]:
-    """Yields the completions of `kubectl kfit WORDS<TAB>`: a line each with value and help, then cobra's directive.
-
-    Args:
-        root: The command line.
-        words: The words behind `kubectl kfit`, the one under the cursor last.
-    """
+    """Yields the completions of `kubectl kfit WORDS<TAB>`: a line each with value and help, then cobra's directive."""
     from click.shell_completion import ShellComplete
 
     *given, incomplete = words or [""]

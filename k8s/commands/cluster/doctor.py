@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.options import Target, examples, output_option, target_options
+from k8s.errors import AccessError
+from trainer.errors import ExitCode, KfitError
 from trainer.job_options import job_files
 
 if TYPE_CHECKING:
@@ -20,14 +23,7 @@ _OLDEST = (1, 31)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
-
-    Attributes:
-        what: Its name.
-        ok: Whether it works; None where it is only information.
-        told: What was found.
-        remedy: How to fix it.
-    """
+    """One thing that was checked, and how to fix it; `ok` is None where it is only information."""
 
     what: str
     ok: bool | None
@@ -45,22 +41,19 @@ def doctor(files: tuple[str, ...], form: str, target: Target) -> None:
     Exits 64 where something does not work.
     """
     from k8s.output import tables
-    from trainer.errors import ExitCode
 
     findings = [*_helm(), *_cluster(target), *(_storage(files) if files else ())]
+    documents = [asdict(finding) for finding in findings]
     if form == "table":
-        tables.findings([asdict(f) for f in findings])
+        tables.findings(documents)
     else:
-        tables.documents([asdict(f) for f in findings], form, many=True)
-    if any(f.ok is False for f in findings):
+        tables.documents(documents, form, many=True)
+    if any(finding.ok is False for finding in findings):
         sys.exit(ExitCode.CONFIG)
 
 
 def _helm() -> Iterator[Finding]:
-    import subprocess
-
     from k8s.chart.render import chart_folder, helm_program
-    from k8s.errors import AccessError
 
     try:
         program = helm_program()
@@ -72,8 +65,6 @@ def _helm() -> Iterator[Finding]:
 
 
 def _cluster(target: Target) -> Iterator[Finding]:
-    from trainer.errors import KfitError
-
     try:
         cluster = target.open()
         version = cluster.version()
@@ -112,8 +103,6 @@ def _rights(cluster: Cluster) -> Iterator[Finding]:
 
 
 def _quotas(cluster: Cluster) -> Iterator[Finding]:
-    from k8s.errors import AccessError
-
     try:
         quotas = cluster.select("ResourceQuota")
     except AccessError:
@@ -128,7 +117,6 @@ def _quotas(cluster: Cluster) -> Iterator[Finding]:
 def _storage(files: tuple[str, ...]) -> Iterator[Finding]:
     from trainer import storage
     from trainer.config import Config
-    from trainer.errors import KfitError
 
     try:
         config = Config.load(files)

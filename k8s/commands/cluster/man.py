@@ -10,6 +10,7 @@ import click
 
 from k8s.commands.options import examples
 from trainer import __version__
+from trainer.errors import ConfigError
 
 
 @click.command(
@@ -25,8 +26,6 @@ def man(ctx: click.Context, directory: str) -> None:
 
     They are kfit.1, kfit-submit.1, and so on.
     """
-    from trainer.errors import ConfigError
-
     written = pages(ctx.find_root().command)
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,10 @@ import subprocess
 import click
 
 from k8s.commands.options import Target, examples, output_option, target_options
+from k8s.errors import AccessError
+from trainer import __version__
+from trainer.errors import KfitError
+from trainer.progress import terminal
 
 
 @click.command(epilog=examples("kfit version", "kfit version --client -o json"))
@@ -19,13 +23,12 @@ def version(client_only: bool, form: str, target: Target) -> None:
     A version that is not known is null.
     """
     from k8s.output import tables
-    from trainer import __version__
 
     versions: dict[str, str | None] = {"client": __version__, "chart": _chart(), "helm": _helm()}
     if not client_only:
         versions["server"] = _server(target)
     if form == "table":
-        tables.table([{"PART": part, "VERSION": found or "–"} for part, found in versions.items()])
+        tables.table([{"PART": part, "VERSION": version or "–"} for part, version in versions.items()])
     else:
         tables.documents([versions], form, many=False)
 
@@ -40,7 +43,6 @@ def _chart() -> str:
 
 def _helm() -> str | None:
     from k8s.chart.render import helm_program
-    from k8s.errors import AccessError
 
     try:
         program = helm_program()
@@ -52,9 +54,6 @@ def _helm() -> str | None:
 
 
 def _server(target: Target) -> str | None:
-    from trainer.errors import KfitError
-    from trainer.progress import terminal
-
     try:
         return target.open().version()
     except KfitError as away:

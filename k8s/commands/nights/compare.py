@@ -138,11 +138,8 @@ def _run(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
     def facts(result: Mapping[str, Any]) -> dict[str, Any]:
         decision = result.get("decision") or {}
         plain = {name: result.get(name) for name in ("status", "reason", "epochs", "best_epoch", "steps", "finished")}
-        gate = (
-            ("promoted: " if decision.get("promoted") else "kept out: ") + str(decision.get("why"))
-            if decision
-            else None
-        )
+        verdict = "promoted" if decision.get("promoted") else "kept out"
+        gate = f"{verdict}: {decision.get('why')}" if decision else None
         return {**plain, "gate": gate, **{f"{k} s": v for k, v in (result.get("ledger_s") or {}).items()}}
 
     return _both(facts(a), facts(b))

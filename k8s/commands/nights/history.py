@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -116,10 +117,7 @@ def verdict(night: RunSummary) -> str:
 
 def summary(shown: Sequence[RunSummary], total: int) -> str:
     """Returns the line under the table: the metric over the runs, and how they ended."""
-    counts: dict[str, int] = {}
-    for night in shown:
-        counts[night.status] = counts.get(night.status, 0) + 1
-    ends = ", ".join(f"{n} {status}" for status, n in counts.items())
+    ends = ", ".join(f"{n} {status}" for status, n in Counter(night.status for night in shown).items())
     promoted = sum(night.promoted for night in shown)
     of = f"{len(shown)} of {total} runs" if total > len(shown) else f"{total} run{'s' if total != 1 else ''}"
     known = [n.metric for n in shown if n.value is not None]

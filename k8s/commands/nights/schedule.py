@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.arguments import complete_schedules
-from k8s.commands.options import (
-    Target,
-    confirmed,
-    deprecated,
-    examples,
-    output_option,
-    target_options,
-    yes_option,
-)
+from k8s.commands.options import Target, confirmed, deprecated, examples, output_option, target_options, yes_option
+from trainer.errors import ConfigError
 from trainer.job_options import JobSource, job_source
 
 if TYPE_CHECKING:
@@ -105,7 +98,6 @@ def apply(job: JobSource, dry_run: bool, form: str, target: Target) -> None:
     from k8s.chart.yaml_documents import workload
     from k8s.commands.run.submit import manifests
     from k8s.output import tables
-    from trainer.errors import ConfigError
 
     cluster = target.open()
     objects = manifests(job, cluster.version(), namespace=cluster.namespace)
@@ -178,7 +170,6 @@ def _name(word: str) -> str:
     except (OSError, ValueError):  # too long for a path, or a NUL
         return word
     from trainer.config.yaml_file import load_yaml
-    from trainer.errors import ConfigError
 
     name = load_yaml(Path(word))[0].get("name")
     if not isinstance(name, str) or not name:

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.arguments import schedule_argument
-from k8s.commands.options import (
-    Target,
-    examples,
-    follow_option,
-    output_option,
-    target_options,
-    timeout_option,
-)
+from k8s.commands.options import Target, examples, follow_option, output_option, target_options, timeout_option
+from k8s.errors import WaitCode
 
 if TYPE_CHECKING:
     from k8s.actions.backfill import Backfill, Day
@@ -91,7 +85,6 @@ def _backfill(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from k8s.actions.backfill import Backfill, days_between
-    from k8s.errors import WaitCode
     from k8s.output import tables
 
     days = days_between(first, last)
@@ -105,7 +98,7 @@ def _backfill(
                 if run.state is not None:
                     ended.append(run)
                     bar.advance(task)
-                line = f"{run.day}  {run.name}  {_outcome(run)}"
+                line = f"{run.day}  {run.name}  {run.state.outcome if run.state else 'started'}"
                 bar.console.print(line, highlight=False, soft_wrap=True, markup=False)
         except KeyboardInterrupt:
             bar.stop()
@@ -119,14 +112,7 @@ def _backfill(
 
 def _say_detached(backfill: Backfill, schedule: str, last: date, target: Target) -> None:
     running = ", ".join(run.name for run in backfill.running) or "no run"
-    rest = (
-        f"kfit trigger {schedule} --from {backfill.waiting[0]} --to {last}{target.words()}" if backfill.waiting else ""
-    )
-    click.echo(f"detached; {running} goes on" + (f"; the rest: {rest}" if rest else ""), err=True)
-
-
-def _outcome(run: Day) -> str:
-    if run.state is None:
-        return "started"
-    why = run.state.why
-    return run.state.phase.value.lower() + (f": {why}" if why not in ("", "done") else "")
+    text = f"detached; {running} goes on"
+    if backfill.waiting:
+        text += f"; the rest: kfit trigger {schedule} --from {backfill.waiting[0]} --to {last}{target.words()}"
+    click.echo(text, err=True)

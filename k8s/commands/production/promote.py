@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
 
@@ -67,7 +66,14 @@ def _move(uri: str, run: str, seen: Production | None, why: str, action: str, dr
     _check_published(uri, run)
     moved = None if dry_run else production.move(uri, run, current=seen, why=why, action=action)
     if form == "json":
-        click.echo(json.dumps(_as_json(uri, run, seen, moved), indent=2))
+        document = {
+            "output": uri,
+            "from": seen.run if seen else None,
+            "to": run,
+            "changed": moved is not None,
+            "generation": moved.generation if moved else None,
+        }
+        click.echo(json.dumps(document, indent=2))
         return
     before = seen.run if seen else "(nothing)"
     click.echo(f"{before} -> {run}" + (" (dry run: nothing was changed)" if moved is None else ""))
@@ -83,13 +89,3 @@ def _check_published(uri: str, run: str) -> None:
         raise ConfigError(
             "the run has no published model" if known else "no such run", where=folder, remedy="see `kfit history`"
         )
-
-
-def _as_json(uri: str, run: str, seen: Production | None, moved: Production | None) -> dict[str, Any]:
-    return {
-        "output": uri,
-        "from": seen.run if seen else None,
-        "to": run,
-        "changed": moved is not None,
-        "generation": moved.generation if moved else None,
-    }

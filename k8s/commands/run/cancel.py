@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from k8s.commands.arguments import complete_runs
-from k8s.commands.options import (
-    Target,
-    confirmed,
-    examples,
-    target_options,
-    yes_option,
-)
+from k8s.commands.options import Target, confirmed, examples, target_options, yes_option
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k8s.commands.arguments import run_argument
-from k8s.commands.options import (
-    Target,
-    examples,
-    follow_option,
-    output_option,
-    target_options,
-    timeout_option,
-)
+from k8s.commands.options import Target, examples, follow_option, output_option, target_options, timeout_option
+from k8s.errors import AccessError, NotFound
+from k8s.status.pods import created
+from trainer.errors import ConfigError
 from trainer.job_options import JobSource, job_files, override_options
+from trainer.run_id import check_run_id
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
@@ -58,7 +55,6 @@ def resume(
     from k8s.commands.run.submit import manifests as rendered
     from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
-    from trainer.errors import ConfigError
 
     if overrides and not files:
         flag = overrides[0][0]
@@ -70,9 +66,10 @@ def resume(
     if last is not None:
         _check_over(last, run)
     if files:
-        objects = rendered(
-            JobSource(files, overrides), cluster.version(), namespace=cluster.namespace, run_id=run, tag=_tag(last)
-        )
+        job = JobSource(files, overrides)
+        # Tells a second resumption from the first, and is the same where one is asked for twice.
+        tag = str(last["metadata"]["uid"])[:8] if last is not None else ""
+        objects = rendered(job, cluster.version(), namespace=cluster.namespace, run_id=run, tag=tag)
         if last is None:
             _check_stored(objects, run, files[0])
     else:
@@ -90,7 +87,6 @@ def _find_run(cluster: Cluster, word: str) -> tuple[str, Object | None]:
     from k8s.actions.lookup import check_made_by_kfit, object_name
     from k8s.api.client import OURS
     from k8s.chart.yaml_documents import label, run_id
-    from trainer.run_id import check_run_id
 
     run = check_run_id(object_name("Job", word), "kfit resume RUN")
     jobs = cluster.select("Job", labels=OURS)
@@ -98,9 +94,9 @@ def _find_run(cluster: Cluster, word: str) -> tuple[str, Object | None]:
     named = named or [job for job in jobs if label(job, "app.kubernetes.io/instance") == run]
     if not named:
         return run, None
-    run = run_id(max(named, key=_created))
+    run = run_id(max(named, key=created))
     # A Job's name may have been given, and other Jobs have continued its run since.
-    last = max((job for job in jobs if run_id(job) == run), key=_created)
+    last = max((job for job in jobs if run_id(job) == run), key=created)
     check_made_by_kfit(cluster, last)
     return run, last
 
@@ -112,7 +108,6 @@ def _check_stored(objects: list[dict[str, Any]], run: str, file: str) -> None:
         NotFound: There is no such run.
     """
     from k8s.chart.yaml_documents import annotation, workload
-    from k8s.errors import NotFound
     from k8s.status import stored_run
 
     stored = stored_run.read(annotation(workload(objects), "output-uri"), run)
@@ -124,13 +119,8 @@ def _check_stored(objects: list[dict[str, Any]], run: str, file: str) -> None:
         )
 
 
-def _created(job: Object) -> str:
-    return str(job["metadata"]["creationTimestamp"])
-
-
 def _check_over(job: Object, run: str) -> None:
     from k8s.status.job_state import Phase, Seen, read
-    from trainer.errors import ConfigError
 
     name = job["metadata"]["name"]
     state = read(Seen(job))
@@ -145,7 +135,6 @@ def _check_over(job: Object, run: str) -> None:
 def _copy(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any]]:
     from k8s.actions.continue_run import manifests
     from k8s.api.client import OURS
-    from k8s.errors import AccessError, NotFound
 
     if last is None:
         raise NotFound("its Job is gone", where=run, remedy=f"kfit resume {run} -f JOB continues it with its job file")
@@ -157,8 +146,3 @@ def _copy(cluster: Cluster, last: Object | None, run: str) -> list[dict[str, Any
     with contextlib.suppress(AccessError):  # who may not list budgets did not make one
         companions += cluster.select("PodDisruptionBudget", labels=labels)
     return manifests(last, companions)
-
-
-def _tag(last: Object | None) -> str:
-    """Returns a text that tells a second resumption from the first, and is the same where one is asked for twice."""
-    return str(last["metadata"]["uid"])[:8] if last is not None else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k8s.commands.options import Target, examples, output_option, target_options
+from k8s.errors import AccessError
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster, Object
@@ -104,8 +105,6 @@ def _name(of: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _events(cluster: Cluster, everywhere: bool) -> dict[tuple[Any, Any], list[Object]]:
     """Returns the events about Jobs, by the Job's namespace and name; none without the right to list them."""
-    from k8s.errors import AccessError
-
     try:
         events = cluster.select("Event", fields="involvedObject.kind=Job", everywhere=everywhere)
     except AccessError:

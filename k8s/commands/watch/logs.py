@@ -12,10 +12,12 @@ import click
 
 from k8s.commands.arguments import run_or_newest
 from k8s.commands.options import DURATION, Target, examples, place_options, target_options
+from k8s.errors import AccessError, ClusterError, NotFound, WaitCode
+from k8s.status.pods import created, has_started, index, name
+from trainer.progress import terminal
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
-    from k8s.errors import NotFound
     from k8s.follow.loop import LogOptions
     from k8s.status.job_state import Seen
     from k8s.status.pods import Object
@@ -60,11 +62,9 @@ def logs(
     """
     from k8s.actions.lookup import job_name
     from k8s.commands.watch.wait import wait_for_end
-    from k8s.errors import AccessError, ClusterError, NotFound
     from k8s.follow.log_stream import rfc3339
     from k8s.follow.loop import LogOptions
     from k8s.follow.watcher import look
-    from k8s.status.pods import index, name
 
     options = LogOptions(
         pod=pod,
@@ -94,8 +94,6 @@ def logs(
 
 def _no_pod(seen: Seen, job: str, pod: str | None, previous: bool) -> NotFound:
     from k8s.chart.yaml_documents import annotation, run_id
-    from k8s.errors import NotFound
-    from k8s.status.pods import name
     from k8s.status.stored_run import run_uri
 
     there = ", ".join(map(name, seen.pods)) or "none"
@@ -109,10 +107,8 @@ def _print_stored(target: Target, run: str, output_uri: str, options: LogOptions
     """Prints the log of a run whose Job is gone; with --follow ends with the run's exit code."""
     from k8s.actions.run_place import find_place
     from k8s.actions.stored_files import read_log
-    from k8s.errors import NotFound, WaitCode
     from k8s.follow import views
     from k8s.status import stored_run
-    from trainer.progress import terminal
 
     place = find_place(target.open, run, output_uri, verb="logs")
     lines = read_log(place, tail=options.tail, since=options.since)
@@ -132,10 +128,8 @@ def _print_stored(target: Target, run: str, output_uri: str, options: LogOptions
 
 def _skipped(pods: Sequence[Object], all_pods: bool, previous: bool, follow: bool) -> list[Object]:
     """Returns the pods left out: by default those that were replaced, with --previous all but the last replaced."""
-    from k8s.status.pods import index
-
     by_worker: dict[int, list[Object]] = {}
-    for pod in sorted(pods, key=_created):
+    for pod in sorted(pods, key=created):
         by_worker.setdefault(index(pod), []).append(pod)
     if previous:
         return [pod for own in by_worker.values() for pod in [*own[:-2], *([] if follow else own[-1:])]]
@@ -145,18 +139,12 @@ def _skipped(pods: Sequence[Object], all_pods: bool, previous: bool, follow: boo
 def _print(cluster: Cluster, pods: Sequence[Object], options: LogOptions, why: str) -> None:
     from k8s.follow import views
     from k8s.follow.log_stream import read
-    from k8s.status.pods import has_started, index, name
-    from trainer.progress import terminal
 
     several = len({index(p) for p in pods}) > 1
     view = views.Plain(sys.stdout, sys.stderr, raw=options.raw, several=several)
-    for pod in sorted(pods, key=_created):
+    for pod in sorted(pods, key=created):
         if not has_started(pod):
             terminal.echo(f"{name(pod)}: {why}", err=True)
         for line in read(cluster, name(pod), tail=options.tail, since=options.since):
             if (text := options.printed(line)) is not None:
                 view.line(index(pod), text)
-
-
-def _created(pod: Object) -> str:
-    return str(pod["metadata"].get("creationTimestamp"))

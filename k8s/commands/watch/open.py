@@ -6,6 +6,7 @@ import click
 
 from k8s.commands.arguments import run_or_newest
 from k8s.commands.options import Target, examples, place_options, target_options
+from trainer.progress import terminal
 
 
 @click.command(
@@ -30,7 +31,6 @@ def open_report(run: str, output_uri: str, print_path: bool, target: Target) -> 
 
     from k8s.actions.run_place import find_place
     from k8s.actions.stored_files import fetch_report
-    from trainer.progress import terminal
 
     path = fetch_report(find_place(target.open, run, output_uri, verb="open"))
     if print_path or not webbrowser.open(path.as_uri()):

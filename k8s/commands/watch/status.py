@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import click
 
 from k8s.commands.arguments import run_or_newest
 from k8s.commands.options import Target, examples, output_option, target_options
+from k8s.errors import AccessError
+from k8s.status.pods import created, has_started, index, name
+from k8s.status.training_progress import Progress, fold
 
 if TYPE_CHECKING:
-    from k8s.api.client import Cluster
-    from k8s.status.job_state import Seen, State
+    from k8s.api.client import Cluster, Object
 
 #: Holds the last epoch's end of all but very long epochs.
 _LINES = 1000
@@ -33,11 +36,10 @@ def status(run: str, form: str, target: Target) -> None:
     from k8s.status.summary import progress_document, summary
 
     cluster = target.open()
-    name = job_name(cluster, run)
-    seen, state = look(cluster, name)
+    seen, state = look(cluster, job_name(cluster, run))
     assert seen.job is not None
     now = datetime.now(UTC)
-    progress = _progress(cluster, seen, state)
+    progress = _progress(cluster, seen.pods)
     document = summary(seen.job, state, now, seen.queued) | progress_document(progress, now)
     evicted = bool(document["queue"] and document["queue"]["evicted"])
     worked = progress.epochs or document["restarts"] or evicted or document["run"] != document["name"]
@@ -47,22 +49,16 @@ def status(run: str, form: str, target: Target) -> None:
     tables.status(document, form)
 
 
-def _progress(cluster: Cluster, seen: Seen, state: State) -> Any:
-    """How far the newest pod of the chief came, by its log."""
-    from k8s.errors import AccessError
+def _progress(cluster: Cluster, pods: Sequence[Object]) -> Progress:
+    """Returns how far the newest pod of the chief came, by its log."""
     from k8s.follow import log_stream
-    from k8s.status.pods import has_started, index, name
-    from k8s.status.training_progress import fold
 
-    chief = [p for p in seen.pods if has_started(p) and index(p) == 0]
-    if not chief:
-        return fold([])
-    newest = max(chief, key=lambda p: str(p["metadata"]["creationTimestamp"]))
+    chief = max((p for p in pods if has_started(p) and index(p) == 0), key=created, default=None)
     try:
-        return fold(log_stream.read(cluster, name(newest), tail=_LINES))
+        return fold(log_stream.read(cluster, name(chief), tail=_LINES) if chief else ())
     except AccessError as denied:
         click.echo(f"note: no progress without the log: {denied}", err=True)
-        return fold([])
+        return Progress()
 
 
 def _from_storage(output: str, run_id: str, now: datetime) -> dict[str, Any] | None:

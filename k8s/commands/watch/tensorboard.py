@@ -8,6 +8,7 @@ import click
 
 from k8s.commands.arguments import complete_runs
 from k8s.commands.options import Target, examples, place_options, target_options
+from k8s.errors import AccessError, NotFound, RefusedError
 
 if TYPE_CHECKING:
     from k8s.actions.run_place import RunPlace
@@ -41,7 +42,6 @@ def tensorboard(runs: tuple[str, ...], output_uri: str, port: int, target: Targe
     from pathlib import Path
 
     from k8s.actions.event_files import EventFiles
-    from k8s.errors import AccessError, RefusedError
 
     if importlib.util.find_spec("tensorboard") is None:
         raise AccessError(
@@ -79,7 +79,6 @@ def _places(runs: tuple[str, ...], output_uri: str, target: Target) -> list[RunP
         click.UsageError: Neither runs nor a job are named.
     """
     from k8s.actions.run_place import RunPlace, find_place
-    from k8s.errors import NotFound
     from trainer import storage
 
     if not runs and not output_uri:

@@ -9,6 +9,7 @@ import click
 
 from k8s.commands.arguments import run_argument
 from k8s.commands.options import Target, examples, target_options, timeout_option
+from k8s.errors import WaitCode
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -55,7 +56,6 @@ def wait_for_end(
         timeout_s: Wait no longer, then exit 124; for ever by default.
         logs: Which lines to print, and how.
     """
-    from k8s.errors import WaitCode
     from k8s.follow import views
     from k8s.follow.loop import LogOptions, TimedOut, follow
     from k8s.output import tables

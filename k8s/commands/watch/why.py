@@ -9,6 +9,9 @@ import click
 
 from k8s.commands.arguments import run_or_newest
 from k8s.commands.options import Target, examples, output_option, place_options, target_options
+from k8s.errors import AccessError, ClusterError, NotFound, RefusedError
+from k8s.status.pods import index, meaning, name, runs
+from trainer.run_id import check_run_id
 
 if TYPE_CHECKING:
     from k8s.api.client import Cluster
@@ -40,7 +43,6 @@ def _live(target: Target, run: str, given: str) -> dict[str, Any] | None:
     """Returns what the cluster knows; None where it does not know the run."""
     from k8s.actions.lookup import job_name
     from k8s.chart.yaml_documents import annotation, run_id
-    from k8s.errors import AccessError, ClusterError, NotFound, RefusedError
     from k8s.follow.watcher import look
 
     try:
@@ -78,7 +80,6 @@ def _pace(cluster: Cluster, pods: Any) -> str:
 
     from k8s.follow import log_stream
     from k8s.output import tables
-    from k8s.status.pods import index, name, runs
     from k8s.status.summary import progress_document
     from k8s.status.training_progress import fold
 
@@ -106,8 +107,6 @@ def _from_storage(target: Target, word: str, given: str) -> dict[str, Any]:
     """
     from k8s.actions.lookup import object_name
     from k8s.actions.run_place import REMEDY, sibling_output
-    from k8s.errors import NotFound
-    from trainer.run_id import check_run_id
 
     run = check_run_id(object_name("Job", word), "kfit why RUN")
     output = given or sibling_output(target.open(), run)
@@ -129,7 +128,6 @@ def _stored(output: str, run: str, live: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what result.json adds to what the cluster knows, or all that is known where the Job is gone."""
     from k8s.status import stored_run
     from k8s.status.job_state import failure_remedy
-    from k8s.status.pods import meaning
 
     stored = stored_run.read(output, run)
     report: dict[str, Any] = {"left": stored.uri, "began": stored.began}

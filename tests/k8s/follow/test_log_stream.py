@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s.follow.log_stream import Cursor
+from k8s.follow.log_stream import LogReader
 
 # Nanoseconds as kubelet writes them: without their last zeros, many lines within one of them.
 TIMES = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.5Z", "2026-01-01T00:00:01.50001Z", "2026-01-01T00:00:01.51Z",
@@ -37,24 +37,24 @@ def served(log, since, hours):
 
 @given(_log(), st.lists(st.integers(0, 400), max_size=5), st.integers(1, 64), st.sampled_from([0, 2, -7]))
 def test_no_line_is_lost_or_doubled_wherever_the_stream_is_cut_and_whatever_the_nodes_zone(log, cuts, chunk, hours):
-    cursor, seen = Cursor(), []
+    reader, seen = LogReader(), []
     for cut in [*cuts, None]:
-        body = served(log, cursor.since, hours)[:cut]
-        reading = cursor.reread()
+        body = served(log, reader.since, hours)[:cut]
+        reader.restart()
         for start in range(0, len(body), chunk):
-            seen += [line.text for line in reading.feed(body[start : start + chunk])]
+            seen += [line.text for line in reader.feed(body[start : start + chunk])]
         if cut is None:
-            seen += [line.text for line in reading.end()]
+            seen += [line.text for line in reader.end()]
     assert seen == [text for _, text in log]
 
 
 def test_the_last_line_needs_no_end():
-    reading = Cursor().reread()
-    assert [line.text for line in reading.feed(b"2026-01-01T00:00:01Z a\n2026-01-01T00:00:02Z b")] == ["a"]
-    assert [(line.at, line.text) for line in reading.end()] == [("2026-01-01T00:00:02Z", "b")]
+    reader = LogReader()
+    assert [line.text for line in reader.feed(b"2026-01-01T00:00:01Z a\n2026-01-01T00:00:02Z b")] == ["a"]
+    assert [(line.at, line.text) for line in reader.end()] == [("2026-01-01T00:00:02Z", "b")]
 
 
 def test_the_second_to_come_back_to_is_in_utc():
-    cursor = Cursor()
-    list(cursor.reread().feed(b"2026-01-01T01:30:00.25+02:00 a\n"))
-    assert cursor.since == "2025-12-31T23:30:00Z"
+    reader = LogReader()
+    list(reader.feed(b"2026-01-01T01:30:00.25+02:00 a\n"))
+    assert reader.since == "2025-12-31T23:30:00Z"
