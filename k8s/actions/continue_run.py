@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from k8s.chart.yaml_documents import label, run_id
+from k8s.chart.yaml_documents import annotation, label, run_id
 from k8s.status.pods import Object
 
 #: Written into a Job by the cluster; a new Job gets its own.
@@ -18,8 +19,10 @@ _CLUSTER_ANNOTATIONS = ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io
 #: Written into the pods of a Job that Kueue admits. It never starts a new Job that has those of another.
 _QUEUE_MARKS = (
     "kueue.x-k8s.io/workload", "kueue.x-k8s.io/podset", "kueue.x-k8s.io/cluster-queue-name",
-    "kueue.x-k8s.io/local-queue-name",
+    "kueue.x-k8s.io/local-queue-name", "kueue.x-k8s.io/tas",
 )  # fmt: skip
+#: The scheduling gate of Kueue's topologies.
+_QUEUE_GATE = "kueue.x-k8s.io/topology"
 
 
 def next_name(job: Object) -> str:
@@ -46,6 +49,7 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
         marks = template["metadata"].get(part) or {}
         template["metadata"][part] = {k: v for k, v in marks.items() if k not in (*_CLUSTER_LABELS, *_QUEUE_MARKS)}
     template["metadata"].pop("creationTimestamp", None)
+    _place_as_asked(template["spec"], annotation(job, "placement"))
     if nodes := _environment(job).get("KFIT_NODES"):  # a queue may have admitted fewer
         spec |= {"parallelism": int(nodes), "completions": int(nodes)}
     if (day := logical_date(job)) is not None:
@@ -54,6 +58,21 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
     for container in template["spec"]["containers"]:
         container["env"] = [run if e["name"] == "KFIT_RUN" else e for e in container.get("env") or []]
     return [*copies, next_job]
+
+
+def _place_as_asked(pod: dict[str, Any], asked: str) -> None:
+    """Takes out what pins pods to the nodes that Kueue chose for the old Job; the new one may get others.
+
+    Args:
+        pod: The pods' spec, changed in place.
+        asked: What the job file said of it, as JSON: the Job's annotation, which one in no queue lacks.
+    """
+    gates = [gate for gate in pod.pop("schedulingGates", ()) if gate["name"] != _QUEUE_GATE]
+    parts = json.loads(asked) if asked else {}
+    for key, value in {**parts, **({"schedulingGates": gates} if gates else {})}.items():
+        pod.pop(key, None)
+        if value:
+            pod[key] = value
 
 
 def logical_date(job: Object) -> str | None:

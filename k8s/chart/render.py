@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from k8s.chart.kubernetes_names import words
 from k8s.chart.yaml_documents import Object, from_yaml
 from k8s.errors import AccessError
 from trainer.config.job_document import JobDocument
+from trainer.config.loader import CHART_PAGE, faults_as_one, place_of
 from trainer.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -66,7 +68,7 @@ def render(document: JobDocument, *, kube_version: str = "", namespace: str = ""
     """
     done = template([str(chart_folder()), "--values", "-"], kube_version, namespace, document.as_yaml())
     if done.returncode:
-        raise _fault(document.source, done.stderr.decode(errors="replace"))
+        raise _fault(document, done.stderr.decode(errors="replace"))
     return in_order(from_yaml(done.stdout))
 
 
@@ -101,9 +103,27 @@ def in_order(manifests: list[Object]) -> list[Object]:
     return sorted(manifests, key=lambda m: m["kind"] in ("Job", "CronJob"))
 
 
-def _fault(job_file: str, stderr: str) -> ConfigError:
-    """Returns the chart's own message, without what helm puts around it."""
+def _fault(document: JobDocument, stderr: str) -> ConfigError:
+    """Returns the chart's own message, or that of its schema, without what helm puts around it."""
+    if faults := list(_of_schema(document, stderr)):
+        return faults_as_one(faults, remedy=CHART_PAGE)
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "level=" not in line]
-    what = " ".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
-    what = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
-    return ConfigError(what or "helm failed without a message", where=job_file, remedy="docs/job-file.md has every key")
+    what = "\n".join(line for line in lines if not line.startswith("Use --debug flag")).removeprefix("Error: ")
+    refusal = re.sub(r"^execution error at \([^)]*\): ", "", what.rpartition("error calling fail: ")[2])
+    # The chart's own refusals are a line each; all else of helm is one message.
+    faults = refusal.split("\n") if refusal != what else [what.replace("\n", " ") or "helm failed without a message"]
+    return ConfigError(faults_as_one(faults, remedy="").what, where=document.source, remedy=CHART_PAGE)
+
+
+def _of_schema(document: JobDocument, stderr: str) -> Iterator[str]:
+    """Yields a line for each fault that helm found by the schema: its place in the job file, and what is wrong."""
+    for pointer, message in re.findall(r"- at '(.*?)': (.*)", stderr):
+        if message.endswith(" failed"):  # the faults of its parts follow
+            continue
+        path = tuple(int(part) if part.isdecimal() else part.replace("~1", "/").replace("~0", "~")
+                     for part in pointer.split("/")[1:])  # fmt: skip
+        pattern = re.fullmatch(r"(.*) does not match pattern '(.*)'", message)
+        named = words(pattern[2].replace("\\\\", "\\"), pattern[1]) if pattern else ""
+        sizes = re.fullmatch(r"(min|max)Properties: got (\d+), want (\d+)", message)
+        counted = f"has {sizes[2]} keys, {sizes[3]} at {'least' if sizes[1] == 'min' else 'most'}" if sizes else ""
+        yield f"{place_of(document, path)}: {named or counted or message}"

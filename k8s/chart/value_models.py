@@ -6,17 +6,36 @@ Keys are spelled as Kubernetes spells them. `values.JobFile` puts them together.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BeforeValidator, Field, Tag, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, WithJsonSchema
 
+from k8s.chart.kubernetes_names import (
+    CRON,
+    DIGEST,
+    FOLDER,
+    NETWORK,
+    REPOSITORY,
+    RESOURCE,
+    TAG,
+    VARIABLE,
+    ZONE,
+    Annotations,
+    Labels,
+    ObjectName,
+    OptionalLabelKey,
+    OptionalObjectName,
+    PartName,
+    QueueName,
+    mapping,
+)
 from k8s.chart.kubernetes_types import EgressRule, EnvVarSource
 from trainer.config import Strict
 from trainer.config.values import WHOLE, NonNegativeInt, PositiveInt, member
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
-_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
 def _quantity(value: object) -> object:
@@ -46,35 +65,59 @@ Requests = Annotated[
 ]
 OptionalQuantity = Annotated[Quantity, Tag(member("quantity"))] | Annotated[Literal[""], Tag(member("none"))]
 
-_CRON = r"^(@(hourly|daily|midnight|weekly|monthly|yearly|annually)|\S+( +\S+){4})?$"
-_CIDR = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)/[0-9]{1,3}$"
-
-Cidr = Annotated[str, Field(pattern=_CIDR)]
+Cidr = Annotated[str, NETWORK]
 Port = Annotated[int, Field(ge=1, le=65535), WHOLE]
-LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
-Object = dict[str, Any]
+Extra = Annotated[dict[Annotated[str, RESOURCE], Quantity], WithJsonSchema(mapping(RESOURCE, _QUANTITY_SCHEMA))]
+_MANIFEST = ("apiVersion", "kind", "metadata")
+
+
+def _check_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    if missing := [key for key in _MANIFEST if key not in manifest]:
+        raise ValueError(f"no manifest of Kubernetes: {', '.join(missing)} missing")
+    return manifest
+
+
+Manifest = Annotated[
+    dict[str, Any], AfterValidator(_check_manifest), WithJsonSchema({"type": "object", "required": list(_MANIFEST)})
+]
+
+
+def _known_zone(name: str) -> str:
+    """Checks that a time zone is there; a machine that knows none takes every name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        if zones := available_timezones():
+            near = get_close_matches(name, zones, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "use a name such as Europe/Berlin"
+            raise ValueError(f"there is no time zone {name!r}; {hint}") from error
+    return name
 
 
 class ContainerImage(Strict):
     """The trainer's image."""
 
-    repository: str = Field("", description="Registry and name, `registry.example/trainer`. A job needs it.")
-    tag: str = Field("", description="Tag. Default: the chart's appVersion.")
-    digest: str = Field(
-        "", pattern=r"^(sha256:[0-9a-f]{64})?$", description="`sha256:…`; wins over the tag, and never moves."
+    repository: Annotated[str, REPOSITORY.or_empty] = Field(
+        "", description="Registry and name, `registry.example/trainer`. A job needs it."
     )
+    tag: Annotated[str, TAG.or_empty] = Field("", description="Tag. Default: the chart's appVersion.")
+    digest: Annotated[str, DIGEST.or_empty] = Field("", description="`sha256:…`; wins over the tag, and never moves.")
     pullPolicy: Literal["Always", "IfNotPresent", "Never"] = Field("IfNotPresent", description="When it is pulled.")
 
 
 class Claim(Strict):
     """Devices by Dynamic Resource Allocation (Kubernetes 1.34 and newer)."""
 
-    name: str = Field(max_length=63, pattern=_DNS_LABEL, description="The claim's name in the pod.")
-    deviceClassName: str = Field("", description="Ask for devices of this class; the chart makes the claim template.")
+    name: PartName = Field(description="The claim's name in the pod.")
+    deviceClassName: OptionalObjectName = Field(
+        "", description="Ask for devices of this class; the chart makes the claim template."
+    )
     count: PositiveInt = Field(1, description="Devices of the class for each pod.")
     selectors: list[str] = Field([], description="CEL expressions each of the devices must meet.")
-    resourceClaimTemplateName: str = Field("", description="Or: a ResourceClaimTemplate that is there.")
-    resourceClaimName: str = Field("", description="Or: a ResourceClaim that is there, shared by all pods.")
+    resourceClaimTemplateName: OptionalObjectName = Field("", description="Or: a ResourceClaimTemplate that is there.")
+    resourceClaimName: OptionalObjectName = Field(
+        "", description="Or: a ResourceClaim that is there, shared by all pods."
+    )
 
 
 class TemporaryFolder(Strict):
@@ -91,7 +134,9 @@ class Resources(Strict):
     """
 
     gpus: NonNegativeInt = Field(0, description="GPUs of each pod.")
-    gpuResource: str = Field("nvidia.com/gpu", description="The name under which nodes offer their GPUs.")
+    gpuResource: Annotated[str, RESOURCE] = Field(
+        "nvidia.com/gpu", description="The name under which nodes offer their GPUs."
+    )
     cpu: Quantity = Field("2", description="CPUs of each pod.")
     memory: Quantity = Field("4Gi", description="Memory of each pod, `/dev/shm` included.")
     shm: Quantity = Field("1Gi", description="Size of `/dev/shm`; NCCL between GPUs needs it. Counts as memory.")
@@ -99,7 +144,7 @@ class Resources(Strict):
     ephemeralStorage: OptionalQuantity = Field(
         "", description="Disk of each pod: `/tmp`, logs and the container's own layer. Default: no request, no limit."
     )
-    extra: dict[str, Quantity] = Field(
+    extra: Extra = Field(
         {},
         description="More resources by name, requested and limited: `rdma/hca`, `hugepages-2Mi`.",
     )
@@ -113,8 +158,12 @@ class Resources(Strict):
 class CronSchedule(Strict):
     """When a CronJob starts a run. Without `cron` it is one Job, now."""
 
-    cron: str = Field("", pattern=_CRON, description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job.")
-    timeZone: str = Field("Etc/UTC", description="Name of the time zone that `cron` is meant in.")
+    cron: Annotated[str, CRON.or_empty] = Field(
+        "", description="Five fields, `0 2 * * *`. Set: a CronJob; empty: a Job."
+    )
+    timeZone: Annotated[str, ZONE, AfterValidator(_known_zone)] = Field(
+        "Etc/UTC", description="Name of the time zone that `cron` is meant in."
+    )
     suspend: bool = Field(False, description="Start nothing until it is false again.")
     concurrencyPolicy: Literal["Forbid", "Allow", "Replace"] = Field(
         "Forbid", description="What happens while the last run is still at work. Forbid: the next one does not start."
@@ -131,9 +180,9 @@ class CronSchedule(Strict):
 class ServiceAccount(Strict):
     """Who the pods are to the cloud (IRSA, Workload Identity). No token of the cluster is mounted."""
 
-    name: str = Field("", description="Its name. Default: `name` where it is created, else `default`.")
+    name: OptionalObjectName = Field("", description="Its name. Default: `name` where it is created, else `default`.")
     create: bool = Field(False, description="Make it with the job.")
-    annotations: dict[str, str] = Field(
+    annotations: Annotations = Field(
         {}, description="Annotations of the account that is made, `eks.amazonaws.com/role-arn` say."
     )
 
@@ -141,13 +190,13 @@ class ServiceAccount(Strict):
 class PullSecret(Strict):
     """A Secret with a registry's credentials."""
 
-    name: str = Field(min_length=1, description="Name of the Secret.")
+    name: ObjectName = Field(description="Name of the Secret.")
 
 
 class EnvVar(Strict):
     """An environment variable."""
 
-    name: str = Field(pattern=r"^[A-Za-z_.-][A-Za-z0-9_.-]*$", description="Its name; `KFIT_…` belongs to the chart.")
+    name: Annotated[str, VARIABLE] = Field(description="Its name; `KFIT_…` belongs to the chart.")
     value: str = Field("", description="Its value, readable by all who may read Jobs: no credentials here.")
     valueFrom: EnvVarSource = Field(
         {}, description="Or where it comes from, as in Kubernetes: `secretKeyRef` and others."
@@ -157,14 +206,14 @@ class EnvVar(Strict):
 class Reference(Strict):
     """A Secret or a ConfigMap of the same namespace."""
 
-    name: str = Field(min_length=1, description="Its name.")
+    name: ObjectName = Field(description="Its name.")
     optional: bool = Field(False, description="Start without it where it is not there.")
 
 
 class EnvFrom(Strict):
     """All keys of a Secret or a ConfigMap as environment variables."""
 
-    prefix: str = Field("", description="Put before each name.")
+    prefix: Annotated[str, VARIABLE.or_empty] = Field("", description="Put before each name.")
     secretRef: Reference | None = Field(None, description="A Secret: the place for credentials of the object store.")
     configMapRef: Reference | None = Field(None, description="A ConfigMap.")
 
@@ -172,8 +221,8 @@ class EnvFrom(Strict):
 class VolumeMount(Strict):
     """Where a volume of `volumes` is seen by the trainer."""
 
-    name: str = Field(description="The volume's name.")
-    mountPath: str = Field(pattern="^/", description="Path in the container.")
+    name: PartName = Field(description="The volume's name.")
+    mountPath: Annotated[str, FOLDER] = Field(description="Path in the container.")
     subPath: str = Field("", description="A folder inside the volume.")
     readOnly: bool = Field(False, description="Mount it read-only.")
 
@@ -207,15 +256,15 @@ class LivenessProbe(Strict):
 class Topology(Strict):
     """Kueue's topology-aware scheduling."""
 
-    required: str = Field("", description="All pods in one domain of this level, or none starts.")
-    preferred: str = Field("", description="All pods in one domain of this level where that can be.")
+    required: OptionalLabelKey = Field("", description="All pods in one domain of this level, or none starts.")
+    preferred: OptionalLabelKey = Field("", description="All pods in one domain of this level where that can be.")
 
 
 class Queue(Strict):
     """Kueue's queue that admits the Job."""
 
-    name: LabelValue = Field("", description="The LocalQueue. Kueue suspends the Job and lets it go.")
-    priority: LabelValue = Field("", description="A WorkloadPriorityClass: order in the queue, not of pods.")
+    name: QueueName = Field("", description="The LocalQueue. Kueue suspends the Job and lets it go.")
+    priority: QueueName = Field("", description="A WorkloadPriorityClass: order in the queue, not of pods.")
     topology: Topology = Field(default_factory=Topology, description="Where the pods are placed together.")
 
 
@@ -233,7 +282,7 @@ class Alerts(Strict):
     """A PrometheusRule of the Prometheus operator, on kube-state-metrics and on what `run.metrics` pushes."""
 
     enabled: bool = Field(False, description="Make a PrometheusRule; the cluster must know the kind.")
-    labels: dict[str, str] = Field({}, description="Labels by which your Prometheus finds its rules.")
+    labels: Labels = Field({}, description="Labels by which your Prometheus finds its rules.")
     productionMaxAgeDays: NonNegativeInt = Field(
         7, description="Warn where no model was promoted for so many days. 0: never."
     )
@@ -244,7 +293,5 @@ class Dashboard(Strict):
     """A dashboard for Grafana in a ConfigMap: runs in progress, the last run, production, and the Jobs."""
 
     enabled: bool = Field(False, description="Make the ConfigMap.")
-    labels: dict[str, str] = Field(
-        {"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it."
-    )
-    annotations: dict[str, str] = Field({}, description="Annotations, such as the sidecar's for a folder.")
+    labels: Labels = Field({"grafana_dashboard": "1"}, description="Labels by which Grafana's sidecar finds it.")
+    annotations: Annotations = Field({}, description="Annotations, such as the sidecar's for a folder.")

@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
 
+from k8s.chart.kubernetes_names import (
+    CONTROLLER,
+    NAME,
+    VERSION,
+    Annotations,
+    Labels,
+    LabelValue,
+    OptionalObjectName,
+    QueueName,
+)
 from k8s.chart.kubernetes_types import (
     Affinity,
     Container,
@@ -32,10 +42,9 @@ from k8s.chart.value_models import (
     Dashboard,
     EnvFrom,
     EnvVar,
-    LabelValue,
     LivenessProbe,
+    Manifest,
     NetworkPolicy,
-    Object,
     PodDisruptionBudget,
     PullSecret,
     Queue,
@@ -65,12 +74,14 @@ _SECURITY: dict[str, Any] = {
 }
 
 
+def _queue_member(value: object) -> str:
+    return member("Queue" if isinstance(value, dict | Queue) else "name")
+
+
 class JobFile(Strict):
     """The keys beside `run:`, which the chart reads."""
 
-    name: str = Field(
-        max_length=54,
-        pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
+    name: Annotated[str, NAME] = Field(
         description="The job's name; runs are named after it. At most 54 characters, 52 with a schedule, "
         "2 or 3 fewer with several nodes.",
     )
@@ -87,7 +98,13 @@ class JobFile(Strict):
     resources: Resources = Field(default_factory=Resources, description="What each pod holds.")
     schedule: CronSchedule = Field(default_factory=CronSchedule, description="When a CronJob starts a run.")
     # None and not "": helm warns of every mapping that takes the place of a text.
-    queue: Annotated[LabelValue, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))] | None = Field(
+    queue: (
+        Annotated[
+            Annotated[QueueName, Tag(member("name"))] | Annotated[Queue, Tag(member("Queue"))],
+            Discriminator(_queue_member),
+        ]
+        | None
+    ) = Field(
         None,
         description="Kueue's LocalQueue, by name or as `{name, priority, topology}`. "
         "Kueue suspends the Job until it is admitted.",
@@ -118,13 +135,15 @@ class JobFile(Strict):
     podFailurePolicyRules: list[PodFailurePolicyRule] = Field(
         [], description="More rules of the podFailurePolicy, after the chart's own; the first that matches decides."
     )
-    managedBy: str = Field("", description="Controller that runs the Job in place of Kubernetes' own (1.32 and newer).")
+    managedBy: Annotated[str, CONTROLLER.or_empty] = Field(
+        "", description="Controller that runs the Job in place of Kubernetes' own (1.32 and newer)."
+    )
     terminationGracePeriodSeconds: PositiveInt = Field(
         120, description="From SIGTERM to SIGKILL: time for the last checkpoint."
     )
-    priorityClassName: str = Field("", description="PriorityClass of the pods.")
-    runtimeClassName: str = Field("", description="RuntimeClass of the pods, `nvidia` on some clusters.")
-    nodeSelector: dict[str, str] = Field({}, description="Labels a node must have.")
+    priorityClassName: OptionalObjectName = Field("", description="PriorityClass of the pods.")
+    runtimeClassName: OptionalObjectName = Field("", description="RuntimeClass of the pods, `nvidia` on some clusters.")
+    nodeSelector: Labels = Field({}, description="Labels a node must have.")
     tolerations: list[Toleration] = Field([], description="Taints the pods tolerate.")
     affinity: Affinity = Field({}, description="Affinity, as in Kubernetes.")
     topologySpreadConstraints: list[TopologySpreadConstraint] = Field(
@@ -160,41 +179,38 @@ class JobFile(Strict):
     )
     dnsConfig: DnsConfig = Field({}, description="Name servers and options, as in Kubernetes.")
     hostAliases: list[HostAlias] = Field([], description="Lines of `/etc/hosts`, as in Kubernetes.")
-    schedulerName: str = Field("", description="Scheduler that places the pods. Default: the cluster's.")
+    schedulerName: OptionalObjectName = Field("", description="Scheduler that places the pods. Default: the cluster's.")
     preemptionPolicy: Literal["", "Never", "PreemptLowerPriority"] = Field(
         "",
         description="Whether the pods may preempt others. Default: what the PriorityClass says; "
         "the API server refuses a pod that says otherwise.",
     )
-    commonLabels: dict[str, str] = Field({}, description="More labels of all objects and of the pods.")
-    commonAnnotations: dict[str, str] = Field(
+    commonLabels: Labels = Field({}, description="More labels of all objects and of the pods.")
+    commonAnnotations: Annotations = Field(
         {},
         description="More annotations of all objects, for Argo CD and Flux say; not of pods and a schedule's Jobs. "
         "They change in place.",
     )
-    jobLabels: dict[str, str] = Field({}, description="More labels of the Job, or of the schedule's Jobs.")
-    jobAnnotations: dict[str, str] = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
-    podLabels: dict[str, str] = Field({}, description="More labels of the pods.")
-    podAnnotations: dict[str, str] = Field({}, description="More annotations of the pods.")
+    jobLabels: Labels = Field({}, description="More labels of the Job, or of the schedule's Jobs.")
+    jobAnnotations: Annotations = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
+    podLabels: Labels = Field({}, description="More labels of the pods.")
+    podAnnotations: Annotations = Field({}, description="More annotations of the pods.")
     networkPolicy: NetworkPolicy = Field(default_factory=NetworkPolicy, description="What the pods may speak to.")
     podDisruptionBudget: PodDisruptionBudget = Field(
         default_factory=PodDisruptionBudget, description="What a drain of nodes may evict."
     )
     alerts: Alerts = Field(default_factory=Alerts, description="Rules that call somebody.")
     dashboard: Dashboard = Field(default_factory=Dashboard, description="A dashboard for Grafana.")
-    extraObjects: list[Object] = Field(
+    extraObjects: list[Manifest] = Field(
         [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
     )
-    fullnameOverride: str = Field(
+    fullnameOverride: Annotated[str, NAME.or_empty] = Field(
         "",
-        max_length=54,
-        pattern=r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$",
         description="Name of the objects in place of `name`.",
     )
     enabled: bool = Field(True, description="Make anything: the `condition:` of a chart that depends on this one.")
-    kubeVersion: str = Field(
+    kubeVersion: Annotated[str, VERSION.or_empty] = Field(
         "",
-        pattern=r"^(v?1\.\d+(\.\d+)?([-+].*)?)?$",
         description="The cluster's version, `1.33` say. Default: what helm knows, "
         "which for `helm template` is helm's own and not the cluster's.",
     )

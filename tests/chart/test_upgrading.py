@@ -22,8 +22,8 @@ def test_an_old_form_is_refused_in_these_words_and_the_new_one_taken(old, answer
 
 
 def test_every_row_is_read():
-    table = PAGE.partition("## Refused now")[2].partition("\n\nValues")[0]
-    assert len(ROWS) == table.strip().count("\n") - 1 == 8
+    table = PAGE.partition("## Refused now")[2].partition("\n\nNames")[0]
+    assert len(ROWS) == table.strip().count("\n") - 1 == 11
 
 
 def test_what_is_taken_does_what_the_page_says():

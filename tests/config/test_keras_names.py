@@ -82,6 +82,13 @@ def test_the_editors_schema_takes_every_name_and_still_refuses_mistakes():
         ({"loss": {"name": "BinaryCrossentropy", "from_logits": True}}, "the model answers with probabilities"),
         ({"loss": "SparseCategoricalCrossentropy"}, "compares classes; it goes with multiclass, not with binary"),
         ({"loss": "CTC"}, "has no loss 'CTC'"),
+        ({"loss": "focal"}, "has no loss 'focal'; did you mean 'BinaryFocalCrossentropy'?"),
+        ({"optimizer": "AdamW"}, "fit.optimizer: 'AdamW' is text; write it like {name: AdamW}"),
+        ({"optimizer": "Moun"}, "fit.optimizer: Keras 3.15.1 has no optimizer 'Moun'; did you mean 'Muon'?"),
+        (
+            {"optimizer": {"name": "AdamW", "clipnorm": 1, "clipvalue": 2}},
+            "fit.optimizer: AdamW: give one of clipnorm, clipvalue",
+        ),
         (
             {"metrics": ["mae"]},
             "mae cannot be measured on a binary task; use auc, pr_auc, accuracy, precision, recall, or",

@@ -70,6 +70,14 @@ def test_the_other_keys_belong_to_the_chart(job):
         ("{kind: numeric}", "{kind: numeric, scael: none}", 8, "distance.scael: unknown key; did you mean 'scale'?"),
         ("{fraction: 0.1}", "{fractoin: 0.1}", 5, "did you mean 'fraction'?"),
         ("{builtin: mlp}", "{builtin: mlp, hiden: [3]}", 13, "model.hiden: unknown key; did you mean 'hidden'?"),
+        (
+            "epochs: 3",
+            "stall: off",
+            15,
+            "fit.stall: false (a truth value) is not a duration; write it like 90s, 30m or 2h, or never",
+        ),
+        ("epochs: 3", "stall: 10", 15, "fit.stall: 10 (a whole number) is not a duration; write it like 90s"),
+        ("epochs: 3", "profile: {steps: 3}", 15, "fit.profile.steps: 3 (a whole number): should be a list"),
         ("epochs: 3", "epochs: three", 15, "fit.epochs: 'three' (text): should be a valid integer"),
         (
             "label: late",

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tests import sets
 from trainer.config import METRICS_OF_TASK, Config
 from trainer.config.objective import DEFAULT_METRICS, SHORT_METRICS
+from trainer.errors import ConfigError
 from trainer.metrics import NAMES
 
 LEVELS = {"column": "label", "quantiles": [0.1, 0.9]}
@@ -55,13 +56,71 @@ def test_the_order_of_labels_is_that_of_their_names():
         ({"data__holdout": "x", "promote": {}}, "several labels need one metric that decides: late_auc"),
         (
             {"data__holdout": "x", "promote": {"metric": "auc"}},
-            "auc is not a metric of these labels; use one of late_auc",
+            "auc is not a metric of these labels; did you mean 'late_auc'?",
         ),
     ],
 )
 def test_what_does_not_go_with_several_labels_is_refused(changes, said):
     with pytest.raises(ValidationError, match=said):
         config(**{**SEVERAL, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "said"),
+    [
+        (
+            {"fit__early_stopping": {"monitor": "val_late_au"}},
+            "run.fit.early_stopping.monitor",
+            "there is no metric 'val_late_au'; did you mean 'val_late_auc'?",
+        ),
+        (
+            {"fit__reduce_on_plateau": {"monitor": "minutes_rmsee"}},
+            "run.fit.reduce_on_plateau.monitor",
+            "there is no metric 'minutes_rmsee'; did you mean 'minutes_rmse'?",
+        ),
+        (
+            {"fit__early_stopping": {"monitor": "mae"}},
+            "run.fit.early_stopping.monitor",
+            "there is no metric 'mae'; did you mean 'minutes_mae'?",
+        ),
+        (
+            {"data__holdout": "x", "promote": {"metric": "late_auc", "limits": {"late_auc": 0.5, "minutes_rms": 40}}},
+            "run.promote.limits.minutes_rms",
+            "minutes_rms is not a metric of these labels; did you mean 'minutes_rmse'?",
+        ),
+        (
+            {"data__holdout": "x", "promote": {"metric": "zzz"}},
+            "run.promote.metric",
+            "zzz is not a metric of these labels; use one of late_auc, late_pr_auc",
+        ),
+    ],
+)
+def test_a_metric_that_no_label_has_is_refused_where_it_stands_with_the_nearest(tmp_path, changes, place, said):
+    path = sets.write_job(tmp_path / "job.yaml", sets.job("data", "out", **{**SEVERAL, **changes}))
+    at = next(n for n, line in enumerate(path.read_text().splitlines(), 1) if f"{place.rpartition('.')[2]}:" in line)
+    with pytest.raises(ConfigError) as refused:
+        Config.load(path)
+    assert f"{path}:{at}: {place}: {said}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fit__early_stopping": {"monitor": "val_late_auc"}},
+        {"fit__reduce_on_plateau": {"monitor": "late_loss"}},
+        {"data__labels": {**TWO, "late": {"task": "binary", "metrics": [{"entrypoint": "a:b"}]}},
+         "fit__early_stopping": {"monitor": "val_late_gain", "mode": "max"}},
+        {"data__label": "label", "task": "binary", "data__labels": None, "model": {"entrypoint": "a:b"},
+         "fit__early_stopping": {"monitor": "val_gain", "mode": "max"}},
+    ],
+)  # fmt: skip
+def test_a_metric_that_code_of_ones_own_may_bring_is_taken(changes):
+    config(**{**SEVERAL, **changes})
+
+
+def test_a_metric_without_a_direction_needs_a_mode():
+    with pytest.raises(ValidationError, match=r"fit.early_stopping.mode\n .*less or more of val_coverage is better"):
+        config(task="quantile", fit__early_stopping={"monitor": "val_coverage"})
 
 
 def test_a_label_or_a_task_is_missing():

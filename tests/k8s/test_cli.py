@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from k8s import cli
 from k8s.commands.author.init import job_file
+from tests import sets
 from trainer.config import Config
 from trainer.errors import ConfigError, DataError
 
@@ -206,18 +207,35 @@ def test_init_refuses_what_is_not_parquet(tmp_path, content):
 MORE = ("--workers", "2", "--run", "r", "--date", "2013-03-01")
 
 
-def test_check_and_run_become_the_trainer(monkeypatch):
+def test_init_refuses_a_name_that_no_job_may_have(lake):
+    done = CliRunner().invoke(cli.cli, ["init", str(lake), "--label", "late", "--name", "My_Job"])
+    assert done.exit_code == 2
+    assert "--name: 'My_Job' is not the name of a job: use lower-case letters, digits and -" in done.stderr
+
+
+def test_check_looks_at_the_charts_keys_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "execv", lambda program, words: None)
+    job = sets.write_job(tmp_path / "job.yaml", {**sets.job("data", "out"), "queue": "team_a"})
+    done = CliRunner().invoke(cli.cli, ["check", str(job)])
+    assert isinstance(done.exception, ConfigError)
+    assert "queue: 'team_a' is not the name of a queue" in str(done.exception)
+    assert CliRunner().invoke(cli.cli, ["check", str(job), "--set", "queue=team-a"]).exit_code == 0
+
+
+def test_check_and_run_become_the_trainer(tmp_path, monkeypatch):
     became = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "j.yaml").write_text("run: {}\n")
     monkeypatch.setattr(os, "execv", lambda program, words: became.append(words[1:]))
     runner = CliRunner()
     for words in (
-        ["check", "j.yaml", "--set", "a=1"],
+        ["check", "j.yaml", "--set", "run.a=1"],
         ["fit", "j.yaml", "-f", "-", "--set-string", "b=2", *MORE],
         ["run", "--local", "j.yaml", "--devices", "cpu:2"],
     ):
         assert runner.invoke(cli.cli, words).exit_code == 0
     assert became == [
-        ["-m", "trainer", "check", "--file", "j.yaml", "--set", "a=1", "-o", "table"],
+        ["-m", "trainer", "check", "--file", "j.yaml", "--set", "run.a=1", "-o", "table"],
         ["-m", "trainer", "fit", "--file", "j.yaml", "--file", "-", "--set-string", "b=2", "--devices", "auto", *MORE],
         ["-m", "trainer", "fit", "--file", "j.yaml", "--devices", "cpu:2"],
     ]

@@ -58,11 +58,14 @@ from trainer.config.training import (
     Entrypoint,
     Fit,
     Model,
+    MonitorFault,
     Profile,
     ReduceOnPlateau,
     SavedModel,
+    choice,
+    monitor_fault,
 )
-from trainer.config.values import Strict, duration_s
+from trainer.config.values import Strict, duration_s, fault_at
 from trainer.schema import Task
 
 __all__ = [
@@ -182,10 +185,11 @@ class Config(Strict):
         if self.data.holdout is None:
             raise ValueError("promote needs data.holdout, rows that neither model was fitted on")
         allowed = [one.prefix + name for one in self.targets for name in METRICS_OF_TASK[one.task]]
-        for name in filter(None, [self.promote.metric, *self.promote.limits]):
-            if name not in allowed:
-                of = self.task or "these labels"
-                raise ValueError(f"promote: {name} is not a metric of {of}; use one of {', '.join(allowed)}")
+        for key, names in (("metric", [self.promote.metric]), ("limits", self.promote.limits)):
+            for name in filter(None, names):
+                if name not in allowed:
+                    what = f"{name} is not a metric of {self.task or 'these labels'}; {choice(name, allowed)}"
+                    raise fault_at(("promote", key, *([name] if key == "limits" else [])), what)
         if self.promote.metric is None and self.data.labels:
             raise ValueError(f"promote.metric: several labels need one metric that decides: {', '.join(allowed)}")
         return self
@@ -203,7 +207,22 @@ class Config(Strict):
                         f"fit.{name} watches {part.monitor} but data.validation is not set; "
                         f"set it, or watch a training metric"
                     )
+        if fault := self._monitor_fault():
+            raise fault_at(fault.key.split("."), f"{fault.what}; {fault.remedy}")
         return self
+
+    def _monitor_fault(self) -> MonitorFault | None:
+        """What is wrong with the metrics that callbacks monitor, as far as the job file alone tells."""
+        known, unknown = {"loss": "min"}, []
+        for target in self.targets:
+            metrics = metrics_of(target.task, target.metrics)
+            compiled = isinstance(self.model, Entrypoint) and self.data.label is not None and target.metrics is None
+            if compiled or any(isinstance(metric, OwnCode) for metric in metrics):
+                unknown.append(target.prefix)
+            known[f"{target.prefix}loss"] = "min"
+            watched = [metric for metric in metrics if isinstance(metric, WatchedMetric)]
+            known |= {target.prefix + metric.log_name: direction(metric) for metric in watched}
+        return monitor_fault(self.fit, known, validation=self.data.validation is not None, unknown=unknown)
 
     @model_validator(mode="after")
     def _begins_once(self) -> Config:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 Kind = Literal["losses", "metrics", "optimizers", "schedules"]
 _SINGULAR = {"losses": "loss", "metrics": "metric", "optimizers": "optimizer", "schedules": "schedule"}
+#: Arguments that clip gradients.
+CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _LAST_AXIS = (None, -1, 1, [-1], [1])
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum")
 
@@ -39,8 +41,9 @@ def check_name(kind: Kind, name: str, short: Iterable[str] = ()) -> None:
         return
     letters = name.replace("_", "").lower()
     by_letters = {one.replace("_", "").lower(): one for one in reversed(known)}
-    near = difflib.get_close_matches(letters, by_letters, n=1) or [one for one in by_letters if one.startswith(letters)]
-    hint = f"did you mean {by_letters[near[0]]!r}?" if near else f"one of {', '.join(known)}"
+    near = difflib.get_close_matches(letters, by_letters, n=1) or [one for one in by_letters if letters in one]
+    near.sort(key=lambda one: (not one.startswith(letters), known.index(by_letters[one])))
+    hint = f"did you mean {by_letters[near[0]]!r}?" if near and letters else f"one of {', '.join(known)}"
     raise ValueError(f"Keras {table()['keras']} has no {_SINGULAR[kind]} {name!r}; {hint}")
 
 
@@ -59,6 +62,9 @@ def check_arguments(kind: Kind, name: str, arguments: Mapping[str, Any]) -> None
             raise ValueError(f"{name}: axis is {value!r}; rows do not depend on each other: leave it out or take -1")
         if argument == "reduction" and value not in _REDUCTIONS:
             raise ValueError(f"{name}: reduction is {value!r}; use one of {', '.join(_REDUCTIONS)}")
+    clips = [argument for argument in CLIPS if kind == "optimizers" and arguments.get(argument) is not None]
+    if len(clips) > 1:
+        raise ValueError(f"{name}: give one of {', '.join(clips)}")
     if missing := [argument for argument in known["required"] if argument not in arguments]:
         raise ValueError(f"{name} needs {', '.join(missing)}")
 

@@ -6,7 +6,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 M = typing.TypeVar("M", bound=BaseModel)
 
 
+RUN_PAGE = "docs/job-file.md describes every key"
+CHART_PAGE = "charts/training-job/README.md describes every key"
 #: Keys of a job file beside `run:`; they belong to the chart.
 CHART_KEYS = frozenset(
     {"name", "nodes", "minNodes", "image", "resources", "schedule", "queue", "suspend", "runId", "again"}
@@ -71,7 +73,7 @@ def _unknown_keys(document: JobDocument) -> Iterator[str]:
     for key in document.values:
         if key != "run" and key not in CHART_KEYS:
             hint = _nearest(key, sorted(CHART_KEYS | {"run"})) or f"; the chart knows {', '.join(sorted(CHART_KEYS))}"
-            yield f"{_place(document, (str(key),))}: unknown key, which has no effect{hint}"
+            yield f"{place_of(document, (str(key),))}: unknown key, which has no effect{hint}"
 
 
 # --- errors a person can act on -------------------------------------------------------------------
@@ -101,14 +103,19 @@ def validate(model: type[M], values: Any, document: JobDocument, prefix: KeyPath
             faults.setdefault(at, []).append((value, message))
     # A union reports each member it tried: a fault further down says more than one at the union itself.
     deepest = {p: m for p, m in faults.items() if not any(q != p and q[: len(p)] == p for q in faults)}
-    shown = [visible(f"{_place(document, (*prefix, *at))}: {_joined(messages)}") for at, messages in deepest.items()]
-    raise ConfigError(
-        shown[0] if len(shown) == 1 else "\n  ".join([f"{len(shown)} faults", *shown]),
-        remedy="docs/job-file.md describes every key",
-    ) from None
+    page = RUN_PAGE if prefix or any(at[:1] == ("run",) for at in deepest) else CHART_PAGE
+    shown = [visible(f"{place_of(document, (*prefix, *at))}: {_joined(messages)}") for at, messages in deepest.items()]
+    raise faults_as_one(shown, remedy=page) from None
 
 
-def _place(document: JobDocument, at: KeyPath) -> str:
+def faults_as_one(faults: Sequence[str], *, remedy: str) -> ConfigError:
+    """Returns the error of one fault or more, each on a line."""
+    what = faults[0] if len(faults) == 1 else "\n  ".join([f"{len(faults)} faults", *faults])
+    return ConfigError(what, remedy=remedy)
+
+
+def place_of(document: JobDocument, at: KeyPath) -> str:
+    """Returns where a key stands, and its path: `job.yaml:3: run.fit.epochs`."""
     above = (at[:n] for n in range(len(at), 0, -1))
     place = next((document.places[key] for key in above if key in document.places), document.source)
     return f"{place}: " + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in at).lstrip(".")
@@ -118,6 +125,8 @@ def _place(document: JobDocument, at: KeyPath) -> str:
 _WORDS = {
     "bool_type": "should be true or false",
     "string_type": "should be text; quote it in a file, or use --set-string",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
     "dict_type": "should be a mapping",
     "model_type": "should be a mapping",
 }

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from trainer.config.keras_names import Kind, check_arguments, check_name, entry, table
+from trainer.config.keras_names import CLIPS, Kind, check_arguments, check_name, entry, table
 from trainer.config.own_code import OwnCode, is_own
 from trainer.config.values import PositiveInt, Rate, Strict, WholeNumber, member
 
@@ -41,8 +41,6 @@ _DIRECTIONS: dict[str, Literal["min", "max", ""]] = {
 }
 _SHORT_NAMES_OF_METRICS = tuple(dict.fromkeys(name for names in SHORT_METRICS.values() for name in names))
 _SHORT_OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lion")
-#: Keras's arguments that clip gradients.
-CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _SHORT_SCHEDULES = ("cosine", "exponential", "piecewise")
 #: These compare classes, so they need a column of predictions for each class.
 _OF_CLASSES = re.compile(r"(Sparse|Categorical|TopKCategorical|OneHot|MeanIoU|IoU|Circle)")
@@ -251,8 +249,12 @@ class KerasOptimizer(Named):
     @classmethod
     def _known_name(cls, value: Any) -> Any:
         """An unknown name is told before its learning rate is looked at."""
-        if isinstance(value, dict) and isinstance(value.get("name"), str):
-            check_name("optimizers", value["name"], _SHORT_OPTIMIZERS)
+        alone = isinstance(value, str)
+        name = value if alone else value.get("name") if isinstance(value, dict) else None
+        if isinstance(name, str):
+            check_name("optimizers", name, _SHORT_OPTIMIZERS)
+        if alone:
+            raise ValueError(f"{name!r} is text; write it like {{name: {name}}}")
         return value
 
     @property
@@ -275,6 +277,8 @@ def _member_of_optimizer(value: object) -> str:
         return member("OwnCode")
     if isinstance(value, Optimizer | KerasOptimizer):
         return member(type(value).__name__)
+    if isinstance(value, str):
+        return member("KerasOptimizer")  # which says how it is written
     name = value.get("name", "adamw") if isinstance(value, dict) else None
     return member("KerasOptimizer" if isinstance(name, str) and name not in _SHORT_OPTIMIZERS else "Optimizer")
 

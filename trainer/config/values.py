@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     Tag,
+    ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
+
+from trainer.config.yaml_file import describe
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?|)B?")
 _SIZE_FACTORS = {"": 1} | {
@@ -24,6 +28,7 @@ _SIZE_FACTORS = {"": 1} | {
 }
 _EVERY = re.compile(r"(0*[1-9]\d*)\s*(s|m|h|steps?|epochs?)")
 _DURATION = re.compile(r"(0*[1-9]\d*)\s*(s|m|h|d)")
+_A_DURATION = "a duration; write it like 90s, 30m or 2h"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DAYS = re.compile(r"(-?\d+)\s*d")
 _MEMBER = "union|"
@@ -47,13 +52,14 @@ def parse_size(value: object) -> object:
     return int(float(match[1]) * _SIZE_FACTORS[match[2].replace("k", "K")])
 
 
-def _matched(pattern: re.Pattern[str], value: str, what: str) -> re.Match[str]:
-    if not (match := pattern.fullmatch(value)):
-        raise ValueError(f"{value!r} is not {what}")
+def _matched(pattern: re.Pattern[str], value: object, what: str) -> re.Match[str]:
+    text = value if isinstance(value, str) else None
+    if text is None or not (match := pattern.fullmatch(text)):
+        raise ValueError(f"{describe(value) if text is None else repr(text)} is not {what}")
     return match
 
 
-def _check_every(value: str) -> str:
+def _check_every(value: object) -> object:
     _matched(_EVERY, value, "an interval; write it like 5m, 500 steps or 1 epoch")
     return value
 
@@ -64,12 +70,18 @@ def duration_s(value: str) -> int:
     Raises:
         ValueError: It is none of them.
     """
-    match = _matched(_DURATION, value, "a duration; write it like 90s, 30m or 2h")
+    match = _matched(_DURATION, value, _A_DURATION)
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def _check_duration(value: str) -> str:
-    duration_s(value)
+def _check_duration(value: object) -> object:
+    _matched(_DURATION, value, _A_DURATION)
+    return value
+
+
+def _check_duration_or_never(value: object) -> object:
+    if value != "never":
+        _matched(_DURATION, value, f"{_A_DURATION}, or never")
     return value
 
 
@@ -115,10 +127,10 @@ Days = Annotated[
 ]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
-Every = Annotated[str, AfterValidator(_check_every)]
-Duration = Annotated[str, AfterValidator(_check_duration)]
+Every = Annotated[str, BeforeValidator(_check_every)]
+Duration = Annotated[str, BeforeValidator(_check_duration)]
 #: `never` and not `off`, which YAML reads as a truth value.
-DurationOrNever = Annotated[str, AfterValidator(lambda value: value if value == "never" else _check_duration(value))]
+DurationOrNever = Annotated[str, BeforeValidator(_check_duration_or_never)]
 Scalar = (
     Annotated[bool, Tag(member("bool"))]
     | Annotated[int, Tag(member("int"))]
@@ -127,6 +139,17 @@ Scalar = (
 )
 #: A key that may be left to the trainer.
 Auto = Annotated[Literal["auto"], Tag(member("auto"))]
+
+
+def fault_at(path: Sequence[str | int], says: str) -> ValidationError:
+    """The error of a check of several parts that is about one of them: the loader shows that one's place.
+
+    Args:
+        path: Keys below the model that checks.
+        says: What is wrong.
+    """
+    error = PydanticCustomError("value_error", "{says}", {"says": says})
+    return ValidationError.from_exception_data("", [{"type": error, "loc": tuple(path), "input": None}])
 
 
 class Strict(BaseModel):

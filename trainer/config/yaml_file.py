@@ -213,7 +213,7 @@ def describe(value: Any) -> str:
     if isinstance(value, dict | list):
         return word
     try:
-        text = repr(value)
+        text = str(value).lower() if isinstance(value, bool) else repr(value)
     except ValueError:  # an integer of thousands of digits
         text = "…"
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '…'} ({word})"

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer.checkpoint.store import Snapshot
 from trainer.config import Config, SavedModel
+from trainer.config.training import mode_of
 from trainer.errors import ConfigError, KfitError
 from trainer.feed.order.worker_share import Worker
 from trainer.feed.packing.images import augments
@@ -281,7 +282,7 @@ class Session:
             context.state,
             stock,
             monitor=monitor,
-            mode=stock_callbacks.mode_of(self.model.directions, monitor, early.mode if early else "auto"),
+            mode=mode_of(self.model.directions, monitor, early.mode if early else "auto"),
             line_every=max(1, self._train.steps // _LINES_AN_EPOCH),
             restore_metrics=(lambda: self._restore(pending, metrics=True)) if pending else None,
         )

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 
 import keras
 
-from trainer.config import Config, EarlyStopping, ReduceOnPlateau
+from trainer.config import Config
+from trainer.config.training import mode_of, monitor_fault
 from trainer.errors import ConfigError
 
 
-def mode_of(directions: Mapping[str, str], monitor: str, mode: str) -> str:
-    """Returns `min` or `max`: the direction in which a metric of that name is better; `auto` where nobody knows."""
-    return mode if mode != "auto" else directions.get(monitor.removeprefix("val_")) or "auto"
-
-
 def check_monitors(config: Config, directions: Mapping[str, str], *, validation: bool) -> None:
-    """Checks that the metrics that callbacks watch exist.
+    """Checks that the metrics that callbacks watch exist, those of code of one's own among them.
 
     Args:
         config: The configuration.
@@ -26,22 +22,8 @@ def check_monitors(config: Config, directions: Mapping[str, str], *, validation:
     Raises:
         ConfigError: A `monitor` names no metric of the run, or one without a direction.
     """
-    names = list(directions)
-    available = names + ([f"val_{n}" for n in names] if validation else [])
-    for key in ("early_stopping", "reduce_on_plateau"):
-        part: EarlyStopping | ReduceOnPlateau | None = getattr(config.fit, key)
-        if part is not None and part.monitor not in available:
-            raise ConfigError(
-                f"there is no metric {part.monitor!r}",
-                where=f"run.fit.{key}.monitor",
-                remedy=f"choose one of {', '.join(available)}",
-            )
-        if part is not None and mode_of(directions, part.monitor, part.mode) == "auto":
-            raise ConfigError(
-                f"nobody knows whether less or more of {part.monitor} is better",
-                where=f"run.fit.{key}.mode",
-                remedy="set mode: min or mode: max",
-            )
+    if fault := monitor_fault(config.fit, directions, validation=validation):
+        raise ConfigError(fault.what, where=f"run.{fault.key}", remedy=fault.remedy)
 
 
 def keras_callbacks(

@@ -104,7 +104,12 @@ envFrom[{{ $i }}]: give one of secretRef and configMapRef
 {{- if and (hasKey .Values.jobLabels "kueue.x-k8s.io/priority-class") (include "kfit.queue" . | fromJson).priority }}
 jobLabels: kueue.x-k8s.io/priority-class is queue.priority; remove one
 {{- end }}
-{{- $own := list "kfit.dev/job-file" "kfit.dev/output-uri" "kfit.dev/values-hash" "kueue.x-k8s.io/job-min-parallelism" "kueue.x-k8s.io/job-completions-equal-parallelism" }}
+{{- with get .Values.podAnnotations "kfit.dev/date" }}
+{{- if not (regexMatch "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" .) }}
+podAnnotations: kfit.dev/date is {{ . }}; write the run's day like 2026-01-31
+{{- end }}
+{{- end }}
+{{- $own := list "kfit.dev/job-file" "kfit.dev/output-uri" "kfit.dev/values-hash" "kfit.dev/placement" "kueue.x-k8s.io/job-min-parallelism" "kueue.x-k8s.io/job-completions-equal-parallelism" }}
 {{- range $where, $notes := pick .Values "commonAnnotations" "jobAnnotations" "podAnnotations" }}
 {{- range $key, $_ := $notes }}
 {{- if has $key $own }}
@@ -136,7 +141,21 @@ initContainers: {{ .name }} stands twice, or is the chart's own container; give 
 {{- if and (eq .Values.dnsPolicy "None") (not .Values.dnsConfig.nameservers) }}
 dnsPolicy None needs dnsConfig.nameservers; name one, or remove dnsPolicy
 {{- end }}
+{{- range $i, $one := .Values.tolerations }}
+{{- if and (eq (.operator | default "") "Exists") .value }}
+tolerations[{{ $i }}]: operator Exists takes every value; remove value, or operator
+{{- end }}
+{{- if and (not .key) (ne (.operator | default "") "Exists") }}
+tolerations[{{ $i }}]: key is missing; name one, or tolerate all by operator: Exists
+{{- end }}
+{{- if and (hasKey . "tolerationSeconds") (ne (.effect | default "") "NoExecute") }}
+tolerations[{{ $i }}]: tolerationSeconds goes with effect: NoExecute
+{{- end }}
+{{- end }}
 {{- range $i, $object := .Values.extraObjects }}
+{{- if not (or (dig "metadata" "name" "" $object) (dig "metadata" "generateName" "" $object)) }}
+extraObjects[{{ $i }}]: metadata.name is missing
+{{- end }}
 {{- if has $object.kind (list "Job" "CronJob") }}
 extraObjects[{{ $i }}]: a {{ $object.kind }} beside the chart's own; give it a job file, or a chart, of its own
 {{- end }}
@@ -216,9 +235,18 @@ volumes: {{ .name }} stands twice; remove one
 {{- end }}
 {{- $names = append $names .name }}
 {{- end }}
+{{- $paths := list -}}
 {{- range .Values.volumeMounts }}
 {{- if not (has .name $names) }}
 volumeMounts: no volume {{ .name }}; volumes has {{ join ", " $names | default "none" }}
+{{- end }}
+{{- if has .mountPath $paths }}
+volumeMounts: {{ .mountPath }} stands twice; choose another path
+{{- end }}
+{{- $paths = append $paths .mountPath }}
+{{- $inside := .subPath | default "" }}
+{{- if or (hasPrefix "/" $inside) (has ".." (splitList "/" $inside)) }}
+volumeMounts: subPath {{ $inside }} leads out of the volume; name a folder inside it
 {{- end }}
 {{- if has (trimSuffix "/" .mountPath) (list "/etc/kfit" "/tmp" "/dev/shm") }}
 volumeMounts: {{ .mountPath }} is mounted by the chart; choose another path

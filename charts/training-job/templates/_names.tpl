@@ -114,10 +114,14 @@ kfit.dev/job-file: |
 {{- toYaml (dict "run" .Values.run) -}}
 {{- end }}
 
+{{/* With where the pods may run as the values say: Kueue writes the nodes of the day into an admitted Job, and `kfit resume` copies it. */}}
 {{- define "kfit.jobAnnotations" -}}
 {{- $own := dict "kfit.dev/output-uri" (dig "output" "uri" "" .Values.run) "kfit.dev/values-hash" (include "kfit.hash" .) -}}
 {{- if int .Values.minNodes }}
 {{- $own = merge $own (dict "kueue.x-k8s.io/job-min-parallelism" (int .Values.minNodes | toString) "kueue.x-k8s.io/job-completions-equal-parallelism" "true") -}}
+{{- end }}
+{{- if (include "kfit.queue" . | fromJson).name }}
+{{- $_ := set $own "kfit.dev/placement" (dict "nodeSelector" .Values.nodeSelector "tolerations" .Values.tolerations | toJson) -}}
 {{- end }}
 {{- merge $own .Values.jobAnnotations | toYaml -}}
 {{- end }}

@@ -41,8 +41,13 @@ def _older_output(context: click.Context, parameter: click.Parameter, uri: str |
 @click.option("--name", default="training", show_default=True, help="The job's name.")
 def init(data_uri: str, label: str, task: str | None, output_uri: str, older_output: str | None, name: str) -> None:
     """Print a job file for the Parquet at DATA_URI."""
+    from k8s.chart.kubernetes_names import NAME
     from k8s.commands.author.init import job_file
 
+    try:
+        NAME.check(name)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong), param_hint="--name") from wrong
     click.echo(job_file(data_uri, label=label, task=task, output=older_output or output_uri, name=name), nl=False)
 
 
@@ -54,7 +59,23 @@ def init(data_uri: str, label: str, task: str | None, output_uri: str, older_out
 )  # fmt: skip
 def check(job: JobSource, form: str) -> None:
     """Check JOB before a GPU is held: configuration, data, storage."""
+    if "-" not in job.files:  # stdin is read once, by the trainer
+        _check_chart_keys(job)
     become_trainer("check", job, ["-o", form])
+
+
+def _check_chart_keys(job: JobSource) -> None:
+    """Checks the keys beside `run:`, which the trainer leaves alone; a file that has none is for this machine alone.
+
+    Raises:
+        ConfigError: A key is wrong.
+    """
+    from k8s.chart.values import JobFile
+    from trainer.config import load_document
+
+    document = load_document(job.files, job.overrides)
+    if document.values.keys() - {"run"}:
+        JobFile.from_document(document)
 
 
 @click.command(epilog=examples("kfit fit job.yaml", "kfit fit job.yaml -f small.yaml --set run.fit.epochs=1"))

@@ -49,11 +49,26 @@ ENTRY = {"name": "A", "value": "1"}
         ),
         ({"podAnnotations": {"kfit.dev/job-file": "x"}}, "podAnnotations: kfit.dev/job-file is set by the chart"),
         ({"jobAnnotations": {"kfit.dev/values-hash": "x"}}, "jobAnnotations: kfit.dev/values-hash is set by the chart"),
-        ({"initContainers": [{"name": "trainer"}]}, "initContainers: trainer stands twice, or is the chart's own"),
+        (
+            {"initContainers": [{"name": "trainer", "image": "a"}]},
+            "initContainers: trainer stands twice, or is the chart's own",
+        ),
         ({"dnsPolicy": "None"}, "dnsPolicy None needs dnsConfig.nameservers; name one, or remove dnsPolicy"),
         (
-            {"extraObjects": [{"kind": "CronJob"}]},
+            {"extraObjects": [{"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "a"}}]},
             "extraObjects[0]: a CronJob beside the chart's own; give it a job file, or a chart, of its own",
+        ),
+        ({"extraObjects": [{"apiVersion": "v1", "kind": "Secret", "metadata": {}}]}, "metadata.name is missing"),
+        ({"podAnnotations": {"kfit.dev/date": "today"}}, "kfit.dev/date is today; write the run's day like 2026-01-31"),
+        ({"jobAnnotations": {"kfit.dev/placement": "x"}}, "jobAnnotations: kfit.dev/placement is set by the chart"),
+        (
+            {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+            "tolerations[0]: operator Exists takes every value; remove value, or operator",
+        ),
+        ({"tolerations": [{"effect": "NoSchedule"}]}, "tolerations[0]: key is missing; name one, or"),
+        (
+            {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}]},
+            "tolerations[0]: tolerationSeconds goes with effect: NoExecute",
         ),
         ({"resources": {"cpu": 0}}, "resources.cpu is 0; give more than nothing"),
         ({"resources": {"memory": "0Gi"}}, "resources.memory is 0Gi; give more than nothing"),
@@ -100,6 +115,14 @@ ENTRY = {"name": "A", "value": "1"}
         (
             {"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "/tmp/"}]},
             "volumeMounts: /tmp/ is mounted by the chart; choose another path",
+        ),
+        (
+            {"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "/a"}] * 2},
+            "volumeMounts: /a stands twice; choose another path",
+        ),
+        (
+            {"volumes": [{"name": "a"}], "volumeMounts": [{"name": "a", "mountPath": "/a", "subPath": "b/../../c"}]},
+            "volumeMounts: subPath b/../../c leads out of the volume; name a folder inside it",
         ),
         (
             {"resources": {"claims": [{"name": "gpu"}]}},

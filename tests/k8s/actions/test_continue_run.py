@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, date, datetime
+
+import pytest
 
 from k8s.actions.continue_run import logical_date, manifests, next_name
 from k8s.actions.schedules import triggered
 from k8s.chart.yaml_documents import run_id
+from tests.chart.charts import render, values
 from tests.k8s.objects import job
 
 OLD = "train-1a2b3c4d"
@@ -57,6 +61,36 @@ def test_what_a_queue_wrote_into_the_old_job_is_not_of_the_new_one():
     assert again["spec"]["template"]["metadata"]["labels"] == {"kfit.dev/job": next_name(ended), "team": "ml"}
     assert again["spec"]["template"]["metadata"]["annotations"] == wanted
     assert (again["spec"]["parallelism"], again["spec"]["completions"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"nodeSelector": {"pool": "a"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]}], ids=str
+)
+def test_a_new_job_is_not_pinned_to_the_nodes_that_a_queue_chose_for_the_old_one(asked):
+    change = {key: value for key, value in asked.items() if value}
+    rendered = render(values(change, queue="team-a")).objects["Job"]
+    rendered["metadata"] |= {"uid": "u"}
+    pod = rendered["spec"]["template"]["spec"]
+    before = copy.deepcopy(pod)
+    # as Kueue admits a Job: the labels and tolerations of a flavor, and a gate where there is a topology
+    pod["nodeSelector"] = {**pod.get("nodeSelector", {}), "cloud.provider.com/spot": "true"}
+    pod["tolerations"] = [*pod.get("tolerations", []), {"key": "spot", "operator": "Exists"}]
+    pod["schedulingGates"] = [{"name": "kueue.x-k8s.io/topology"}]
+    (again,) = manifests(rendered, [])
+    assert run_id(again) == run_id(rendered)
+    after = again["spec"]["template"]["spec"]
+    assert {**after, "containers": []} == {**before, "containers": []}
+    assert (
+        again["metadata"]["annotations"]["kfit.dev/placement"]
+        == rendered["metadata"]["annotations"]["kfit.dev/placement"]
+    )
+
+
+def test_nodes_that_no_queue_chose_stay():
+    ended = over()
+    ended["spec"]["template"]["spec"] |= {"nodeSelector": {"pool": "a"}, "schedulingGates": [{"name": "own"}]}
+    pod = manifests(ended, [])[-1]["spec"]["template"]["spec"]
+    assert (pod["nodeSelector"], pod["schedulingGates"]) == ({"pool": "a"}, [{"name": "own"}])
 
 
 def test_asked_twice_it_is_the_same_job_and_after_that_one_another():

@@ -102,7 +102,36 @@ def test_a_file_that_the_chart_refuses_is_named_among_many(job_file):
     jobs = [job_file("a"), job_file("b", more="nodes: 2\nkubeVersion: nonsense"), job_file("c")]
     with pytest.raises(ConfigError) as caught:
         render_many([load_document(job) for job in jobs], "v1.34.0")
-    assert caught.value.where == jobs[1]
+    assert f"{jobs[1]}:13: kubeVersion: 'nonsense' is not a version of Kubernetes: use 1.34" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("affinity:\n  nodeAffinty: {}", ":12: affinity: additional properties 'nodeAffinty' not allowed"),
+        (
+            "tolerations:\n- key: a\n  effect: NoSchedul",
+            ":14: tolerations[0].effect: value must be one of '', 'NoSchedule', 'PreferNoSchedule', 'NoExecute'",
+        ),
+        (
+            "volumes:\n- name: a\n  secret:\n    secretName: a_b",
+            ":15: volumes[0].secret.secretName: 'a_b' is not the name of an object: use lower-case letters",
+        ),
+        ("volumes:\n- {name: a, emptyDir: {}, hostPath: {path: /a}}", ":13: volumes[0]: has 3 keys, 2 at most"),
+        (
+            "dnsPolicy: None\nminNodes: 2\nnodes: 4",
+            ": 2 faults\n  minNodes goes with a queue, which admits fewer pods than nodes; name one in queue, or "
+            "remove minNodes\n  dnsPolicy None needs dnsConfig.nameservers",
+        ),
+    ],
+)
+def test_what_helm_refuses_is_said_with_its_line_and_without_helms_words(job_file, more, said):
+    file = job_file("wrong", more=more)
+    with pytest.raises(ConfigError) as caught:
+        rendered(file)
+    assert f"{file}{said}" in str(caught.value)
+    assert "specifications" not in str(caught.value)
+    assert "charts/training-job/README.md describes every key" in str(caught.value)
 
 
 def test_the_job_comes_last_and_has_the_hash_of_its_values(job_file):

@@ -7,8 +7,7 @@ from typing import Any
 import keras
 
 from trainer.config import Fit, KerasOptimizer, KerasSchedule, Optimizer, OwnCode, Schedule
-from trainer.config.keras_names import entry
-from trainer.config.objective import CLIPS
+from trainer.config.keras_names import CLIPS, entry
 from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
