@@ -38,15 +38,15 @@ def load(name: str, where: str, takes: str = "") -> Any:
         ) from error
     except Exception as error:
         raise fault(f"{module_name} does not import", error, where) from error
-    found = getattr(module, attribute, None)
-    if found is None or not callable(found):
-        what = "has no function" if found is None else "has no callable"
+    named = getattr(module, attribute, None)
+    if not callable(named):
+        what = "has no function" if named is None else "has no callable"
         raise ConfigError(
             f"{module_name} {what} {attribute!r}",
             where=where,
             remedy=f"define {attribute}({takes}) in {getattr(module, '__file__', None) or module_name}",
         )
-    return found
+    return named
 
 
 def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional: Any) -> Any:
@@ -63,9 +63,9 @@ def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional
         ConfigError: There is no such module or name, or it cannot be called.
         ModelCodeError: It does not import, raises, or returns something else.
     """
-    found = load(name, where, "features" if positional else "")
+    function = load(name, where, "features" if positional else "")
     try:
-        made = found(*positional, **args)
+        made = function(*positional, **args)
     except Exception as error:
         raise fault(f"{name} raised", error, where) from error
     if not isinstance(made, kind):
@@ -85,14 +85,14 @@ def row_by_row(function: Callable[[Any, Any], Any], name: str, where: str) -> Ca
     """
 
     def checked(y_true: Any, y_pred: Any) -> Any:
-        found = function(y_true, y_pred)
-        if not hasattr(found, "shape") or not len(found.shape):
+        values = function(y_true, y_pred)
+        if not hasattr(values, "shape") or not len(values.shape):
             raise ModelCodeError(
-                f"{name} returned {describe(found)}, not a value for each row",
+                f"{name} returned {describe(values)}, not a value for each row",
                 where=where,
                 remedy="return a tensor of shape [batch], so that padding and replicas can be told apart",
             )
-        return found
+        return values
 
     return checked
 
