@@ -20,6 +20,10 @@ from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
 _WHERE = "run.model.entrypoint"
 #: Arguments of every layer, and of a functional model.
 _OF_KERAS = {"self", "args", "kwargs", "name", "trainable", "dtype", "inputs", "outputs"}
+#: Activations whose answers are no probabilities.
+_NO_PROBABILITY = frozenset(
+    {"linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "softplus", "softsign"}
+)
 
 
 def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
@@ -59,10 +63,25 @@ def _with_step(
 def _made(features: Features, wanted: Entrypoint) -> keras.Model:
     found = own_code.load(wanted.entrypoint, _WHERE, "features" if wanted.inputs == "packed" else "")
     if wanted.inputs == "packed":
+        _check_takes_features(found, wanted)
         return own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
     takes_features = "features" in inspect.signature(found).parameters
     args = {**wanted.args, **({"features": features} if takes_features else {})}
     return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
+
+
+def _check_takes_features(found: Any, wanted: Entrypoint) -> None:
+    """The model of a plain script takes no features; it takes columns, which the job file has to say."""
+    try:
+        takes = inspect.signature(found).parameters
+    except ValueError:  # of a class without one
+        return
+    if takes.keys() <= wanted.args.keys():
+        raise ModelCodeError(
+            f"{wanted.entrypoint} takes no features, and inputs: packed hands it those",
+            where=_WHERE,
+            remedy="set inputs: raw (or encoded) for a model of columns, or let it take features as its first argument",
+        )
 
 
 def _fitted_in(
@@ -146,10 +165,12 @@ def _check_activation(features: Features, made: keras.Model, name: str, where: s
         lasts = [tensor._keras_history.operation for tensor in getattr(made, "outputs", None) or ()]
     for head, last in zip(features.heads, lasts, strict=False):
         if head.activation != "linear" and isinstance(last, keras.layers.Dense):
-            if last.activation is not keras.activations.linear:
+            ends = getattr(last.activation, "__name__", "")
+            if ends not in _NO_PROBABILITY:
                 continue
+            shown = "without activation" if ends == "linear" else f"with the activation {ends}"
             raise ModelCodeError(
-                f"{name} ends in layer {last.name!r} without activation, expected {head.activation}",
+                f"{name} ends in layer {last.name!r} {shown}, expected {head.activation}",
                 where=where,
                 remedy="End in keras.layers.Dense(features.outputs, features.activation)."
                 if len(features.heads) == 1

@@ -42,6 +42,12 @@ def published_at(wanted: SavedModel) -> str | None:
                 where="run.model.from",
                 remedy="correct the path; model.save('….keras') writes such a file",
             )
+    elif wanted.uri.endswith((".h5", ".hdf5", ".pb", ".tf", ".pt", ".onnx")):
+        raise ConfigError(
+            f"{wanted.uri} is no .keras file",
+            where="run.model.from",
+            remedy="load it where it was made, and save it anew: model.save('….keras')",
+        )
     else:
         folder = published_model.resolve(wanted.uri)
     if wanted.inputs is not None:

@@ -172,7 +172,7 @@ def make_loss(config: Config, target: Target, label: LabelField, compiled: Compi
     if compiled.loss is not None:
         loss = compiled.loss
         if not isinstance(loss, keras.losses.Loss):
-            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"))
+            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"), "run.model.entrypoint")
         given = inputs_of_object(label, compiled.loss)
         return RunLoss(loss, lambda y, z: given(y, from_learnt(label, z)))
     if isinstance(wanted, OwnCode):
@@ -223,24 +223,27 @@ def _own_loss(wanted: OwnCode, where: str) -> keras.losses.Loss:
     found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
     if isinstance(found, type):
         return own_code.make(wanted.entrypoint, wanted.args, where, keras.losses.Loss)
-    return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint)
+    return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint, where)
 
 
 class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
     """A function of labels and predictions as a loss."""
 
-    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str, where: str) -> None:
         super().__init__(name=entrypoint.rpartition(":")[2])
-        self._function, self._entrypoint = function, entrypoint
+        own_code.check_takes(function, entrypoint, where, "y_true", "y_pred")
+        self._function, self._entrypoint, self._where = function, entrypoint, where
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         found = self._function(y_true, y_pred)
         if not hasattr(found, "shape"):
             raise ModelCodeError(
                 f"{self._entrypoint} returned {own_code.describe(found)}, not a tensor",
-                where="run.fit.loss",
+                where=self._where,
                 remedy="return a value for each row, [batch], or one for the batch",
             )
+        if getattr(found.shape, "rank", True) and len(found.shape):  # what numpy computed has no known rank
+            own_code.check_rows(found, y_true, self._entrypoint, self._where)
         return found
 
 

@@ -239,6 +239,7 @@ def _own(wanted: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric
     found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
     if isinstance(found, type):
         metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
+        own_code.check_takes(metric.update_state, f"{wanted.entrypoint}.update_state", where, "y_true", "y_pred")
     else:
         metric = _of_function(functools.partial(found, **wanted.args), wanted.entrypoint.partition(":")[2], where)
     return _adapted(metric, inputs_of_own(label))
