@@ -66,14 +66,9 @@ def values(
     names: Iterable[str] = (),
     quantiles: Sequence[float] = (),
 ) -> dict[str, float]:
-    """Several metrics over all rows, by name.
+    """The metrics `names` over all rows, by name; by default all of the task's.
 
-    Args:
-        task: One of `NAMES`.
-        labels: [rows], any dtype.
-        predictions: [rows], [rows, 1] or [rows, outputs], any dtype.
-        names: Which; default all of the task's.
-        quantiles: Of task quantile.
+    The other arguments are those of `value`; predictions may also be [rows, 1], and of any dtype.
     """
     running = RunningMetrics(task, tuple(names), quantiles)
     running.update(labels, predictions)
@@ -161,18 +156,7 @@ def _undefined_reason(name: str, task: str, labels: NDArray[Any]) -> str:
 def count_metric(
     name: str, task: str, labels: Floats, predictions: Floats, quantiles: Sequence[float] = ()
 ) -> CountMetric:
-    """A metric as a function of how often each row is taken.
-
-    Args:
-        name: One of `NAMES[task]`.
-        task: One of `NAMES`.
-        labels: [rows].
-        predictions: [rows] or [rows, outputs].
-        quantiles: Of task quantile.
-
-    Returns:
-        Counts [draws, rows] -> values [draws].
-    """
+    """The metric that `value` takes, as a function of how often each row counts: [draws, rows] -> values [draws]."""
     if not np.isfinite(predictions).all():
         return lambda counts: np.full(len(counts), np.nan)
     if task == "multilabel" and name == "auc":
@@ -272,10 +256,10 @@ def _mean_over_classes(metrics: Sequence[CountMetric]) -> CountMetric:
     """The mean over those classes of which the metric is defined."""
 
     def over(counts: Floats) -> Floats:
-        found = np.stack([metric(counts) for metric in metrics])  # [classes, draws]
-        defined = np.isfinite(found)
+        by_class = np.stack([metric(counts) for metric in metrics])  # [classes, draws]
+        defined = np.isfinite(by_class)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.where(defined, found, 0.0).sum(axis=0) / defined.sum(axis=0))
+            return np.asarray(np.where(defined, by_class, 0.0).sum(axis=0) / defined.sum(axis=0))
 
     return over
 

@@ -38,11 +38,7 @@ def build(features: Features, config: Config) -> keras.Model:
 def build_job(features: Features, config: Config, saved: keras.Model = None, takes: str = "packed") -> Built:
     """The model to train. Call it in the scope of the strategy.
 
-    Args:
-        features: Its features.
-        config: The job file's `run:` key.
-        saved: The model that `model.from` names, where it does.
-        takes: What that one takes: `packed`, `encoded` or `raw`.
+    Where `model.from` names a model, `saved` is that one, and it `takes` `packed`, `encoded` or `raw` inputs.
 
     Raises:
         ConfigError: An activation that Keras does not know, a layer to freeze that is not there, or a model larger than

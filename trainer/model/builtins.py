@@ -29,7 +29,7 @@ from trainer.model.features import Features, plain_name
 MOST_EMBEDDED_NUMBERS = 256
 
 
-def build_builtin(features: Features, wanted: Builtin) -> keras.Model:
+def build_builtin(features: Features, spec: Builtin) -> keras.Model:
     """The builtin model on the encoded features.
 
     Returns:
@@ -39,28 +39,28 @@ def build_builtin(features: Features, wanted: Builtin) -> keras.Model:
         ConfigError: An activation that Keras does not know.
     """
     inputs = features.inputs()
-    if wanted.builtin == "linear":
+    if spec.builtin == "linear":
         last = features.encode(inputs)
     else:
-        encoded = features.encode(inputs, _number_embedding(features, wanted))
+        encoded = features.encode(inputs, _number_embedding(features, spec))
         last = encoded
-        for depth, units in enumerate(wanted.hidden, start=1):
-            last = _hidden(last, units, depth, wanted)
-        if wanted.builtin == "dcn":
-            last = ops.concatenate([_crossed(encoded, wanted), last], axis=1)
+        for depth, units in enumerate(spec.hidden, start=1):
+            last = _hidden(last, units, depth, spec)
+        if spec.builtin == "dcn":
+            last = ops.concatenate([_crossed(encoded, spec), last], axis=1)
     # float32 whatever the policy: half-precision probabilities ruin loss and metrics.
     outputs = [
         keras.layers.Dense(
             head.outputs,
             head.activation,
             bias_initializer=keras.initializers.Constant(list(head.bias)) if any(head.bias) else "zeros",
-            kernel_regularizer=_l2(wanted),
+            kernel_regularizer=_l2(spec),
             dtype="float32",
             name="prediction" if len(features.heads) == 1 else f"prediction_{at}_{plain_name(head.label)}",
         )(last)
         for at, head in enumerate(features.heads)
     ]
-    return keras.Model(inputs, side_by_side(outputs), name=wanted.builtin)
+    return keras.Model(inputs, side_by_side(outputs), name=spec.builtin)
 
 
 def side_by_side(outputs: list[Any]) -> Any:
@@ -68,24 +68,24 @@ def side_by_side(outputs: list[Any]) -> Any:
     return outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(dtype="float32", name="predictions")(outputs)
 
 
-def _number_embedding(features: Features, wanted: Builtin) -> Any:
+def _number_embedding(features: Features, spec: Builtin) -> Any:
     """What `Features.encode` puts beside the scaled numbers: a function [B, K] -> [B, K * number_size], or None."""
     columns = features.numeric_columns
-    if wanted.numbers == "none" or not 0 < columns <= MOST_EMBEDDED_NUMBERS:
+    if spec.numbers == "none" or not 0 < columns <= MOST_EMBEDDED_NUMBERS:
         return None
-    return _periodic(columns, wanted) if wanted.numbers == "periodic" else _piecewise(features, wanted)
+    return _periodic(columns, spec) if spec.numbers == "periodic" else _piecewise(features, spec)
 
 
-def _periodic(columns: int, wanted: Builtin) -> Any:
+def _periodic(columns: int, spec: Builtin) -> Any:
     """PLR: relu(W cos(2π f x + b) + c) with frequencies f, phases b and weights of each column's own."""
 
     def embed(numbers: Any) -> Any:
-        width, size = wanted.frequencies, wanted.number_size
+        width, size = spec.frequencies, spec.number_size
         waves = keras.layers.EinsumDense(
             "bk,kf->bkf",
             output_shape=(columns, width),
             bias_axes="kf",
-            kernel_initializer=keras.initializers.RandomNormal(stddev=2 * math.pi * wanted.frequency_scale),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=2 * math.pi * spec.frequency_scale),
             bias_initializer=keras.initializers.RandomUniform(-math.pi, math.pi),
             dtype="float32",
             name="number_frequencies",
@@ -104,9 +104,9 @@ def _periodic(columns: int, wanted: Builtin) -> Any:
     return embed
 
 
-def _piecewise(features: Features, wanted: Builtin) -> Any:
+def _piecewise(features: Features, spec: Builtin) -> Any:
     """PLE: of each bin between two quantiles, which part of it lies below the number, from 0 to 1."""
-    bins = wanted.number_size
+    bins = spec.number_size
     edges = features.scaled_quantiles(bins)  # [K, bins + 1]
     widths = np.diff(edges, axis=1)
     low = edges[:, :-1].astype("float32")
@@ -120,26 +120,26 @@ def _piecewise(features: Features, wanted: Builtin) -> Any:
     return embed
 
 
-def _crossed(encoded: Any, wanted: Builtin) -> Any:
+def _crossed(encoded: Any, spec: Builtin) -> Any:
     """DCN-v2's cross network: x_{l+1} = x_0 * (W x_l + b) + x_l, [B, width] -> [B, width]."""
     crossed = encoded
-    for depth in range(1, wanted.cross_layers + 1):
+    for depth in range(1, spec.cross_layers + 1):
         mixed = keras.layers.Dense(
-            encoded.shape[-1], kernel_regularizer=_l2(wanted), dtype="float32", name=f"cross_{depth}"
+            encoded.shape[-1], kernel_regularizer=_l2(spec), dtype="float32", name=f"cross_{depth}"
         )(crossed)
         crossed = encoded * mixed + crossed
     return crossed
 
 
-def _hidden(before: Any, units: int, depth: int, wanted: Builtin) -> Any:
-    after = keras.layers.Dense(units, kernel_regularizer=_l2(wanted), name=f"hidden_{depth}")(before)
-    after = keras.layers.Activation(_activation(wanted.activation), name=f"activation_{depth}")(after)
-    if wanted.dropout:
-        after = keras.layers.Dropout(wanted.dropout, name=f"dropout_{depth}")(after)
-    if not wanted.residual:
+def _hidden(before: Any, units: int, depth: int, spec: Builtin) -> Any:
+    after = keras.layers.Dense(units, kernel_regularizer=_l2(spec), name=f"hidden_{depth}")(before)
+    after = keras.layers.Activation(_activation(spec.activation), name=f"activation_{depth}")(after)
+    if spec.dropout:
+        after = keras.layers.Dropout(spec.dropout, name=f"dropout_{depth}")(after)
+    if not spec.residual:
         return after
     if before.shape[-1] != units:
-        before = keras.layers.Dense(units, use_bias=False, kernel_regularizer=_l2(wanted), name=f"project_{depth}")(
+        before = keras.layers.Dense(units, use_bias=False, kernel_regularizer=_l2(spec), name=f"project_{depth}")(
             before
         )
     return keras.layers.Add(name=f"residual_{depth}")([before, after])
@@ -157,5 +157,5 @@ def _activation(name: str) -> str:
     return name
 
 
-def _l2(wanted: Builtin) -> keras.regularizers.Regularizer | None:
-    return keras.regularizers.L2(wanted.l2) if wanted.l2 else None
+def _l2(spec: Builtin) -> keras.regularizers.Regularizer | None:
+    return keras.regularizers.L2(spec.l2) if spec.l2 else None

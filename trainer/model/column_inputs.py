@@ -38,18 +38,18 @@ def columns_for(features: Features, made: keras.Model, inputs: Mapping[str, Any]
         ModelCodeError: The model has an input that is no column, or takes one tensor where there are several columns.
     """
     columns = by_column(features, inputs, kind)
-    wanted = _names(made)
-    if wanted is None:  # a subclass
+    names = _names(made)
+    if names is None:  # a subclass
         return next(iter(columns.values())) if len(columns) == 1 else columns
-    if unknown := [name for name in wanted if name not in columns]:
-        if len(wanted) > 1:
+    if unknown := [name for name in names if name not in columns]:
+        if len(names) > 1:
             raise ModelCodeError(
                 f"the model has the inputs {', '.join(unknown)}; columns are {', '.join(columns)}",
                 where=_WHERE,
                 remedy="name each keras.Input as its column: keras.Input((1,), name='…')",
             )
         return _one_tensor(features, columns, inputs, kind)
-    given = {name: columns[name] for name in wanted}
+    given = {name: columns[name] for name in names}
     structure = getattr(made, "_inputs_struct", None)
     if isinstance(structure, dict):
         return {key: given[tensor.name] for key, tensor in structure.items()}
@@ -68,15 +68,15 @@ def by_column(features: Features, inputs: Mapping[str, Any], kind: str) -> dict[
     """
     if kind == "encoded":
         return {name: _at_least_a_column(tensor) for name, tensor in features.columns(inputs).items()}
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for number in features.layout.numbers:
         values = inputs["numbers"][:, number.start : number.start + number.column.size]
-        found[number.column.name] = ops.add(ops.cast(values, "float64"), number.offset) if number.offset else values
+        columns[number.column.name] = ops.add(ops.cast(values, "float64"), number.offset) if number.offset else values
     for field in features.layout.codes:
-        found[field.column.name] = _values(field, inputs)
+        columns[field.column.name] = _values(field, inputs)
     for index, image in enumerate(features.layout.images):
-        found[image.name] = inputs[image_key(index)]
-    return found
+        columns[image.name] = inputs[image_key(index)]
+    return columns
 
 
 def _values(field: CodeField, inputs: Mapping[str, Any]) -> Any:
@@ -96,12 +96,8 @@ def _values(field: CodeField, inputs: Mapping[str, Any]) -> Any:
             where=_WHERE,
             remedy="take inputs: encoded",
         )
-    return keras.layers.IntegerLookup(
-        vocabulary=values,
-        invert=True,
-        mask_token=NULL_INTEGER,
-        oov_token=UNSEEN_INTEGER,
-    )(codes)
+    tokens = {"mask_token": NULL_INTEGER, "oov_token": UNSEEN_INTEGER}
+    return keras.layers.IntegerLookup(vocabulary=values, invert=True, **tokens)(codes)
 
 
 def _names(made: keras.Model) -> list[str] | None:

@@ -26,7 +26,7 @@ _NO_PROBABILITY = frozenset(
 )
 
 
-def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
+def build_entrypoint(features: Features, spec: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
     """Calls `package.module:function(features, **args)` and checks what comes back.
 
     Returns:
@@ -36,8 +36,8 @@ def build_entrypoint(features: Features, wanted: Entrypoint, fit: Fit) -> tuple[
         ConfigError: There is no such module or function.
         ModelCodeError: It does not import, raises, or returns what cannot be trained.
     """
-    made = _made(features, wanted)
-    return _with_step(features, made, wanted.inputs, fit, f"the model of {wanted.entrypoint}", _WHERE)
+    made = _made(features, spec)
+    return _with_step(features, made, spec.inputs, fit, f"the model of {spec.entrypoint}", _WHERE)
 
 
 def build_saved(features: Features, made: keras.Model, kind: str, uri: str, fit: Fit) -> tuple[keras.Model, Compiled]:
@@ -60,25 +60,25 @@ def _with_step(
     return model, compiled_by(made, fit, own_step)
 
 
-def _made(features: Features, wanted: Entrypoint) -> keras.Model:
-    found = own_code.load(wanted.entrypoint, _WHERE, "features" if wanted.inputs == "packed" else "")
-    if wanted.inputs == "packed":
-        _check_takes_features(found, wanted)
-        return own_code.make(wanted.entrypoint, wanted.args, _WHERE, keras.Model, features)
+def _made(features: Features, spec: Entrypoint) -> keras.Model:
+    found = own_code.load(spec.entrypoint, _WHERE, "features" if spec.inputs == "packed" else "")
+    if spec.inputs == "packed":
+        _check_takes_features(found, spec)
+        return own_code.make(spec.entrypoint, spec.args, _WHERE, keras.Model, features)
     takes_features = "features" in inspect.signature(found).parameters
-    args = {**wanted.args, **({"features": features} if takes_features else {})}
-    return own_code.make(wanted.entrypoint, args, _WHERE, keras.Model)
+    args = {**spec.args, **({"features": features} if takes_features else {})}
+    return own_code.make(spec.entrypoint, args, _WHERE, keras.Model)
 
 
-def _check_takes_features(found: Any, wanted: Entrypoint) -> None:
+def _check_takes_features(found: Any, spec: Entrypoint) -> None:
     """The model of a plain script takes no features; it takes columns, which the job file has to say."""
     try:
         takes = inspect.signature(found).parameters
     except ValueError:  # of a class without one
         return
-    if takes.keys() <= wanted.args.keys():
+    if takes.keys() <= spec.args.keys():
         raise ModelCodeError(
-            f"{wanted.entrypoint} takes no features, and inputs: packed hands it those",
+            f"{spec.entrypoint} takes no features, and inputs: packed hands it those",
             where=_WHERE,
             remedy="set inputs: raw (or encoded) for a model of columns, or let it take features as its first argument",
         )
@@ -114,27 +114,28 @@ def _one_output(features: Features, output: Any, name: str, where: str) -> Any:
     if len(heads) > 1 and isinstance(output, dict) and sorted(output) == sorted(names):
         output = [output[label] for label in names]
     several = len(heads) > 1 and isinstance(output, list | tuple) and len(output) == len(heads)
-    found = list(output) if several else [output]
+    outputs = list(output) if several else [output]
     sizes = [head.outputs for head in heads] if several else [features.outputs]
-    for one, size in zip(found, sizes, strict=True):
+    for one, size in zip(outputs, sizes, strict=True):
         if not isinstance(one, keras.KerasTensor) or tuple(one.shape) != (None, size):
-            wanted = f"shape (None, {size})" + (f", or a dict of {', '.join(names)}" if len(heads) > 1 else "")
-            raise ModelCodeError(
-                f"{name} returns {own_code.describe(one)}, expected {wanted}",
-                where=where,
-                remedy="End in keras.layers.Dense(features.outputs, features.activation)."
-                if len(heads) == 1
-                else "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads.",
-            )
-    return side_by_side(found)
+            expected = f"shape (None, {size})" + (f", or a dict of {', '.join(names)}" if len(heads) > 1 else "")
+            raise _wrong_end(features, f"{name} returns {own_code.describe(one)}, expected {expected}", where)
+    return side_by_side(outputs)
+
+
+def _wrong_end(features: Features, what: str, where: str) -> ModelCodeError:
+    remedy = "End in keras.layers.Dense(features.outputs, features.activation)."
+    if len(features.heads) > 1:
+        remedy = "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads."
+    return ModelCodeError(what, where=where, remedy=remedy)
 
 
 def _check_shapes(made: keras.Model, taken: Any, name: str, where: str) -> None:
     """Keras takes columns of any width for an input of one, until the first step."""
-    for wanted, given in zip(getattr(made, "inputs", None) or (), keras.tree.flatten(taken), strict=False):
-        if len(wanted.shape) == len(given.shape) and wanted.shape[-1] == 1 != given.shape[-1]:
+    for own, given in zip(getattr(made, "inputs", None) or (), keras.tree.flatten(taken), strict=False):
+        if len(own.shape) == len(given.shape) and own.shape[-1] == 1 != given.shape[-1]:
             raise ModelCodeError(
-                f"{name} has an input {wanted.name} of shape {wanted.shape}, and the column has {given.shape}",
+                f"{name} has an input {own.name} of shape {own.shape}, and the column has {given.shape}",
                 where=where,
                 remedy="give the input the shape of the column, or leave the column out",
             )
@@ -142,20 +143,17 @@ def _check_shapes(made: keras.Model, taken: Any, name: str, where: str) -> None:
 
 def _taken_inputs(made: keras.Model, inputs: dict[str, Any], name: str, where: str) -> Any:
     """The packed inputs that a functional model was built from: all, or some of them."""
-    if not isinstance(made, keras.models.Model) or not hasattr(made, "inputs") or made.inputs is None:
+    if getattr(made, "inputs", None) is None:
         return inputs
-    wanted = [tensor.name for tensor in made.inputs]
-    if unknown := [one for one in wanted if one not in inputs]:
+    keys = [tensor.name for tensor in made.inputs]
+    if unknown := [key for key in keys if key not in inputs]:
         raise ModelCodeError(
             f"{name} has the inputs {', '.join(unknown)}; packed inputs are {', '.join(inputs)}",
             where=where,
             remedy="Build it from features.inputs().",
         )
-    return {one: inputs[one] for one in wanted} if len(wanted) > 1 or _takes_dict(made) else inputs[wanted[0]]
-
-
-def _takes_dict(made: keras.Model) -> bool:
-    return isinstance(getattr(made, "_inputs_struct", None), dict)
+    takes_dict = len(keys) > 1 or isinstance(getattr(made, "_inputs_struct", None), dict)
+    return {key: inputs[key] for key in keys} if takes_dict else inputs[keys[0]]
 
 
 def _check_activation(features: Features, made: keras.Model, name: str, where: str) -> None:
@@ -164,18 +162,11 @@ def _check_activation(features: Features, made: keras.Model, name: str, where: s
     if len(features.heads) > 1:  # of a functional model with an output for each, in the order of their sorted names
         lasts = [tensor._keras_history.operation for tensor in getattr(made, "outputs", None) or ()]
     for head, last in zip(features.heads, lasts, strict=False):
-        if head.activation != "linear" and isinstance(last, keras.layers.Dense):
-            ends = getattr(last.activation, "__name__", "")
-            if ends not in _NO_PROBABILITY:
-                continue
+        ends = getattr(last.activation, "__name__", "") if isinstance(last, keras.layers.Dense) else ""
+        if ends in _NO_PROBABILITY and head.activation != "linear":
             shown = "without activation" if ends == "linear" else f"with the activation {ends}"
-            raise ModelCodeError(
-                f"{name} ends in layer {last.name!r} {shown}, expected {head.activation}",
-                where=where,
-                remedy="End in keras.layers.Dense(features.outputs, features.activation)."
-                if len(features.heads) == 1
-                else "End in keras.layers.Dense(head.outputs, head.activation) for each of features.heads.",
-            )
+            what = f"{name} ends in layer {last.name!r} {shown}, expected {head.activation}"
+            raise _wrong_end(features, what, where)
 
 
 def _check_loads_again(made: keras.Model, name: str, where: str) -> None:

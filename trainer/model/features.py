@@ -18,6 +18,7 @@ import numpy.typing as npt
 from keras import ops
 
 from trainer.config import Categorical, Config, Sequence, Text
+from trainer.model.codes import code_of
 from trainer.model.heads import make_heads
 from trainer.model.scaling import plan_scaling, scaled_quantiles, smooth_clip
 from trainer.schema import (
@@ -67,7 +68,14 @@ class Features:
         self.activation = self.heads[0].activation
         self._scaling = plan_scaling(layout, config, statistics)
         self._ragged = {field.column.name: ragged_key(index) for index, field in enumerate(layout.ragged)}
-        self._wanted = {field.column.name: _coded(config, field) for field in layout.codes}
+        self._coded = {
+            name: feature
+            for name, feature in config.data.features.items()
+            if isinstance(feature, Categorical | Sequence | Text)
+        }
+        self._embedded = [field for field in layout.codes if _is_embedded(self._coded[field.column.name], field)]
+        self._one_hot = [field for field in layout.codes if not _is_embedded(self._coded[field.column.name], field)]
+        self._code_indicators = [field.start for field in layout.codes if self._coded[field.column.name].indicator]
         self._layers: dict[str, keras.layers.Layer] = {}
         self.width = (
             layout.numbers_width
@@ -81,16 +89,13 @@ class Features:
     def inputs(self) -> dict[str, Any]:
         """Symbolic packed inputs: `numbers` float32 [B, N], `codes` int32 [B, C], absent where width 0; others."""
         self._layers = {}
-        widths = {"numbers": self.layout.numbers_width, "codes": self.layout.codes_width}
-        dtypes = {"numbers": "float32", "codes": "int32"}
-        found = {
-            name: keras.Input(shape=(width,), dtype=dtypes[name], name=name) for name, width in widths.items() if width
-        }
+        packed = (("numbers", self.layout.numbers_width, "float32"), ("codes", self.layout.codes_width, "int32"))
+        inputs = {name: keras.Input(shape=(width,), dtype=dtype, name=name) for name, width, dtype in packed if width}
         for key in self._ragged.values():
-            found[key] = keras.Input(shape=(None,), dtype="int32", name=key)
+            inputs[key] = keras.Input(shape=(None,), dtype="int32", name=key)
         for index, column in enumerate(self.layout.images):
-            found[image_key(index)] = keras.Input(shape=column.shape, dtype="uint8", name=image_key(index))
-        return found
+            inputs[image_key(index)] = keras.Input(shape=column.shape, dtype="uint8", name=image_key(index))
+        return inputs
 
     def embedding_shapes(self) -> dict[str, tuple[int, int]]:
         """Returns the shape of each embedding that `encode` makes, by column."""
@@ -130,16 +135,16 @@ class Features:
             Sequences and texts: int32 codes [B, length], ragged ones [B, longest], 0 after the last.
             Images: float32 [B, height, width, channels] in [0, 1].
         """
-        found = {}
+        by_name = {}
         if self.layout.numbers:
             scaled = self._scaled(inputs["numbers"])
             for field in self.layout.numbers:
-                found[field.column.name] = scaled[:, field.start : field.start + field.column.size]
+                by_name[field.column.name] = scaled[:, field.start : field.start + field.column.size]
         for code in self.layout.codes:
-            found[code.column.name] = self._values(inputs, code)
+            by_name[code.column.name] = self._values(inputs, code)
         for index, image in enumerate(self.layout.images):
-            found[image.name] = self._pixels(inputs[image_key(index)], index)
-        return found
+            by_name[image.name] = self._pixels(inputs[image_key(index)], index)
+        return by_name
 
     @property
     def numeric_columns(self) -> int:
@@ -155,34 +160,29 @@ class Features:
         return next(field.cardinality for field in self.layout.codes if field.column.name == column)
 
     def _pixels(self, pixels: Any, index: int) -> Any:
-        layer = self._layer(f"pixels_{index}", lambda name: keras.layers.Rescaling(1 / 255, dtype="float32", name=name))
-        return layer(pixels)
+        return self._layer(keras.layers.Rescaling, f"pixels_{index}", 1 / 255)(pixels)
 
     def _convolved(self, pixels: Any, index: int, column: Column) -> Any:
         """[B, height, width, channels] -> [B, image_width]."""
-        found = self._pixels(pixels, index)
+        maps = self._pixels(pixels, index)
         for number, filters in enumerate(_filters(column)):
             name = f"image_{index}_convolution_{number}"
-            found = self._layer(name, _convolution(filters))(found)
-            found = keras.layers.MaxPooling2D(2, padding="same", dtype="float32")(found)
-        return keras.layers.Flatten(dtype="float32")(found)
+            maps = self._layer(keras.layers.Conv2D, name, filters, 3, padding="same", activation="relu")(maps)
+            maps = keras.layers.MaxPooling2D(2, padding="same", dtype="float32")(maps)
+        return keras.layers.Flatten(dtype="float32")(maps)
 
     def _scaled(self, numbers: Any) -> Any:
         scaling = self._scaling
         if (scaling.factors != 1.0).any():
-            factors = scaling.factors.tolist()
-            numbers = self._layer("number_factors", lambda name: _rescaling(factors, name))(numbers)
-        scaled = self._layer("scaled_numbers", self._normalization)(numbers)
+            numbers = self._layer(keras.layers.Rescaling, "number_factors", scaling.factors.tolist())(numbers)
+        moments = {"mean": scaling.means.tolist(), "variance": np.square(scaling.deviations).tolist()}
+        scaled = self._layer(keras.layers.Normalization, "scaled_numbers", **moments)(numbers)
         if not np.isnan(scaling.fills).all():
             scaled = ops.where(ops.isnan(scaled), scaling.fills.astype("float32"), scaled)
         if not scaling.clipped.any():
             return scaled
         clipped = smooth_clip(scaled, ops.sqrt)
         return clipped if scaling.clipped.all() else ops.where(scaling.clipped, clipped, scaled)
-
-    def _normalization(self, name: str) -> keras.layers.Layer:
-        means, variances = self._scaling.means.tolist(), np.square(self._scaling.deviations).tolist()
-        return keras.layers.Normalization(axis=-1, mean=means, variance=variances, dtype="float32", name=name)
 
     def _encoded_codes(self, inputs: Mapping[str, Any]) -> list[Any]:
         parts = []
@@ -196,8 +196,8 @@ class Features:
             picked = ops.take(inputs["codes"], self._code_indicators, axis=1)
             parts.append(ops.cast(ops.equal(picked, 0), "float32"))
         for field in self._embedded:
-            place = self._ragged.get(field.column.name, field.start)
-            layer = self._layer(f"embed_{place}_{plain_name(field.column.name)}", self._embedding(field))
+            name = f"embed_{self._ragged.get(field.column.name, field.start)}_{plain_name(field.column.name)}"
+            layer = self._layer(keras.layers.Embedding, name, field.cardinality, self._embedding_size(field))
             values = self._values(inputs, field)
             parts.append(layer(values) if field.column.kind == "categorical" else _mean(layer(values), values))
         return parts
@@ -229,38 +229,17 @@ class Features:
 
     def _graph_fill(self, field: CodeField) -> int:
         """Returns the code that replaces null in the graph; `MISSING_CODE` where the feed or nothing does."""
-        impute = self._wanted[field.column.name].impute
-        if impute is None or field.fill is not None:
-            return MISSING_CODE
-        # Imported late: the lookup belongs to the raw front, which imports nothing from here.
-        from trainer.model.codes import code_of
-
-        return code_of(field, impute.constant)
-
-    def _embedding(self, field: CodeField) -> Callable[[str], keras.layers.Layer]:
-        return lambda name: keras.layers.Embedding(
-            field.cardinality, self._embedding_size(field), dtype="float32", name=name
-        )
+        impute = self._coded[field.column.name].impute
+        return MISSING_CODE if impute is None or field.fill is not None else code_of(field, impute.constant)
 
     def _embedding_size(self, field: CodeField) -> int:
-        size = self._wanted[field.column.name].size
+        size = self._coded[field.column.name].size
         return size or min(50, math.ceil(1.6 * field.cardinality**0.56))
 
-    @property
-    def _embedded(self) -> list[CodeField]:
-        return [field for field in self.layout.codes if _is_embedded(self._wanted[field.column.name], field)]
-
-    @property
-    def _one_hot(self) -> list[CodeField]:
-        return [field for field in self.layout.codes if not _is_embedded(self._wanted[field.column.name], field)]
-
-    @property
-    def _code_indicators(self) -> list[int]:
-        return [field.start for field in self.layout.codes if self._wanted[field.column.name].indicator]
-
-    def _layer(self, name: str, make: Callable[[str], keras.layers.Layer]) -> keras.layers.Layer:
+    def _layer(self, kind: type[keras.layers.Layer], name: str, *args: Any, **options: Any) -> keras.layers.Layer:
+        """The float32 layer of that name, made when it is first used."""
         if name not in self._layers:
-            self._layers[name] = make(name)
+            self._layers[name] = kind(*args, **options, dtype="float32", name=name)
         return self._layers[name]
 
 
@@ -279,16 +258,6 @@ def image_width(column: Column) -> int:
     return height * width * filters[-1]
 
 
-def _convolution(filters: int) -> Callable[[str], keras.layers.Layer]:
-    return lambda name: keras.layers.Conv2D(filters, 3, padding="same", activation="relu", dtype="float32", name=name)
-
-
-def _coded(config: Config, field: CodeField) -> Categorical | Sequence | Text:
-    feature = config.data.features[field.column.name]
-    assert isinstance(feature, Categorical | Sequence | Text)
-    return feature
-
-
 def _mean(embedded: Any, codes: Any) -> Any:
     """Mean [B, E] of the embeddings [B, size, E] whose codes [B, size] are not padding; 0 of none."""
     real = ops.expand_dims(ops.cast(ops.not_equal(codes, 0), "float32"), -1)
@@ -301,10 +270,6 @@ def _is_embedded(feature: Categorical | Sequence | Text, field: CodeField) -> bo
     if feature.encode == "auto":
         return feature.size is not None or len(field.vocabulary) > MOST_ONE_HOT
     return feature.encode == "embedding" or (feature.encode == "hash" and feature.size is not None)
-
-
-def _rescaling(factors: list[float], name: str) -> keras.layers.Layer:
-    return keras.layers.Rescaling(scale=factors, dtype="float32", name=name)
 
 
 def plain_name(name: str) -> str:

@@ -45,8 +45,8 @@ def make_heads(layout: Layout, config: Config, statistics: Statistics) -> tuple[
 
 def _bias(label: LabelField, target: Target, known: ColumnStatistics | None) -> np.ndarray:
     if known is not None and known.percentiles and label.quantiles:
-        found = np.interp(label.quantiles, np.linspace(0, 1, len(known.percentiles)), known.percentiles)
-        scaled = np.log1p(found) if label.transform == "log1p" else found
+        values = np.interp(label.quantiles, np.linspace(0, 1, len(known.percentiles)), known.percentiles)
+        scaled = np.log1p(values) if label.transform == "log1p" else values
         return np.asarray((scaled - label.mean) / label.deviation)
     if known is None or not known.values or label.task in OF_NUMBERS:
         return np.zeros(label.outputs)

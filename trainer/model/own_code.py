@@ -40,14 +40,14 @@ def load(name: str, where: str, takes: str = "") -> Any:
         ) from error
     except Exception as error:
         raise fault(f"{module_name} does not import", error, where) from error
-    found = getattr(module, attribute, None)
-    if found is None or not callable(found):
-        what = "has no function" if found is None else "has no callable"
+    named = getattr(module, attribute, None)
+    if not callable(named):
+        what = "has no function" if named is None else "has no callable"
         near = difflib.get_close_matches(attribute, [one for one in dir(module) if callable(getattr(module, one))], n=1)
         defined = f"define {attribute}({takes}) in {getattr(module, '__file__', None) or module_name}"
         remedy = f"did you mean {near[0]!r}?" if near else defined
         raise ConfigError(f"{module_name} {what} {attribute!r}", where=where, remedy=remedy)
-    return found
+    return named
 
 
 def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional: Any) -> Any:
@@ -64,9 +64,9 @@ def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional
         ConfigError: There is no such module or name, or it cannot be called.
         ModelCodeError: It does not import, raises, or returns something else.
     """
-    found = load(name, where, "features" if positional else "")
+    function = load(name, where, "features" if positional else "")
     try:
-        made = found(*positional, **args)
+        made = function(*positional, **args)
     except Exception as error:
         raise fault(f"{name} raised", error, where) from error
     if not isinstance(made, kind):
@@ -96,16 +96,16 @@ def check_takes(function: Callable[..., Any], name: str, where: str, *takes: str
         return
 
 
-def check_rows(found: Any, y_true: Any, name: str, where: str) -> None:
+def check_rows(values: Any, y_true: Any, name: str, where: str) -> None:
     """Checks that as many values came back as there are rows.
 
     Raises:
         ModelCodeError: They are of another number.
     """
-    rows = found.shape[0]
+    rows = values.shape[0]
     if rows is not None and rows != y_true.shape[0]:
         raise ModelCodeError(
-            f"{name} returned {describe(found)}, not a value for each row",
+            f"{name} returned {describe(values)}, not a value for each row",
             where=where,
             remedy="return a tensor whose first dimension is the batch's",
         )
@@ -120,15 +120,15 @@ def row_by_row(function: Callable[[Any, Any], Any], name: str, where: str) -> Ca
     check_takes(function, name, where, "y_true", "y_pred")
 
     def checked(y_true: Any, y_pred: Any) -> Any:
-        found = function(y_true, y_pred)
-        if not hasattr(found, "shape") or not len(found.shape):
+        values = function(y_true, y_pred)
+        if not hasattr(values, "shape") or not len(values.shape):
             raise ModelCodeError(
-                f"{name} returned {describe(found)}, not a value for each row",
+                f"{name} returned {describe(values)}, not a value for each row",
                 where=where,
                 remedy="return a tensor of shape [batch], so that padding and replicas can be told apart",
             )
-        check_rows(found, y_true, name, where)
-        return found
+        check_rows(values, y_true, name, where)
+        return values
 
     return checked
 

@@ -125,13 +125,6 @@ def _date_scale(column: ColumnStatistics, field: NumberField) -> tuple[Floats, F
     return means, _positive(deviations)
 
 
-def _stand_in_date(impute: str | Constant, column: ColumnStatistics, field: NumberField) -> float:
-    """In raw units."""
-    if isinstance(impute, Constant):
-        return date_parts.raw_of(str(impute.constant), field.column.arrow)
-    return column.mean if impute == "mean" else _quantile(column, 0.5)
-
-
 def _parts_of(raw: Sequence[float], field: NumberField) -> Floats:
     """Packed columns of raw dates: float64 [len(raw), size]."""
     whole = np.array([int(value) for value in raw], np.int64)
@@ -183,18 +176,20 @@ def _power_of_two(deviation: float) -> float:
 
 def _fill(feature: Feature, column: ColumnStatistics, field: NumberField) -> float | Floats:
     """Returns the fill value in packed units (raw minus offset, or the parts of a date); NaN where there is none."""
-    impute = feature.impute
+    impute, is_date = feature.impute, isinstance(feature, Date)
     if impute is None:
         return math.nan
-    if isinstance(feature, Date):
-        return _parts_of([_stand_in_date(impute, column, field)], field).reshape(-1)
-    if isinstance(impute, Constant):
+    if not isinstance(impute, Constant):
+        raw = column.mean if impute == "mean" else _quantile(column, 0.5)
+    elif is_date:
+        raw = date_parts.raw_of(str(impute.constant), field.column.arrow)
+    else:
         try:
-            return float(impute.constant) - field.offset
+            raw = float(impute.constant)
         except ValueError as error:
             raise ConfigError(
                 f"impute.constant {impute.constant!r} is not a number",
                 where=f"run.data.features.{field.column.name}",
                 remedy="Give a number, or impute: mean or median.",
             ) from error
-    return (column.mean if impute == "mean" else _quantile(column, 0.5)) - field.offset
+    return _parts_of([raw], field).reshape(-1) if is_date else raw - field.offset

@@ -48,12 +48,7 @@ def make_strategy(devices: str = "auto", addresses: Sequence[str] = (), index: i
 
 
 def check_batch_size(batch_size: int, replicas: int) -> None:
-    """Raises ConfigError unless a global batch splits evenly.
-
-    Args:
-        batch_size: Rows of a step over all replicas.
-        replicas: Replicas over all workers.
-    """
+    """Raises ConfigError unless a global batch splits evenly among the replicas of all workers."""
     if batch_size % replicas:
         below = batch_size // replicas * replicas
         choices = f"{below} or {below + replicas}" if below else str(replicas)
@@ -81,15 +76,15 @@ def seed_everything(config: Config, strategy: tf.distribute.Strategy) -> None:
 
 
 def _is_deterministic(config: Config, on_gpu: bool) -> bool:
-    wanted, jit_compile = config.fit.deterministic, config.fit.jit_compile
-    if wanted and jit_compile:
+    deterministic, jit_compile = config.fit.deterministic, config.fit.jit_compile
+    if deterministic and jit_compile:
         # Keras would warn once and leave XLA out.
         raise ConfigError(
             "jit_compile and deterministic: true exclude each other",
             where="run.fit",
             remedy="Leave one of them out.",
         )
-    return bool(wanted) or (wanted is None and not on_gpu and not jit_compile)
+    return bool(deterministic) or (deterministic is None and not on_gpu and not jit_compile)
 
 
 def uses_gpu(strategy: tf.distribute.Strategy) -> bool:

@@ -103,12 +103,13 @@ class Trainable(BuildsOnce):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """The loss of one replica's rows, plus what regularizers add; over all replicas the loss of the batch."""
-        found = [one(y, y_pred, sample_weight, training=training) for one in self._label_losses]
-        for one, loss in zip(self._label_losses, found, strict=True):
+        weighted = []
+        for one in self._label_losses:
+            loss = one(y, y_pred, sample_weight, training=training)
             if (tracker := self._trackers.get(one.place.prefix)) is not None:
                 _track(tracker, loss, one.loss.unit, sample_weight)
-        total = [loss * one.weight for one, loss in zip(self._label_losses, found, strict=True)]
-        return ops.sum([*total, *(self._aggregate_additional_loss(one) for one in self.losses)])
+            weighted.append(loss * one.weight)
+        return ops.sum([*weighted, *(self._aggregate_additional_loss(one) for one in self.losses)])
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """The metrics so far: rows of weight 0 are padding, all others count once."""
@@ -177,7 +178,7 @@ def compile_model(
         trainable.directions = directions(targets, metrics)
         trainable.optimizer.build(trainable.trainable_variables)
         if compiled.own_step is not None:
-            compiled.own_step.compile(trainable.optimizer, losses[0].loss.of_keras)
+            compiled.own_step.compile(trainable.optimizer, losses[0].loss.keras_loss)
         # Keras would at the end of every call of `fit`, and a run that goes on has several; see `finish_weights`.
         trainable.optimizer.finalize_variable_values = lambda _: None
     return trainable

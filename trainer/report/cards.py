@@ -38,13 +38,6 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
-class ClassTable:
-    """A row for each class, the most frequent first."""
-
-    rows: Sequence[ClassRow]
-
-
-@dataclass(frozen=True)
 class Card:
     """A titled box.
 
@@ -54,7 +47,8 @@ class Card:
         legend: Names of the chart's lines, each with its CSS class.
         note: The line under the title.
         facts: A line at the end.
-        confusion, classes: A table in place of a chart.
+        confusion: A confusion matrix in place of a chart.
+        classes: A table in place of a chart: a row for each class, the most frequent first.
         wide: As wide as the page.
     """
 
@@ -64,5 +58,5 @@ class Card:
     note: str = ""
     facts: str = ""
     confusion: ConfusionTable | None = None
-    classes: ClassTable | None = None
+    classes: Sequence[ClassRow] = ()
     wide: bool = False

@@ -23,14 +23,12 @@ class Series:
     """One line of a chart.
 
     Attributes:
-        name: Shown in the legend.
         points: (x, y) from left to right; a y that is not finite breaks the line.
         style: CSS class: `first`, `second`, `guide`.
         titles: Hover text of each point; empty for a line without marks.
-        steps: Draw a staircase: the value holds until the next x.
+        marks: Draw a dot at each point.
     """
 
-    name: str
     points: Points
     style: str
     titles: Sequence[str] = ()
@@ -93,6 +91,13 @@ class Frame:
             element("text", self.x_label, x=middle_x, y=self.height - 8, class_="label middle"),
             element("text", self.y_label, x=12, y=middle_y, transform=turned, class_="label middle"),
         )
+
+
+def epochs_frame(label: str, points: Points) -> Frame:
+    """Axes of values by epoch, from the first one to the last."""
+    last = max((epoch for epoch, _ in points), default=1.0)
+    x = (1.0, last) if last > 1 else (0.5, 1.5)
+    return Frame(x, around(value for _, value in points), "epoch", label, whole_x=True)
 
 
 def svg(width: float, height: float, label: str, *content: str, class_: str = "chart") -> Markup:

@@ -9,7 +9,7 @@ from typing import Any
 from trainer.progress.formatting import metric
 from trainer.report import pages
 from trainer.report.cards import Card
-from trainer.report.charts import Frame, Series, around, line
+from trainer.report.charts import Series, epochs_frame, line
 
 Row = tuple[str, str, str, str]
 _STYLES = ("second", "first")  # A is dashed, B is drawn through
@@ -57,15 +57,8 @@ def _curve(name: str, a: Side, b: Side) -> Card:
     for side, style in zip((a, b), _STYLES, strict=True):
         points = [(e["epoch"] + 1.0, float(e[name])) for e in side.epochs if e.get(name) is not None]
         titles = [f"{side.run}, epoch {x:.0f}: {metric(y)}" for x, y in points]
-        lines.append(Series(side.run, points, style, titles, marks=len(points) <= 60))
-    last = max((x for s in lines for x, _ in s.points), default=1.0)
+        lines.append(Series(points, style, titles, marks=len(points) <= 60))
     split, label = ("validation", name.removeprefix("val_")) if name.startswith("val_") else ("train", name)
-    frame = Frame(
-        (1.0, last) if last > 1 else (0.5, 1.5),
-        around(y for s in lines for _, y in s.points),
-        "epoch",
-        label,
-        whole_x=True,
-    )
+    frame = epochs_frame(label, [point for s in lines for point in s.points])
     drawn = frame.draw(f"{split} {label} of both runs by epoch", *(line(frame, s) for s in lines))
     return Card(f"{label.replace('_', ' ')} on {split}", drawn)

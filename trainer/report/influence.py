@@ -103,10 +103,10 @@ class Influence:
     slices: Slices | None
 
 
-def importance_chart(found: Importance) -> Markup:
+def importance_chart(importance: Importance) -> Markup:
     """A bar for each column, with a whisker over its interval and the value beside it."""
-    low = min([0.0, *(column.low for column in found.columns)])
-    high = max([0.0, *(column.high for column in found.columns)]) or 1.0
+    low = min([0.0, *(column.low for column in importance.columns)])
+    high = max([0.0, *(column.high for column in importance.columns)]) or 1.0
     span = (high - low) or 1.0
     left, right = _NAMES + 10, _WIDTH - _VALUES
 
@@ -114,7 +114,7 @@ def importance_chart(found: Importance) -> Markup:
         return left + (value - low) / span * (right - left)
 
     drawn = []
-    for at, column in enumerate(found.columns):
+    for at, column in enumerate(importance.columns):
         y = _TOP + at * _ROW
         zero, end = across(0.0), across(column.loss)
         title = f"{column.name}: {metric(column.loss)} ({metric(column.low)} to {metric(column.high)})"
@@ -132,6 +132,6 @@ def importance_chart(found: Importance) -> Markup:
                 class_="point",
             )
         )  # fmt: skip
-    bottom = _TOP + len(found.columns) * _ROW
+    bottom = _TOP + len(importance.columns) * _ROW
     axis = element("line", x1=across(0.0), x2=across(0.0), y1=_TOP, y2=bottom, class_="axis")
-    return svg(_WIDTH, bottom + 4, f"{found.metric} lost by shuffling each column", join(*drawn), axis)
+    return svg(_WIDTH, bottom + 4, f"{importance.metric} lost by shuffling each column", join(*drawn), axis)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainer.progress.formatting import count, metric, seconds
 from trainer.report import pages
 from trainer.report.cards import Card
-from trainer.report.charts import Frame, Series, around, line, rule
+from trainer.report.charts import Series, epochs_frame, line, rule
 from trainer.report.columns import columns_table
 from trainer.report.gate import gate
 from trainer.report.influence import Influence, importance_chart
@@ -215,18 +215,19 @@ def _metric_name(layout: Layout, name: str) -> str:
 
 
 def _curve(name: str, label: str, history: Mapping[str, Sequence[float]], best: int | None) -> Card:
-    lines = [("train", history[name], "second"), ("validation", history.get(f"val_{name}", ()), "first")]
-    lines = [(split, values, style) for split, values, style in lines if len(values)]
-    epochs = max(len(values) for _, values, _ in lines)
-    bounds = around(float(value) for _, values, _ in lines for value in values)
-    x = (1.0, float(epochs)) if epochs > 1 else (0.5, 1.5)
-    frame = Frame(x, bounds, "epoch", label, whole_x=True)
+    splits = (("train", "second", history[name]), ("validation", "first", history.get(f"val_{name}", ())))
+    lines = [
+        (split, style, [(float(epoch), float(value)) for epoch, value in enumerate(values, start=1)])
+        for split, style, values in splits
+        if len(values)
+    ]
+    epochs = max(len(points) for _, _, points in lines)
+    frame = epochs_frame(label, [point for _, _, points in lines for point in points])
     drawn = [rule(frame, float(best), f"best: {best}")] if best and epochs > 1 else []
-    for split, values, style in lines:
-        points = [(index + 1.0, float(value)) for index, value in enumerate(values)]
-        titles = [f"epoch {index + 1}: {split} {label} {metric(float(value))}" for index, value in enumerate(values)]
-        drawn.append(line(frame, Series(split, points, style, titles, marks=epochs <= 60)))
-    legend = tuple((split, style) for split, _, style in lines) if len(lines) > 1 else ()
+    for split, style, points in lines:
+        titles = [f"epoch {epoch:.0f}: {split} {label} {metric(value)}" for epoch, value in points]
+        drawn.append(line(frame, Series(points, style, titles, marks=epochs <= 60)))
+    legend = [(split, style) for split, style, _ in lines] if len(lines) > 1 else []
     return Card(label[0].upper() + label[1:], frame.draw(f"{label} by epoch", *drawn), legend)
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from trainer.progress.formatting import count, number, share
 from trainer.report import curves
-from trainer.report.cards import Card, ClassRow, ClassTable, ConfusionCell, ConfusionTable
-from trainer.report.charts import Frame, Series, around, axis_share, bars, cells, line, rule
+from trainer.report.cards import Card, ClassRow, ConfusionCell, ConfusionTable
+from trainer.report.charts import Frame, Range, Series, around, axis_share, bars, cells, line, rule
 from trainer.report.svg import element, join
 from trainer.schema import LabelField
 
@@ -93,11 +93,15 @@ def _roc(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     points = [(float(x[i]), float(y[i])) for i in drawn_at]
     titles = [f"from {number(at[i])} on: {share(x[i])} false alarms, {share(y[i])} found" for i in drawn_at]
     frame = Frame(_UNIT, _UNIT, "false positive rate", "true positive rate")
-    guide = Series("guessing", [(0.0, 0.0), (1.0, 1.0)], "guide")
-    drawn = frame.draw(
-        f"ROC, AUC {curve.auc:.4f}", line(frame, guide), line(frame, Series("", points, "first", titles))
-    )
+    model = line(frame, Series(points, "first", titles))
+    drawn = frame.draw(f"ROC, AUC {curve.auc:.4f}", _diagonal(frame), model)
     return Card("ROC", drawn, (("model", "first"), ("guessing", "guide")), note=f"AUC {curve.auc:.4f}")
+
+
+def _diagonal(frame: Frame) -> Markup:
+    """Where y is x, across the whole chart."""
+    low, high = frame.x
+    return line(frame, Series([(low, low), (high, high)], "guide"))
 
 
 def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
@@ -110,9 +114,9 @@ def _precision_recall(positive: NDArray[np.bool_], scores: NDArray[np.float64]) 
         for i in drawn_at
     ]
     frame = Frame(_UNIT, _UNIT, "recall", "precision")
-    guide = Series("", [(0.0, curve.base_rate), (1.0, curve.base_rate)], "guide")
+    guide = line(frame, Series([(0.0, curve.base_rate), (1.0, curve.base_rate)], "guide"))
     label = f"Precision over recall, average precision {curve.average_precision:.4f}"
-    drawn = frame.draw(label, line(frame, guide), line(frame, Series("", points, "first", titles)))
+    drawn = frame.draw(label, guide, line(frame, Series(points, "first", titles)))
     names = (("model", "first"), (f"guessing, {share(curve.base_rate)} are positive", "guide"))
     return Card("Precision–recall", drawn, names, note=f"Average precision {curve.average_precision:.4f}")
 
@@ -125,14 +129,12 @@ def _calibration(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Ca
     ]
     frame = Frame(_UNIT, _UNIT, "mean predicted probability", "share of rows that are 1")
     whiskers = [
-        element(
-            "line", x1=frame.across(p), x2=frame.across(p), y1=frame.down(low), y2=frame.down(high), class_="whisker"
-        )
-        for p, low, high in zip(bins.predicted, bins.low, bins.high, strict=True)
+        element("line", x1=x, x2=x, y1=frame.down(low), y2=frame.down(high), class_="whisker")
+        for x, low, high in zip(map(frame.across, bins.predicted), bins.low, bins.high, strict=True)
     ]
     points = list(zip(bins.predicted.tolist(), bins.observed.tolist(), strict=True))
-    guide = line(frame, Series("", [(0.0, 0.0), (1.0, 1.0)], "guide"))
-    content = (_bin_rows(frame, bins), guide, *whiskers, line(frame, Series("", points, "first", titles, marks=True)))
+    model = line(frame, Series(points, "first", titles, marks=True))
+    content = (_bin_rows(frame, bins), _diagonal(frame), *whiskers, model)
     note = f"Expected calibration error {bins.error:.4f}, Brier score {bins.brier:.4f}"
     names = (("ten bins, 95\u00a0% interval", "first"), ("perfect", "guide"), ("rows in the bin", "pale box"))
     return Card("Calibration", frame.draw("Calibration", *content), names, note=note)
@@ -158,9 +160,8 @@ def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Car
     drawn = []
     for name, values, style in (("precision", precision, "first"), ("recall", recall, "second"), ("F1", f1, "third")):
         points = list(zip(at.tolist(), values.tolist(), strict=True))
-        drawn.append(
-            line(frame, Series(name, points, style, [f"from {number(x)} on: {name} {share(y)}" for x, y in points]))
-        )
+        titles = [f"from {number(x)} on: {name} {share(y)}" for x, y in points]
+        drawn.append(line(frame, Series(points, style, titles)))
     best = int(f1.argmax())
     note = f"F1 is highest, {f1[best]:.3f}, at {number(at[best])}"
     names = (("precision", "first"), ("recall", "second"), ("F1", "third"))
@@ -169,31 +170,18 @@ def _thresholds(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Car
 
 def _scores(positive: NDArray[np.bool_], scores: NDArray[np.float64]) -> Card:
     edges = np.linspace(0.0, 1.0, 41)
-    shares = {}
-    for name, rows in (("0", scores[~positive]), ("1", scores[positive])):
-        shares[name] = np.histogram(np.clip(rows, 0, 1), edges)[0] / max(len(rows), 1)
-    top = max(float(values.max()) for values in shares.values())
+    classes = (("0", scores[~positive], "second"), ("1", scores[positive], "first"))
+    shares = [np.histogram(np.clip(rows, 0, 1), edges)[0] / max(len(rows), 1) for _, rows, _ in classes]
+    top = max(float(values.max()) for values in shares)
     frame = Frame(_UNIT, (0.0, top * 1.06), "predicted probability", "share of the class's rows", y_text=axis_share)
-    drawn = [
-        bars(frame, edges.tolist(), values.tolist(), _bin_titles(f"class {name}", edges, values), style)
-        for (name, values), style in zip(shares.items(), ("second", "first"), strict=True)
-    ]
-    names = (
-        (f"label 0, {count((~positive).sum())} rows", "second box"),
-        (f"label 1, {count(positive.sum())} rows", "first box"),
-    )
-    return Card(
-        "Predictions by class",
-        frame.draw("Histogram of predictions by class", *drawn),
-        names,
-        note="Each class sums to 100 %, so that a rare one shows.",
-    )
-
-
-def _bin_titles(name: str, edges: Array, values: Array) -> list[str]:
-    return [
-        f"{name}, {low:.3g} to {high:.3g}: {share(v)}" for low, high, v in zip(edges, edges[1:], values, strict=False)
-    ]
+    drawn = []
+    for (name, _, style), values in zip(classes, shares, strict=True):
+        ranges = zip(edges, edges[1:], values, strict=False)
+        titles = [f"class {name}, {low:.3g} to {high:.3g}: {share(value)}" for low, high, value in ranges]
+        drawn.append(bars(frame, edges.tolist(), values.tolist(), titles, style))
+    names = [(f"label {name}, {count(len(rows))} rows", f"{style} box") for name, rows, style in classes]
+    note = "Each class sums to 100 %, so that a rare one shows."
+    return Card("Predictions by class", frame.draw("Histogram of predictions by class", *drawn), names, note=note)
 
 
 # --- multiclass -----------------------------------------------------------------------------------
@@ -210,7 +198,7 @@ def _multiclass(label: LabelField, labels: Array, predictions: Array) -> list[Ca
         note += f" The {_MOST_CLASSES} most frequent of {classes:,} classes; the rest count as {_OTHER}."
     return [
         Card("Confusion", confusion=_confusion_table(shown, shown_names, label.name), note=note, wide=True),
-        Card("By class", classes=_class_table(matrix, names), wide=True),
+        Card("By class", classes=_classes(names, matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()), wide=True),
     ]
 
 
@@ -226,30 +214,23 @@ def _largest(matrix: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.in
     return folded, [*(names[i] for i in kept), _OTHER]
 
 
-def _class_table(matrix: NDArray[np.int64], names: Sequence[str]) -> ClassTable:
-    actual, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
-    precision, recall = right / np.maximum(predicted, 1), right / np.maximum(actual, 1)
-    return _classes(names, actual, predicted, precision, recall)
-
-
 def _multilabel(label: LabelField, labels: Array, predictions: Array) -> list[Card]:
     """Precision and recall of each class at 0.5, and how often all classes of a row are right."""
     actual, predicted = labels > 0.5, predictions > 0.5
-    hits = (actual & predicted).sum(axis=0)
-    counts = actual.sum(axis=0), predicted.sum(axis=0)
-    precision, recall = hits / np.maximum(counts[1], 1), hits / np.maximum(counts[0], 1)
     exact = float((actual == predicted).all(axis=1).mean()) if len(labels) else 0.0
     note = f"Predicted above 0.5; all classes of a row are right in {share(exact)} of {count(len(labels))} rows."
-    table = _classes([str(name) for name in label.classes], *counts, precision, recall)
-    return [Card("By class", classes=table, wide=True, note=note)]
+    names, hits = [str(name) for name in label.classes], (actual & predicted).sum(axis=0)
+    rows = _classes(names, actual.sum(axis=0), predicted.sum(axis=0), hits)
+    return [Card("By class", classes=rows, wide=True, note=note)]
 
 
-def _classes(names: Sequence[str], actual: Array, predicted: Array, precision: Array, recall: Array) -> ClassTable:
-    """The 200 classes with the most rows."""
+def _classes(names: Sequence[str], actual: Array, predicted: Array, hits: Array) -> list[ClassRow]:
+    """The 200 classes with the most rows; `hits` [classes] are rows of a class that are predicted as it."""
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(actual, 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     order = np.argsort(-actual, kind="stable")[:200]
     columns = (actual, predicted, precision, recall, f1)
-    return ClassTable([ClassRow(names[i], *(column[i].item() for column in columns)) for i in order])
+    return [ClassRow(names[i], *(column[i].item() for column in columns)) for i in order]
 
 
 # --- quantiles ------------------------------------------------------------------------------------
@@ -261,30 +242,34 @@ def _quantiles(label: LabelField, labels: Array, predictions: Array) -> list[Car
         return []
     below = (labels[:, None] <= predictions).mean(axis=0)
     points = list(zip(label.quantiles, below.tolist(), strict=True))
-    titles = [f"quantile {level:g}: {share(found)} of the rows lie at or below it" for level, found in points]
+    titles = [f"quantile {level:g}: {share(observed)} of the rows lie at or below it" for level, observed in points]
     frame = Frame(_UNIT, _UNIT, "quantile", "share of rows at or below it", width=560, height=370)
-    guide = Series("perfect", [(0.0, 0.0), (1.0, 1.0)], "guide")
-    drawn = frame.draw(
-        "Share of rows below each quantile", line(frame, guide), line(frame, Series("", points, "first", titles, True))
-    )
-    names = (("model", "first"), ("perfect", "guide"))
-    said = Card("Quantiles", drawn, names, note="; ".join(f"{level:g}: {share(found)}" for level, found in points))
-    return [said] if len(label.quantiles) < 2 else [said, _spans(label, labels, predictions)]
+    model = line(frame, Series(points, "first", titles, marks=True))
+    drawn = frame.draw("Share of rows below each quantile", _diagonal(frame), model)
+    note = "; ".join(f"{level:g}: {share(observed)}" for level, observed in points)
+    card = Card("Quantiles", drawn, (("model", "first"), ("perfect", "guide")), note=note)
+    return [card] if len(label.quantiles) < 2 else [card, _spans(label, labels, predictions)]
 
 
 def _spans(label: LabelField, labels: Array, predictions: Array) -> Card:
     low, high = predictions[:, 0].astype(np.float64), predictions[:, -1].astype(np.float64)
     widths, (first, last) = high - low, (label.quantiles[0], label.quantiles[-1])
-    edges = np.linspace(*around([0.0, float(np.quantile(widths, 0.995))], 0.03), 49)
-    rows = np.histogram(widths, edges)[0]
-    titles = [f"{number(a)} to {number(b)}: {count(n)} rows" for a, b, n in zip(edges, edges[1:], rows, strict=False)]
-    top = float(rows.max()) * 1.08 or 1.0
     x_label = f"width from quantile {first:g} to {last:g} of {label.name}"
-    frame = Frame((float(edges[0]), float(edges[-1])), (0.0, top), x_label, "rows", width=560, height=370)
-    drawn = frame.draw("Histogram of widths", bars(frame, edges.tolist(), rows.tolist(), titles, "first"))
+    frame, drawn, _ = _histogram(widths, around([0.0, float(np.quantile(widths, 0.995))], 0.03), x_label)
     inside = float(((labels >= low) & (labels <= high)).mean())
     note = f"{share(inside)} of the labels lie inside, where the quantiles say {share(last - first)}."
-    return Card("Width", drawn, note=f"{note} Median width {number(np.median(widths))}.")
+    chart = frame.draw("Histogram of widths", drawn)
+    return Card("Width", chart, note=f"{note} Median width {number(np.median(widths))}.")
+
+
+def _histogram(values: NDArray[np.float64], bounds: Range, x_label: str) -> tuple[Frame, Markup, int]:
+    """Axes, 48 bars of the rows between `bounds`, and how many rows lie outside."""
+    edges = np.linspace(*bounds, 49)
+    rows = np.histogram(values, edges)[0]
+    titles = [f"{number(a)} to {number(b)}: {count(n)} rows" for a, b, n in zip(edges, edges[1:], rows, strict=False)]
+    frame = Frame(bounds, (0.0, float(rows.max()) * 1.08 or 1.0), x_label, "rows", width=560, height=370)
+    drawn = bars(frame, edges.tolist(), rows.tolist(), titles, "first")
+    return frame, drawn, len(values) - int(rows.sum())
 
 
 # --- regression -----------------------------------------------------------------------------------
@@ -313,28 +298,20 @@ def _density(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[
         for i, j in zip(*np.nonzero(rows), strict=True)
     ]
     frame = Frame(bounds, bounds, f"actual {label.name}", f"predicted {label.name}", width=560, height=370)
-    guide = line(frame, Series("", [(bounds[0], bounds[0]), (bounds[1], bounds[1])], "guide"))
-    outside = len(actual) - int(rows.sum())
-    note = "Darker: more rows (logarithmic)." + (f" {count(outside)} rows lie outside." if outside else "")
-    drawn = frame.draw("Predicted over actual values", cells(frame, boxes), guide)
+    note = "Darker: more rows (logarithmic)." + _outside(len(actual) - int(rows.sum()))
+    drawn = frame.draw("Predicted over actual values", cells(frame, boxes), _diagonal(frame))
     return Card("Predicted and actual", drawn, (("perfect", "guide"),), note=note)
 
 
 def _residuals(label: LabelField, actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> Card:
     rest = actual - predicted
     bounds = around([float(np.quantile(rest, 0.005)), float(np.quantile(rest, 0.995))], 0.03)
-    edges = np.linspace(*bounds, 49)
-    rows = np.histogram(rest, edges)[0]
-    titles = [f"{number(a)} to {number(b)}: {count(n)} rows" for a, b, n in zip(edges, edges[1:], rows, strict=False)]
-    top = float(rows.max()) * 1.08 or 1.0
-    frame = Frame(bounds, (0.0, top), f"actual − predicted {label.name}", "rows", width=560, height=370)
-    mean = float(rest.mean())
-    drawn = frame.draw(
-        "Histogram of residuals",
-        bars(frame, edges.tolist(), rows.tolist(), titles, "first"),
-        rule(frame, mean, f"mean {number(mean)}"),
-    )
-    outside = len(rest) - int(rows.sum())
-    median = number(np.median(np.abs(rest)))
+    frame, drawn, outside = _histogram(rest, bounds, f"actual − predicted {label.name}")
+    mean, median = float(rest.mean()), number(np.median(np.abs(rest)))
+    chart = frame.draw("Histogram of residuals", drawn, rule(frame, mean, f"mean {number(mean)}"))
     note = f"Mean {number(mean)}, standard deviation {number(rest.std())}, median of the absolute value {median}."
-    return Card("Residuals", drawn, note=note + (f" {count(outside)} rows lie outside." if outside else ""))
+    return Card("Residuals", chart, note=note + _outside(outside))
+
+
+def _outside(rows: int) -> str:
+    return f" {count(rows)} rows lie outside." if rows else ""

@@ -324,7 +324,7 @@ class _Run:
             cursor = state.cursor
             self.progress.note(f"going on from the checkpoint at epoch {cursor.epoch + 1}, step {cursor.step}")
         elif start.config.fit.warm_start is not None:
-            session.warm_start(start.config.fit.warm_start, self.progress.note)
+            warm_start.copy_weights(start.config.fit.warm_start, session.built, self.progress.note)
         writer = self.record.writer = self._writer(start) if self.rank.chief else NoWriter()
         context = TrainingContext(
             state=state,

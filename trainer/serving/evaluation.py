@@ -42,7 +42,7 @@ def evaluate(
     model = published_model.load(where)
     places = model.layout.targets
     # The Brier score is the gate's; here are the metrics that training shows.
-    names = {task: [name for name in found if name not in ("brier", "top5")] for task, found in NAMES.items()}
+    names = {task: [name for name in of_task if name not in ("brier", "top5")] for task, of_task in NAMES.items()}
     running = [RunningMetrics(at.label.task, names[at.label.task], at.label.quantiles) for at in places]
     total = 0
     for table, columns in raw_batches(model.layout, data, rows=rows, extra=[at.label.name for at in places]):
@@ -60,9 +60,9 @@ def evaluate(
     values: dict[str, float] = {}
     undefined: dict[str, str] = {}
     for at, metrics in zip(places, running, strict=True):
-        found = metrics.result()
-        values |= {at.prefix + name: value for name, value in found.items()}
-        undefined |= {at.prefix + name: why for name, why in metrics.undefined(found).items()}
+        results = metrics.result()
+        values |= {at.prefix + name: value for name, value in results.items()}
+        undefined |= {at.prefix + name: why for name, why in metrics.undefined(results).items()}
     return {
         "run": model.run,
         "rows": total,

@@ -39,10 +39,10 @@ def label_values(label: LabelField, table: pa.Table, where: str = "") -> Floats:
         is_list = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
         if is_list != (label.task == "multilabel"):
             raise _wrong_type(label, column.type, where)
-        found, unknown = classes_of(label, column)
+        classes, unknown = classes_of(label, column)
         _refuse_unknown(label.name, unknown, where)
-        _refuse_nulls(label.name, column.null_count if is_list else int((found < 0).sum()), where)
-        return np.asarray(found, np.float64)
+        _refuse_nulls(label.name, column.null_count if is_list else int((classes < 0).sum()), where)
+        return np.asarray(classes, np.float64)
     if not _is_number(column.type):
         raise _wrong_type(label, column.type, where)
     values: Floats = numbers(column).astype(np.float64)

@@ -33,9 +33,8 @@ def plan_outputs(data: str | Sequence[str], shards: Sequence[storage.StoredObjec
     distinct = {canonical(shard.uri): shard for shard in reversed(shards)}
     once = [shard for shard in shards if distinct[canonical(shard.uri)] is shard]
     targets = {shard.uri: storage.join(output, name) for shard, name in zip(once, _names(once), strict=True)}
-    inputs = [data] if isinstance(data, str) else list(data)
     _refuse_inputs_as_targets(once, targets, output)
-    for given in inputs:
+    for given in [data] if isinstance(data, str) else data:
         _refuse_output_within(given, targets, output)
     return targets
 

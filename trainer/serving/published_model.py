@@ -91,10 +91,10 @@ class Published:
             labels = [label.name for label in self.layout.labels]
             parts = [answers[label] for label in labels] if isinstance(answers, dict) else [answers]
             widest = tf.float64 if any(part.dtype == tf.float64 for part in parts) else tf.float32
-            found = {label: logits_under(part) for label, part in zip(labels, parts, strict=True)}
+            logits = {label: logits_under(part) for label, part in zip(labels, parts, strict=True)}
             return {
                 "predictions": tf.concat([tf.cast(part, widest) for part in parts], axis=1),
-                "logits": {label: logits for label, logits in found.items() if logits is not None},
+                "logits": {label: tensor for label, tensor in logits.items() if tensor is not None},
             }
 
         # One trace for every number of rows.
@@ -214,11 +214,7 @@ def read_manifest(uri: str) -> dict[str, Any]:
 
 
 def load_keras(data: bytes, uri: str) -> Any:
-    """The model in a `.keras` file, uncompiled; no code of the file runs.
-
-    Args:
-        data: The file's bytes.
-        uri: Where they are from, for messages.
+    """The model in the bytes of a `.keras` file from a URI, uncompiled; no code of the file runs.
 
     Raises:
         ModelCodeError: Keras does not load it: it holds code, or classes that are not installed.
@@ -244,14 +240,7 @@ def load_keras(data: bytes, uri: str) -> Any:
 
 
 def manifest_of(run: str, folder: Path, layout: Layout, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """The manifest of a model folder on this machine.
-
-    Args:
-        run: The run's id.
-        folder: Holds the model's files.
-        layout: The model's columns.
-        inputs: Column name -> input name of the model.
-    """
+    """The manifest of a model's files in a folder on this machine; `inputs`: column name -> input name."""
     files = {
         path.relative_to(folder).as_posix(): {
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -305,11 +294,5 @@ def layout_from(document: Mapping[str, Any]) -> Layout:
         LabelField(**{**label, **{key: tuple(label.get(key, ())) for key in ("classes", "quantiles")}})
         for label in (document["label"], *document.get("further_labels", ()))
     ]
-    return Layout(
-        tuple(numbers),
-        tuple(codes),
-        labels[0],
-        document["sample_weight"],
-        tuple(images),
-        tuple(labels[1:]),
-    )
+    first, *further = labels
+    return Layout(tuple(numbers), tuple(codes), first, document["sample_weight"], tuple(images), tuple(further))

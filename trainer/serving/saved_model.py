@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 from trainer import storage
@@ -12,33 +11,20 @@ from trainer.errors import ConfigError
 from trainer.serving import published_model
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A saved model.
-
-    Attributes:
-        model: The Keras model, uncompiled.
-        inputs: What it takes: `packed`, `encoded` or `raw`.
-    """
-
-    model: Any
-    inputs: str
-
-
-def published_at(wanted: SavedModel) -> str | None:
+def published_at(spec: SavedModel) -> str | None:
     """The `model/` folder of the run that published the model; None for a `.keras` file that no run did.
 
     Raises:
         ConfigError: There is no model, or `inputs` is given for a published one.
     """
-    if wanted.uri.endswith(".keras"):
-        folder = wanted.uri.rpartition("/")[0]
-        published = wanted.uri == storage.join(folder, published_model.KERAS_FILE)
+    if spec.uri.endswith(".keras"):
+        folder = spec.uri.rpartition("/")[0]
+        published = spec.uri == storage.join(folder, published_model.KERAS_FILE)
         if not published or not storage.exists(storage.join(folder, published_model.MANIFEST)):
-            if storage.exists(wanted.uri):
+            if storage.exists(spec.uri):
                 return None
             raise ConfigError(
-                f"there is no file {wanted.uri}",
+                f"there is no file {spec.uri}",
                 where="run.model.from",
                 remedy="correct the path; model.save('….keras') writes such a file",
             )
@@ -49,36 +35,39 @@ def published_at(wanted: SavedModel) -> str | None:
             remedy="load it where it was made, and save it anew: model.save('….keras')",
         )
     else:
-        folder = published_model.resolve(wanted.uri)
-    if wanted.inputs is not None:
+        folder = published_model.resolve(spec.uri)
+    if spec.inputs is not None:
         raise ConfigError(
-            f"inputs: {wanted.inputs} goes with a .keras file; what a published model takes is known",
+            f"inputs: {spec.inputs} goes with a .keras file; what a published model takes is known",
             where="run.model.inputs",
             remedy="leave it out",
         )
     return folder
 
 
-def content_digest(wanted: SavedModel) -> str:
+def content_digest(spec: SavedModel) -> str:
     """The SHA-256 of the model's file: under the same URI may be another model tomorrow."""
-    folder = published_at(wanted)
+    folder = published_at(spec)
     if folder is not None:
         return str(published_model.read_manifest(folder)["files"][published_model.KERAS_FILE]["sha256"])
-    return hashlib.sha256(storage.read(wanted.uri)).hexdigest()
+    return hashlib.sha256(storage.read(spec.uri)).hexdigest()
 
 
-def load(wanted: SavedModel) -> Loaded:
+def load(spec: SavedModel) -> tuple[Any, str]:
     """Loads the model. Call it in the scope of the strategy.
+
+    Returns:
+        The Keras model, uncompiled, and what it takes: `packed`, `encoded` or `raw`.
 
     Raises:
         ConfigError: There is none.
         DataError: It was published, and is damaged.
         ModelCodeError: Keras does not load it: it holds code, or classes that are not installed.
     """
-    folder = published_at(wanted)
+    folder = published_at(spec)
     if folder is not None:
-        return Loaded(_unwrapped(published_model.load(folder).trained), "packed")
-    return Loaded(published_model.load_keras(storage.read(wanted.uri), wanted.uri), wanted.inputs or "raw")
+        return _unwrapped(published_model.load(folder).trained), "packed"
+    return published_model.load_keras(storage.read(spec.uri), spec.uri), spec.inputs or "raw"
 
 
 def _unwrapped(trained: Any) -> Any:

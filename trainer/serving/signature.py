@@ -117,15 +117,10 @@ def _packing(layout: Layout) -> keras.Model | None:
 
 
 def export(serving: ServingModel, folder: Path, layout: Layout) -> None:
-    """Writes `model.keras` and `saved_model/` into a folder.
+    """Writes `model.keras` and `saved_model/` into a local folder, which is made if it is not there.
 
     Both take the raw columns by input name; the SavedModel's `serving_default` returns {"prediction": [B, outputs]};
     of several labels {label: [B, outputs]}.
-
-    Args:
-        serving: From `serving_model`.
-        folder: A local folder; made if it is not there.
-        layout: The raw columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():

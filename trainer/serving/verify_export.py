@@ -34,15 +34,15 @@ def own_classes(path: str | Path) -> dict[str, type]:
     kinds = (keras.layers.Layer, keras.Initializer, keras.Regularizer, keras.constraints.Constraint, keras.DTypePolicy)
     with zipfile.ZipFile(path) as archive:
         parts = list(_parts(json.loads(archive.read("config.json"))))
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
     for part in parts:
         top = str(part["module"]).partition(".")[0]
         if top == "keras" or top in sys.stdlib_module_names:
             continue
         named = _defined(str(part["module"]), str(part["class_name"]))
         if isinstance(named, type) and issubclass(named, kinds):
-            found[part.get("registered_name") or named.__name__] = named
-    return found
+            classes[part.get("registered_name") or named.__name__] = named
+    return classes
 
 
 def _defined(module: str, name: str) -> object:

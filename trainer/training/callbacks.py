@@ -18,7 +18,7 @@ from trainer.config import Profile
 from trainer.errors import Preempted
 from trainer.training import model_state
 from trainer.training.context import TrainingContext
-from trainer.training.own_callbacks import STATE_OF_STOCK_CALLBACKS, OwnCallbacks
+from trainer.training.own_callbacks import OwnCallbacks, stock_attributes
 from trainer.training.training_state import TrainingState, number, plain, take_snapshot
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
@@ -50,12 +50,7 @@ class TrainingStateCallback(keras.callbacks.Callback):  # type: ignore[misc]  # 
     ) -> None:
         super().__init__()
         self._state = state
-        self._stateful = [
-            (callback, names)
-            for callback in stock
-            for kind, names in STATE_OF_STOCK_CALLBACKS.items()
-            if isinstance(callback, kind)
-        ]
+        self._stateful = [(callback, names) for callback in stock if (names := stock_attributes(callback))]
         self._monitor, self._sign = monitor, 1.0 if mode == "max" else -1.0
         self._line_every = line_every
         self._restore_metrics = restore_metrics
@@ -214,11 +209,7 @@ class CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
 
 class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Hands steps and epochs to the progress display.
-
-    Args:
-        context: The run around training.
-    """
+    """Hands steps and epochs to the progress display."""
 
     def __init__(self, context: TrainingContext) -> None:
         super().__init__()
@@ -274,19 +265,14 @@ def parse_every(every: str) -> tuple[float, str]:
 
 
 class ProfileCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """TensorFlow's profiler from a step of the run to another, for TensorBoard; a run that goes on counts on.
+    """TensorFlow's profiler from a step to another, counted from 1 since the run began, into TensorBoard's folder.
 
     Stands after the training state's.
-
-    Args:
-        wanted: Which steps, counted from 1 since the run began.
-        folder: TensorBoard's folder.
-        state: Where the run stands.
     """
 
-    def __init__(self, wanted: Profile, folder: str, state: TrainingState) -> None:
+    def __init__(self, profile: Profile, folder: str, state: TrainingState) -> None:
         super().__init__()
-        self._first, self._last = wanted.steps
+        self._first, self._last = profile.steps
         self._folder, self._state, self._running = folder, state, False
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:

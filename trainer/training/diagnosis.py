@@ -20,12 +20,7 @@ _FAR = 1e6
 
 
 def cause_of(error: Exception, feeds: Iterable[Feed | None], prepared: Prepared) -> Exception:
-    """Finds the error behind one that `model.fit` raised.
-
-    Args:
-        error: What was raised.
-        feeds: The run's feeds: tf.data passes on only the text of what a feed raised.
-        prepared: The data.
+    """Finds the error behind one that `model.fit` raised; tf.data passes on only the text of what a feed raised.
 
     Returns:
         The feed's own error, the row whose image is damaged, or a fault of the model's code; else `error` itself.

@@ -21,10 +21,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def snapshot(model: Any) -> dict[str, Arrays]:
-    """Copies weights, optimizer and metric accumulators of worker 0's replicas to host memory.
-
-    Args:
-        model: A built and compiled Keras model.
+    """Copies weights, optimizer and metric accumulators of worker 0's replicas of a compiled model to host memory.
 
     Returns:
         Groups `weights`, `optimizer`, `metrics`; each name -> array of the variable's own shape and dtype.
@@ -52,12 +49,7 @@ def per_replica(model: Any, first_replica: int) -> bytes:
 
 
 def with_others(groups: Mapping[str, Arrays], sent: Sequence[bytes]) -> dict[str, Arrays]:
-    """Merges the replicas of the other workers into a snapshot.
-
-    Args:
-        groups: Worker 0's `snapshot`.
-        sent: The result of `per_replica` of each other worker.
-    """
+    """Merges what the other workers have `sent`, each its `per_replica`, into worker 0's `snapshot`."""
     merged = {group: dict(arrays) for group, arrays in groups.items()}
     for data in sent:
         size = int.from_bytes(data[:8], "big")
@@ -119,7 +111,7 @@ def _read(variables: Sequence[Any], first_replica: int) -> dict[str, np.ndarray]
             continue
         if replicas := _replicas(variable):
             # np.array copies: the next step must not reach into the snapshot.
-            arrays |= {f"{i:04d}.{first_replica + k}": np.array(part) for k, part in enumerate(replicas)}
+            arrays |= {f"{i:04d}.{replica}": np.array(part) for replica, part in enumerate(replicas, first_replica)}
         else:
             arrays[f"{i:04d}.0"] = np.array(np.asarray(variable))  # Keras 3.15: no __array__(copy=)
     return arrays
@@ -143,30 +135,24 @@ def _write(variables: Sequence[Any], arrays: Arrays, first_replica: int) -> None
         if not replicas:
             variable.assign(_joined(stored[i], variable))
             continue
-        all_replicas = _replicas_of_all_workers(variable)
-        for k, part in enumerate(replicas):
-            if len(stored[i]) == all_replicas:
-                part.assign(stored[i][first_replica + k])
-            else:
-                part.assign(_share(stored[i], variable, first_replica + k))
-
-
-def _replicas_of_all_workers(variable: Any) -> int:
-    """Returns the number of replicas of all workers."""
-    holder = getattr(variable, "_value", variable)
-    return int(holder.distribute_strategy.num_replicas_in_sync)
+        of_all_workers = getattr(variable, "_value", variable).distribute_strategy.num_replicas_in_sync
+        same_number = len(stored[i]) == of_all_workers
+        for k, part in enumerate(replicas, first_replica):
+            part.assign(stored[i][k] if same_number else _share(stored[i], variable, k))
 
 
 def _joined(stored: Mapping[int, np.ndarray], variable: Any) -> np.ndarray:
     if len(stored) == 1:
         return stored[0]
     together = np.stack([stored[k] for k in sorted(stored)])
-    joined = together.mean(axis=0) if str(getattr(variable, "aggregation", "sum")).endswith("mean") else together.sum(0)
-    return np.asarray(joined, stored[0].dtype)
+    return np.asarray(together.mean(axis=0) if _is_mean(variable) else together.sum(axis=0), stored[0].dtype)
 
 
 def _share(stored: Mapping[int, np.ndarray], variable: Any, replica: int) -> np.ndarray:
     joined = _joined(stored, variable)
-    if str(getattr(variable, "aggregation", "sum")).endswith("mean") or replica == 0:
-        return joined
-    return np.zeros_like(joined)
+    return joined if replica == 0 or _is_mean(variable) else np.zeros_like(joined)
+
+
+def _is_mean(variable: Any) -> bool:
+    """Whether the values of a variable's replicas make one by their mean, not by their sum."""
+    return str(getattr(variable, "aggregation", "sum")).endswith("mean")

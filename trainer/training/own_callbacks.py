@@ -15,7 +15,7 @@ import keras
 from trainer.config import OwnCallback
 from trainer.errors import ModelCodeError
 from trainer.model import own_code
-from trainer.training.training_state import TrainingState
+from trainer.training.training_state import TrainingState, number
 from trainer.workers.coordinator import Coordinator, SingleWorker
 
 Logs = Mapping[str, Any]
@@ -30,14 +30,7 @@ STATE_OF_STOCK_CALLBACKS = {
 
 
 class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Hands every call of Keras on to the callbacks of this worker.
-
-    Args:
-        wanted: The job file's `fit.callbacks`.
-        coordinator: Of the run's workers.
-        folder: A local folder for their files.
-        state: What the run carries from step to step.
-        epochs: Epochs of the run.
+    """Hands every call of Keras on to the callbacks of this worker, which have a local folder for their files.
 
     Raises:
         ConfigError: There is no such module or name.
@@ -46,7 +39,7 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
 
     def __init__(
         self,
-        wanted: Sequence[OwnCallback],
+        specs: Sequence[OwnCallback],
         coordinator: Coordinator | SingleWorker,
         folder: str,
         state: TrainingState,
@@ -57,9 +50,9 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
         self._begun = False
         chief = coordinator.rank.chief
         self._own = {
-            str(index): _made(index, one, folder, state)
-            for index, one in enumerate(wanted)
-            if chief or one.workers == "all"
+            str(index): _made(index, spec, folder, state)
+            for index, spec in enumerate(specs)
+            if chief or spec.workers == "all"
         }
         self._first_step = 0
         self._stop_asked = False
@@ -83,7 +76,7 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
         self._begun = True
         self._each("on_train_begin", logs)
         for index, callback in self._own.items():
-            _restore(callback, self._state.own_callbacks.get(index))
+            _restore(callback, self._state.own_callbacks.get(index) or {})
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Lets them end with the run, and not with an epoch that was interrupted and is done now."""
@@ -139,17 +132,12 @@ class OwnCallbacks(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has
             ModelCodeError: One raises, or carries what JSON cannot hold.
         """
         for index, callback in self._own.items():
-            carried = _carried(callback)
-            if carried is not None:
+            if (carried := _carried(callback)) is not None:
                 self._state.own_callbacks[index] = carried
 
 
 class JobModel:
-    """The job's model as its callbacks see it: layers and weights are its own, all else is the training's.
-
-    Args:
-        trainable: The model that is fitted.
-    """
+    """The job's model as its callbacks see it: layers and weights are its own, all else is the fitted model's."""
 
     _OF_TRAINING = frozenset({"optimizer", "stop_training", "metrics", "metrics_names", "evaluate", "history", "loss"})
 
@@ -167,11 +155,10 @@ class JobModel:
         return self._trainable.model(*args, **options)
 
 
-def _made(index: int, wanted: OwnCallback, folder: str, state: TrainingState) -> keras.callbacks.Callback:
-    where = f"run.fit.callbacks[{index}]"
+def _made(index: int, spec: OwnCallback, folder: str, state: TrainingState) -> keras.callbacks.Callback:
     carried = state.own_callbacks.get(str(index)) or {}
-    args = _with_folder({**wanted.args, **carried.get("config", {})}, folder)
-    return own_code.make(wanted.entrypoint, args, where, keras.callbacks.Callback)
+    args = _with_folder({**spec.args, **carried.get("config", {})}, folder)
+    return own_code.make(spec.entrypoint, args, f"run.fit.callbacks[{index}]", keras.callbacks.Callback)
 
 
 def _with_folder(value: Any, folder: str) -> Any:
@@ -184,12 +171,10 @@ def _with_folder(value: Any, folder: str) -> Any:
 
 def _carried(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
     """What a callback carries over a restart, as JSON holds it; None where it has no way to tell."""
-    name = type(callback).__name__
-    stock = _stock_names(callback)
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
         carried = {"state": callback.state_dict()}
-    elif stock:
-        carried = {"attributes": {name: _plain(getattr(callback, name)) for name in stock}}
+    elif names := stock_attributes(callback):
+        carried = {"attributes": {name: number(getattr(callback, name)) for name in names}}
     elif hasattr(callback, "get_config"):
         carried = {"config": callback.get_config()}
     else:
@@ -198,25 +183,20 @@ def _carried(callback: keras.callbacks.Callback) -> dict[str, Any] | None:
         kept: dict[str, Any] = json.loads(json.dumps(carried, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ModelCodeError(
-            f"what {name} carries over a restart is no JSON: {error}",
+            f"what {type(callback).__name__} carries over a restart is no JSON: {error}",
             where="run.fit.callbacks",
             remedy="let state_dict (or get_config) return numbers, texts, lists and dicts of them alone",
         ) from error
     return kept
 
 
-def _restore(callback: keras.callbacks.Callback, carried: Mapping[str, Any] | None) -> None:
-    if carried is None:
-        return
+def _restore(callback: keras.callbacks.Callback, carried: Mapping[str, Any]) -> None:
     if "state" in carried:
         callback.load_state_dict(carried["state"])
     for name, value in carried.get("attributes", {}).items():
         setattr(callback, name, value)
 
 
-def _stock_names(callback: keras.callbacks.Callback) -> Sequence[str]:
+def stock_attributes(callback: keras.callbacks.Callback) -> Sequence[str]:
+    """Names of the attributes of a callback of Keras that it carries over a restart."""
     return next((names for kind, names in STATE_OF_STOCK_CALLBACKS.items() if isinstance(callback, kind)), ())
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else float(value)

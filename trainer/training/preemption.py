@@ -74,11 +74,7 @@ class StopRequest:
             self._after_step = False
 
     def set(self, reason: str) -> None:
-        """Asks the run to stop, as a signal does.
-
-        Args:
-            reason: What a person reads: the signal's name.
-        """
+        """Asks the run to stop, as a signal does; a person reads the reason, such as the signal's name."""
         self.signal_name = reason
         self._event.set()
 

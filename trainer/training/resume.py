@@ -37,13 +37,7 @@ _NOT_IN_SIGNATURE = {
 def starting_point(
     config: Config, folder: RunFolder, store: CheckpointStore, note: Callable[[str], None]
 ) -> Snapshot | None:
-    """Reads the snapshot that a run goes on from; writes nothing.
-
-    Args:
-        config: The configuration, as the job file has it.
-        folder: The run's folder.
-        store: The run's checkpoints.
-        note: Told one line for a person.
+    """Reads the snapshot that a run goes on from; writes nothing. `note` is told one line for a person.
 
     Returns:
         The snapshot; None where the run begins from scratch.

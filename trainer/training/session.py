@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +26,7 @@ from trainer.model.trainable import Trainable, compile_model
 from trainer.model.workers import local_replicas, several_workers
 from trainer.serving import saved_model
 from trainer.serving.calibration import check_can_calibrate
-from trainer.training import callbacks, diagnosis, model_state, stock_callbacks, warm_start
+from trainer.training import callbacks, diagnosis, model_state, stock_callbacks
 from trainer.training.context import TrainingContext
 from trainer.training.own_callbacks import OwnCallbacks
 from trainer.training.training_state import TrainingState, first_replica, state_from
@@ -102,11 +102,9 @@ class Session:
         return [f"fit.profile: the run has {steps} steps, so none of {first} to {last} is profiled"]
 
     def _build(self) -> Built:
-        wanted = self._config.model
-        if not isinstance(wanted, SavedModel):
+        if not isinstance(self._config.model, SavedModel):
             return build_job(self.features, self._config)
-        loaded = saved_model.load(wanted)
-        return build_job(self.features, self._config, loaded.model, loaded.inputs)
+        return build_job(self.features, self._config, *saved_model.load(self._config.model))
 
     def _meet(self) -> None:
         """Waits until every worker's server is up: a variable's first value comes from worker 0."""
@@ -171,10 +169,6 @@ class Session:
     def _restore(self, snapshot: Snapshot, *, metrics: bool) -> None:
         here = first_replica(self.model, self._coordinator)
         model_state.restore(self.model, snapshot.groups, metrics=metrics, first_replica=here)
-
-    def warm_start(self, where: str, note: Callable[[str], None]) -> None:
-        """Begins with the weights of a published model; see `trainer.training.warm_start`."""
-        warm_start.copy_weights(where, self.built, note)
 
     def fit(self, context: TrainingContext) -> None:
         """Trains from the state's cursor to the last epoch.
@@ -263,19 +257,11 @@ class Session:
             verbose=0,
         )
 
-    def _profilers(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
-        wanted = self._config.fit.profile
-        if wanted is None or context.tensorboard is None:  # the chief alone has it
-            return []
-        return [callbacks.ProfileCallback(wanted, context.tensorboard, context.state)]
-
     def _own_callbacks(self, context: TrainingContext) -> OwnCallbacks | None:
         """The job's own callbacks, made once: an epoch that was cut is a call of `fit` by itself."""
-        wanted = self._config.fit.callbacks
-        if wanted and self._own is None:
-            self._own = OwnCallbacks(
-                wanted, self._coordinator, context.files, context.state, self._config.fit.known_epochs
-            )
+        specs, epochs = self._config.fit.callbacks, self._config.fit.known_epochs
+        if specs and self._own is None:
+            self._own = OwnCallbacks(specs, self._coordinator, context.files, context.state, epochs)
         return self._own
 
     def _callbacks(self, context: TrainingContext) -> list[keras.callbacks.Callback]:
@@ -297,13 +283,14 @@ class Session:
         def explain(epoch: int, step: int) -> Exception:
             return diagnosis.loss_not_finite(config, self._prepared, self._train.steps, epoch, step)
 
+        profile, board = config.fit.profile, context.tensorboard  # the chief alone has a board
         look_every = _LOOK_AT_LOSS_EVERY_ON_GPU if self._on_gpu else 1
         every = config.output.checkpoint.every
         return [
             *stock,
             *([own] if own else []),
             keeps_state,
-            *self._profilers(context),
+            *([callbacks.ProfileCallback(profile, board, context.state)] if profile and board else []),
             callbacks.FiniteLossCallback(context.state, explain, every=look_every),
             callbacks.ProgressCallback(context),
             callbacks.CheckpointCallback(context, every, self._train.steps, self._coordinator, own),

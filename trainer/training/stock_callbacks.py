@@ -14,10 +14,7 @@ from trainer.errors import ConfigError
 def check_monitors(config: Config, directions: Mapping[str, str], *, validation: bool) -> None:
     """Checks that the metrics that callbacks watch exist, those of code of one's own among them.
 
-    Args:
-        config: The configuration.
-        directions: The run's metrics and in which direction each is better.
-        validation: Whether there is a validation split.
+    `directions` says of each metric in which direction it is better.
 
     Raises:
         ConfigError: A `monitor` names no metric of the run, or one without a direction.
@@ -29,13 +26,7 @@ def check_monitors(config: Config, directions: Mapping[str, str], *, validation:
 def keras_callbacks(
     config: Config, directions: Mapping[str, str], tensorboard_folder: str | None
 ) -> list[keras.callbacks.Callback]:
-    """Builds Keras's own callbacks that the configuration asks for.
-
-    Args:
-        config: The configuration.
-        directions: The run's metrics and in which direction each is better.
-        tensorboard_folder: Where TensorBoard's files go; None: nowhere.
-    """
+    """Builds Keras's own callbacks that the configuration asks for; TensorBoard's where there is a folder for it."""
     made: list[keras.callbacks.Callback] = []
     if stop := config.fit.known_early_stopping:
         made.append(

@@ -56,14 +56,9 @@ def take_snapshot(
 ) -> Snapshot | None:
     """Copies the run's whole state to host memory. All workers call it after the same step.
 
-    Args:
-        model: The compiled Keras model.
-        state: What the run carries beside the model's variables.
-        identity: What a process that goes on from the snapshot must share; part of its state.
-        coordinator: Of the run's workers.
-
     Returns:
-        The snapshot on worker 0, None on the others.
+        The snapshot on worker 0, None on the others. `identity`, what a process that goes on from it must share, is
+        part of its state.
     """
     if not coordinator.rank.chief:
         coordinator.gather(model_state.per_replica(model, first_replica(model, coordinator)))

@@ -60,12 +60,7 @@ NOTHING = Compiled()
 
 
 def compiled_by(made: keras.Model, fit: Fit, own_step: OwnStep | None = None) -> Compiled:
-    """What of a model's `compile` a job uses.
-
-    Args:
-        made: The model as its code gives it.
-        fit: The job file's `fit`.
-        own_step: The model, where it has a `train_step` of its own.
+    """What a job uses of the `compile` of a model, as the model's code gives it.
 
     Raises:
         ModelCodeError: It is compiled for several outputs.

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from trainer.config import Config, Loss, OwnCode, Target
+from trainer.config import Config, OwnCode, Target
 from trainer.errors import ConfigError, ModelCodeError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
@@ -39,22 +39,18 @@ class RunLoss:
     """The loss of one replica's share of a batch; the sum over all replicas is the loss of the batch.
 
     Args:
-        loss: A Keras loss. One without a value for each row, such as Dice over the whole batch, is taken of all
+        keras_loss: The loss. One without a value for each row, such as Dice over the whole batch, is taken of all
             replicas' rows together.
         inputs: Labels [B, 1] and what the model returns -> both as the loss takes them.
         unit: What the loss is multiplied by to be reported.
         compares_rows: Whether a row's value depends on the other rows.
     """
 
-    def __init__(self, loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False) -> None:
-        self.unit = unit
-        self._inputs, self._compares_rows = inputs, compares_rows
-        self._loss, self._reduction = loss, loss.reduction
-
-    @property
-    def of_keras(self) -> keras.losses.Loss:
-        """The Keras loss."""
-        return self._loss
+    def __init__(
+        self, keras_loss: keras.losses.Loss, inputs: Inputs, unit: float = 1.0, compares_rows: bool = False
+    ) -> None:
+        self.keras_loss, self.unit = keras_loss, unit
+        self._inputs, self._compares_rows, self._reduction = inputs, compares_rows, keras_loss.reduction
 
     def __call__(self, y: Any, y_pred: Any, w: Any) -> Any:
         """The loss, a float32 scalar.
@@ -73,11 +69,13 @@ class RunLoss:
 
     def _values(self, y: Any, y_pred: Any) -> Any:
         """What the loss gives before it is reduced: [B], [B, …], or a scalar."""
-        self._loss.reduction = "none"  # not on a copy: Keras copies by serializing, which an own class may not bear
+        self.keras_loss.reduction = (
+            "none"  # not on a copy: Keras copies by serializing, which an own class may not bear
+        )
         try:
-            return self._loss(y, y_pred)
+            return self.keras_loss(y, y_pred)
         finally:
-            self._loss.reduction = self._reduction
+            self.keras_loss.reduction = self._reduction
 
     def _reduced(self, values: Any, w: Any) -> Any:
         """Weighted values reduced as Keras does for the batch without its padding.
@@ -89,7 +87,8 @@ class RunLoss:
         if self._reduction == "sum":
             return total * w[0, 1]
         if self._reduction == "mean_with_sample_weight":
-            return ops.divide_no_nan(total, _sum_over_replicas(ops.sum(weights)))
+            context = tf.distribute.get_replica_context()
+            return ops.divide_no_nan(total, context.all_reduce(tf.distribute.ReduceOp.SUM, ops.sum(weights)))
         return total / ops.cast(ops.shape(w)[0] * _replicas(), "float32")
 
     def _of_whole_batch(self, y: Any, y_pred: Any, w: Any) -> Any:
@@ -99,7 +98,7 @@ class RunLoss:
         if _replicas() > 1:
             together = [context.all_gather(part, axis=0) for part in together]
         y, y_pred, weights = (tf.boolean_mask(part, together[-1] > 0) for part in together)
-        loss = self._loss(y, y_pred, sample_weight=weights)
+        loss = self.keras_loss(y, y_pred, sample_weight=weights)
         # Keras has divided a mean by the number of replicas, and nothing else.
         return ops.cast(loss / _replicas() if self._reduction == "sum" else loss, "float32")
 
@@ -112,10 +111,6 @@ def _by_row(values: Any) -> Any:
     """[B, …] -> [B], float32: Keras's mean over a batch is over all elements."""
     values = ops.cast(values, "float32")
     return ops.mean(values, axis=tuple(range(1, len(values.shape)))) if len(values.shape) > 1 else values
-
-
-def _sum_over_replicas(value: Any) -> Any:
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 class LabelLoss:
@@ -156,74 +151,63 @@ def as_column(y: Any) -> Any:
 
 
 def make_loss(config: Config, target: Target, label: LabelField, compiled: Compiled = NOTHING) -> RunLoss:
-    """The loss of a label.
-
-    Args:
-        config: The job.
-        target: What is asked of the label.
-        label: The label.
-        compiled: What the model brings; used where it has a loss.
+    """The loss of a label: the one that the model is compiled with, else the one of the job file.
 
     Raises:
         ConfigError: Keras refuses an argument, or the loss cannot be compiled by XLA.
         ModelCodeError: The job's own loss does not import, raises, or is none.
     """
-    wanted, where = target.loss, f"run.{target.fit_key}.loss"
+    spec, where = target.loss, f"run.{target.fit_key}.loss"
+    compares_rows = False
     if compiled.loss is not None:
-        loss = compiled.loss
+        loss, inputs = compiled.loss, inputs_of_object(label, compiled.loss)
         if not isinstance(loss, keras.losses.Loss):
             loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"), "run.model.entrypoint")
-        given = inputs_of_object(label, compiled.loss)
-        return RunLoss(loss, lambda y, z: given(y, from_learnt(label, z)))
-    if isinstance(wanted, OwnCode):
-        in_own_units = inputs_of_own(label)
-        return RunLoss(_own_loss(wanted, where), lambda y, z: in_own_units(y, from_learnt(label, z)))
-    if label.quantiles and wanted.is_short:
-        made = Pinball(label.quantiles)
-        return RunLoss(made, lambda y, z: (to_learnt(label, y), in_order(label, z)), loss_unit(label, wanted.name))
-    if label.task == "count" and wanted.is_short:
+    elif isinstance(spec, OwnCode):
+        loss, inputs = _own_loss(spec, where), inputs_of_own(label)
+    elif spec.is_short:
+        return _short_loss(label, spec.name)
+    else:
+        compares_rows = spec.name == "Circle" or spec.arguments.get("ignore_class") is not None
+        sums_rows = spec.name in ("Dice", "Tversky") and spec.arguments.get("axis") is None
+        if (compares_rows or sums_rows) and config.fit.jit_compile:
+            raise ConfigError(
+                f"{spec.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
+                where=where,
+                remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
+            )
+        options = {**arguments_of(label, spec.name, spec.arguments), "dtype": "float64" if label.offset else None}
+        loss = construct(getattr(keras.losses, spec.name), options, where)
+        inputs = inputs_of(label, spec.name, spec.arguments)
+    return RunLoss(loss, lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows)
+
+
+def _short_loss(label: LabelField, name: str) -> RunLoss:
+    """The loss of a short name, such as `auto` or `mae`: on the learnt scale, that of counts on their own."""
+    if label.task == "count":
         return RunLoss(keras.losses.Poisson(), lambda y, z: (y, from_learnt(label, z)))
-    if wanted.is_short:
-        made = _SHORT.get(wanted.name, _BY_TASK[label.task])()
-        return RunLoss(made, lambda y, z: (to_learnt(label, y), z), loss_unit(label, wanted.name))
-    compares_rows = wanted.name == "Circle" or wanted.arguments.get("ignore_class") is not None
-    sums_rows = wanted.name in ("Dice", "Tversky") and wanted.arguments.get("axis") is None
-    if (compares_rows or sums_rows) and config.fit.jit_compile:
-        raise ConfigError(
-            f"{wanted.name} compares the rows of a batch, and XLA cannot leave out those that are padding",
-            where=where,
-            remedy="leave jit_compile out" + (", or set axis: -1" if sums_rows else ""),
-        )
-    inputs = inputs_of(label, wanted.name, wanted.arguments)
-    return RunLoss(
-        keras_loss(wanted, label, where), lambda y, z: inputs(y, from_learnt(label, z)), compares_rows=compares_rows
-    )
+    if label.quantiles:
+        loss = _FunctionLoss(functools.partial(pinball, label.quantiles), "pinball", "run.fit.loss")
+    else:
+        loss = _SHORT.get(name, _BY_TASK[label.task])()
+    return RunLoss(loss, lambda y, z: (to_learnt(label, y), in_order(label, z)), loss_unit(label, name))
 
 
 def pinball(quantiles: Sequence[float], y: Any, p: Any) -> Any:
-    """Pinball loss of each row, the mean over quantiles: labels [B, 1] and predictions [B, quantiles] -> [B]."""
+    """Pinball loss of each row, the mean over quantiles (Koenker and Bassett 1978, "Regression Quantiles").
+
+    Labels [B, 1] and predictions [B, quantiles] -> [B].
+    """
     error = y - p
     levels = ops.convert_to_tensor(quantiles, error.dtype)
     return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
 
 
-class Pinball(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
-    """The pinball loss of several quantiles (Koenker and Bassett 1978, "Regression Quantiles")."""
-
-    def __init__(self, quantiles: Sequence[float]) -> None:
-        super().__init__(name="pinball")
-        self._quantiles = tuple(quantiles)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """See `pinball`."""
-        return pinball(self._quantiles, y_true, y_pred)
-
-
-def _own_loss(wanted: OwnCode, where: str) -> keras.losses.Loss:
-    found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
-    if isinstance(found, type):
-        return own_code.make(wanted.entrypoint, wanted.args, where, keras.losses.Loss)
-    return _FunctionLoss(functools.partial(found, **wanted.args), wanted.entrypoint, where)
+def _own_loss(spec: OwnCode, where: str) -> keras.losses.Loss:
+    function = own_code.load(spec.entrypoint, where, "y_true, y_pred")
+    if isinstance(function, type):
+        return own_code.make(spec.entrypoint, spec.args, where, keras.losses.Loss)
+    return _FunctionLoss(functools.partial(function, **spec.args), spec.entrypoint, where)
 
 
 class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
@@ -235,32 +219,26 @@ class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no ty
         self._function, self._entrypoint, self._where = function, entrypoint, where
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        found = self._function(y_true, y_pred)
-        if not hasattr(found, "shape"):
+        values = self._function(y_true, y_pred)
+        if not hasattr(values, "shape"):
             raise ModelCodeError(
-                f"{self._entrypoint} returned {own_code.describe(found)}, not a tensor",
+                f"{self._entrypoint} returned {own_code.describe(values)}, not a tensor",
                 where=self._where,
                 remedy="return a value for each row, [batch], or one for the batch",
             )
-        if getattr(found.shape, "rank", True) and len(found.shape):  # what numpy computed has no known rank
-            own_code.check_rows(found, y_true, self._entrypoint, self._where)
-        return found
+        if getattr(values.shape, "rank", True) and len(values.shape):  # what numpy computed has no known rank
+            own_code.check_rows(values, y_true, self._entrypoint, self._where)
+        return values
 
 
-def keras_loss(wanted: Loss, label: LabelField, where: str = "run.fit.loss") -> keras.losses.Loss:
-    """A loss of Keras; in float64 where the label needs it.
+def construct(kind: Callable[..., Any], arguments: Mapping[str, Any], where: str) -> Any:
+    """Makes an object of a Keras class.
 
     Raises:
         ConfigError: Keras refuses an argument.
     """
-    dtype = "float64" if label.offset else None
-    arguments = arguments_of(label, wanted.name, wanted.arguments)
     try:
-        return getattr(keras.losses, wanted.name)(**arguments, dtype=dtype)
+        return kind(**arguments)
     except (TypeError, ValueError) as error:
-        raise refused(wanted.name, where, error) from error
-
-
-def refused(name: str, where: str, error: Exception) -> ConfigError:
-    """What Keras says of an argument whose value it refuses."""
-    return ConfigError(f"{name}: {str(error).strip()}", where=where, remedy="docs/job-file.md lists the arguments")
+        message = f"{kind.__name__}: {str(error).strip()}"
+        raise ConfigError(message, where=where, remedy="docs/job-file.md lists the arguments") from error

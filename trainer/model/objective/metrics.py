@@ -18,7 +18,7 @@ from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
 from trainer.model.objective.keras_inputs import Inputs, arguments_of, inputs_of, inputs_of_object, inputs_of_own
-from trainer.model.objective.losses import as_column, pinball, refused
+from trainer.model.objective.losses import as_column, construct, pinball
 from trainer.schema import LabelField, LabelPlace
 
 # Thresholds of the area metrics. Keras's 200 are off by up to 1e-2 where most predictions lie close together.
@@ -47,20 +47,8 @@ class _AUC(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
         return ops.where(ops.minimum(positives, negatives) > 0, super().result(), float("nan"))
 
 
-class _AreaByClass(_Float64Sums, keras.metrics.AUC):  # type: ignore[misc]
-    """Keras's mean of the areas of all classes."""
-
-
-class _Precision(_Float64Sums, keras.metrics.Precision):  # type: ignore[misc]
-    pass
-
-
-class _Recall(_Float64Sums, keras.metrics.Recall):  # type: ignore[misc]
-    pass
-
-
-class _R2(_Float64Sums, keras.metrics.R2Score):  # type: ignore[misc]
-    pass
+def _with_float64_sums(kind: type) -> type:
+    return type(kind.__name__, (_Float64Sums, kind), {})
 
 
 # float64: a float32 sum stops counting single rows at 16.7 million, and r2 subtracts two large sums.
@@ -69,15 +57,15 @@ _METRICS: dict[str, dict[str, Callable[[LabelField], keras.metrics.Metric]]] = {
         "auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, name="auc", dtype="float64"),
         "pr_auc": lambda _: _AUC(num_thresholds=_THRESHOLDS, curve="PR", name="pr_auc", dtype="float64"),
         "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
-        "precision": lambda _: _Precision(name="precision", dtype="float64"),
-        "recall": lambda _: _Recall(name="recall", dtype="float64"),
+        "precision": lambda _: _with_float64_sums(keras.metrics.Precision)(name="precision", dtype="float64"),
+        "recall": lambda _: _with_float64_sums(keras.metrics.Recall)(name="recall", dtype="float64"),
     },
     "multiclass": {
         "accuracy": lambda _: keras.metrics.SparseCategoricalAccuracy(name="accuracy", dtype="float64"),
         "top5": lambda _: keras.metrics.SparseTopKCategoricalAccuracy(k=5, name="top5", dtype="float64"),
     },
     "multilabel": {
-        "auc": lambda label: _by_element(_AreaByClass)(
+        "auc": lambda label: _by_element(_with_float64_sums(keras.metrics.AUC))(
             num_thresholds=_THRESHOLDS_BY_CLASS, multi_label=True, num_labels=label.outputs, name="auc", dtype="float64"
         ),
         "accuracy": lambda _: keras.metrics.BinaryAccuracy(name="accuracy", dtype="float64"),
@@ -86,7 +74,7 @@ _METRICS: dict[str, dict[str, Callable[[LabelField], keras.metrics.Metric]]] = {
     "regression": {
         "mae": lambda _: keras.metrics.MeanAbsoluteError(name="mae", dtype="float64"),
         "rmse": lambda _: keras.metrics.RootMeanSquaredError(name="rmse", dtype="float64"),
-        "r2": lambda _: _R2(name="r2", dtype="float64"),
+        "r2": lambda _: _with_float64_sums(keras.metrics.R2Score)(name="r2", dtype="float64"),
     },
     "count": {
         "deviance": lambda _: _mean_of_rows(_deviance, "deviance"),
@@ -148,12 +136,7 @@ class _OfKeras(_Float64Sums):
 def make_metrics(
     targets: Sequence[Target], places: Sequence[LabelPlace], compiled: Compiled = NOTHING
 ) -> list[keras.metrics.Metric]:
-    """The job's metrics, by the names they have in logs.
-
-    Args:
-        targets: The labels with what is asked of each.
-        places: Where each of them stands.
-        compiled: What the model brings; used where it has metrics.
+    """The metrics of each label, by the names they have in logs: those that the model is compiled with, or the job's.
 
     Raises:
         ConfigError: Keras refuses an argument, or two have one name.
@@ -217,11 +200,11 @@ def directions(targets: Sequence[Target], metrics: list[keras.metrics.Metric]) -
         for metric in metrics_of(one.task, one.metrics)
         if isinstance(metric, WatchedMetric)
     }
-    found = {"loss": "min", **{f"{one.prefix}loss": "min" for one in targets}}
+    by_name = {"loss": "min", **{f"{one.prefix}loss": "min" for one in targets}}
     for metric in metrics:
         named = direction(asked[metric.name]) if metric.name in asked else ""
-        found[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
-    return found
+        by_name[metric.name] = named or known.get(getattr(metric, "_direction", ""), "")
+    return by_name
 
 
 def _check_names(names: list[str]) -> None:
@@ -235,21 +218,21 @@ def _check_names(names: list[str]) -> None:
             )
 
 
-def _own(wanted: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric:
-    found = own_code.load(wanted.entrypoint, where, "y_true, y_pred")
-    if isinstance(found, type):
-        metric = own_code.make(wanted.entrypoint, wanted.args, where, keras.metrics.Metric)
-        own_code.check_takes(metric.update_state, f"{wanted.entrypoint}.update_state", where, "y_true", "y_pred")
+def _own(spec: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric:
+    function = own_code.load(spec.entrypoint, where, "y_true, y_pred")
+    if isinstance(function, type):
+        metric = own_code.make(spec.entrypoint, spec.args, where, keras.metrics.Metric)
+        own_code.check_takes(metric.update_state, f"{spec.entrypoint}.update_state", where, "y_true", "y_pred")
     else:
-        metric = _of_function(functools.partial(found, **wanted.args), wanted.entrypoint.partition(":")[2], where)
+        metric = _of_function(functools.partial(function, **spec.args), spec.entrypoint.partition(":")[2], where)
     return _adapted(metric, inputs_of_own(label))
 
 
 def _object(one: Any, label: LabelField) -> keras.metrics.Metric:
     """A metric or a function that the model is compiled with."""
-    if isinstance(one, keras.metrics.Metric):
-        return _adapted(one, inputs_of_object(label, one))
-    return _adapted(_of_function(one, one.__name__, "run.model.entrypoint"), inputs_of_object(label, one))
+    is_metric = isinstance(one, keras.metrics.Metric)
+    metric = one if is_metric else _of_function(one, one.__name__, "run.model.entrypoint")
+    return _adapted(metric, inputs_of_object(label, one))
 
 
 def _of_function(function: Callable[[Any, Any], Any], name: str, where: str) -> keras.metrics.Metric:
@@ -271,17 +254,14 @@ def _adapted(metric: keras.metrics.Metric, inputs: Inputs) -> keras.metrics.Metr
     return metric
 
 
-def _of_keras(wanted: WatchedMetric, label: LabelField, where: str) -> keras.metrics.Metric:
-    arguments = arguments_of(label, wanted.name, wanted.arguments)
+def _of_keras(spec: WatchedMetric, label: LabelField, where: str) -> keras.metrics.Metric:
+    arguments = arguments_of(label, spec.name, spec.arguments)
     arguments.pop("as", None)
-    base = getattr(keras.metrics, wanted.name)
-    base = _by_element(base) if label.task == "multilabel" and _BY_ELEMENT.search(wanted.name) else base
-    kind = type(wanted.name, (_OfKeras, base), {})
-    try:
-        metric = kind(**arguments, name=wanted.log_name, dtype="float64")
-    except (TypeError, ValueError) as error:
-        raise refused(wanted.name, where, error) from error
-    metric.inputs = inputs_of(label, wanted.name, arguments)
+    base = getattr(keras.metrics, spec.name)
+    base = _by_element(base) if label.task == "multilabel" and _BY_ELEMENT.search(spec.name) else base
+    kind = type(spec.name, (_OfKeras, base), {})
+    metric = construct(kind, {**arguments, "name": spec.log_name, "dtype": "float64"}, where)
+    metric.inputs = inputs_of(label, spec.name, arguments)
     return metric
 
 

@@ -11,7 +11,7 @@ from trainer.config.keras_names import CLIPS, entry
 from trainer.errors import ConfigError
 from trainer.model import own_code
 from trainer.model.objective.compiled import NOTHING, Compiled
-from trainer.model.objective.losses import refused
+from trainer.model.objective.losses import construct
 
 _ADAMW_DECAY = 0.05
 #: Highest rates of `auto`; those of sgd and lion are the usual ten times and a tenth of Adam's.
@@ -48,18 +48,10 @@ def make_optimizer(
         return _given(made, fit, replicas)
     clips = {name: clip / replicas for name, clip in settings.clips.items()}
     rate = _learning_rate(fit, settings, steps_total)
-    if isinstance(settings, KerasOptimizer):
-        return _of_keras(settings, {**settings.arguments, **clips}, rate)
-    return _short(settings, clips, rate)
-
-
-def _of_keras(settings: KerasOptimizer, options: dict[str, Any], rate: Any) -> keras.optimizers.Optimizer:
-    if rate is not None:
-        options["learning_rate"] = rate
-    try:
-        return getattr(keras.optimizers, settings.name)(**options)
-    except (TypeError, ValueError) as error:
-        raise refused(settings.name, "run.fit.optimizer", error) from error
+    if not isinstance(settings, KerasOptimizer):
+        return _short(settings, clips, rate)
+    options = {**settings.arguments, **clips, **({} if rate is None else {"learning_rate": rate})}
+    return construct(getattr(keras.optimizers, settings.name), options, "run.fit.optimizer")
 
 
 def _given(made: keras.optimizers.Optimizer, fit: Fit, replicas: int) -> keras.optimizers.Optimizer:
@@ -110,14 +102,10 @@ def _learning_rate(
         return rate
     if fit.reduce_on_plateau is not None:
         raise _no_plateau(rate.name)
-    return _keras_schedule(rate) if isinstance(rate, KerasSchedule) else _schedule(rate, steps_total)
-
-
-def _keras_schedule(settings: KerasSchedule) -> keras.optimizers.schedules.LearningRateSchedule:
-    try:
-        return getattr(keras.optimizers.schedules, settings.name)(**settings.arguments)
-    except (TypeError, ValueError) as error:
-        raise refused(settings.name, "run.fit.optimizer.learning_rate", error) from error
+    if isinstance(rate, Schedule):
+        return _schedule(rate, steps_total)
+    kind = getattr(keras.optimizers.schedules, rate.name)
+    return construct(kind, rate.arguments, "run.fit.optimizer.learning_rate")
 
 
 def automatic_rate(fit: Fit, settings: Optimizer | KerasOptimizer, steps_total: int) -> float | Schedule:
@@ -125,16 +113,13 @@ def automatic_rate(fit: Fit, settings: Optimizer | KerasOptimizer, steps_total: 
 
     Where `reduce_on_plateau` lowers the rate, it begins constant.
     """
-    initial = _initial_rate(settings)
+    if isinstance(settings, Optimizer):
+        initial = _INITIAL_RATES[settings.name]
+    else:
+        initial = float(entry("optimizers", settings.name)["arguments"]["learning_rate"])
     if fit.reduce_on_plateau is not None:
         return initial
     return Schedule(name="cosine", initial=initial, warmup_steps=min(100, steps_total // 20))
-
-
-def _initial_rate(settings: Optimizer | KerasOptimizer) -> float:
-    if isinstance(settings, Optimizer):
-        return _INITIAL_RATES[settings.name]
-    return float(entry("optimizers", settings.name)["arguments"]["learning_rate"])
 
 
 def _schedule(settings: Schedule, steps_total: int) -> keras.optimizers.schedules.LearningRateSchedule:
