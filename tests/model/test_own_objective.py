@@ -138,18 +138,22 @@ def test_an_optimizer_that_mixed_precision_has_wrapped_still_clips():
         ),
         ({"loss": {"entrypoint": f"{OWN}:missing"}}, ConfigError, "has no function 'missing'"),
         (
-            {"loss": {"entrypoint": f"{OWN}:of_labels"}},
+            {"loss": {"entrypoint": f"{OWN}:{of_labels.__name__}"}},
             ModelCodeError,
             "cannot be called with y_true, y_pred: too many",
         ),
-        ({"loss": {"entrypoint": f"{OWN}:of_three"}}, ModelCodeError, r"of shape \(3,\), not a value for each row"),
         (
-            {"metrics": [{"entrypoint": f"{OWN}:of_labels"}]},
+            {"loss": {"entrypoint": f"{OWN}:{of_three.__name__}"}},
+            ModelCodeError,
+            r"of shape \(3,\), not a value for each row",
+        ),
+        (
+            {"metrics": [{"entrypoint": f"{OWN}:{of_labels.__name__}"}]},
             ModelCodeError,
             "of_labels cannot be called with y_true, y_pred: too many positional arguments",
         ),
         (
-            {"metrics": [{"entrypoint": f"{OWN}:of_three"}]},
+            {"metrics": [{"entrypoint": f"{OWN}:{of_three.__name__}"}]},
             ModelCodeError,
             r"of shape \(3,\), not a value for each row",
         ),

@@ -28,9 +28,9 @@ def published_at(spec: SavedModel) -> str | None:
                 where="run.model.from",
                 remedy="correct the path; model.save('….keras') writes such a file",
             )
-    elif wanted.uri.endswith((".h5", ".hdf5", ".pb", ".tf", ".pt", ".onnx")):
+    elif spec.uri.endswith((".h5", ".hdf5", ".pb", ".tf", ".pt", ".onnx")):
         raise ConfigError(
-            f"{wanted.uri} is no .keras file",
+            f"{spec.uri} is no .keras file",
             where="run.model.from",
             remedy="load it where it was made, and save it anew: model.save('….keras')",
         )
