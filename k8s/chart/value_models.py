@@ -140,7 +140,7 @@ class Resources(Strict):
     cpu: Quantity = Field("2", description="CPUs of each pod.")
     memory: Quantity = Field("4Gi", description="Memory of each pod, `/dev/shm` included.")
     shm: Quantity = Field("1Gi", description="Size of `/dev/shm`; NCCL between GPUs needs it. Counts as memory.")
-    tmp: TemporaryFolder = Field(default_factory=lambda: TemporaryFolder(), description="The folder `/tmp`.")
+    tmp: TemporaryFolder = Field(default_factory=TemporaryFolder, description="The folder `/tmp`.")
     ephemeralStorage: OptionalQuantity = Field(
         "", description="Disk of each pod: `/tmp`, logs and the container's own layer. Default: no request, no limit."
     )
@@ -265,7 +265,7 @@ class Queue(Strict):
 
     name: QueueName = Field("", description="The LocalQueue. Kueue suspends the Job and lets it go.")
     priority: QueueName = Field("", description="A WorkloadPriorityClass: order in the queue, not of pods.")
-    topology: Topology = Field(default_factory=lambda: Topology(), description="Where the pods are placed together.")
+    topology: Topology = Field(default_factory=Topology, description="Where the pods are placed together.")
 
 
 class PodDisruptionBudget(Strict):

@@ -94,9 +94,9 @@ class JobFile(Strict):
         description="Fewest pods to begin with where the queue has no room for `nodes`: Kueue admits fewer, and "
         "the run begins with those that come within a minute of each other. 0: all of them.",
     )
-    image: ContainerImage = Field(default_factory=lambda: ContainerImage(), description="The trainer's image.")
-    resources: Resources = Field(default_factory=lambda: Resources(), description="What each pod holds.")
-    schedule: CronSchedule = Field(default_factory=lambda: CronSchedule(), description="When a CronJob starts a run.")
+    image: ContainerImage = Field(default_factory=ContainerImage, description="The trainer's image.")
+    resources: Resources = Field(default_factory=Resources, description="What each pod holds.")
+    schedule: CronSchedule = Field(default_factory=CronSchedule, description="When a CronJob starts a run.")
     # None and not "": helm warns of every mapping that takes the place of a text.
     queue: (
         Annotated[
@@ -149,9 +149,7 @@ class JobFile(Strict):
     topologySpreadConstraints: list[TopologySpreadConstraint] = Field(
         [], description="Spread, as in Kubernetes. Without a `labelSelector` it is over the pods of this job."
     )
-    serviceAccount: ServiceAccount = Field(
-        default_factory=lambda: ServiceAccount(), description="Who the pods are to the cloud."
-    )
+    serviceAccount: ServiceAccount = Field(default_factory=ServiceAccount, description="Who the pods are to the cloud.")
     imagePullSecrets: list[PullSecret] = Field([], description="Secrets with credentials of the registry.")
     env: list[EnvVar] = Field([], description="Environment variables of the trainer.")
     envFrom: list[EnvFrom] = Field([], description="Secrets and ConfigMaps whose keys are environment variables.")
@@ -171,9 +169,7 @@ class JobFile(Strict):
     command: list[str] = Field([], description="In place of the image's entry point.")
     args: list[str] = Field(["fit", "/etc/kfit/job.yaml"], description="What the trainer is called with.")
     lifecycle: Lifecycle = Field({}, description="Hooks of the trainer's container, as in Kubernetes.")
-    livenessProbe: LivenessProbe = Field(
-        default_factory=lambda: LivenessProbe(), description="Whether steps are still finished."
-    )
+    livenessProbe: LivenessProbe = Field(default_factory=LivenessProbe, description="Whether steps are still finished.")
     hostNetwork: bool = Field(
         False,
         description="Use the node's network. Restricted Pod Security refuses it, and no NetworkPolicy holds for it.",
@@ -199,14 +195,12 @@ class JobFile(Strict):
     jobAnnotations: Annotations = Field({}, description="More annotations of the Job, or of the schedule's Jobs.")
     podLabels: Labels = Field({}, description="More labels of the pods.")
     podAnnotations: Annotations = Field({}, description="More annotations of the pods.")
-    networkPolicy: NetworkPolicy = Field(
-        default_factory=lambda: NetworkPolicy(), description="What the pods may speak to."
-    )
+    networkPolicy: NetworkPolicy = Field(default_factory=NetworkPolicy, description="What the pods may speak to.")
     podDisruptionBudget: PodDisruptionBudget = Field(
-        default_factory=lambda: PodDisruptionBudget(), description="What a drain of nodes may evict."
+        default_factory=PodDisruptionBudget, description="What a drain of nodes may evict."
     )
-    alerts: Alerts = Field(default_factory=lambda: Alerts(), description="Rules that call somebody.")
-    dashboard: Dashboard = Field(default_factory=lambda: Dashboard(), description="A dashboard for Grafana.")
+    alerts: Alerts = Field(default_factory=Alerts, description="Rules that call somebody.")
+    dashboard: Dashboard = Field(default_factory=Dashboard, description="A dashboard for Grafana.")
     extraObjects: list[Manifest] = Field(
         [], description="More manifests, rendered as templates of this chart, with the labels of all objects."
     )

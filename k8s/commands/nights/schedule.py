@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,7 @@ class Schedules(click.Group):
 def _names_something(args: list[str]) -> bool:
     """Whether a word is neither an option nor an option's value."""
     with_value = ("-n", "--namespace", "--context", "--kubeconfig", "-o", "--output", "--set")
-    return any(
-        not word.startswith("-") and (index == 0 or args[index - 1] not in with_value)
-        for index, word in enumerate(args)
-    )
+    return any(not word.startswith("-") and before not in with_value for before, word in pairwise(["", *args]))
 
 
 @click.group(
