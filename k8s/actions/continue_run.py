@@ -67,9 +67,8 @@ def _place_as_asked(pod: dict[str, Any], asked: str) -> None:
         pod: The pods' spec, changed in place.
         asked: What the job file said of it, as JSON: the Job's annotation, which one in no queue lacks.
     """
-    gates = [gate for gate in pod.pop("schedulingGates", ()) if gate["name"] != _QUEUE_GATE]
-    parts = json.loads(asked) if asked else {}
-    for key, value in {**parts, **({"schedulingGates": gates} if gates else {})}.items():
+    gates = [gate for gate in pod.get("schedulingGates", ()) if gate["name"] != _QUEUE_GATE]
+    for key, value in {**(json.loads(asked) if asked else {}), "schedulingGates": gates}.items():
         pod.pop(key, None)
         if value:
             pod[key] = value

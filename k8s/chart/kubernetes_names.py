@@ -153,9 +153,10 @@ ZONE = Rule("a time zone", "a name such as Europe/Berlin", "[A-Za-z][-+A-Za-z0-9
 
 def words(pattern: str, shown: str) -> str:
     """Returns what a rule says to a text, by the pattern that helm shows; empty where it is no rule's."""
-    rules = [rule for rule in globals().values() if isinstance(rule, Rule)]
-    found = [rule for rule in rules if pattern in (rule.schema["pattern"], rule.or_empty.schema["pattern"])]
-    return found[0].refusal(shown) if found else ""
+    for rule in globals().values():
+        if isinstance(rule, Rule) and pattern in (rule.schema["pattern"], rule.or_empty.schema["pattern"]):
+            return rule.refusal(shown)
+    return ""
 
 
 def mapping(keys: Rule, values: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,17 @@ def logits(features):
     inputs = features.inputs()
     return keras.Model(inputs, keras.layers.Dense(1)(features.encode(inputs)))
 
+def rectified(features):
+    inputs = features.inputs()
+    return keras.Model(inputs, keras.layers.Dense(1, "relu", name="end")(features.encode(inputs)))
+
+def of_columns(units=3):
+    inputs = keras.Input((1,), name="f32")
+    return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(keras.layers.Dense(units)(inputs)))
+
+def of_the_script():
+    return of_columns()
+
 def strange_inputs(features):
     inputs = keras.Input((3,), name="mine")
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
@@ -117,6 +128,8 @@ def test_own_models_train(made_by, name, args):
         ("own_model:nothing", "own_model:nothing returned NoneType, not a Keras model", "entrypoint"),
         ("own_model:wide", "shape (None, 7), expected shape (None, 1)", "entrypoint"),
         ("own_model:logits", "without activation, expected sigmoid", "entrypoint"),
+        ("own_model:rectified", "ends in layer 'end' with the activation relu, expected sigmoid", "entrypoint"),
+        ("own_model:of_the_script", "takes no features, and inputs: packed hands it those", "entrypoint"),
         ("own_model:anonymous", "has a Lambda layer, 'double', which a published model cannot hold", "entrypoint"),
         ("own_model:strange_inputs", "has the inputs mine; packed inputs are numbers, codes", "entrypoint"),
     ],
@@ -136,6 +149,7 @@ def test_faults_of_own_code_say_what_and_where(made_by, entrypoint, what, where)
         ("own_model.inner:f", "there is no module 'own_model.inner'"),
         ("own_model:missing", "own_model has no function 'missing'"),
         ("own_model:thing", "own_model has no callable 'thing'"),
+        ("own_model:subclased", "own_model has no function 'subclased'"),
     ],
 )
 def test_an_entrypoint_that_does_not_exist_is_configuration(made_by, entrypoint, what):
@@ -143,4 +157,4 @@ def test_an_entrypoint_that_does_not_exist_is_configuration(made_by, entrypoint,
         made_by(entrypoint)
     assert what in caught.value.what
     assert caught.value.where == "run.model.entrypoint"
-    assert caught.value.remedy
+    assert caught.value.remedy == "did you mean 'subclassed'?" if "clased" in entrypoint else caught.value.remedy

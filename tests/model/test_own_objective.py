@@ -31,6 +31,14 @@ def squared(y_true, y_pred, power: float = 2.0):
     return ops.abs(y_true - y_pred) ** power
 
 
+def of_labels(y_true):
+    return y_true[:, 0]
+
+
+def of_three(y_true, y_pred):
+    return keras.ops.zeros((3,))
+
+
 def of_the_batch(y_true, y_pred):
     return ops.max(ops.square(y_true - y_pred))
 
@@ -129,6 +137,26 @@ def test_an_optimizer_that_mixed_precision_has_wrapped_still_clips():
             "returned SquaredErrors, not a Keras loss",
         ),
         ({"loss": {"entrypoint": f"{OWN}:missing"}}, ConfigError, "has no function 'missing'"),
+        (
+            {"loss": {"entrypoint": f"{OWN}:{of_labels.__name__}"}},
+            ModelCodeError,
+            "cannot be called with y_true, y_pred: too many",
+        ),
+        (
+            {"loss": {"entrypoint": f"{OWN}:{of_three.__name__}"}},
+            ModelCodeError,
+            r"of shape \(3,\), not a value for each row",
+        ),
+        (
+            {"metrics": [{"entrypoint": f"{OWN}:{of_labels.__name__}"}]},
+            ModelCodeError,
+            "of_labels cannot be called with y_true, y_pred: too many positional arguments",
+        ),
+        (
+            {"metrics": [{"entrypoint": f"{OWN}:{of_three.__name__}"}]},
+            ModelCodeError,
+            r"of shape \(3,\), not a value for each row",
+        ),
         ({"metrics": [{"entrypoint": f"{OWN}:of_the_batch"}]}, ModelCodeError, "not a value for each row"),
         ({"metrics": [{"entrypoint": f"{OWN}:Focal"}]}, ModelCodeError, "returned Focal, not a Keras metric"),
         (TWICE, ConfigError, "is taken"),

@@ -165,12 +165,14 @@ def test_a_model_that_does_not_fit_the_columns_is_one_clear_error(
 
 
 def test_a_model_that_is_not_there_is_told_by_the_check_before_data_is_read(tmp_path: Path, output: str) -> None:
-    for uri, says in ((f"{output}/no.keras", "there is no file"), (output, "no published model there")):
+    refusals = {f"{output}/no.keras": "there is no file", output: "no published model there", "m.h5": "no .keras file"}
+    for uri, says in refusals.items():
         with pytest.raises(ConfigError, match=says):
             check(job(tmp_path, output, {"from": uri}))
     (tmp_path / "half.keras").write_bytes(b"PK")
-    with pytest.raises(ModelCodeError, match="Keras does not load the model"):
+    with pytest.raises(ModelCodeError, match="Keras does not load the model") as refused:
         run(job(tmp_path, output, {"from": str(tmp_path / "half.keras")}), "half")
+    assert refused.value.remedy == "give a whole file that model.save('….keras') has written"
 
 
 def test_other_columns_than_the_published_ones_are_named(tmp_path: Path) -> None:

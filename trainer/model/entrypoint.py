@@ -20,6 +20,10 @@ from trainer.model.objective.compiled import Compiled, OwnStep, compiled_by
 _WHERE = "run.model.entrypoint"
 #: Arguments of every layer, and of a functional model.
 _OF_KERAS = {"self", "args", "kwargs", "name", "trainable", "dtype", "inputs", "outputs"}
+#: Activations whose answers are no probabilities.
+_NO_PROBABILITY = frozenset(
+    {"linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "softplus", "softsign"}
+)
 
 
 def build_entrypoint(features: Features, spec: Entrypoint, fit: Fit) -> tuple[keras.Model, Compiled]:
@@ -57,11 +61,27 @@ def _with_step(
 
 
 def _made(features: Features, spec: Entrypoint) -> keras.Model:
+    found = own_code.load(spec.entrypoint, _WHERE, "features" if spec.inputs == "packed" else "")
     if spec.inputs == "packed":
+        _check_takes_features(found, spec)
         return own_code.make(spec.entrypoint, spec.args, _WHERE, keras.Model, features)
-    takes_features = "features" in inspect.signature(own_code.load(spec.entrypoint, _WHERE)).parameters
+    takes_features = "features" in inspect.signature(found).parameters
     args = {**spec.args, **({"features": features} if takes_features else {})}
     return own_code.make(spec.entrypoint, args, _WHERE, keras.Model)
+
+
+def _check_takes_features(found: Any, spec: Entrypoint) -> None:
+    """The model of a plain script takes no features; it takes columns, which the job file has to say."""
+    try:
+        takes = inspect.signature(found).parameters
+    except ValueError:  # of a class without one
+        return
+    if takes.keys() <= spec.args.keys():
+        raise ModelCodeError(
+            f"{spec.entrypoint} takes no features, and inputs: packed hands it those",
+            where=_WHERE,
+            remedy="set inputs: raw (or encoded) for a model of columns, or let it take features as its first argument",
+        )
 
 
 def _fitted_in(
@@ -142,9 +162,10 @@ def _check_activation(features: Features, made: keras.Model, name: str, where: s
     if len(features.heads) > 1:  # of a functional model with an output for each, in the order of their sorted names
         lasts = [tensor._keras_history.operation for tensor in getattr(made, "outputs", None) or ()]
     for head, last in zip(features.heads, lasts, strict=False):
-        linear = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
-        if linear and head.activation != "linear":
-            what = f"{name} ends in layer {last.name!r} without activation, expected {head.activation}"
+        ends = getattr(last.activation, "__name__", "") if isinstance(last, keras.layers.Dense) else ""
+        if ends in _NO_PROBABILITY and head.activation != "linear":
+            shown = "without activation" if ends == "linear" else f"with the activation {ends}"
+            what = f"{name} ends in layer {last.name!r} {shown}, expected {head.activation}"
             raise _wrong_end(features, what, where)
 
 

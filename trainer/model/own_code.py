@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,11 +43,10 @@ def load(name: str, where: str, takes: str = "") -> Any:
     named = getattr(module, attribute, None)
     if not callable(named):
         what = "has no function" if named is None else "has no callable"
-        raise ConfigError(
-            f"{module_name} {what} {attribute!r}",
-            where=where,
-            remedy=f"define {attribute}({takes}) in {getattr(module, '__file__', None) or module_name}",
-        )
+        near = difflib.get_close_matches(attribute, [one for one in dir(module) if callable(getattr(module, one))], n=1)
+        defined = f"define {attribute}({takes}) in {getattr(module, '__file__', None) or module_name}"
+        remedy = f"did you mean {near[0]!r}?" if near else defined
+        raise ConfigError(f"{module_name} {what} {attribute!r}", where=where, remedy=remedy)
     return named
 
 
@@ -77,12 +78,46 @@ def make(name: str, args: Mapping[str, Any], where: str, kind: type, *positional
     return made
 
 
+def check_takes(function: Callable[..., Any], name: str, where: str, *takes: str) -> None:
+    """Checks that a function can be called with these arguments, so that it is told before it is called by Keras.
+
+    Raises:
+        ModelCodeError: It cannot.
+    """
+    try:
+        inspect.signature(function).bind(*takes)
+    except TypeError as error:
+        raise ModelCodeError(
+            f"{name} cannot be called with {', '.join(takes)}: {error}",
+            where=where,
+            remedy=f"let it take {', '.join(takes)}, and then the args of the job file",
+        ) from error
+    except ValueError:  # a builtin of C has no signature to look at
+        return
+
+
+def check_rows(values: Any, y_true: Any, name: str, where: str) -> None:
+    """Checks that as many values came back as there are rows.
+
+    Raises:
+        ModelCodeError: They are of another number.
+    """
+    rows = values.shape[0]
+    if rows is not None and rows != y_true.shape[0]:
+        raise ModelCodeError(
+            f"{name} returned {describe(values)}, not a value for each row",
+            where=where,
+            remedy="return a tensor whose first dimension is the batch's",
+        )
+
+
 def row_by_row(function: Callable[[Any, Any], Any], name: str, where: str) -> Callable[[Any, Any], Any]:
     """A function of labels and predictions that is checked to answer with a value for each row.
 
     Raises:
-        ModelCodeError: When called, it answers with one number, or with no tensor.
+        ModelCodeError: It takes other arguments; or, when called, it answers with one number, or with no tensor.
     """
+    check_takes(function, name, where, "y_true", "y_pred")
 
     def checked(y_true: Any, y_pred: Any) -> Any:
         values = function(y_true, y_pred)
@@ -92,6 +127,7 @@ def row_by_row(function: Callable[[Any, Any], Any], name: str, where: str) -> Ca
                 where=where,
                 remedy="return a tensor of shape [batch], so that padding and replicas can be told apart",
             )
+        check_rows(values, y_true, name, where)
         return values
 
     return checked
@@ -127,6 +163,8 @@ def _reason(error: BaseException) -> str:
 
 
 def describe(value: object) -> str:
-    """A value by its type, and a tensor by its shape too."""
+    """A value by its type, a tensor by its shape too, and a dict by its keys."""
+    if isinstance(value, dict):
+        return f"a dict of {', '.join(map(str, value)) or 'nothing'}"
     shape = getattr(value, "shape", None)
     return f"{type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -228,10 +229,13 @@ def load_keras(data: bytes, uri: str) -> Any:
             return keras.models.load_model(path, custom_objects=own_classes(path), compile=False, safe_mode=True)
         except Exception as error:  # the model's own layers run here, and raise what they like
             reason = (str(error).strip().splitlines() or ["no message"])[0]
+            remedy = "build the model of stock Keras layers, or install the package that its own layers are in"
             raise ModelCodeError(
                 f"Keras does not load the model: {type(error).__name__}: {reason}",
                 where=uri,
-                remedy="build the model of stock Keras layers, or install the package that its own layers are in",
+                remedy=remedy
+                if zipfile.is_zipfile(path)
+                else "give a whole file that model.save('….keras') has written",
             ) from error
 
 

@@ -28,6 +28,12 @@ def published_at(spec: SavedModel) -> str | None:
                 where="run.model.from",
                 remedy="correct the path; model.save('….keras') writes such a file",
             )
+    elif spec.uri.endswith((".h5", ".hdf5", ".pb", ".tf", ".pt", ".onnx")):
+        raise ConfigError(
+            f"{spec.uri} is no .keras file",
+            where="run.model.from",
+            remedy="load it where it was made, and save it anew: model.save('….keras')",
+        )
     else:
         folder = published_model.resolve(spec.uri)
     if spec.inputs is not None:

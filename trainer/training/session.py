@@ -83,7 +83,7 @@ class Session:
         with strategy.scope():
             self.features = Features(prepared.layout, config, prepared.statistics["train"])
             job = self._build()
-            self.built, self.notes = job.model, job.compiled.notes
+            self.built, self.notes = job.model, (*job.compiled.notes, *self._notes())
             if config.fit.calibrate is not None:
                 check_can_calibrate(self.built, compiled_loss=job.compiled.loss is not None)
             fitted = config.model_copy(
@@ -93,6 +93,13 @@ class Session:
         self._pending: Snapshot | None = None
         self._own: OwnCallbacks | None = None
         stock_callbacks.check_monitors(config, self.model.directions, validation=self._validation is not None)
+
+    def _notes(self) -> list[str]:
+        fit, steps = self._config.fit, self._train.steps * self._config.fit.known_epochs
+        if fit.profile is None or fit.profile.steps[0] <= steps:
+            return []
+        first, last = fit.profile.steps
+        return [f"fit.profile: the run has {steps} steps, so none of {first} to {last} is profiled"]
 
     def _build(self) -> Built:
         if not isinstance(self._config.model, SavedModel):

@@ -162,7 +162,7 @@ def make_loss(config: Config, target: Target, label: LabelField, compiled: Compi
     if compiled.loss is not None:
         loss, inputs = compiled.loss, inputs_of_object(label, compiled.loss)
         if not isinstance(loss, keras.losses.Loss):
-            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"))
+            loss = _FunctionLoss(loss, getattr(loss, "__name__", "loss"), "run.model.entrypoint")
     elif isinstance(spec, OwnCode):
         loss, inputs = _own_loss(spec, where), inputs_of_own(label)
     elif spec.is_short:
@@ -187,7 +187,7 @@ def _short_loss(label: LabelField, name: str) -> RunLoss:
     if label.task == "count":
         return RunLoss(keras.losses.Poisson(), lambda y, z: (y, from_learnt(label, z)))
     if label.quantiles:
-        loss = _FunctionLoss(functools.partial(pinball, label.quantiles), "pinball")
+        loss = _FunctionLoss(functools.partial(pinball, label.quantiles), "pinball", "run.fit.loss")
     else:
         loss = _SHORT.get(name, _BY_TASK[label.task])()
     return RunLoss(loss, lambda y, z: (to_learnt(label, y), in_order(label, z)), loss_unit(label, name))
@@ -207,24 +207,27 @@ def _own_loss(spec: OwnCode, where: str) -> keras.losses.Loss:
     function = own_code.load(spec.entrypoint, where, "y_true, y_pred")
     if isinstance(function, type):
         return own_code.make(spec.entrypoint, spec.args, where, keras.losses.Loss)
-    return _FunctionLoss(functools.partial(function, **spec.args), spec.entrypoint)
+    return _FunctionLoss(functools.partial(function, **spec.args), spec.entrypoint, where)
 
 
 class _FunctionLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
     """A function of labels and predictions as a loss."""
 
-    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any], entrypoint: str, where: str) -> None:
         super().__init__(name=entrypoint.rpartition(":")[2])
-        self._function, self._entrypoint = function, entrypoint
+        own_code.check_takes(function, entrypoint, where, "y_true", "y_pred")
+        self._function, self._entrypoint, self._where = function, entrypoint, where
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         values = self._function(y_true, y_pred)
         if not hasattr(values, "shape"):
             raise ModelCodeError(
                 f"{self._entrypoint} returned {own_code.describe(values)}, not a tensor",
-                where="run.fit.loss",
+                where=self._where,
                 remedy="return a value for each row, [batch], or one for the batch",
             )
+        if getattr(values.shape, "rank", True) and len(values.shape):  # what numpy computed has no known rank
+            own_code.check_rows(values, y_true, self._entrypoint, self._where)
         return values
 
 

@@ -222,6 +222,7 @@ def _own(spec: OwnCode, label: LabelField, where: str) -> keras.metrics.Metric:
     function = own_code.load(spec.entrypoint, where, "y_true, y_pred")
     if isinstance(function, type):
         metric = own_code.make(spec.entrypoint, spec.args, where, keras.metrics.Metric)
+        own_code.check_takes(metric.update_state, f"{spec.entrypoint}.update_state", where, "y_true", "y_pred")
     else:
         metric = _of_function(functools.partial(function, **spec.args), spec.entrypoint.partition(":")[2], where)
     return _adapted(metric, inputs_of_own(label))
