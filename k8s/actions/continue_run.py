@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from k8s.chart.yaml_documents import annotation, label, run_id
+from k8s.errors import RefusedError
 from k8s.status.pods import Object
 
 #: Written into a Job by the cluster; a new Job gets its own.
@@ -37,6 +38,9 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
     Args:
         job: The Job that is over.
         companions: What the Job owns or mounts under its own name.
+
+    Raises:
+        RefusedError: Somebody changed an annotation of the Job that says where its pods may run.
     """
     old, new = str(job["metadata"]["name"]), next_name(job)
     copies = [_renamed(_without_cluster_fields(c), old, new) for c in companions]
@@ -49,7 +53,7 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
         marks = template["metadata"].get(part) or {}
         template["metadata"][part] = {k: v for k, v in marks.items() if k not in (*_CLUSTER_LABELS, *_QUEUE_MARKS)}
     template["metadata"].pop("creationTimestamp", None)
-    _place_as_asked(template["spec"], annotation(job, "placement"))
+    _place_as_asked(template["spec"], _asked_placement(job))
     if nodes := _environment(job).get("KFIT_NODES"):  # a queue may have admitted fewer
         spec |= {"parallelism": int(nodes), "completions": int(nodes)}
     if (day := logical_date(job)) is not None:
@@ -60,15 +64,26 @@ def manifests(job: Object, companions: Sequence[Object]) -> list[Object]:
     return [*copies, next_job]
 
 
-def _place_as_asked(pod: dict[str, Any], asked: str) -> None:
-    """Takes out what pins pods to the nodes that Kueue chose for the old Job; the new one may get others.
+def _asked_placement(job: Object) -> Object:
+    """Returns what the job file said of where pods may run; empty for a Job in no queue, which keeps what it has."""
+    text = annotation(job, "placement") or "{}"
+    try:
+        asked = json.loads(text)
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict) or not asked.keys() <= {"nodeSelector", "tolerations"}:
+        raise RefusedError(
+            f"the annotation kfit.dev/placement is not what the chart writes: {text[:80]!r}",
+            where=f"Job {job['metadata']['name']}",
+            remedy="kfit resume RUN -f job.yaml makes the Job from the job file",
+        )
+    return asked
 
-    Args:
-        pod: The pods' spec, changed in place.
-        asked: What the job file said of it, as JSON: the Job's annotation, which one in no queue lacks.
-    """
+
+def _place_as_asked(pod: Object, asked: Object) -> None:
+    """Takes out what pins pods to the nodes that Kueue chose for the old Job; the new one may get others."""
     gates = [gate for gate in pod.get("schedulingGates", ()) if gate["name"] != _QUEUE_GATE]
-    for key, value in {**(json.loads(asked) if asked else {}), "schedulingGates": gates}.items():
+    for key, value in {**asked, "schedulingGates": gates}.items():
         pod.pop(key, None)
         if value:
             pod[key] = value

@@ -10,6 +10,7 @@ import pytest
 from k8s.actions.continue_run import logical_date, manifests, next_name
 from k8s.actions.schedules import triggered
 from k8s.chart.yaml_documents import run_id
+from k8s.errors import RefusedError
 from tests.chart.charts import render, values
 from tests.k8s.objects import job
 
@@ -91,6 +92,15 @@ def test_nodes_that_no_queue_chose_stay():
     ended["spec"]["template"]["spec"] |= {"nodeSelector": {"pool": "a"}, "schedulingGates": [{"name": "own"}]}
     pod = manifests(ended, [])[-1]["spec"]["template"]["spec"]
     assert (pod["nodeSelector"], pod["schedulingGates"]) == ({"pool": "a"}, [{"name": "own"}])
+
+
+@pytest.mark.parametrize("written", ["{", "[]", '{"nodeName": "node-1"}', "1e999"])
+def test_a_placement_that_somebody_wrote_is_refused(written):
+    ended = over()
+    ended["metadata"].setdefault("annotations", {})["kfit.dev/placement"] = written
+    with pytest.raises(RefusedError, match="is not what the chart writes") as refused:
+        manifests(ended, [])
+    assert refused.value.where == f"Job {OLD}"
 
 
 def test_asked_twice_it_is_the_same_job_and_after_that_one_another():
