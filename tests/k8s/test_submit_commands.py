@@ -39,6 +39,12 @@ def test_a_verb_that_needs_helm_says_so_and_sends_nothing(server, kfit, job_file
     assert server.behind.objects == before
 
 
+def test_a_wrong_file_is_named_before_a_cluster_is_asked(server, kfit, job_file):
+    with pytest.raises(ConfigError, match="priority: unknown key; did you mean 'priorityClassName'"):
+        kfit("submit", job_file("priority: high\n"))
+    assert server.requests == []
+
+
 def test_resume_makes_one_job_for_the_run(server, kfit):
     put(server, failed_job())
     first = kfit("resume", "train-1a2b3c4d", "-o", "name").strip().rpartition("/")[2]

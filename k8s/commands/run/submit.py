@@ -21,6 +21,7 @@ from trainer.job_options import JobSource, job_files, job_path, job_source, one_
 if TYPE_CHECKING:
     from k8s.actions.apply import Submitted
     from k8s.api.client import Cluster
+    from trainer.config.job_document import JobDocument
 
 #: Job files sent at a time: most of sending is waiting for answers. 100 files took 0.82 s by 2, 0.59 by 4, 0.55 by 8.
 _SENDERS = 8
@@ -91,17 +92,18 @@ def submit(
     It becomes a Job, or a CronJob where it has a schedule. Several JOBs are as many jobs. The same file twice makes
     nothing new; a changed file is a new Job.
     """
+    from k8s.chart.render_many import render_many
     from k8s.commands.watch.wait import wait_for_end
     from k8s.output import tables
 
     if (follow or wait_for) and (len(jobs) > 1 or dry_run):
         raise click.UsageError("--follow and --wait need one job file and no --dry-run")
-    sources = _sources(jobs, files, overrides)
+    documents = [_checked(job, again=again) for job in _sources(jobs, files, overrides)]
     if dry_run == "client":
-        tables.planned(_rendered(sources, "", target.namespace or "", again), form)
+        tables.planned(render_many(documents, "", target.namespace or ""), form)
         return
     cluster = target.open()
-    rendered = _rendered(sources, cluster.version(), cluster.namespace, again)
+    rendered = render_many(documents, cluster.version(), cluster.namespace)
     if follow or wait_for:
         _check_has_an_end(rendered[0])
     results = _send_all(cluster, rendered, dry_run == "server")
@@ -135,32 +137,20 @@ def manifests(
     Raises:
         ConfigError: The file is wrong.
     """
-    from k8s.chart import render
+    from k8s.chart.render import render
+
+    return render(_checked(job, again=again, run_id=run_id, tag=tag), kube_version=kube_version, namespace=namespace)
+
+
+def _checked(job: JobSource, *, again: bool = False, run_id: str = "", tag: str = "") -> JobDocument:
+    """Returns a job file, checked before a cluster is asked; the arguments are those of `manifests`."""
     from k8s.chart.values import JobFile
     from trainer.config import load_document
 
     document = load_document(job.files, job.overrides)
     JobFile.from_document(document)
     tag = f"{time.time_ns():x}" if again else tag
-    keys = {name: value for name, value in (("again", tag), ("runId", run_id)) if value}
-    return render.render(document.with_keys(**keys), kube_version=kube_version, namespace=namespace)
-
-
-def _rendered(jobs: Sequence[JobSource], kube_version: str, namespace: str, again: bool) -> list[list[dict[str, Any]]]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from k8s.chart.render_many import render_many
-    from k8s.chart.values import JobFile
-    from trainer.config import load_document
-
-    if len(jobs) == 1 or again:
-        return [manifests(job, kube_version, again=again, namespace=namespace) for job in jobs]
-    documents = [load_document(job.files, job.overrides) for job in jobs]
-    with ThreadPoolExecutor(1) as pool:
-        rendering = pool.submit(render_many, documents, kube_version, namespace)
-        for document in documents:  # while helm works; a fault here has the better message and comes first
-            JobFile.from_document(document)
-        return rendering.result()
+    return document.with_keys(**{name: value for name, value in (("again", tag), ("runId", run_id)) if value})
 
 
 def _send_all(cluster: Cluster, rendered: Sequence[list[dict[str, Any]]], dry_run: bool) -> list[Submitted]:
