@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import os
 import site
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def add_working_folder() -> None:
@@ -72,6 +74,12 @@ def is_users(filename: str) -> bool:
     paths = sysconfig.get_paths()
     libraries = (paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), str(Path(__file__).parent))
     return not filename.startswith((*libraries, "<")) and "__autograph_generated" not in filename
+
+
+def defined_at(function: Callable[..., Any]) -> str:
+    """Where a user's function begins, `file:line`; empty where that is not known."""
+    code = getattr(inspect.unwrap(getattr(function, "func", function)), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None and is_users(code.co_filename) else ""
 
 
 def place_of(error: BaseException) -> str:

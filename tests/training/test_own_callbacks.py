@@ -97,6 +97,24 @@ class Careless(keras.callbacks.Callback):
         pass
 
 
+class Deaf(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        fault()
+
+    def on_epoch_end(self, epoch):
+        pass
+
+
+class OneSided(keras.losses.Loss):
+    def __init__(self):
+        super().__init__()
+        fault()
+
+    def call(self, y_true):
+        return y_true
+
+
 def no_callback():
     return fault(3)
 
@@ -271,6 +289,16 @@ BAD = {
     "loss": ({"fit__loss": {"entrypoint": "own:loss"}}, r"own.py:\d+", "TypeError|ValueError"),
     "epoch end": ({"fit__callbacks": [{"entrypoint": "own:Raises"}]}, r"own.py:\d+", "IndexError"),
     "no callback": ({"fit__callbacks": [{"entrypoint": "own:no_callback"}]}, "", "returned int, not a Keras callback"),
+    "callback's arguments": (
+        {"fit__callbacks": [{"entrypoint": "own:Deaf"}]},
+        r"own.py:\d+",
+        "own:Deaf.on_epoch_end cannot be called with epoch, logs",
+    ),
+    "loss's arguments": (
+        {"fit__loss": {"entrypoint": "own:OneSided"}},
+        r"own.py:\d+",
+        "own:OneSided.call cannot be called with y_true, y_pred",
+    ),
     "state": ({"fit__callbacks": [{"entrypoint": "own:Careless"}]}, "", "Careless carries over a restart is no JSON"),
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainer.errors import ConfigError, KfitError, ModelCodeError
-from trainer.user_code import add_working_folder, place_of, remember
+from trainer.user_code import add_working_folder, defined_at, place_of, remember
 
 
 def load(name: str, where: str, takes: str = "") -> Any:
@@ -89,7 +89,7 @@ def check_takes(function: Callable[..., Any], name: str, where: str, *takes: str
     except TypeError as error:
         raise ModelCodeError(
             f"{name} cannot be called with {', '.join(takes)}: {error}",
-            where=where,
+            where=defined_at(function) or where,
             remedy=f"let it take {', '.join(takes)}, and then the args of the job file",
         ) from error
     except ValueError:  # a builtin of C has no signature to look at

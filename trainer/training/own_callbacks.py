@@ -6,7 +6,9 @@ the epoch was interrupted, and a folder that the run uploads.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,8 +159,12 @@ class JobModel:
 
 def _made(index: int, spec: OwnCallback, folder: str, state: TrainingState) -> keras.callbacks.Callback:
     carried = state.own_callbacks.get(str(index)) or {}
-    args = _with_folder({**spec.args, **carried.get("config", {})}, folder)
-    return own_code.make(spec.entrypoint, args, f"run.fit.callbacks[{index}]", keras.callbacks.Callback)
+    args, where = _with_folder({**spec.args, **carried.get("config", {})}, folder), f"run.fit.callbacks[{index}]"
+    callback = own_code.make(spec.entrypoint, args, where, keras.callbacks.Callback)
+    for method in filter(re.compile("on_|set_").match, vars(OwnCallbacks)):  # those that are handed on
+        _, *takes = inspect.signature(getattr(keras.callbacks.Callback, method)).parameters
+        own_code.check_takes(getattr(callback, method), f"{spec.entrypoint}.{method}", where, *takes)
+    return callback
 
 
 def _with_folder(value: Any, folder: str) -> Any:

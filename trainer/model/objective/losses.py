@@ -206,7 +206,9 @@ def pinball(quantiles: Sequence[float], y: Any, p: Any) -> Any:
 def _own_loss(spec: OwnCode, where: str) -> keras.losses.Loss:
     function = own_code.load(spec.entrypoint, where, "y_true, y_pred")
     if isinstance(function, type):
-        return own_code.make(spec.entrypoint, spec.args, where, keras.losses.Loss)
+        loss = own_code.make(spec.entrypoint, spec.args, where, keras.losses.Loss)
+        own_code.check_takes(loss.call, f"{spec.entrypoint}.call", where, "y_true", "y_pred")
+        return loss
     return _FunctionLoss(functools.partial(function, **spec.args), spec.entrypoint, where)
 
 
