@@ -61,19 +61,19 @@ def _with_step(
 
 
 def _made(features: Features, spec: Entrypoint) -> keras.Model:
-    found = own_code.load(spec.entrypoint, _WHERE, "features" if spec.inputs == "packed" else "")
+    builder = own_code.load(spec.entrypoint, _WHERE, "features" if spec.inputs == "packed" else "")
     if spec.inputs == "packed":
-        _check_takes_features(found, spec)
+        _check_takes_features(builder, spec)
         return own_code.make(spec.entrypoint, spec.args, _WHERE, keras.Model, features)
-    takes_features = "features" in inspect.signature(found).parameters
+    takes_features = "features" in inspect.signature(builder).parameters
     args = {**spec.args, **({"features": features} if takes_features else {})}
     return own_code.make(spec.entrypoint, args, _WHERE, keras.Model)
 
 
-def _check_takes_features(found: Any, spec: Entrypoint) -> None:
+def _check_takes_features(builder: Any, spec: Entrypoint) -> None:
     """The model of a plain script takes no features; it takes columns, which the job file has to say."""
     try:
-        takes = inspect.signature(found).parameters
+        takes = inspect.signature(builder).parameters
     except ValueError:  # of a class without one
         return
     if takes.keys() <= spec.args.keys():

@@ -69,17 +69,17 @@ def _offset(column: Column, known: ColumnStatistics) -> float:
 
 
 def _label(target: Target, arrow: str, train: Statistics) -> LabelField:
-    wanted, task = target.label, target.task
-    known = train.columns[wanted.column]
+    spec, task = target.label, target.task
+    known = train.columns[spec.column]
     classes = tuple(sorted((v for v, _ in known.values), key=lambda v: v))
-    label = LabelField(wanted.column, arrow, task, classes if task in ("multiclass", "multilabel") else ())
+    label = LabelField(spec.column, arrow, task, classes if task in ("multiclass", "multilabel") else ())
     if task == "count":
         return replace(label, transform="log", mean=math.log(known.mean or 1.0))
     if task == "quantile":
-        label = replace(label, quantiles=tuple(wanted.quantiles))
-    if task not in OF_NUMBERS or wanted.transform == "none":
+        label = replace(label, quantiles=tuple(spec.quantiles))
+    if task not in OF_NUMBERS or spec.transform == "none":
         return label
-    return _scaled_label(replace(label, transform=wanted.transform), known)
+    return _scaled_label(replace(label, transform=spec.transform), known)
 
 
 def _scaled_label(label: LabelField, known: ColumnStatistics) -> LabelField:

@@ -49,5 +49,5 @@ def _of_label(target: Target, label: LabelField, prepared: Prepared) -> dict[int
 
 def row_class_weights(config: Config, prepared: Prepared) -> dict[int, float] | None:
     """The factors of a row's weight: those of the only label. Of several, each weighs its own loss."""
-    found = class_weights(config, prepared)
-    return found[0] if len(found) == 1 else None
+    weights = class_weights(config, prepared)
+    return weights[0] if len(weights) == 1 else None
