@@ -152,6 +152,13 @@ tolerations[{{ $i }}]: key is missing; name one, or tolerate all by operator: Ex
 tolerations[{{ $i }}]: tolerationSeconds goes with effect: NoExecute
 {{- end }}
 {{- end }}
+{{- range $i, $rule := .Values.podFailurePolicyRules }}
+{{- range (dig "onExitCodes" "values" list $rule) }}
+{{- if and (eq (int .) 0) (eq $rule.onExitCodes.operator "In") }}
+podFailurePolicyRules[{{ $i }}]: exit code 0 is success, and In takes failures alone; remove it
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $i, $object := .Values.extraObjects }}
 {{- if not (or (dig "metadata" "name" "" $object) (dig "metadata" "generateName" "" $object)) }}
 extraObjects[{{ $i }}]: metadata.name is missing

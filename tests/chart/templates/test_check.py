@@ -70,6 +70,10 @@ ENTRY = {"name": "A", "value": "1"}
             {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}]},
             "tolerations[0]: tolerationSeconds goes with effect: NoExecute",
         ),
+        (
+            {"podFailurePolicyRules": [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [3, 0]}}]},
+            "podFailurePolicyRules[0]: exit code 0 is success, and In takes failures alone; remove it",
+        ),
         ({"resources": {"cpu": 0}}, "resources.cpu is 0; give more than nothing"),
         ({"resources": {"memory": "0Gi"}}, "resources.memory is 0Gi; give more than nothing"),
         (
