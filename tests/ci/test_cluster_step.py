@@ -25,6 +25,7 @@ case $1 in
   up) (($(grep -c 'cluster up' "$CALLS") > ${FAILED_STARTS:-0})) || { echo "etcd did not come up"; exit 1; } ;;
   env) echo "export KUBECONFIG=somewhere" ;;
 esac"""
+KUBECTL = """[[ "$*" != *pod/probe-${LACKS:-nothing}* ]] || { echo "timed out waiting for probe-$LACKS"; exit 1; }"""
 MAKEFILE = """test-cluster:
 \t@echo "cases [$(CASES)] policies=$$KFIT_TEST_POLICIES until=$$KFIT_TEST_UNTIL" >>$(CALLS)
 \t@mkdir -p .pytest_cache/v/cache
@@ -45,6 +46,7 @@ def step(tmp_path: Path):
         "bin/buildah": BUILDAH,
         "bin/go": "",
         "bin/id": "echo 0",
+        "bin/kubectl": KUBECTL,
         "shared/tools/base-image": '[[ -z ${NO_BASE:-} ]] || { echo "no debootstrap"; exit 1; }',
         "shared/tools/cluster/cluster": CLUSTER,
     }
@@ -84,6 +86,8 @@ def test_the_cases_run_on_a_cluster_with_kueue_and_policies_which_is_taken_down(
         ({"RUNNING": "1"}, "a cluster runs on this machine already, and is not ours"),
         ({"SLOW": "1"}, "buildah takes too long on this machine"),
         ({"FAILED_STARTS": "9"}, "the cluster does not start\n   | etcd did not come up"),
+        ({"LACKS": "run"}, "pods do not run on this machine's cluster\n   | timed out waiting for probe-run"),
+        ({"LACKS": "memory"}, "pods are not held to their memory on this machine's cluster\n   | timed out"),
         (
             {"BAD_DOCKERFILE": "pip: Read timed out."},
             "the image cannot be built on this machine\n   | pip: Read timed out.",
