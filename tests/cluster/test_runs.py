@@ -47,7 +47,7 @@ def test_complete(team, job_file):
 
 
 CASES = {
-    64: {"run": {"fit": {"early_stopping": {"monitor": "val_nonsense", "patience": 1}}}},
+    64: {"run": {"fit": {"class_weight": {"ghost": 2}}}},  # only the data's classes say that it is none
     65: {"run": {"data": {"features": {"wind_gust": {"kind": "numeric"}}}}},
     69: {
         "env": env(AWS_ENDPOINT_URL="http://127.0.0.1:9"),
@@ -56,7 +56,7 @@ CASES = {
     70: {"run": {"model": {"entrypoint": "os:getcwd", "builtin": None}}},
 }
 POLICY = {64: "PodFailurePolicy", 65: "PodFailurePolicy", 69: "BackoffLimitExceeded", 70: "BackoffLimitExceeded"}
-SAID = {64: "val_nonsense", 65: "wind_gust", 69: "127.0.0.1", 70: "os:getcwd"}
+SAID = {64: "ghost", 65: "wind_gust", 69: "127.0.0.1", 70: "os:getcwd"}
 
 
 @pytest.mark.parametrize("code", CASES)
