@@ -102,7 +102,7 @@ def test_what_the_machine_cannot_do_is_said_and_skipped(step, wrong, said):
 
 
 def test_without_time_for_the_cases_nothing_begins(step):
-    code, output, calls = step(seconds=1200)
+    code, output, calls = step(seconds=800)
     assert (code, calls) == (0, ["status"])
     assert "no time is left" in output
 
