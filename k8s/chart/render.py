@@ -20,7 +20,7 @@ from trainer.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: In the wheel, and in a checkout.
 _PLACES = (_PACKAGE / "charts" / "training-job", _PACKAGE.parent / "charts" / "training-job")
-#: A quarter of helm's time is Go's garbage collection, at its default of 100 % more memory than what lives.
+#: Go's garbage collection begins late: helm is gone before what it saves counts.
 _GOGC = "400"
 _GET_HELM = (
     "install helm 3.18 or newer (https://helm.sh/docs/intro/install), or put it on PATH; the trainer's image has none: "

@@ -56,8 +56,8 @@ def check_arguments(kind: Kind, name: str, arguments: Mapping[str, Any]) -> None
             near = difflib.get_close_matches(argument, defaults, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(defaults) or 'none'}"
             raise ValueError(f"{name} has no argument {argument!r}; {hint}")
-        if allowed := _allowed_unless_fitting(defaults[argument], value):
-            raise ValueError(f"{name}: {argument} is {value!r}, and it takes {allowed}")
+        if expected := _expected_instead(defaults[argument], value):
+            raise ValueError(f"{name}: {argument} is {value!r}, and it takes {expected}")
         if argument == "axis" and value not in _LAST_AXIS:
             raise ValueError(f"{name}: axis is {value!r}; rows do not depend on each other: leave it out or take -1")
         if argument == "reduction" and value not in _REDUCTIONS:
@@ -69,7 +69,7 @@ def check_arguments(kind: Kind, name: str, arguments: Mapping[str, Any]) -> None
         raise ValueError(f"{name} needs {', '.join(missing)}")
 
 
-def _allowed_unless_fitting(default: Any, value: Any) -> str:
+def _expected_instead(default: Any, value: Any) -> str:
     """What an argument with that default takes, where the value is nothing of the kind; else an empty string."""
     truth = isinstance(value, bool)
     if isinstance(default, bool):

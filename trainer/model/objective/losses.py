@@ -69,9 +69,8 @@ class RunLoss:
 
     def _values(self, y: Any, y_pred: Any) -> Any:
         """What the loss gives before it is reduced: [B], [B, …], or a scalar."""
-        self.keras_loss.reduction = (
-            "none"  # not on a copy: Keras copies by serializing, which an own class may not bear
-        )
+        # Not on a copy: Keras copies by serializing, which an own class may not bear.
+        self.keras_loss.reduction = "none"
         try:
             return self.keras_loss(y, y_pred)
         finally:
