@@ -74,7 +74,10 @@ def test_the_cases_run_on_a_cluster_with_kueue_and_policies_which_is_taken_down(
     code, _, calls = step()
     cases = calls.pop(-2)
     assert code == 0
-    assert calls == ["status", "up", "kueue", "policies", "load localhost/trainer:dev", "env", "down"]
+    assert calls == [
+        *("status", "up", "kueue", "policies", "load localhost/kfit-probe:dev", "load localhost/trainer:dev"),
+        *("env", "down"),
+    ]
     assert re.fullmatch(r"cases \[\] policies=1 until=\d+", cases)
 
 
